@@ -1,0 +1,234 @@
+//! IDX files: a magic number, big-endian sizes, then plain bytes.
+//!
+//! ```text
+//! images  00 00 08 03 · count · rows · cols · count × rows × cols pixels
+//! labels  00 00 08 01 · count ·               count labels
+//! ```
+//! A header may claim anything, so nothing is mapped before the claim equals the size of the file.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail, ensure};
+use memmap2::{Mmap, MmapOptions};
+
+/// First word of a file of images: bytes in three dimensions.
+pub const IMAGES_MAGIC: u32 = 0x803;
+/// First word of a file of labels: bytes in one dimension.
+pub const LABELS_MAGIC: u32 = 0x801;
+
+/// What an IDX file holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `count × rows × cols` pixels.
+    Images,
+    /// `count` class numbers.
+    Labels,
+}
+
+impl Kind {
+    fn magic(self) -> u32 {
+        match self {
+            Self::Images => IMAGES_MAGIC,
+            Self::Labels => LABELS_MAGIC,
+        }
+    }
+
+    fn header_len(self) -> usize {
+        match self {
+            Self::Images => 16,
+            Self::Labels => 8,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Images => "images",
+            Self::Labels => "labels",
+        }
+    }
+}
+
+/// The sizes a file claims; `rows` and `cols` are 1 for labels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// What the file holds.
+    pub kind: Kind,
+    /// How many items.
+    pub count: usize,
+    /// Height of an image.
+    pub rows: usize,
+    /// Width of an image.
+    pub cols: usize,
+    /// Size of the whole file in bytes, header included.
+    pub file_len: u64,
+}
+
+impl Header {
+    /// Reads the header of a `kind` file from the start of `source`; `path` is named in errors.
+    ///
+    /// # Errors
+    /// If it is cut short, holds something else, or claims nothing or more than can be.
+    pub fn read(source: impl Read, kind: Kind, path: &Path) -> anyhow::Result<Self> {
+        let (file, what, need) = (path.display(), kind.name(), kind.header_len());
+        let mut bytes = Vec::with_capacity(need);
+        let read = source.take(need as u64).read_to_end(&mut bytes);
+        let got = read.with_context(|| format!("{file}: cannot read the IDX header"))?;
+        ensure!(
+            got == need,
+            "{file}: {got} bytes, but the header of an IDX file of {what} has {need}; fetch or unpack the file again"
+        );
+        let word = |i: usize| bytes[4 * i..4 * i + 4].iter().fold(0u32, |word, &byte| word << 8 | u32::from(byte));
+        match (word(0), kind) {
+            (magic, kind) if magic == kind.magic() => {}
+            (LABELS_MAGIC, Kind::Images) | (IMAGES_MAGIC, Kind::Labels) => bail!(
+                "{file}: found magic {:#05x}, expected {:#05x} ({what}); images and labels seem swapped, rename the files",
+                word(0),
+                kind.magic()
+            ),
+            (magic, kind) => bail!(
+                "{file}: found magic {magic:#010x}, expected {:#05x} (IDX {what} of bytes); this is another kind of file",
+                kind.magic()
+            ),
+        }
+        let (rows, cols) = if kind == Kind::Images { (word(2), word(3)) } else { (1, 1) };
+        let count = word(1);
+        ensure!(
+            count > 0 && rows > 0 && cols > 0,
+            "{file}: empty ({count} items of {rows}x{cols}); a data set needs at least one sample in each half"
+        );
+        let content = u64::from(count).checked_mul(u64::from(rows) * u64::from(cols));
+        let file_len = content.and_then(|n| n.checked_add(need as u64)).filter(|&n| isize::try_from(n).is_ok());
+        let Some(file_len) = file_len else {
+            bail!("{file}: claims {count} items of {rows}x{cols}, more than any file holds; the header is damaged, fetch it again");
+        };
+        Ok(Self { kind, count: count as usize, rows: rows as usize, cols: cols as usize, file_len })
+    }
+}
+
+/// The content of one IDX file, mapped read-only.
+#[derive(Debug)]
+pub struct Idx {
+    path: PathBuf,
+    header: Header,
+    map: Mmap,
+}
+
+impl Idx {
+    /// Maps the unpacked file at `path` after checking that it is as long as its header says.
+    ///
+    /// The file must not be shortened while it is mapped: reading past its new end kills this process with SIGBUS. Files
+    /// that this crate writes are replaced by renaming, which leaves a mapping intact.
+    ///
+    /// # Errors
+    /// If the file cannot be read, is no `kind` file, or has another length than its header claims.
+    pub fn open(path: &Path, kind: Kind) -> anyhow::Result<Self> {
+        let name = path.display();
+        // Asked before opening: to open a pipe would wait for its writer.
+        let meta = std::fs::metadata(path).with_context(|| format!("{name}: cannot open"))?;
+        ensure!(meta.is_file(), "{name}: not a file, expected IDX {}; remove or rename it", kind.name());
+        let file = File::open(path).with_context(|| format!("{name}: cannot open"))?;
+        let header = Header::read(&file, kind, path)?;
+        let found = file.metadata().with_context(|| format!("{name}: cannot tell its size"))?.len();
+        let Header { count, rows, cols, file_len, .. } = header;
+        ensure!(
+            found == file_len,
+            "{name}: {found} bytes, expected {file_len} for {count} items of {rows}x{cols}; the file is damaged, fetch or unpack it again"
+        );
+        // SAFETY: the mapping is read-only and its length was just checked against the file's. Should another process
+        // truncate the file, access past the new end raises SIGBUS and ends this process; should one write into it,
+        // later reads see other pixels. Either is outside what a program can prevent and is said in the docs; a `u8`
+        // has no invalid value and no slice outlives `self`.
+        let map = unsafe { MmapOptions::new().len(file_len as usize).map(&file) };
+        let map = map.with_context(|| format!("{name}: cannot map {file_len} bytes into memory"))?;
+        Ok(Self { path: path.to_path_buf(), header, map })
+    }
+
+    /// Where the file is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its checked sizes.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// All items, one after the other.
+    pub fn items(&self) -> &[u8] {
+        &self.map[self.header.kind.header_len()..]
+    }
+
+    /// The whole file, header included.
+    pub fn bytes(&self) -> &[u8] {
+        &self.map
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn complaint(bytes: &[u8], kind: Kind) -> String {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        std::fs::write(&path, bytes).unwrap();
+        let message = format!("{:#}", Idx::open(&path, kind).unwrap_err());
+        assert!(message.contains("file: ") && !message.contains('\n'), "{message}");
+        message
+    }
+
+    fn header(words: &[u32]) -> Vec<u8> {
+        words.iter().flat_map(|w| w.to_be_bytes()).collect()
+    }
+
+    #[test]
+    fn a_whole_file_opens() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("images");
+        let content = [header(&[IMAGES_MAGIC, 2, 1, 3]), vec![1, 2, 3, 4, 5, 6]].concat();
+        std::fs::write(&path, &content).unwrap();
+        let idx = Idx::open(&path, Kind::Images).unwrap();
+        assert_eq!(idx.items(), [1, 2, 3, 4, 5, 6]);
+        assert_eq!(idx.bytes(), content);
+        assert_eq!((idx.header().count, idx.header().rows, idx.header().cols), (2, 1, 3));
+    }
+
+    #[test]
+    fn a_wrong_magic_is_named() {
+        let message = complaint(&header(&[0x1f8b_0800, 1, 1, 1]), Kind::Images);
+        assert!(message.contains("0x1f8b0800") && message.contains("0x803"), "{message}");
+    }
+
+    #[test]
+    fn swapped_images_and_labels_are_named() {
+        assert!(complaint(&header(&[LABELS_MAGIC, 1, 0, 0]), Kind::Images).contains("swapped"));
+        assert!(complaint(&header(&[IMAGES_MAGIC, 1]), Kind::Labels).contains("swapped"));
+    }
+
+    #[test]
+    fn a_length_other_than_claimed_is_an_error() {
+        assert!(complaint(b"", Kind::Labels).contains("0 bytes"));
+        assert!(complaint(&[0, 0, 8, 3, 0], Kind::Images).contains("5 bytes"));
+        let cut = complaint(&[header(&[LABELS_MAGIC, 3]), vec![1, 2]].concat(), Kind::Labels);
+        assert!(cut.contains("10 bytes, expected 11"), "{cut}");
+        let long = complaint(&[header(&[LABELS_MAGIC, 1]), vec![1, 2]].concat(), Kind::Labels);
+        assert!(long.contains("10 bytes, expected 9"), "{long}");
+    }
+
+    #[test]
+    fn a_claim_beyond_the_file_is_an_error() {
+        assert!(complaint(&header(&[IMAGES_MAGIC, 60_000, 28, 28]), Kind::Images).contains("expected 47040016"));
+        assert!(complaint(&header(&[IMAGES_MAGIC, u32::MAX, u32::MAX, u32::MAX]), Kind::Images).contains("more than any"));
+    }
+
+    #[test]
+    fn an_empty_set_and_a_folder_are_errors() {
+        assert!(complaint(&header(&[LABELS_MAGIC, 0]), Kind::Labels).contains("empty"));
+        assert!(complaint(&header(&[IMAGES_MAGIC, 4, 0, 28]), Kind::Images).contains("empty"));
+        let dir = tempfile::tempdir().unwrap();
+        assert!(Idx::open(dir.path(), Kind::Images).unwrap_err().to_string().contains("not a file"));
+    }
+}

@@ -1,0 +1,233 @@
+//! Data sets: two halves of labelled images in four IDX files.
+//!
+//! [`Dataset::open`] finds the files ([`locate`]), unpacks them once if they are packed, checks every length and maps them
+//! ([`idx`]). [`synth`] draws a set where none can be had, [`checksum`] tells whether files are the published ones.
+
+pub mod checksum;
+pub mod idx;
+pub mod locate;
+pub mod synth;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, ensure};
+use serde::Serialize;
+
+use idx::{Idx, Kind};
+
+/// One half of a data set, memory-mapped; a clone shares the mapping.
+///
+/// The files must not be shortened while they are open, see [`Idx::open`].
+#[derive(Clone, Debug)]
+pub struct Split {
+    images: Arc<Idx>,
+    labels: Arc<Idx>,
+}
+
+/// SHA-256 of the two unpacked files of a [`Split`], in hex.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SplitSha256 {
+    /// Of the file of images.
+    pub images: String,
+    /// Of the file of labels.
+    pub labels: String,
+}
+
+impl Split {
+    /// Maps two unpacked files and checks that they belong together.
+    ///
+    /// # Errors
+    /// As [`Idx::open`]; or if there is not one label to each image.
+    pub fn open(images: &Path, labels: &Path) -> anyhow::Result<Self> {
+        let images = Idx::open(images, Kind::Images)?;
+        let labels = Idx::open(labels, Kind::Labels)?;
+        let (n_images, n_labels) = (images.header().count, labels.header().count);
+        ensure!(
+            n_images == n_labels,
+            "{}: {n_labels} labels, expected {n_images} as {} has that many images; take both from the same data set",
+            labels.path().display(),
+            images.path().display()
+        );
+        Ok(Self { images: Arc::new(images), labels: Arc::new(labels) })
+    }
+
+    /// Number of samples, at least 1.
+    pub fn len(&self) -> usize {
+        self.images.header().count
+    }
+
+    /// Never: an empty half does not open.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Height of an image.
+    pub fn rows(&self) -> usize {
+        self.images.header().rows
+    }
+
+    /// Width of an image.
+    pub fn cols(&self) -> usize {
+        self.images.header().cols
+    }
+
+    /// Pixels of sample `i`, `[rows, cols]`.
+    ///
+    /// # Panics
+    /// If `i` is not below [`Split::len`].
+    pub fn image(&self, i: usize) -> &[u8] {
+        let pixels = self.rows() * self.cols();
+        &self.images.items()[i * pixels..][..pixels]
+    }
+
+    /// Class of sample `i`.
+    ///
+    /// # Panics
+    /// If `i` is not below [`Split::len`].
+    pub fn label(&self, i: usize) -> u8 {
+        self.labels()[i]
+    }
+
+    /// Classes of all samples.
+    pub fn labels(&self) -> &[u8] {
+        self.labels.items()
+    }
+
+    /// Where the unpacked images are.
+    pub fn images_path(&self) -> &Path {
+        self.images.path()
+    }
+
+    /// Where the unpacked labels are.
+    pub fn labels_path(&self) -> &Path {
+        self.labels.path()
+    }
+
+    /// Checksums of the two unpacked files; reads them whole.
+    pub fn sha256(&self) -> SplitSha256 {
+        SplitSha256 { images: checksum::sha256(self.images.bytes()), labels: checksum::sha256(self.labels.bytes()) }
+    }
+}
+
+/// A training and a test half of the same shape.
+#[derive(Clone, Debug)]
+pub struct Dataset {
+    /// Name it was opened by, in its usual spelling.
+    pub name: String,
+    /// The samples to learn from.
+    pub train: Split,
+    /// The samples to judge by.
+    pub test: Split,
+    /// Height of every image.
+    pub rows: usize,
+    /// Width of every image.
+    pub cols: usize,
+    /// Number of classes: the largest label of either half + 1, at least 2.
+    pub classes: usize,
+}
+
+impl Dataset {
+    /// Finds the data set `name`, unpacks it if need be and maps it.
+    ///
+    /// Places are searched as [`locate::roots`] says. `synth` is drawn into the cache folder when it is nowhere.
+    ///
+    /// # Errors
+    /// If the set is nowhere, or one of its files is not what it should be. The message names the file and what to do.
+    pub fn open(name: &str, data_dir: Option<&Path>) -> anyhow::Result<Self> {
+        let name = locate::usual_name(name)?;
+        let located = match locate::find(&name, data_dir)? {
+            None if name == "synth" => locate::draw_synth()?,
+            Some(located) => located,
+            None => return Err(locate::not_found(&name, data_dir)),
+        };
+        Self::from_located(&located).with_context(|| format!("cannot open the data set {name}"))
+    }
+
+    fn from_located(located: &locate::Located) -> anyhow::Result<Self> {
+        let [train_images, train_labels, test_images, test_labels] = located.unpack()?;
+        let train = Split::open(&train_images, &train_labels)?;
+        let test = Split::open(&test_images, &test_labels)?;
+        let (rows, cols) = (train.rows(), train.cols());
+        ensure!(
+            (test.rows(), test.cols()) == (rows, cols),
+            "{}: images of {}x{}, expected {rows}x{cols} as in {}; take both from the same data set",
+            test_images.display(),
+            test.rows(),
+            test.cols(),
+            train_images.display()
+        );
+        let largest = train.labels().iter().chain(test.labels()).max().copied().unwrap_or(0);
+        let classes = (usize::from(largest) + 1).max(2);
+        Ok(Self { name: located.name.clone(), train, test, rows, cols, classes })
+    }
+
+    /// Whether this is MNIST, judged by its labels and not by its name.
+    pub fn is_mnist(&self) -> bool {
+        let published = checksum::published("mnist");
+        published.is_some_and(|files| {
+            let is = |half: &Split, i: usize| files[i].sha256 == Some(checksum::sha256(half.labels.bytes()).as_str());
+            is(&self.test, 3) && is(&self.train, 1)
+        })
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use locate::FILES;
+
+    /// Images of `size`×1 pixels, as many as there are `labels`.
+    fn write_half(dir: &Path, files: [&str; 2], size: u32, labels: &[u8]) {
+        let n = (labels.len() as u32).to_be_bytes();
+        let images = [&[0, 0, 8, 3][..], &n, &size.to_be_bytes(), &[0, 0, 0, 1], &vec![7; size as usize * labels.len()]];
+        std::fs::write(dir.join(files[0]), images.concat()).unwrap();
+        std::fs::write(dir.join(files[1]), [&[0, 0, 8, 1][..], &n, labels].concat()).unwrap();
+    }
+
+    fn complaint(root: &Path) -> String {
+        let message = format!("{:#}", Dataset::open("tiny", Some(root)).unwrap_err());
+        assert!(!message.contains('\n'), "{message}");
+        message
+    }
+
+    #[test]
+    fn a_data_set_opens_with_its_sizes() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("tiny");
+        std::fs::create_dir(&dir).unwrap();
+        write_half(&dir, [FILES[0], FILES[1]], 3, &[0, 1, 4]);
+        write_half(&dir, [FILES[2], FILES[3]], 3, &[6, 2]);
+        let set = Dataset::open("tiny", Some(root.path())).unwrap();
+        assert_eq!((set.rows, set.cols, set.classes, set.name.as_str()), (3, 1, 7, "tiny"));
+        assert_eq!((set.train.len(), set.test.len(), set.train.label(2)), (3, 2, 4));
+        assert_eq!(set.train.image(2), [7, 7, 7]);
+        assert!(!set.is_mnist() && !set.train.is_empty());
+        assert_eq!(set.test.sha256().labels, checksum::sha256(&[0, 0, 8, 1, 0, 0, 0, 2, 6, 2]));
+        fn shared<T: Send + Sync>(_: &T) {}
+        shared(&set);
+    }
+
+    #[test]
+    fn halves_that_do_not_fit_together_are_errors() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("tiny");
+        std::fs::create_dir(&dir).unwrap();
+        write_half(&dir, [FILES[0], FILES[1]], 3, &[0, 1]);
+        write_half(&dir, [FILES[2], FILES[3]], 4, &[0]);
+        assert!(complaint(root.path()).contains("images of 4x1, expected 3x1"));
+        write_half(&dir, [FILES[2], FILES[3]], 3, &[0]);
+        std::fs::write(dir.join(FILES[3]), [0, 0, 8, 1, 0, 0, 0, 2, 0, 0]).unwrap();
+        assert!(complaint(root.path()).contains("2 labels, expected 1"));
+    }
+
+    #[test]
+    fn the_synthetic_set_opens_and_is_not_mnist() {
+        let root = tempfile::tempdir().unwrap();
+        synth::write(&root.path().join("synth"), 3, 200, 50).unwrap();
+        let set = Dataset::open("synth", Some(root.path())).unwrap();
+        assert_eq!((set.rows, set.cols, set.classes, set.train.len()), (28, 28, 10, 200));
+        assert!(!set.is_mnist());
+    }
+}

@@ -1,0 +1,185 @@
+//! Convolution as a product over patches. With a border of zeros around the image a patch is
+//! `size` runs of adjacent floats, so the tile walks it in place: im2col that is never written.
+
+pub mod im2col;
+
+use crate::Kernels;
+use crate::error::{ShapeError, axis};
+use crate::gemm::epilogue::Epilogue;
+use crate::gemm::tile::Walk;
+use crate::gemm::{Start, check_ends, over_columns, over_panels};
+use crate::shape::{ConvShape, MatMut, Panels, STRIP, panels_len};
+
+/// `c[p,o] = epilogue(start + Σ patch(p)·w[·,o])` for every pixel `p` of `images` images.
+///
+/// - `x` padded NHWC input, [`ConvShape::input`] planes
+/// - `w` packed `[size·size·inputs, outputs]` weights (HWIO)
+/// - `c` `[images·rows·cols, outputs]` overwritten; the reversed shape with reversed weights gives
+///   the gradient and the relevance of the input
+///
+/// # Errors
+/// [`ShapeError`] if an operand does not have the convolution's shape; `c` is untouched then.
+///
+/// # Example
+/// ```
+/// use kernels::{conv, pack, ConvShape, Epilogue, Kernels, MatMut, Panels, Start};
+/// let shape = ConvShape { rows: 1, cols: 2, size: 3, inputs: 1, outputs: 1 };
+/// let w = pack::pack(&[1.0; 9], 9, 1);
+/// let mut x = vec![0.0; shape.input().len()];
+/// shape.input().pixels_mut(&mut x, 1).row_mut(0)[0] = 2.0;
+/// let mut y = [0.0; 2];
+/// let out = MatMut::new(&mut y, 2, 1);
+/// conv(&Kernels::default(), &shape, &x, 1, Panels::new(&w, 9, 1), Start::Zero, Epilogue::Store, out)?;
+/// assert_eq!(y, [2.0, 2.0]);
+/// # Ok::<(), kernels::ShapeError>(())
+/// ```
+#[allow(clippy::too_many_arguments)]
+pub fn conv(
+    kernels: &Kernels,
+    shape: &ConvShape,
+    x: &[f32],
+    images: usize,
+    w: Panels,
+    start: Start,
+    epilogue: Epilogue,
+    c: MatMut,
+) -> Result<(), ShapeError> {
+    shape.check("conv")?;
+    let plane = shape.input();
+    axis("conv", "patch", "w", w.k, shape.patch())?;
+    axis("conv", "outputs", "w", w.n, shape.outputs)?;
+    axis("conv", "images·plane", "x", x.len(), images * plane.len())?;
+    axis("conv", "pixels", "c", c.rows, images * plane.pixels())?;
+    axis("conv", "outputs", "c", c.cols, shape.outputs)?;
+    check_ends("conv", c.rows, c.cols, &start, &epilogue)?;
+    let run = shape.size * shape.inputs;
+    let walk = Walk {
+        count: [1, shape.size, run],
+        a: [0, plane.line(), 1],
+        b: [0, run * STRIP, STRIP],
+    };
+    // A patch starts at its pixel's upper left, which the border moves to the pixel's own place.
+    let product = over_panels(x.as_ptr(), plane.map(), walk, w, start, epilogue, &c);
+    // SAFETY: the patch of the last pixel ends with the last float of its padded plane, and `x` has
+    // `images` planes; panels and `c` have the checked shape, and `c` is borrowed mutably.
+    unsafe { product.run(kernels, c.rows) };
+    Ok(())
+}
+
+/// The weight gradient `d_w[q,o] = Σ_p patch(p)[q]·d_y[p,o]`, summed in the order of images, rows and
+/// columns, written as packed panels.
+///
+/// - `x` padded NHWC input, [`ConvShape::input`] planes
+/// - `d_y` NHWC gradient with the border of [`ConvShape::output`]
+/// - `d_w` packed `[size·size·inputs, outputs]`, overwritten
+///
+/// # Errors
+/// [`ShapeError`] if an operand does not have the convolution's shape; `d_w` is untouched then.
+pub fn conv_weight_gradient(
+    kernels: &Kernels,
+    shape: &ConvShape,
+    x: &[f32],
+    d_y: &[f32],
+    images: usize,
+    d_w: &mut [f32],
+) -> Result<(), ShapeError> {
+    const NAME: &str = "conv_weight_gradient";
+    shape.check(NAME)?;
+    let (input, output) = (shape.input(), shape.output());
+    axis(NAME, "images·plane", "x", x.len(), images * input.len())?;
+    axis(NAME, "images·plane", "d_y", d_y.len(), images * output.len())?;
+    axis(NAME, "patch·outputs", "d_w", d_w.len(), panels_len(shape.patch(), shape.outputs))?;
+    if images == 0 || input.is_empty() {
+        d_w.fill(0.0);
+        return Ok(());
+    }
+    let run = shape.size * shape.inputs;
+    let walk = Walk {
+        count: [images, shape.rows, shape.cols],
+        a: [input.len(), input.line(), input.channels],
+        b: [output.len(), output.line(), output.channels],
+    };
+    for line in 0..shape.size {
+        // SAFETY: a term is a float of the patch of a pixel inside `x`, and of a pixel inside `d_y`
+        // whose last strip is masked; rows `line·run..` of `d_w` are inside its panels.
+        unsafe {
+            let a = x.as_ptr().add(line * input.line());
+            let b = d_y.as_ptr().add(output.interior());
+            let c = d_w.as_mut_ptr().add(line * run * STRIP);
+            over_columns(a, b, shape.outputs, walk, false, c, shape.patch() * STRIP)
+                .run(kernels, run);
+        }
+    }
+    Ok(())
+}
+
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gemm::pack::{self, Part, unpack};
+    use crate::reference;
+    use crate::shape::MatRef;
+    use crate::testing::{SameBits, assert_close, floats, kernel_sets};
+    use proptest::prelude::*;
+
+    /// Pixels as an image with its border.
+    pub(crate) fn padded(plane: &crate::Plane, pixels: &[f32], images: usize) -> Vec<f32> {
+        let mut x = vec![0.0; images * plane.len()];
+        let mut inside = plane.pixels_mut(&mut x, images);
+        for (i, pixel) in pixels.chunks_exact(plane.channels).enumerate() {
+            inside.row_mut(i).copy_from_slice(pixel);
+        }
+        x
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn forward_and_both_gradients_are_those_of_the_dense_twin(
+            rows in 1usize..7, cols in 1usize..7, half in 0usize..3, inputs in 1usize..5,
+            outputs in 1usize..20, images in 1usize..4, seed in 1u64..1000,
+        ) {
+            let shape = ConvShape { rows, cols, size: 2 * half + 1, inputs, outputs };
+            let (j, k) = (rows * cols * inputs, rows * cols * outputs);
+            let (x, w, dy) = (floats(images * j, seed), floats(shape.patch() * outputs, seed + 1), floats(images * k, seed + 2));
+            let dense = reference::conv_as_dense(&shape, &w);
+            let y = reference::gemm(&x, &dense, images, k, j);
+            let dx = reference::gemm(&dy, &reference::transposed(&dense, j, k), images, j, k);
+            let packed = pack::pack(&w, shape.patch(), outputs);
+            let panels = Panels::new(&packed, shape.patch(), outputs);
+            let mut back = vec![0.0; panels_len(shape.reversed().patch(), inputs)];
+            pack::reverse_conv(&shape, panels, Part::All, &mut back);
+            let (padded_x, padded_dy) = (padded(&shape.input(), &x, images), padded(&shape.output(), &dy, images));
+            let mut patches = vec![0.0; images * rows * cols * shape.patch()];
+            im2col::im2col(&shape, &padded_x, images, &mut patches);
+            let pixels = images * rows * cols;
+            let dw = reference::gemm(&reference::transposed(&patches, pixels, shape.patch()), &dy, shape.patch(), outputs, pixels);
+            let mut bits = [SameBits::default(), SameBits::default(), SameBits::default()];
+            for kernels in kernel_sets() {
+                let mut out = vec![f32::NAN; pixels * outputs];
+                let view = MatMut::new(&mut out, pixels, outputs);
+                conv(&kernels, &shape, &padded_x, images, panels, Start::Zero, Epilogue::Store, view).expect("fits");
+                assert_close("conv", &out, &y, 1e-5);
+                bits[0].check(&kernels, "conv", &out);
+                let mut out = vec![f32::NAN; pixels * inputs];
+                let view = MatMut::new(&mut out, pixels, inputs);
+                let weights = Panels::new(&back, shape.reversed().patch(), inputs);
+                conv(&kernels, &shape.reversed(), &padded_dy, images, weights, Start::Zero, Epilogue::Store, view).expect("fits");
+                assert_close("input gradient", &out, &dx, 1e-5);
+                bits[1].check(&kernels, "input gradient", &out);
+                let mut out = vec![f32::NAN; packed.len()];
+                conv_weight_gradient(&kernels, &shape, &padded_x, &padded_dy, images, &mut out).expect("fits");
+                assert_close("weight gradient", &unpack(Panels::new(&out, shape.patch(), outputs)), &dw, 1e-5);
+                bits[2].check(&kernels, "weight gradient", &out);
+                let gemm_of_patches = {
+                    let mut c = vec![0.0; pixels * outputs];
+                    crate::gemm(&kernels, MatRef::new(&patches, pixels, shape.patch()), panels, Start::Zero, Epilogue::Store, MatMut::new(&mut c, pixels, outputs)).expect("fits");
+                    c
+                };
+                assert_close("im2col", &gemm_of_patches, &y, 1e-5);
+            }
+        }
+    }
+}

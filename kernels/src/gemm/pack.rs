@@ -1,0 +1,144 @@
+//! Panels: packing, transposing and clamping weights, once per version of the weights.
+
+use crate::shape::{ConvShape, Panels, STRIP, panel_index, panels_len};
+
+/// Which part of a weight enters a panel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// `w`
+    All,
+    /// `w⁺ = max(w, 0)`
+    Positive,
+    /// `w⁻ = min(w, 0)`
+    Negative,
+    /// `w²`
+    Square,
+}
+
+impl Part {
+    #[inline(always)]
+    fn of(self, w: f32) -> f32 {
+        match self {
+            Part::All => w,
+            Part::Positive => {
+                if w > 0.0 {
+                    w
+                } else {
+                    0.0
+                }
+            }
+            Part::Negative => {
+                if w < 0.0 {
+                    w
+                } else {
+                    0.0
+                }
+            }
+            Part::Square => w * w,
+        }
+    }
+}
+
+/// Packs row-major `[k, n]` weights.
+///
+/// # Panics
+/// If `weights` has another length than `k·n`.
+pub fn pack(weights: &[f32], k: usize, n: usize) -> Vec<f32> {
+    assert_eq!(weights.len(), k * n, "row-major [{k}, {n}] weights");
+    let mut panels = vec![0.0; panels_len(k, n)];
+    for i in 0..k {
+        for j in 0..n {
+            panels[panel_index(k, i, j)] = weights[i * n + j];
+        }
+    }
+    panels
+}
+
+/// Row-major `[k, n]` weights from packed ones.
+pub fn unpack(panels: Panels) -> Vec<f32> {
+    let mut weights = Vec::with_capacity(panels.k * panels.n);
+    for i in 0..panels.k {
+        weights.extend((0..panels.n).map(|j| panels.at(i, j)));
+    }
+    weights
+}
+
+/// Writes a part of packed `[k, n]` weights as panels of their own.
+///
+/// # Panics
+/// If `out` has another length than [`panels_len`].
+pub fn part(panels: Panels, part: Part, out: &mut [f32]) {
+    assert_eq!(out.len(), panels_len(panels.k, panels.n), "packed weights");
+    let strip = panels.k * STRIP;
+    if strip == 0 {
+        return;
+    }
+    for (s, out) in out.chunks_exact_mut(strip).enumerate() {
+        let from = &panels.data[s * panels.stride..][..strip];
+        for (out, &w) in out.iter_mut().zip(from) {
+            *out = part.of(w);
+        }
+    }
+}
+
+/// Writes a part of the transpose: packed `[n, k]` weights from packed `[k, n]` ones.
+///
+/// # Panics
+/// If `out` has another length than [`panels_len`].
+pub fn transpose(panels: Panels, part: Part, out: &mut [f32]) {
+    let (k, n) = (panels.k, panels.n);
+    assert_eq!(out.len(), panels_len(n, k), "packed transposed weights");
+    // Blocks of 16×16 are adjacent on both sides.
+    for (s, out) in out.chunks_exact_mut((n * STRIP).max(1)).enumerate() {
+        let rows = STRIP.min(k - s * STRIP);
+        for j0 in (0..n).step_by(STRIP) {
+            let from = &panels.data[j0 / STRIP * panels.stride + s * STRIP * STRIP..][..rows * STRIP];
+            let columns = STRIP.min(n - j0);
+            for (j, out) in out[j0 * STRIP..][..columns * STRIP].chunks_exact_mut(STRIP).enumerate() {
+                for (i, out) in out.iter_mut().enumerate() {
+                    *out = if i < rows { part.of(from[i * STRIP + j]) } else { 0.0 };
+                }
+            }
+        }
+    }
+}
+
+/// Writes a part of a convolution's weights for the way back: filters turned by 180°, inputs and
+/// outputs exchanged, `[size·size·outputs, inputs]`.
+///
+/// # Panics
+/// If `panels` or `out` do not have the convolution's size.
+pub fn reverse_conv(shape: &ConvShape, panels: Panels, part: Part, out: &mut [f32]) {
+    let (patch, back) = (shape.patch(), shape.reversed().patch());
+    assert_eq!((panels.k, panels.n), (patch, shape.outputs), "convolution weights");
+    assert_eq!(out.len(), panels_len(back, shape.inputs), "reversed convolution weights");
+    out.fill(0.0);
+    let area = shape.size * shape.size;
+    for at in 0..area {
+        for i in 0..shape.inputs {
+            for o in 0..shape.outputs {
+                let w = panels.at(at * shape.inputs + i, o);
+                out[panel_index(back, (area - 1 - at) * shape.outputs + o, i)] = part.of(w);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transpose_of_a_transpose_is_the_panel_itself() {
+        for (k, n) in [(1, 1), (3, 17), (16, 16), (17, 40), (50, 10)] {
+            let weights: Vec<f32> = (0..k * n).map(|i| i as f32 - 20.0).collect();
+            let packed = pack(&weights, k, n);
+            assert_eq!(unpack(Panels::new(&packed, k, n)), weights);
+            let mut t = vec![f32::NAN; panels_len(n, k)];
+            transpose(Panels::new(&packed, k, n), Part::All, &mut t);
+            let mut back = vec![f32::NAN; panels_len(k, n)];
+            transpose(Panels::new(&t, n, k), Part::All, &mut back);
+            assert_eq!(back, packed);
+        }
+    }
+}

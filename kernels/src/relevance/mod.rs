@@ -1,0 +1,166 @@
+//! Relevance rules: how a layer hands the relevance of its outputs to its inputs (Table 3.1).
+//!
+//! Biases take no part. A rule divides by `z + ε`, so an output with `z = 0` loses its relevance
+//! instead of dividing by zero; every rule returns what was lost so, a sample's sum in its own place.
+
+pub mod alpha_beta;
+pub mod w_square;
+pub mod z_beta;
+pub mod z_plus;
+
+use crate::{Backend, Kernels};
+use crate::gemm::epilogue::Epilogue;
+use crate::gemm::pack::{self, Part};
+use crate::gemm::tile::Walk;
+use crate::gemm::{Part as ProductPart, Start, over_panels};
+use crate::shape::{ConvShape, MatMut, MatRef, Panels, Rows, STRIP, panels_len};
+use crate::threads::with_scratch;
+use std::ops::Range;
+
+/// `ε` of every denominator; the negative pool takes `−ε`.
+pub const EPS: f32 = 1e-9;
+
+/// One part of a layer's weights in both orientations, made once per version of the weights.
+#[derive(Clone, Debug, Default)]
+pub struct PackedPart {
+    k: usize,
+    n: usize,
+    back_k: usize,
+    back_n: usize,
+    forward: Vec<f32>,
+    back: Vec<f32>,
+}
+
+impl PackedPart {
+    /// A part of dense `[J, K]` weights.
+    pub fn dense(w: Panels, part: Part) -> Self {
+        let mut packed = PackedPart { k: w.k, n: w.n, back_k: w.n, back_n: w.k, ..Self::default() };
+        packed.forward = vec![0.0; panels_len(w.k, w.n)];
+        packed.back = vec![0.0; panels_len(w.n, w.k)];
+        pack::part(w, part, &mut packed.forward);
+        pack::transpose(w, part, &mut packed.back);
+        packed
+    }
+
+    /// A part of a convolution's weights; the way back is the reversed convolution.
+    pub fn conv(shape: &ConvShape, w: Panels, part: Part) -> Self {
+        let back_k = shape.reversed().patch();
+        let mut packed = PackedPart { k: w.k, n: w.n, back_k, back_n: shape.inputs, ..Self::default() };
+        packed.forward = vec![0.0; panels_len(w.k, w.n)];
+        packed.back = vec![0.0; panels_len(back_k, shape.inputs)];
+        pack::part(w, part, &mut packed.forward);
+        pack::reverse_conv(shape, w, part, &mut packed.back);
+        packed
+    }
+
+    /// The part as the forward pass multiplies it.
+    pub fn forward(&self) -> Panels<'_> {
+        Panels::new(&self.forward, self.k, self.n)
+    }
+
+    /// The part as the way back multiplies it.
+    pub fn back(&self) -> Panels<'_> {
+        Panels::new(&self.back, self.back_k, self.back_n)
+    }
+}
+
+/// Adds to `lost[sample]` the relevance that `ε` took: `ε·Σ c` over the sample's rows of
+/// `c = R / (z + ε)`, because `R − z·c = ε·c`.
+///
+/// # Panics
+/// If the rows of `c` are no multiple of the samples.
+pub fn add_lost(c: MatRef, eps: f32, lost: &mut [f64]) {
+    assert!(lost.is_empty() || c.rows.is_multiple_of(lost.len()), "{} rows", c.rows);
+    let rows = c.rows / lost.len().max(1);
+    for (i, lost) in lost.iter_mut().enumerate() {
+        for row in i * rows..(i + 1) * rows {
+            let sum: f64 = c.row(row).iter().map(|&c| f64::from(c)).sum();
+            *lost += sum * f64::from(eps);
+        }
+    }
+}
+
+/// Rows whose `c` stays in L2 between the two products.
+const BLOCK: usize = 48;
+
+/// One pool of a rule: `c = coefficient·R / (a·W + ε)`, then `c·Wᵀ`.
+pub(crate) struct Pool<'a> {
+    pub weights: &'a PackedPart,
+    pub coefficient: f32,
+    pub eps: f32,
+}
+
+/// `r_in = a ∘ Σ_pools c·Wᵀ`, row block by row block, so that `z` never exists and `c` never
+/// leaves the cache.
+///
+/// Operands have been checked against each other.
+pub(crate) fn pools(
+    kernels: &Kernels,
+    a: MatRef,
+    pools: &[Pool],
+    r_out: MatRef,
+    r_in: MatMut,
+    lost: &mut [f64],
+) {
+    let Some(any) = pools.first() else { return };
+    let (m, width) = (a.rows, r_out.cols);
+    let lost_at = Shared(lost.as_mut_ptr());
+    let fused = Fused { a, pools, r_out, r_in: &r_in, lost: lost_at };
+    let cost = 2 * pools.len() * m * any.weights.k * any.weights.n;
+    kernels.threads().split(m, cost, &|rows: Range<usize>| {
+        with_scratch(BLOCK * width, |c| {
+            for from in rows.clone().step_by(BLOCK) {
+                let rows = from..rows.end.min(from + BLOCK);
+                fused.block(kernels.backend(), rows, c);
+            }
+        });
+    });
+}
+
+struct Shared(*mut f64);
+// SAFETY: the parts of a split touch different samples.
+unsafe impl Sync for Shared {}
+
+struct Fused<'a> {
+    a: MatRef<'a>,
+    pools: &'a [Pool<'a>],
+    r_out: MatRef<'a>,
+    r_in: &'a MatMut<'a>,
+    lost: Shared,
+}
+
+impl Fused<'_> {
+    fn block(&self, backend: Backend, range: Range<usize>, scratch: &mut [f32]) {
+        let Fused { a, pools, r_out, r_in, lost } = self;
+        let width = r_out.cols;
+        let rows = range.len();
+        // The products count rows from the whole matrix's first; the scratch holds the block's.
+        let before = range.start * width;
+        for (i, pool) in pools.iter().enumerate() {
+            let (w, wt) = (pool.weights.forward(), pool.weights.back());
+            let walk = |k| Walk { count: [1, 1, k], a: [0, 0, 1], b: [0, 0, STRIP] };
+            let ratio = Epilogue::Ratio { r: *r_out, coefficient: pool.coefficient, eps: pool.eps };
+            let block_of_c = MatMut::new(&mut *scratch, rows, width);
+            let mut first = over_panels(a.data.as_ptr(), a.map, walk(w.k), w, Start::Zero, ratio, &block_of_c);
+            first.c = first.c.wrapping_sub(before);
+            let c = first.c.cast_const();
+            let (start, epilogue) = (
+                if i == 0 { Start::Zero } else { Start::C },
+                if i + 1 == pools.len() {
+                    Epilogue::Times { a: *a, shift: 0.0, add: false }
+                } else {
+                    Epilogue::Store
+                },
+            );
+            let second = over_panels(c, Rows::linear(width), walk(wt.k), wt, start, epilogue, r_in);
+            // SAFETY: operands were checked to one shape by the rule; the block's rows of the
+            // scratch are its own, and the parts of a split own different rows of `r_in` and `lost`.
+            unsafe {
+                backend.run(ProductPart { product: first, rows: range.clone() });
+                backend.run(ProductPart { product: second, rows: range.clone() });
+                let lost = std::slice::from_raw_parts_mut(lost.0.add(range.start), rows);
+                add_lost(MatRef::new(scratch, rows, width), pool.eps, lost);
+            }
+        }
+    }
+}

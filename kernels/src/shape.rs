@@ -1,0 +1,351 @@
+//! Shapes: matrices whose rows may be pixels of padded images, packed weights, convolution geometry.
+
+use crate::error::ShapeError;
+
+/// Columns in one strip of a packed matrix: one AVX-512 register, two of AVX2.
+pub const STRIP: usize = 16;
+
+/// Where each row of a matrix starts: `offset(i) = image·n + line·y + step·x`, `x` fastest.
+///
+/// A plain matrix is one endless line; the pixels of padded NHWC images need all three strides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rows {
+    /// Pixels a line.
+    pub width: usize,
+    /// Lines an image.
+    pub height: usize,
+    /// Floats from a row to the next one of the same line.
+    pub step: usize,
+    /// Floats from a line to the next one of the same image.
+    pub line: usize,
+    /// Floats from an image to the next.
+    pub image: usize,
+}
+
+impl Rows {
+    /// Rows a fixed number of floats apart.
+    pub const fn linear(step: usize) -> Self {
+        Rows { width: usize::MAX, height: 1, step, line: 0, image: 0 }
+    }
+
+    /// Offset of row `i` in floats.
+    #[inline(always)]
+    pub fn offset(&self, i: usize) -> usize {
+        if i < self.width {
+            return i * self.step;
+        }
+        let (pixel, line) = (i % self.width, i / self.width);
+        pixel * self.step + (line % self.height) * self.line + (line / self.height) * self.image
+    }
+
+    /// The largest offset among rows `0..rows`; strides are not negative, so a full line, a full
+    /// image or the last row has it.
+    fn max_offset(&self, rows: usize) -> usize {
+        let mut max = self.offset(rows - 1);
+        let last = self.offset(rows - 1 - (rows - 1) % self.width);
+        max = max.max(last);
+        if rows > self.width {
+            let line_start = (rows - 1) / self.width * self.width;
+            max = max.max(self.offset(line_start - 1));
+            let lines = rows / self.width;
+            if lines > self.height {
+                max = max.max(self.offset(lines / self.height * self.height * self.width - 1));
+            }
+        }
+        max
+    }
+}
+
+/// A read-only matrix `[rows, cols]`; the floats of a row are adjacent.
+#[derive(Clone, Copy, Debug)]
+pub struct MatRef<'a> {
+    pub(crate) data: &'a [f32],
+    pub(crate) map: Rows,
+    pub(crate) rows: usize,
+    pub(crate) cols: usize,
+}
+
+/// A matrix `[rows, cols]` that a kernel writes; the floats of a row are adjacent.
+#[derive(Debug)]
+pub struct MatMut<'a> {
+    pub(crate) data: &'a mut [f32],
+    pub(crate) map: Rows,
+    pub(crate) rows: usize,
+    pub(crate) cols: usize,
+}
+
+fn check(len: usize, map: &Rows, rows: usize, cols: usize) {
+    assert!(map.width > 0 && map.height > 0, "a line needs a pixel and an image a line");
+    if rows > 0 && cols > 0 {
+        let need = map.max_offset(rows) + cols;
+        assert!(need <= len, "a [{rows}, {cols}] matrix needs {need} floats, the slice has {len}");
+    }
+}
+
+impl<'a> MatRef<'a> {
+    /// A row-major matrix over the start of `data`.
+    ///
+    /// # Panics
+    /// If `data` is shorter than `rows · cols`.
+    pub fn new(data: &'a [f32], rows: usize, cols: usize) -> Self {
+        Self::mapped(data, rows, cols, Rows::linear(cols))
+    }
+
+    /// A matrix whose rows start where `map` says.
+    ///
+    /// # Panics
+    /// If a row reaches beyond `data`.
+    pub fn mapped(data: &'a [f32], rows: usize, cols: usize, map: Rows) -> Self {
+        check(data.len(), &map, rows, cols);
+        MatRef { data, map, rows, cols }
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Number of columns.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// Row `i`.
+    pub fn row(&self, i: usize) -> &'a [f32] {
+        assert!(i < self.rows, "row {i} of {}", self.rows);
+        &self.data[self.map.offset(i)..][..self.cols]
+    }
+}
+
+impl<'a> MatMut<'a> {
+    /// A row-major matrix over the start of `data`.
+    ///
+    /// # Panics
+    /// If `data` is shorter than `rows · cols`.
+    pub fn new(data: &'a mut [f32], rows: usize, cols: usize) -> Self {
+        Self::mapped(data, rows, cols, Rows::linear(cols))
+    }
+
+    /// A matrix whose rows start where `map` says; rows must not overlap.
+    ///
+    /// # Panics
+    /// If a row reaches beyond `data`, or two rows share a float.
+    pub fn mapped(data: &'a mut [f32], rows: usize, cols: usize, map: Rows) -> Self {
+        check(data.len(), &map, rows, cols);
+        let lines = rows.div_ceil(map.width);
+        let line = (map.width.min(rows).max(1) - 1) * map.step + cols;
+        let image = (map.height.min(lines).max(1) - 1) * map.line + line;
+        let apart = (rows <= 1 || map.width == 1 || map.step >= cols)
+            && (lines <= 1 || map.height == 1 || map.line >= line)
+            && (lines <= map.height || map.image >= image);
+        assert!(apart, "rows of a matrix to be written overlap: {map:?} with {cols} columns");
+        MatMut { data, map, rows, cols }
+    }
+
+    /// The same matrix, borrowed for a shorter time.
+    pub fn reborrow(&mut self) -> MatMut<'_> {
+        MatMut { data: self.data, map: self.map, rows: self.rows, cols: self.cols }
+    }
+
+    /// The same matrix, read only.
+    pub fn as_ref(&self) -> MatRef<'_> {
+        MatRef { data: self.data, map: self.map, rows: self.rows, cols: self.cols }
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Number of columns.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// Row `i`.
+    pub fn row_mut(&mut self, i: usize) -> &mut [f32] {
+        assert!(i < self.rows, "row {i} of {}", self.rows);
+        &mut self.data[self.map.offset(i)..][..self.cols]
+    }
+}
+
+/// Packed weights `[k, n]`: strips of [`STRIP`] columns, each `k` rows of 16 adjacent floats.
+///
+/// Columns beyond `n` are zero. Element `(i, j)` stands at `(j / 16)·stride + i·16 + j % 16`.
+#[derive(Clone, Copy, Debug)]
+pub struct Panels<'a> {
+    pub(crate) data: &'a [f32],
+    pub(crate) k: usize,
+    pub(crate) n: usize,
+    pub(crate) stride: usize,
+}
+
+/// Floats that packed `[k, n]` weights take.
+pub const fn panels_len(k: usize, n: usize) -> usize {
+    n.div_ceil(STRIP) * k * STRIP
+}
+
+/// Place of element `(i, j)` of packed weights with `k` rows.
+pub const fn panel_index(k: usize, i: usize, j: usize) -> usize {
+    (j / STRIP) * k * STRIP + i * STRIP + j % STRIP
+}
+
+impl<'a> Panels<'a> {
+    /// Views `data` as packed `[k, n]` weights.
+    ///
+    /// # Panics
+    /// If `data` has another length than [`panels_len`].
+    pub fn new(data: &'a [f32], k: usize, n: usize) -> Self {
+        assert_eq!(data.len(), panels_len(k, n), "packed [{k}, {n}] weights");
+        Panels { data, k, n, stride: k * STRIP }
+    }
+
+    /// Rows `from..to` of the same weights.
+    ///
+    /// # Panics
+    /// If `from > to` or `to > k`.
+    pub fn rows(&self, from: usize, to: usize) -> Panels<'a> {
+        assert!(from <= to && to <= self.k, "rows {from}..{to} of {}", self.k);
+        let data = if self.data.is_empty() { self.data } else { &self.data[from * STRIP..] };
+        Panels { data, k: to - from, n: self.n, stride: self.stride }
+    }
+
+    /// Rows of the packed matrix: what a product sums over.
+    pub fn k(&self) -> usize {
+        self.k
+    }
+
+    /// Columns of the packed matrix.
+    pub fn n(&self) -> usize {
+        self.n
+    }
+
+    /// Element `(i, j)`.
+    pub fn at(&self, i: usize, j: usize) -> f32 {
+        self.data[(j / STRIP) * self.stride + i * STRIP + j % STRIP]
+    }
+}
+
+/// An NHWC image with a border of zeros, so that a patch at the edge is an ordinary patch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plane {
+    /// Image rows, without the border.
+    pub rows: usize,
+    /// Image columns, without the border.
+    pub cols: usize,
+    /// Channels of a pixel.
+    pub channels: usize,
+    /// Width of the border on each side.
+    pub pad: usize,
+}
+
+impl Plane {
+    /// Floats of one image with its border.
+    pub const fn len(&self) -> usize {
+        (self.rows + 2 * self.pad) * self.line()
+    }
+
+    /// Whether the image has no pixel.
+    pub const fn is_empty(&self) -> bool {
+        self.rows * self.cols * self.channels == 0
+    }
+
+    /// Pixels of one image, without the border.
+    pub const fn pixels(&self) -> usize {
+        self.rows * self.cols
+    }
+
+    /// Floats of one line with its border.
+    pub const fn line(&self) -> usize {
+        (self.cols + 2 * self.pad) * self.channels
+    }
+
+    /// Offset of the first pixel behind the border.
+    pub const fn interior(&self) -> usize {
+        self.pad * self.line() + self.pad * self.channels
+    }
+
+    /// Where the pixels of a batch start, counted from the first one.
+    pub const fn map(&self) -> Rows {
+        Rows {
+            width: self.cols,
+            height: self.rows,
+            step: self.channels,
+            line: self.line(),
+            image: self.len(),
+        }
+    }
+
+    /// The pixels of `images` images as rows of a matrix `[images·rows·cols, channels]`.
+    pub fn pixels_of<'a>(&self, data: &'a [f32], images: usize) -> MatRef<'a> {
+        MatRef::mapped(&data[self.interior()..], images * self.pixels(), self.channels, self.map())
+    }
+
+    /// The pixels of `images` images as rows of a matrix to be written.
+    pub fn pixels_mut<'a>(&self, data: &'a mut [f32], images: usize) -> MatMut<'a> {
+        let (at, rows) = (self.interior(), images * self.pixels());
+        MatMut::mapped(&mut data[at..], rows, self.channels, self.map())
+    }
+}
+
+/// A convolution with stride 1 and SAME padding: weights `[size, size, inputs, outputs]` (HWIO).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConvShape {
+    /// Image rows.
+    pub rows: usize,
+    /// Image columns.
+    pub cols: usize,
+    /// Rows and columns of the filter; odd.
+    pub size: usize,
+    /// Input channels.
+    pub inputs: usize,
+    /// Output channels.
+    pub outputs: usize,
+}
+
+impl ConvShape {
+    /// The padded input.
+    pub const fn input(&self) -> Plane {
+        Plane { rows: self.rows, cols: self.cols, channels: self.inputs, pad: self.size / 2 }
+    }
+
+    /// The output with the border that the way back needs.
+    pub const fn output(&self) -> Plane {
+        Plane { rows: self.rows, cols: self.cols, channels: self.outputs, pad: self.size / 2 }
+    }
+
+    /// Length of a patch: what one output sums over.
+    pub const fn patch(&self) -> usize {
+        self.size * self.size * self.inputs
+    }
+
+    /// The convolution that runs backwards: outputs and inputs change places.
+    pub const fn reversed(&self) -> ConvShape {
+        ConvShape { inputs: self.outputs, outputs: self.inputs, ..*self }
+    }
+
+    pub(crate) fn check(&self, kernel: &'static str) -> Result<(), ShapeError> {
+        if self.size.is_multiple_of(2) {
+            return Err(ShapeError::EvenFilter { kernel, size: self.size });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn max_offset_is_the_largest_offset() {
+        for (width, height) in [(1, 1), (3, 1), (3, 2), (1, 4), (usize::MAX, 1)] {
+            for (step, line, image) in [(1, 5, 20), (2, 0, 0), (0, 7, 3), (4, 2, 1)] {
+                let map = Rows { width, height, step, line, image };
+                for rows in 1..40 {
+                    let max = (0..rows).map(|i| map.offset(i)).max().unwrap_or(0);
+                    assert!(map.max_offset(rows) >= max || width == usize::MAX, "{map:?} {rows}");
+                }
+            }
+        }
+    }
+}

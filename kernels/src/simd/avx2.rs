@@ -1,0 +1,123 @@
+//! AVX2 with FMA: sixteen lanes are two registers.
+
+use super::{Kernel, Simd};
+use std::arch::x86_64::*;
+
+/// Proof that this CPU has AVX2 and FMA; only [`Avx2::detect`] makes one.
+#[derive(Clone, Copy)]
+pub(crate) struct Avx2(());
+
+impl Avx2 {
+    pub(crate) fn detect() -> Option<Self> {
+        (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Avx2(()))
+    }
+}
+
+type Pair = (__m256, __m256);
+
+/// `MASKS[16 - n..][..16]` has `n` set lanes first.
+static MASKS: [i32; 32] = {
+    let mut masks = [0; 32];
+    let mut i = 0;
+    while i < 16 {
+        masks[i] = -1;
+        i += 1;
+    }
+    masks
+};
+
+#[inline(always)]
+fn masks(n: usize) -> (__m256i, __m256i) {
+    let at = MASKS[16 - n..][..16].as_ptr();
+    // SAFETY: the slice has 16 integers; the caller holds an `Avx2`, which proves the instruction.
+    unsafe { (_mm256_loadu_si256(at.cast()), _mm256_loadu_si256(at.add(8).cast())) }
+}
+
+impl Simd for Avx2 {
+    type F = Pair;
+    const TILE_ROWS: [usize; 4] = [6, 0, 0, 0];
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> Pair {
+        // SAFETY: `self` proves AVX2.
+        let x = unsafe { _mm256_set1_ps(x) };
+        (x, x)
+    }
+    #[inline(always)]
+    unsafe fn load(self, p: *const f32) -> Pair {
+        // SAFETY: `self` proves AVX2; the caller promises 16 readable floats.
+        unsafe { (_mm256_loadu_ps(p), _mm256_loadu_ps(p.add(8))) }
+    }
+    #[inline(always)]
+    unsafe fn store(self, p: *mut f32, x: Pair) {
+        // SAFETY: `self` proves AVX2; the caller promises 16 writable floats.
+        unsafe {
+            _mm256_storeu_ps(p, x.0);
+            _mm256_storeu_ps(p.add(8), x.1);
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_first(self, p: *const f32, n: usize) -> Pair {
+        let (m, o) = masks(n);
+        // SAFETY: `self` proves AVX2; masked lanes are not read, the first `n` are readable.
+        unsafe { (_mm256_maskload_ps(p, m), _mm256_maskload_ps(p.wrapping_add(8), o)) }
+    }
+    #[inline(always)]
+    unsafe fn store_first(self, p: *mut f32, n: usize, x: Pair) {
+        let (m, o) = masks(n);
+        // SAFETY: `self` proves AVX2; masked lanes are not written, the first `n` are writable.
+        unsafe {
+            _mm256_maskstore_ps(p, m, x.0);
+            _mm256_maskstore_ps(p.wrapping_add(8), o, x.1);
+        }
+    }
+    #[inline(always)]
+    fn add(self, a: Pair, b: Pair) -> Pair {
+        // SAFETY: `self` proves AVX2.
+        unsafe { (_mm256_add_ps(a.0, b.0), _mm256_add_ps(a.1, b.1)) }
+    }
+    #[inline(always)]
+    fn sub(self, a: Pair, b: Pair) -> Pair {
+        // SAFETY: `self` proves AVX2.
+        unsafe { (_mm256_sub_ps(a.0, b.0), _mm256_sub_ps(a.1, b.1)) }
+    }
+    #[inline(always)]
+    fn mul(self, a: Pair, b: Pair) -> Pair {
+        // SAFETY: `self` proves AVX2.
+        unsafe { (_mm256_mul_ps(a.0, b.0), _mm256_mul_ps(a.1, b.1)) }
+    }
+    #[inline(always)]
+    fn div(self, a: Pair, b: Pair) -> Pair {
+        // SAFETY: `self` proves AVX2.
+        unsafe { (_mm256_div_ps(a.0, b.0), _mm256_div_ps(a.1, b.1)) }
+    }
+    #[inline(always)]
+    fn mul_add(self, a: Pair, b: Pair, c: Pair) -> Pair {
+        // SAFETY: `self` proves FMA.
+        unsafe { (_mm256_fmadd_ps(a.0, b.0, c.0), _mm256_fmadd_ps(a.1, b.1, c.1)) }
+    }
+    #[inline(always)]
+    fn where_positive(self, x: Pair, a: Pair) -> Pair {
+        // SAFETY: `self` proves AVX2.
+        unsafe {
+            let zero = _mm256_setzero_ps();
+            (
+                _mm256_and_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(x.0, zero), a.0),
+                _mm256_and_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(x.1, zero), a.1),
+            )
+        }
+    }
+    #[inline(always)]
+    fn enter<K: Kernel>(self, kernel: K) -> K::Output {
+        // SAFETY: `self` proves the features.
+        unsafe { enter(self, kernel) }
+    }
+}
+
+/// # Safety
+/// The CPU has the features, as the token proves.
+#[inline(never)]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn enter<K: Kernel>(token: Avx2, kernel: K) -> K::Output {
+    kernel.run(token)
+}

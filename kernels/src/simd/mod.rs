@@ -1,0 +1,55 @@
+//! What a register can do, and how a body written once reaches every instruction set.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+pub(crate) mod dispatch;
+mod portable;
+mod scalar;
+
+/// Sixteen lanes of f32: one AVX-512 register, two of AVX2, `wide::f32x16`, or an array.
+///
+/// Every operation rounds as IEEE 754 says, so all implementations give the same bits, except that
+/// `portable` rounds `mul_add` twice where the build has no fused multiply-add.
+pub(crate) trait Simd: Copy + Send + Sync {
+    /// Sixteen lanes.
+    type F: Copy;
+
+    /// Rows of the largest register tile with 1, 2, 3 and 4 strips of columns; 0 where none fits.
+    const TILE_ROWS: [usize; 4];
+
+    fn splat(self, x: f32) -> Self::F;
+    /// # Safety
+    /// `p` is readable for 16 floats.
+    unsafe fn load(self, p: *const f32) -> Self::F;
+    /// # Safety
+    /// `p` is writable for 16 floats.
+    unsafe fn store(self, p: *mut f32, x: Self::F);
+    /// Lanes from `n` on are zero.
+    /// # Safety
+    /// `p` is readable for `n` floats, `n ≤ 16`.
+    unsafe fn load_first(self, p: *const f32, n: usize) -> Self::F;
+    /// # Safety
+    /// `p` is writable for `n` floats, `n ≤ 16`.
+    unsafe fn store_first(self, p: *mut f32, n: usize, x: Self::F);
+    fn add(self, a: Self::F, b: Self::F) -> Self::F;
+    fn sub(self, a: Self::F, b: Self::F) -> Self::F;
+    fn mul(self, a: Self::F, b: Self::F) -> Self::F;
+    fn div(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a·b + c`
+    fn mul_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+    /// `x > 0 ? a : 0`
+    fn where_positive(self, x: Self::F, a: Self::F) -> Self::F;
+
+    /// Runs a kernel in a function of its own, compiled for this instruction set.
+    fn enter<K: Kernel>(self, kernel: K) -> K::Output;
+}
+
+/// A body written once for every instruction set.
+pub(crate) trait Kernel {
+    type Output;
+    /// Implementations are `#[inline(always)]`, and so is all that they call: only then does the
+    /// body take on the features of the function that entered it.
+    fn run<S: Simd>(self, simd: S) -> Self::Output;
+}

@@ -1,0 +1,74 @@
+//! What the kernels' tests share: numbers, backends and comparisons.
+
+use crate::{Backend, Kernels, Threads};
+
+/// Floats in −1…1, some of them 0 and −0, the same for the same seed.
+pub fn floats(len: usize, seed: u64) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    (0..len)
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            match state % 11 {
+                0 => 0.0,
+                1 => -0.0,
+                _ => (state >> 40) as f32 / (1 << 23) as f32 - 1.0,
+            }
+        })
+        .collect()
+}
+
+/// Relu activations: about half of them 0.
+pub fn activations(len: usize, seed: u64) -> Vec<f32> {
+    floats(len, seed).into_iter().map(|x| x.max(0.0)).collect()
+}
+
+/// Every backend of this CPU, on 1, 2, 3 and 7 threads. CI names the backends it expects in
+/// `KERNELS_EXPECT`; one that is missing is a failure, not a silent skip.
+pub fn kernel_sets() -> Vec<Kernels> {
+    let available = Backend::available();
+    if let Ok(expected) = std::env::var("KERNELS_EXPECT") {
+        for name in expected.split(',').filter(|name| !name.is_empty()) {
+            let found = available.iter().any(|backend| backend.name() == name);
+            assert!(found, "KERNELS_EXPECT names {name}, which this CPU does not have");
+        }
+    }
+    let mut sets = Vec::new();
+    for backend in available {
+        for threads in [1, 2, 3, 7] {
+            sets.push(Kernels::new(backend, Threads::new(threads).expect("threads")));
+        }
+    }
+    sets
+}
+
+/// Compares with an f64 twin, relative to its largest value.
+pub fn assert_close(what: &str, found: &[f32], want: &[f64], tolerance: f64) {
+    assert_eq!(found.len(), want.len(), "{what}");
+    let scale = want.iter().fold(1e-30f64, |max, w| max.max(w.abs()));
+    for (i, (&found, &want)) in found.iter().zip(want).enumerate() {
+        let error = (f64::from(found) - want).abs();
+        assert!(error <= tolerance * scale, "{what}[{i}] is {found}, {want} expected");
+    }
+}
+
+/// The first result that promises its bits fixes them for all later ones.
+#[derive(Default)]
+pub struct SameBits(Option<Vec<u32>>);
+
+impl SameBits {
+    pub fn check(&mut self, kernels: &Kernels, what: &str, found: &[f32]) {
+        if !kernels.backend().promises_bits() {
+            return;
+        }
+        let bits: Vec<u32> = found.iter().map(|x| x.to_bits()).collect();
+        match &self.0 {
+            None => self.0 = Some(bits),
+            Some(first) => {
+                let threads = kernels.threads().count();
+                assert!(first == &bits, "{what}: {:?} on {threads} threads", kernels.backend());
+            }
+        }
+    }
+}
