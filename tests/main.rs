@@ -1,1 +1,7 @@
-fn main(){}
+//! Whole-system tests. Golden values come from an independent float64 implementation.
+
+mod conservation;
+mod golden;
+mod gradients;
+mod support;
+mod variants;

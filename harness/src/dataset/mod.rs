@@ -15,6 +15,7 @@ use anyhow::{Context, ensure};
 use serde::Serialize;
 
 use idx::{Idx, Kind};
+use locate::{Located, Places};
 
 /// One half of a data set, memory-mapped; a clone shares the mapping.
 ///
@@ -49,7 +50,10 @@ impl Split {
             labels.path().display(),
             images.path().display()
         );
-        Ok(Self { images: Arc::new(images), labels: Arc::new(labels) })
+        Ok(Self {
+            images: Arc::new(images),
+            labels: Arc::new(labels),
+        })
     }
 
     /// Number of samples, at least 1.
@@ -106,7 +110,10 @@ impl Split {
 
     /// Checksums of the two unpacked files; reads them whole.
     pub fn sha256(&self) -> SplitSha256 {
-        SplitSha256 { images: checksum::sha256(self.images.bytes()), labels: checksum::sha256(self.labels.bytes()) }
+        SplitSha256 {
+            images: checksum::sha256(self.images.bytes()),
+            labels: checksum::sha256(self.labels.bytes()),
+        }
     }
 }
 
@@ -130,22 +137,23 @@ pub struct Dataset {
 impl Dataset {
     /// Finds the data set `name`, unpacks it if need be and maps it.
     ///
-    /// Places are searched as [`locate::roots`] says. `synth` is drawn into the cache folder when it is nowhere.
+    /// Places are searched as [`Places::new`] says. `synth` is drawn into the cache folder when it is nowhere.
     ///
     /// # Errors
     /// If the set is nowhere, or one of its files is not what it should be. The message names the file and what to do.
     pub fn open(name: &str, data_dir: Option<&Path>) -> anyhow::Result<Self> {
         let name = locate::usual_name(name)?;
-        let located = match locate::find(&name, data_dir)? {
-            None if name == "synth" => locate::draw_synth()?,
+        let places = Places::new(data_dir)?;
+        let located = match places.find(&name) {
             Some(located) => located,
-            None => return Err(locate::not_found(&name, data_dir)),
+            None if name == "synth" => places.draw_synth()?,
+            None => return Err(places.not_found(&name)),
         };
-        Self::from_located(&located).with_context(|| format!("cannot open the data set {name}"))
+        Self::map(&places, &located).with_context(|| format!("cannot open the data set {name}"))
     }
 
-    fn from_located(located: &locate::Located) -> anyhow::Result<Self> {
-        let [train_images, train_labels, test_images, test_labels] = located.unpack()?;
+    fn map(places: &Places, located: &Located) -> anyhow::Result<Self> {
+        let [train_images, train_labels, test_images, test_labels] = places.unpack(located)?;
         let train = Split::open(&train_images, &train_labels)?;
         let test = Split::open(&test_images, &test_labels)?;
         let (rows, cols) = (train.rows(), train.cols());
@@ -157,16 +165,31 @@ impl Dataset {
             test.cols(),
             train_images.display()
         );
-        let largest = train.labels().iter().chain(test.labels()).max().copied().unwrap_or(0);
+        let largest = train
+            .labels()
+            .iter()
+            .chain(test.labels())
+            .max()
+            .copied()
+            .unwrap_or(0);
         let classes = (usize::from(largest) + 1).max(2);
-        Ok(Self { name: located.name.clone(), train, test, rows, cols, classes })
+        Ok(Self {
+            name: located.name.clone(),
+            train,
+            test,
+            rows,
+            cols,
+            classes,
+        })
     }
 
     /// Whether this is MNIST, judged by its labels and not by its name.
     pub fn is_mnist(&self) -> bool {
         let published = checksum::published("mnist");
         published.is_some_and(|files| {
-            let is = |half: &Split, i: usize| files[i].sha256 == Some(checksum::sha256(half.labels.bytes()).as_str());
+            let is = |half: &Split, i: usize| {
+                files[i].sha256 == Some(checksum::sha256(half.labels.bytes()).as_str())
+            };
             is(&self.test, 3) && is(&self.train, 1)
         })
     }
@@ -181,7 +204,13 @@ mod tests {
     /// Images of `size`×1 pixels, as many as there are `labels`.
     fn write_half(dir: &Path, files: [&str; 2], size: u32, labels: &[u8]) {
         let n = (labels.len() as u32).to_be_bytes();
-        let images = [&[0, 0, 8, 3][..], &n, &size.to_be_bytes(), &[0, 0, 0, 1], &vec![7; size as usize * labels.len()]];
+        let images = [
+            &[0, 0, 8, 3][..],
+            &n,
+            &size.to_be_bytes(),
+            &[0, 0, 0, 1],
+            &vec![7; size as usize * labels.len()],
+        ];
         std::fs::write(dir.join(files[0]), images.concat()).unwrap();
         std::fs::write(dir.join(files[1]), [&[0, 0, 8, 1][..], &n, labels].concat()).unwrap();
     }
@@ -200,11 +229,20 @@ mod tests {
         write_half(&dir, [FILES[0], FILES[1]], 3, &[0, 1, 4]);
         write_half(&dir, [FILES[2], FILES[3]], 3, &[6, 2]);
         let set = Dataset::open("tiny", Some(root.path())).unwrap();
-        assert_eq!((set.rows, set.cols, set.classes, set.name.as_str()), (3, 1, 7, "tiny"));
-        assert_eq!((set.train.len(), set.test.len(), set.train.label(2)), (3, 2, 4));
+        assert_eq!(
+            (set.rows, set.cols, set.classes, set.name.as_str()),
+            (3, 1, 7, "tiny")
+        );
+        assert_eq!(
+            (set.train.len(), set.test.len(), set.train.label(2)),
+            (3, 2, 4)
+        );
         assert_eq!(set.train.image(2), [7, 7, 7]);
         assert!(!set.is_mnist() && !set.train.is_empty());
-        assert_eq!(set.test.sha256().labels, checksum::sha256(&[0, 0, 8, 1, 0, 0, 0, 2, 6, 2]));
+        assert_eq!(
+            set.test.sha256().labels,
+            checksum::sha256(&[0, 0, 8, 1, 0, 0, 0, 2, 6, 2])
+        );
         fn shared<T: Send + Sync>(_: &T) {}
         shared(&set);
     }
@@ -227,7 +265,10 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         synth::write(&root.path().join("synth"), 3, 200, 50).unwrap();
         let set = Dataset::open("synth", Some(root.path())).unwrap();
-        assert_eq!((set.rows, set.cols, set.classes, set.train.len()), (28, 28, 10, 200));
+        assert_eq!(
+            (set.rows, set.cols, set.classes, set.train.len()),
+            (28, 28, 10, 200)
+        );
         assert!(!set.is_mnist());
     }
 }

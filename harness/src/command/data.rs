@@ -1,0 +1,313 @@
+//! `harness data`: draws, finds and verifies data sets.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::dataset::checksum::{self, State};
+use crate::dataset::idx::Header;
+use crate::dataset::locate::{self, FILES, KINDS, Located, Places};
+use crate::dataset::synth;
+
+/// Arguments of `harness data`.
+#[derive(Debug, Args)]
+pub struct DataArgs {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Draw the synthetic handwritten digits: no download, same seed, same bytes
+    Synth {
+        /// Seed of the drawing
+        #[arg(long, default_value_t = synth::DEFAULT_SEED)]
+        seed: u64,
+        /// Number of training samples
+        #[arg(long, default_value_t = synth::DEFAULT_TRAIN)]
+        train: usize,
+        /// Number of test samples
+        #[arg(long, default_value_t = synth::DEFAULT_TEST)]
+        test: usize,
+        /// Folder to write the four IDX files into [default: `synth` in the cache folder, where `--data synth` finds it]
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+        /// Replace files that are there
+        #[arg(long)]
+        overwrite: bool,
+    },
+    /// Compare the files of a data set with the published checksums
+    Verify {
+        /// mnist, fashion-mnist, kmnist, synth or the name of a folder
+        name: String,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Print the folder that a data set is opened from
+    Path {
+        /// mnist, fashion-mnist, kmnist, synth or the name of a folder
+        name: String,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// List every data set found, where it is and how large
+    List {
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Place {
+    /// Folder to search first; then RELEVANCE_DATA_DIR, ./data and the cache folder
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+}
+
+impl Place {
+    fn places(&self) -> anyhow::Result<Places> {
+        Places::new(self.data_dir.as_deref())
+    }
+}
+
+/// Runs `harness data`: results on stdout, as JSON if `json`.
+///
+/// # Errors
+/// If a data set is not found, not as published, or cannot be written.
+pub fn run(args: &DataArgs, json: bool) -> anyhow::Result<()> {
+    match &args.action {
+        Action::Synth {
+            seed,
+            train,
+            test,
+            out,
+            overwrite,
+        } => {
+            let dir = match out {
+                Some(dir) => dir.clone(),
+                None => Places::new(None)?.cache()?.join("synth"),
+            };
+            draw(&dir, *seed, [*train, *test], *overwrite, json)
+        }
+        Action::Verify { name, place } => {
+            verify(&locate::usual_name(name)?, &place.places()?, json)
+        }
+        Action::Path { name, place } => path(&locate::usual_name(name)?, &place.places()?, json),
+        Action::List { place } => list(&place.places()?, json),
+    }
+}
+
+fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
+    println!(
+        "{}",
+        serde_json::to_string_pretty(value).context("cannot write JSON")?
+    );
+    Ok(())
+}
+
+fn draw(
+    dir: &Path,
+    seed: u64,
+    [train, test]: [usize; 2],
+    overwrite: bool,
+    json: bool,
+) -> anyhow::Result<()> {
+    if let Some(there) = FILES
+        .iter()
+        .map(|file| dir.join(file))
+        .find(|path| path.exists() && !overwrite)
+    {
+        bail!(
+            "{}: already there; give --overwrite to replace it or --out for another folder",
+            there.display()
+        );
+    }
+    eprintln!("drawing {train} + {test} digits with seed {seed}");
+    synth::write(dir, seed, train, test)?;
+    if json {
+        return print_json(&json!({ "folder": dir, "seed": seed, "train": train, "test": test }));
+    }
+    println!("{}", dir.display());
+    Ok(())
+}
+
+fn verify(name: &str, places: &Places, json: bool) -> anyhow::Result<()> {
+    let (folder, files) = places
+        .find_some(name)
+        .ok_or_else(|| places.not_found(name))?;
+    let reports = checksum::verify(name, &files);
+    if json {
+        print_json(&json!({ "name": name, "folder": folder, "files": reports }))?;
+    } else {
+        for report in &reports {
+            let path = report
+                .path
+                .clone()
+                .unwrap_or_else(|| folder.join(report.file));
+            println!(
+                "{:8} {}  ({})",
+                report.state.name(),
+                path.display(),
+                report.note
+            );
+        }
+    }
+    let bad = reports
+        .iter()
+        .filter(|report| matches!(report.state, State::Differs | State::Missing))
+        .count();
+    if bad > 0 {
+        bail!(
+            "{name}: {bad} of 4 files in {} differ or are missing; fetch them again",
+            folder.display()
+        );
+    }
+    Ok(())
+}
+
+fn path(name: &str, places: &Places, json: bool) -> anyhow::Result<()> {
+    let set = places.find(name).ok_or_else(|| places.not_found(name))?;
+    if json {
+        return print_json(&json!({ "name": set.name, "folder": set.folder, "files": set.files }));
+    }
+    println!("{}", set.folder.display());
+    Ok(())
+}
+
+/// One line of `harness data list`.
+#[derive(Serialize)]
+struct Listed {
+    name: String,
+    folder: PathBuf,
+    #[serde(flatten)]
+    sizes: Option<Sizes>,
+    packed: bool,
+    /// Whether this is the one that opens under its name.
+    opens: bool,
+    problem: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Sizes {
+    train: usize,
+    test: usize,
+    rows: usize,
+    cols: usize,
+}
+
+impl Listed {
+    fn new(set: Located, places: &Places) -> Self {
+        let header = |i: usize| {
+            let source = locate::reader(&set.files[i])
+                .with_context(|| format!("{}: cannot open", set.files[i].display()));
+            Header::read(source?, KINDS[i], &set.files[i])
+        };
+        let sizes = header(0).and_then(|train| Ok((train, header(2)?)));
+        let sizes = sizes.map(|(train, test)| Sizes {
+            train: train.count,
+            test: test.count,
+            rows: train.rows,
+            cols: train.cols,
+        });
+        let (sizes, problem) = match sizes {
+            Ok(sizes) => (Some(sizes), None),
+            Err(error) => (None, Some(format!("{error:#}"))),
+        };
+        let opens = places
+            .find(&set.name)
+            .is_some_and(|first| first.folder == set.folder);
+        let packed = set.files.iter().any(|file| locate::is_gz(file));
+        Self {
+            name: set.name,
+            folder: set.folder,
+            sizes,
+            packed,
+            opens,
+            problem,
+        }
+    }
+}
+
+fn list(places: &Places, json: bool) -> anyhow::Result<()> {
+    let found: Vec<Listed> = places
+        .list()
+        .into_iter()
+        .map(|set| Listed::new(set, places))
+        .collect();
+    if json {
+        return print_json(&json!({ "searched": places.roots(), "found": found }));
+    }
+    if found.is_empty() {
+        let roots: Vec<_> = places
+            .roots()
+            .iter()
+            .map(|root| root.display().to_string())
+            .collect();
+        eprintln!(
+            "no data set in {}; draw one without a download: harness data synth",
+            roots.join(", ")
+        );
+    }
+    let width = found.iter().map(|set| set.name.len()).max().unwrap_or(0);
+    for set in &found {
+        let sizes = match (&set.sizes, &set.problem) {
+            (Some(s), _) => format!("{} + {} of {}x{}", s.train, s.test, s.rows, s.cols),
+            (None, problem) => problem.clone().unwrap_or_default(),
+        };
+        let packed = if set.packed { ", packed" } else { "" };
+        let hidden = if set.opens {
+            ""
+        } else {
+            ", hidden by one found before"
+        };
+        println!(
+            "{:width$}  {}  {sizes}{packed}{hidden}",
+            set.name,
+            set.folder.display()
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_that_is_there_is_not_overwritten_unasked() {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("mine");
+        draw(&out, 1, [3, 2], false, false).unwrap();
+        let before = std::fs::read(out.join(FILES[0])).unwrap();
+        let message = draw(&out, 2, [3, 2], false, false).unwrap_err().to_string();
+        assert!(message.contains("--overwrite"), "{message}");
+        assert_eq!(std::fs::read(out.join(FILES[0])).unwrap(), before);
+        draw(&out, 2, [3, 2], true, false).unwrap();
+        assert_ne!(std::fs::read(out.join(FILES[0])).unwrap(), before);
+    }
+
+    #[test]
+    fn a_drawn_set_is_listed_and_verifies_as_another_one() {
+        let dir = tempfile::tempdir().unwrap();
+        draw(&dir.path().join("synth"), 7, [3, 2], false, true).unwrap();
+        let places = Places::new(Some(dir.path())).unwrap();
+        let set = places
+            .list()
+            .into_iter()
+            .find(|set| set.folder == dir.path().join("synth"))
+            .unwrap();
+        let listed = Listed::new(set, &places);
+        let sizes = listed.sizes.unwrap();
+        assert_eq!(
+            (sizes.train, sizes.test, sizes.rows, sizes.cols),
+            (3, 2, 28, 28)
+        );
+        assert!(listed.opens && !listed.packed && listed.problem.is_none());
+        let message = verify("synth", &places, false).unwrap_err().to_string();
+        assert!(message.contains("4 of 4 files"), "{message}");
+    }
+}

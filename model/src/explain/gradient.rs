@@ -1,0 +1,67 @@
+//! The gradient methods: sensitivity, simple Taylor and guided backprop (sections 3.2.1, 3.2.2).
+
+use crate::walk::backward::{Back, Way};
+use crate::walk::forward::Trace;
+use crate::{ModelError, Network};
+use kernels::Kernels;
+
+/// The way back of a logit's gradient to the pixels.
+#[derive(Clone, Debug)]
+pub(crate) struct GradientWay {
+    back: Back,
+}
+
+impl GradientWay {
+    pub fn new(network: &Network, capacity: usize) -> GradientWay {
+        let mut back = Back::new(&network.plan, capacity, true);
+        back.refresh(network);
+        GradientWay { back }
+    }
+
+    /// Writes `∂h_target/∂x` to `pixels`.
+    pub fn run(
+        &mut self,
+        kernels: &Kernels,
+        network: &Network,
+        trace: &Trace,
+        target: &[usize],
+        guided: bool,
+        pixels: &mut [f32],
+    ) -> Result<(), ModelError> {
+        let (n, classes) = (target.len(), network.task().classes);
+        self.from_logits(kernels, network, trace, n, guided, |i, d_logits| {
+            debug_assert_eq!(d_logits.len(), classes);
+            d_logits.fill(0.0);
+            d_logits[target[i]] = 1.0;
+        })?;
+        let d_x = self.pixels();
+        let len = n * network.task().rows * network.task().cols;
+        pixels[..len].copy_from_slice(&d_x[..len]);
+        Ok(())
+    }
+
+    /// Goes back from the logits' gradient that `set` writes for each sample.
+    pub fn from_logits(
+        &mut self,
+        kernels: &Kernels,
+        network: &Network,
+        trace: &Trace,
+        n: usize,
+        guided: bool,
+        mut set: impl FnMut(usize, &mut [f32]),
+    ) -> Result<(), ModelError> {
+        let classes = network.task().classes;
+        if let Some(d_logits) = self.back.d_head.last_mut() {
+            for (i, d_logits) in d_logits.chunks_exact_mut(classes).take(n).enumerate() {
+                set(i, d_logits);
+            }
+        }
+        let way = Way { scale: 1.0, guided };
+        self.back.backward(kernels, network, trace, n, way, None)
+    }
+
+    /// The gradient by the first activation.
+    pub fn pixels(&self) -> &[f32] {
+        &self.back.d_acts[0]
+    }
+}

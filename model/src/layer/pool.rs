@@ -1,0 +1,48 @@
+//! A pooling layer of the encoder.
+
+use crate::ModelError;
+use kernels::pool::{PoolBack, PoolShape, pool, pool_back};
+use kernels::{Kernels, Plane};
+
+/// Pools every image, keeping the places of the maxima.
+pub(crate) fn forward(
+    kernels: &Kernels,
+    shape: PoolShape,
+    (before, behind): (&Plane, &Plane),
+    images: usize,
+    x: &[f32],
+    y: &mut [f32],
+    places: &mut [u8],
+) -> Result<(), ModelError> {
+    let places = &mut places[..images * behind.pixels() * behind.channels];
+    let (x, y) = (before.pixels_of(x, images), behind.pixels_mut(y, images));
+    Ok(pool(kernels, shape, images, x, y, places)?)
+}
+
+/// What a pool has seen, and what comes back through it.
+pub(crate) struct Back<'a> {
+    pub what: PoolBack,
+    /// Activation in front of the pool, and behind it.
+    pub acts: (&'a [f32], &'a [f32]),
+    pub places: &'a [u8],
+    /// Gradient or relevance behind the pool.
+    pub back: &'a [f32],
+}
+
+/// Takes a gradient or a relevance back through the pool into `out`, planes of `planes.2`.
+pub(crate) fn backward(
+    kernels: &Kernels,
+    shape: PoolShape,
+    planes: (&Plane, &Plane, Plane, Plane),
+    images: usize,
+    from: &Back,
+    out: &mut [f32],
+) -> Result<(), ModelError> {
+    let (before, behind, out_plane, back_plane) = planes;
+    let a = before.pixels_of(from.acts.0, images);
+    let pooled = behind.pixels_of(from.acts.1, images);
+    let back = back_plane.pixels_of(from.back, images);
+    let places = &from.places[..images * behind.pixels() * behind.channels];
+    let out = out_plane.pixels_mut(out, images);
+    Ok(pool_back(kernels, shape, images, from.what, a, pooled, places, back, out)?)
+}

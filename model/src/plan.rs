@@ -1,0 +1,141 @@
+//! A cell and a task, worked out: every layer's place, shape and parameters.
+
+use crate::layer::Op;
+use crate::params::Spec;
+use crate::{Cell, Encoder, ModelError, Task};
+use kernels::pool::PoolShape;
+use kernels::{ConvShape, Plane};
+
+/// The pool behind a convolution: 2×2, stride 2.
+const POOL: usize = 2;
+
+/// Every layer of a network, in words of shapes.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub cell: Cell,
+    pub task: Task,
+    pub specs: Vec<Spec>,
+    /// The encoder; a convolution and its pool are two.
+    pub encoder: Vec<Op>,
+    /// What stands in front of each encoder layer, and behind the last.
+    pub planes: Vec<Plane>,
+    pub combine: usize,
+    pub recurrent: Option<usize>,
+    pub head: Vec<usize>,
+    /// Features of `e_t`, of `r_t` (0 where T = 1), of layer 4.
+    pub e: usize,
+    pub r: usize,
+    pub c: usize,
+    /// Floats of all parameters in panel order.
+    pub len: usize,
+}
+
+/// A vector as an image of one pixel.
+fn vector(features: usize) -> Plane {
+    Plane { rows: 1, cols: 1, channels: features, pad: 0 }
+}
+
+impl Plan {
+    pub fn new(cell: Cell, task: Task) -> Result<Plan, ModelError> {
+        task.check()?;
+        check_cell(&cell)?;
+        let (rows, cols) = (task.rows, task.step_cols());
+        let mut specs: Vec<Spec> = Vec::new();
+        let mut len = 0;
+        let mut add = |name: String, shape: Vec<usize>| {
+            let spec = Spec::new(name, shape, &mut len);
+            specs.push(spec);
+            specs.len() - 1
+        };
+        let mut encoder = Vec::new();
+        let pad = |layer: Option<&Encoder>| match layer {
+            Some(Encoder::Conv { size, .. }) => size / 2,
+            _ => 0,
+        };
+        // The image of a step as the first layer reads it.
+        let mut planes = vec![match cell.encoder.first() {
+            first @ Some(Encoder::Conv { .. }) => Plane { rows, cols, channels: 1, pad: pad(first) },
+            _ => vector(rows * cols),
+        }];
+        for (i, layer) in cell.encoder.iter().enumerate() {
+            let before = planes[planes.len() - 1];
+            let name = format!("encoder.{i}");
+            match *layer {
+                Encoder::Dense { units } => {
+                    let spec = add(name, vec![before.pixels() * before.channels, units]);
+                    encoder.push(Op::Dense { spec });
+                    planes.push(vector(units));
+                }
+                Encoder::Conv { size, channels } => {
+                    if i > 0 && !matches!(cell.encoder[i - 1], Encoder::Conv { .. }) {
+                        return Err(ModelError::ConvolutionBehindDense { layer: i });
+                    }
+                    let Plane { rows, cols, channels: inputs, .. } = before;
+                    let shape = ConvShape { rows, cols, size, inputs, outputs: channels };
+                    let spec = add(name, vec![size, size, inputs, channels]);
+                    encoder.push(Op::Conv { spec, shape });
+                    planes.push(Plane { rows, cols, channels, pad: 0 });
+                    let pool = PoolShape { rows, cols, channels, size: POOL, kind: task.pool };
+                    encoder.push(Op::Pool { shape: pool });
+                    planes.push(Plane {
+                        rows: pool.out_rows(),
+                        cols: pool.out_cols(),
+                        channels,
+                        pad: pad(cell.encoder.get(i + 1)),
+                    });
+                }
+            }
+        }
+        let last = planes[planes.len() - 1];
+        let e = last.pixels() * last.channels;
+        let r = if task.seq_len > 1 { cell.recurrent } else { 0 };
+        let c = cell.combine;
+        let combine = add("combine".to_owned(), vec![e + r, c]);
+        let recurrent = (r > 0).then(|| add("recurrent".to_owned(), vec![c, r]));
+        let mut head = Vec::new();
+        let mut inputs = c;
+        for (i, &units) in cell.head.iter().chain([&task.classes]).enumerate() {
+            head.push(add(format!("head.{i}"), vec![inputs, units]));
+            inputs = units;
+        }
+        Ok(Plan { cell, task, specs, encoder, planes, combine, recurrent, head, e, r, c, len })
+    }
+
+    /// The gradient or relevance of activation `i`: what comes out of a convolution has the border
+    /// that the way back through it needs.
+    pub fn back_plane(&self, i: usize) -> Plane {
+        let pad = match i.checked_sub(1).map(|layer| &self.encoder[layer]) {
+            Some(Op::Conv { shape, .. }) => shape.size / 2,
+            _ => 0,
+        };
+        Plane { pad, ..self.planes[i] }
+    }
+
+    /// Whether activation `i` is the output of a dense relu layer.
+    pub fn is_dense_output(&self, i: usize) -> bool {
+        i > 0 && matches!(self.encoder[i - 1], Op::Dense { .. })
+    }
+}
+
+fn check_cell(cell: &Cell) -> Result<(), ModelError> {
+    let widths = cell.encoder.iter().map(|layer| match *layer {
+        Encoder::Dense { units } => units,
+        Encoder::Conv { channels, .. } => channels,
+    });
+    if widths.chain(cell.head.iter().copied()).chain([cell.combine, cell.recurrent]).any(|w| w == 0) {
+        return Err(ModelError::Zero { what: "a layer's width" });
+    }
+    for layer in &cell.encoder {
+        if let Encoder::Conv { size, .. } = *layer
+            && size.is_multiple_of(2)
+        {
+            let (what, expected) = ("the size of a filter", "odd");
+            return Err(ModelError::Range { what, found: size as f64, expected });
+        }
+    }
+    if !(0.0..1.0).contains(&cell.dropout) {
+        let found = f64::from(cell.dropout);
+        return Err(ModelError::Range { what: "dropout", found, expected: "at least 0 and below 1" });
+    }
+    Ok(())
+}

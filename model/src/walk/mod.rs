@@ -1,0 +1,5 @@
+//! The walk over layers and time: forwards, and back again for gradients.
+
+pub(crate) mod backward;
+pub(crate) mod evaluate;
+pub(crate) mod forward;
