@@ -2,6 +2,7 @@
 
 use kernels::pool::PoolKind;
 use kernels::{Backend, Kernels, Threads};
+use model::explain::{Explainer, Explanation, Method, Target};
 use model::{Cell, Encoder, NamedTensor, Network, Samples, Task};
 use safetensors::{Dtype, SafeTensors};
 use std::collections::{BTreeMap, HashMap};
@@ -151,4 +152,190 @@ pub fn random_samples(n: usize, size: usize, classes: usize, seed: u64) -> Array
     let images = (0..n * size).map(|_| if unit() < 0.4 { -1.0 } else { 2.0 * unit() - 1.0 }).collect();
     let labels = (0..n).map(|i| (i % classes) as u8).collect();
     Arrays { images, labels, size }
+}
+
+/// Every method, and the numbers that LRP goes by here.
+pub const METHODS: [Method; 7] = [
+    Method::DeepTaylor,
+    Method::Lrp { alpha: 1.0, beta: 0.0 },
+    Method::Lrp { alpha: 2.0, beta: 1.0 },
+    Method::WSquare,
+    Method::Sensitivity,
+    Method::SimpleTaylor,
+    Method::GuidedBackprop,
+];
+
+/// A cell of the thesis with its own widths and initial values, on 28×28 pixels and 10 classes.
+pub fn thesis(name: &str, seq_len: usize) -> Network {
+    let cell = Cell::preset(name).expect("a preset");
+    Network::new(cell, Task { seq_len, ..Task::default() }, 3).expect("fits")
+}
+
+/// A narrow cell on 7×8 pixels and 5 classes, widths on both sides of a register's. The thesis's
+/// initial values die out in narrow layers, so that the weights grow with `√(2 / inputs)` instead and
+/// the biases differ.
+pub fn narrow(name: &str, seq_len: usize, pool: PoolKind) -> Network {
+    let mut cell = Cell::preset(name).expect("a preset");
+    for (i, layer) in cell.encoder.iter_mut().enumerate() {
+        match layer {
+            Encoder::Dense { units } => *units = [20, 17][i],
+            Encoder::Conv { channels, .. } => *channels = [4, 6][i],
+        }
+    }
+    (cell.combine, cell.recurrent) = (19, 9);
+    cell.head.iter_mut().for_each(|units| *units = 11);
+    let task = Task { rows: 7, cols: 8, seq_len, classes: 5, pool, ..Task::default() };
+    let network = Network::new(cell.clone(), task, 5 + seq_len as u64).expect("fits");
+    let mut tensors = network.tensors();
+    for tensor in &mut tensors {
+        let inputs: usize = tensor.shape.iter().rev().skip(1).product();
+        let gain = (2.0 / inputs as f32).sqrt() / 0.088;
+        for (i, value) in tensor.values.iter_mut().enumerate() {
+            *value = if tensor.shape.len() > 1 { *value * gain } else { -4.0 + 0.37 * (i % 9) as f32 };
+        }
+    }
+    Network::from_tensors(cell, task, &tensors).expect("the same shapes")
+}
+
+/// Random samples for a network's task.
+pub fn samples_for(network: &Network, n: usize, seed: u64) -> Arrays {
+    let task = network.task();
+    random_samples(n, task.rows * task.cols, task.classes, seed)
+}
+
+/// Explains with buffers made for just these samples.
+pub fn explain(
+    kernels: &Kernels,
+    network: &Network,
+    method: Method,
+    (samples, indices): (&Arrays, &[usize]),
+    target: Target,
+) -> Vec<Explanation> {
+    let mut explainer = Explainer::new(kernels, network, method, indices.len()).expect("fits");
+    explainer.explain(kernels, network, samples, indices, target).expect("runs")
+}
+
+/// Bits, so that equality tells −0 from 0 and a NaN equals itself.
+pub fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|value| value.to_bits()).collect()
+}
+
+/// A network in f64: its equations as they read, over row-major tensors.
+pub struct Twin<'a> {
+    network: &'a Network,
+    pub tensors: BTreeMap<String, Vec<f64>>,
+    /// Added to `h⁽⁴⁾` of a step: (step, unit, value).
+    pub nudge: (usize, usize, f64),
+}
+
+/// Rows, columns, channels, and values in this order.
+type Image = (usize, usize, usize, Vec<f64>);
+
+impl Twin<'_> {
+    pub fn new(network: &Network) -> Twin<'_> {
+        let double = |values: &[f32]| values.iter().map(|&v| f64::from(v)).collect();
+        let tensors = network.tensors().into_iter().map(|t| (t.name, double(&t.values))).collect();
+        Twin { network, tensors, nudge: (0, 0, 0.0) }
+    }
+
+    fn bias(&self, layer: &str) -> impl Iterator<Item = f64> {
+        self.tensors[&format!("{layer}.bias")].iter().map(|b| -b.exp().ln_1p())
+    }
+
+    /// `h = Wᵀa − softplus(b)`
+    fn dense(&self, layer: &str, a: &[f64]) -> Vec<f64> {
+        let w = &self.tensors[&format!("{layer}.weight")];
+        let mut h: Vec<f64> = self.bias(layer).collect();
+        assert_eq!(w.len(), a.len() * h.len(), "{layer}");
+        let outputs = h.len();
+        for (k, h) in h.iter_mut().enumerate() {
+            *h += (0..a.len()).map(|j| a[j] * w[j * outputs + k]).sum::<f64>();
+        }
+        h
+    }
+
+    fn conv(&self, layer: &str, size: usize, (rows, cols, inputs, x): &Image) -> Image {
+        let w = &self.tensors[&format!("{layer}.weight")];
+        let bias: Vec<f64> = self.bias(layer).collect();
+        let outputs = bias.len();
+        let mut h = Vec::new();
+        for (y, x_at) in (0..*rows).flat_map(|y| (0..*cols).map(move |x| (y, x))) {
+            for (o, bias) in bias.iter().enumerate() {
+                let mut sum = *bias;
+                for (dy, dx) in (0..size).flat_map(|dy| (0..size).map(move |dx| (dy, dx))) {
+                    let (from_y, from_x) = ((y + dy).wrapping_sub(size / 2), (x_at + dx).wrapping_sub(size / 2));
+                    if from_y < *rows && from_x < *cols {
+                        for i in 0..*inputs {
+                            sum += x[(from_y * cols + from_x) * inputs + i]
+                                * w[((dy * size + dx) * inputs + i) * outputs + o];
+                        }
+                    }
+                }
+                h.push(sum);
+            }
+        }
+        (*rows, *cols, outputs, h)
+    }
+
+    pub fn logits(&self, image: &[f64]) -> Vec<f64> {
+        let (cell, task) = (self.network.cell(), self.network.task());
+        let width = task.cols / task.seq_len;
+        let mut r = Vec::new();
+        let mut a4 = Vec::new();
+        for t in 0..task.seq_len {
+            let pixel = |i: usize| image[i / width * task.cols + t * width + i % width];
+            let mut e: Image = (task.rows, width, 1, (0..task.rows * width).map(pixel).collect());
+            for (i, layer) in cell.encoder.iter().enumerate() {
+                let name = format!("encoder.{i}");
+                e = match *layer {
+                    Encoder::Dense { units } => (1, 1, units, relu(self.dense(&name, &e.3))),
+                    Encoder::Conv { size, .. } => {
+                        let (rows, cols, channels, h) = self.conv(&name, size, &e);
+                        pooled(task.pool, (rows, cols, channels, relu(h)))
+                    }
+                };
+            }
+            let mut seen = e.3;
+            if task.seq_len > 1 {
+                seen.extend(if t == 0 { vec![0.0; cell.recurrent] } else { r.clone() });
+            }
+            let mut h4 = self.dense("combine", &seen);
+            if self.nudge.0 == t {
+                h4[self.nudge.1] += self.nudge.2;
+            }
+            a4 = relu(h4);
+            if t + 1 < task.seq_len {
+                r = relu(self.dense("recurrent", &a4));
+            }
+        }
+        let last = cell.head.len();
+        let a = (0..last).fold(a4, |a, i| relu(self.dense(&format!("head.{i}"), &a)));
+        self.dense(&format!("head.{last}"), &a)
+    }
+
+    pub fn loss(&self, samples: &Arrays) -> f64 {
+        let of = |(image, &label): (&[f32], &u8)| {
+            let image: Vec<f64> = image.iter().map(|&x| f64::from(x)).collect();
+            let h = self.logits(&image);
+            h.iter().map(|h| h.exp()).sum::<f64>().ln() - h[usize::from(label)]
+        };
+        let images = samples.images.chunks_exact(samples.size).zip(&samples.labels);
+        images.map(of).sum::<f64>() / samples.labels.len() as f64
+    }
+}
+
+fn relu(mut h: Vec<f64>) -> Vec<f64> {
+    h.iter_mut().for_each(|h| *h = h.max(0.0));
+    h
+}
+
+fn pooled(kind: PoolKind, (rows, cols, channels, a): Image) -> Image {
+    let (out_rows, out_cols) = (rows.div_ceil(2), cols.div_ceil(2));
+    let mut out = vec![0.0f64; out_rows * out_cols * channels];
+    for (i, &a) in a.iter().enumerate() {
+        let (y, x, c) = (i / channels / cols, i / channels % cols, i % channels);
+        let out = &mut out[(y / 2 * out_cols + x / 2) * channels + c];
+        *out = if kind == PoolKind::Max { out.max(a) } else { *out + a };
+    }
+    (out_rows, out_cols, channels, out)
 }

@@ -1,1 +1,14 @@
-//! harness
+//! Trains the thesis cells on IDX data sets, explains what they decide, and writes it down.
+//!
+//! The binary is a thin shell around [`cli::run`], so that tests need no process.
+
+pub mod cli;
+pub mod command;
+pub mod dataset;
+pub mod exchange;
+pub mod explaining;
+pub mod images;
+pub mod model_file;
+pub mod progress;
+pub mod report;
+pub mod run;

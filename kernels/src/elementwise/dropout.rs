@@ -53,6 +53,7 @@ impl Dropout {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reference;
 
     #[test]
     fn keeps_the_share_that_p_says_and_neighbours_are_independent() {
@@ -61,7 +62,8 @@ mod tests {
             let kept: Vec<bool> = (0..100_000).map(|i| dropout.factor(i) > 0.0).collect();
             let share = |n: usize| n as f64 / 100_000.0;
             let one = share(kept.iter().filter(|&&k| k).count());
-            let q = 1.0 - f64::from(p);
+            let (q, factor) = reference::dropout(f64::from(p));
+            assert!((f64::from(dropout.scale()) - factor).abs() < 1e-6, "{p}");
             assert!((one - q).abs() < 0.01, "{p} {seed}: {one}");
             for lag in [1, 16, 512] {
                 let both = share(kept.iter().zip(&kept[lag..]).filter(|&(&a, &b)| a && b).count());

@@ -129,7 +129,9 @@ pub fn sgd(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Backend, Threads};
+    use crate::testing::{SameBits, assert_close, floats, kernel_sets};
+    use crate::{Backend, Threads, reference};
+    use proptest::prelude::*;
 
     #[test]
     fn every_backend_gives_the_same_bits_and_agrees_with_f64() {
@@ -145,15 +147,8 @@ mod tests {
                 adam(&kernels, step, g, &mut m, &mut v, &mut p).expect("shapes fit");
             }
             for i in 0..37 {
-                let (mut m, mut v, mut want) = (0.0, 0.0, 0.5);
-                for (t, g) in grads.iter().enumerate() {
-                    let g = f64::from(g[i]);
-                    m = 0.9 * m + 0.1 * g;
-                    v = 0.999 * v + 0.001 * g * g;
-                    let t = t as i32 + 1;
-                    let (mh, vh) = (m / (1.0 - 0.9f64.powi(t)), v / (1.0 - 0.999f64.powi(t)));
-                    want -= 1e-3 * mh / (vh.sqrt() + 1e-8);
-                }
+                let grads: Vec<f64> = grads.iter().map(|g| f64::from(g[i])).collect();
+                let want = reference::adam(1e-3, &grads, 0.5);
                 assert!((f64::from(p[i]) - want).abs() < 1e-6, "{backend:?} {i}");
             }
             match &first {
@@ -161,5 +156,51 @@ mod tests {
                 Some(first) => assert_eq!(first, &p, "{backend:?}"),
             }
         }
+    }
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn steps_of_sgd_and_adam_are_those_of_their_equations(
+            len in 0usize..70, steps in 1usize..6, momentum in 0.0f32..0.99, seed in 1u64..1000,
+        ) {
+            let grads: Vec<Vec<f32>> = (1..).map(|t| floats(len, seed + t)).take(steps).collect();
+            let start = floats(len, seed);
+            let twin = |step: &dyn Fn(&[f64], f64) -> f64| -> Vec<f64> {
+                let one = |i: usize| grads.iter().map(|g| f64::from(g[i])).collect::<Vec<f64>>();
+                (0..len).map(|i| step(&one(i), f64::from(start[i]))).collect()
+            };
+            let want = [
+                twin(&|grads, p| reference::sgd(f64::from(0.1f32), f64::from(momentum), grads, p)),
+                twin(&|grads, p| reference::adam(f64::from(0.1f32), grads, p)),
+            ];
+            let mut bits = [SameBits::default(), SameBits::default()];
+            for kernels in kernel_sets() {
+                let (mut m, mut p) = (vec![0.0; len], start.clone());
+                for g in &grads {
+                    sgd(&kernels, 0.1, momentum, g, &mut m, &mut p).expect("fits");
+                }
+                assert_close("sgd", &p, &want[0], 1e-5);
+                bits[0].check(&kernels, "sgd", &p);
+                let (mut m, mut v, mut p) = (vec![0.0; len], vec![0.0; len], start.clone());
+                for (t, g) in (1..).zip(&grads) {
+                    adam(&kernels, AdamStep::new(0.1, t), g, &mut m, &mut v, &mut p).expect("fits");
+                }
+                assert_close("adam", &p, &want[1], 1e-4);
+                bits[1].check(&kernels, "adam", &p);
+            }
+        }
+    }
+
+    #[test]
+    fn moments_of_another_length_are_refused_and_nothing_moves() {
+        let (mut m, mut v, mut p) = ([0.0; 3], [0.0; 2], [1.0; 3]);
+        let kernels = Kernels::default();
+        let step = AdamStep::new(1.0, 1);
+        let error = adam(&kernels, step, &[1.0; 3], &mut m, &mut v, &mut p).expect_err("v is short");
+        assert_eq!(error.to_string(), "adam: axis P is 2 in `v`, 3 expected");
+        let error = sgd(&kernels, 1.0, 0.0, &[1.0; 3], &mut v, &mut p).expect_err("m is short");
+        assert_eq!(error.to_string(), "sgd: axis P is 2 in `m`, 3 expected");
+        assert_eq!((m, p), ([0.0; 3], [1.0; 3]));
     }
 }

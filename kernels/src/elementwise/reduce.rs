@@ -33,3 +33,42 @@ pub fn column_sums(kernels: &Kernels, x: MatRef, sums: &mut [f32]) -> Result<(),
 pub fn sum_of_squares(x: &[f32]) -> f64 {
     x.iter().map(|&x| f64::from(x) * f64::from(x)).sum()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reference;
+    use crate::shape::Rows;
+    use crate::testing::{SameBits, assert_close, floats, kernel_sets};
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn column_sums_are_a_product_with_ones(
+            m in 0usize..60, n in 1usize..70, gap in 0usize..3, seed in 1u64..1000,
+        ) {
+            let data = floats(m * (n + gap), seed);
+            let x = MatRef::mapped(&data, m, n, Rows::linear(n + gap));
+            let dense: Vec<f32> = (0..m).flat_map(|i| x.row(i).to_vec()).collect();
+            let want = reference::gemm(&vec![1.0; m], &dense, 1, n, m);
+            let mut bits = SameBits::default();
+            for kernels in kernel_sets() {
+                let mut sums = vec![f32::NAN; n];
+                column_sums(&kernels, x, &mut sums).expect("fits");
+                assert_close("column sums", &sums, &want, 1e-4);
+                bits.check(&kernels, "column sums", &sums);
+            }
+            let square = reference::gemm(&dense, &dense, 1, 1, m * n)[0];
+            prop_assert!((sum_of_squares(&dense) - square).abs() <= 1e-12 * square);
+        }
+    }
+
+    #[test]
+    fn sums_of_another_length_are_refused() {
+        let x = MatRef::new(&[0.0; 6], 2, 3);
+        let error = column_sums(&Kernels::default(), x, &mut [0.0; 4]).expect_err("N differs");
+        assert_eq!(error.to_string(), "column_sums: axis N is 4 in `sums`, 3 expected");
+    }
+}

@@ -136,3 +136,154 @@ pub fn z_beta(
     };
     share(x.len(), k, q, eps, r)
 }
+
+/// The pixels of pooled pixel `(y, x)`'s window, row-major; at the edge it is smaller.
+fn window(
+    (rows, cols): (usize, usize),
+    size: usize,
+    (y, x): (usize, usize),
+) -> impl Iterator<Item = usize> {
+    let lines = y * size..rows.min((y + 1) * size);
+    lines.flat_map(move |row| (x * size..cols.min((x + 1) * size)).map(move |col| row * cols + col))
+}
+
+/// Max-pool of one image `[rows·cols, channels]` with stride `size`: the values, and the place in `x`
+/// that each came from, the first in row-major order of the largest ones.
+pub fn max_pool(
+    (rows, cols, channels): (usize, usize, usize),
+    size: usize,
+    x: &[f32],
+) -> (Vec<f32>, Vec<usize>) {
+    let (mut values, mut from) = (Vec::new(), Vec::new());
+    for y in 0..rows.div_ceil(size) {
+        for column in 0..cols.div_ceil(size) {
+            for channel in 0..channels {
+                let mut places =
+                    window((rows, cols), size, (y, column)).map(|p| p * channels + channel);
+                let Some(mut best) = places.next() else { continue };
+                for place in places {
+                    if x[place] > x[best] {
+                        best = place;
+                    }
+                }
+                values.push(x[best]);
+                from.push(best);
+            }
+        }
+    }
+    (values, from)
+}
+
+/// Sum-pool of one image, and for each pixel's value the pooled one it went into.
+pub fn sum_pool(
+    (rows, cols, channels): (usize, usize, usize),
+    size: usize,
+    x: &[f32],
+) -> (Vec<f64>, Vec<usize>) {
+    let (mut values, mut into) = (Vec::new(), vec![0; x.len()]);
+    for y in 0..rows.div_ceil(size) {
+        for column in 0..cols.div_ceil(size) {
+            for channel in 0..channels {
+                let mut sum = 0.0;
+                for place in window((rows, cols), size, (y, column)) {
+                    sum += f64::from(x[place * channels + channel]);
+                    into[place * channels + channel] = values.len();
+                }
+                values.push(sum);
+            }
+        }
+    }
+    (values, into)
+}
+
+/// `softplus(b) = ln(1 + e^b)`, without overflow.
+pub fn softplus(b: f64) -> f64 {
+    b.max(0.0) + (-b.abs()).exp().ln_1p()
+}
+
+/// `σ(b) = 1 / (1 + e^−b)`, the derivative of softplus.
+pub fn sigmoid(b: f64) -> f64 {
+    1.0 / (1.0 + (-b).exp())
+}
+
+/// Cross-entropy of one sample in a batch of `n`: the loss `−ln softmax(h)[label]`, and the gradient
+/// `(softmax(h) − 1{label}) / n`.
+pub fn cross_entropy(logits: &[f32], label: usize, n: usize) -> (f64, Vec<f64>) {
+    let sum: f64 = logits.iter().map(|&h| f64::from(h).exp()).sum();
+    let p = |class: usize| f64::from(logits[class]).exp() / sum;
+    let one = |class: usize| if class == label { 1.0 } else { 0.0 };
+    let gradient = (0..logits.len()).map(|class| (p(class) - one(class)) / n as f64).collect();
+    (sum.ln() - f64::from(logits[label]), gradient)
+}
+
+/// Inverted dropout with probability `p`: how often a unit is kept, and its factor then. What is
+/// expected of a unit is their product, 1.
+pub fn dropout(p: f64) -> (f64, f64) {
+    (1.0 - p, 1.0 / (1.0 - p))
+}
+
+/// One parameter after Adam steps with these gradients (Kingma & Ba, algorithm 1).
+pub fn adam(lr: f64, gradients: &[f64], mut param: f64) -> f64 {
+    let (beta1, beta2, eps) = (0.9f64, 0.999f64, 1e-8);
+    let (mut m, mut v) = (0.0, 0.0);
+    for (t, g) in (1..).zip(gradients) {
+        m = beta1 * m + (1.0 - beta1) * g;
+        v = beta2 * v + (1.0 - beta2) * g * g;
+        let (m_hat, v_hat) = (m / (1.0 - beta1.powi(t)), v / (1.0 - beta2.powi(t)));
+        param -= lr * m_hat / (v_hat.sqrt() + eps);
+    }
+    param
+}
+
+/// One parameter after steps of SGD with momentum: `m ← μm + g`, `p ← p − lr·m`.
+pub fn sgd(lr: f64, momentum: f64, gradients: &[f64], mut param: f64) -> f64 {
+    let mut m = 0.0;
+    for g in gradients {
+        m = momentum * m + g;
+        param -= lr * m;
+    }
+    param
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Backend;
+    use crate::testing::kernel_sets;
+
+    #[test]
+    fn the_properties_run_on_every_backend_of_this_machine() {
+        let sets = kernel_sets();
+        for name in Backend::NAMES {
+            let threads: Vec<usize> = sets
+                .iter()
+                .filter(|kernels| kernels.backend().name() == name)
+                .map(|kernels| kernels.threads().count())
+                .collect();
+            let found = Backend::by_name(name).is_some();
+            assert_eq!(threads, if found { vec![1, 2, 3, 7] } else { vec![] }, "{name}");
+            println!("{name}: {}", if found { "compared with the twins" } else { "not on this CPU" });
+        }
+    }
+
+    #[test]
+    fn a_tie_belongs_to_the_first_pixel_and_an_edge_window_is_smaller() {
+        let x = [1.0, 3.0, 3.0, 3.0, 2.0, 5.0]; // [2, 3], one channel
+        assert_eq!(max_pool((2, 3, 1), 2, &x), (vec![3.0, 5.0], vec![1, 5]));
+        assert_eq!(sum_pool((2, 3, 1), 2, &x), (vec![9.0, 8.0], vec![0, 0, 1, 0, 0, 1]));
+    }
+
+    #[test]
+    fn a_sample_s_relevance_is_shared_or_lost() {
+        let (a, w, r) = ([0.5, 0.0, 2.0], [1.0, -1.0, 3.0, 2.0, -1.0, -4.0], [3.0, 5.0]);
+        for (r_in, lost) in [
+            z_plus(&a, &w, &r, 1e-9),
+            alpha_beta((2.0, 1.0), &a, &w, &r, 1e-9),
+            w_square(3, &w, &r, 1e-9),
+            z_beta(&a, &w, (-1.0, 2.0), &r, 1e-9),
+        ] {
+            let sum: f64 = r_in.iter().sum();
+            assert!((sum + lost - 8.0).abs() < 1e-12, "{r_in:?} and {lost}");
+        }
+    }
+}

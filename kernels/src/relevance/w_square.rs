@@ -119,3 +119,110 @@ pub fn w_square_conv(
     add_lost(plane.pixels_of(c, images), EPS, lost);
     conv(kernels, &shape.reversed(), c, images, square.back(), Start::Zero, Epilogue::Store, r_in)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::z_plus::tests::{assert_lost, twin};
+    use super::*;
+    use crate::gemm::pack::{self, Part};
+    use crate::reference;
+    use crate::shape::Panels;
+    use crate::testing::{SameBits, assert_close, floats, kernel_sets};
+    use proptest::prelude::*;
+
+    /// Weights `[j, k]` whose column `dead` is zero.
+    fn with_dead_unit(j: usize, k: usize, dead: usize, seed: u64) -> Vec<f32> {
+        let mut w = floats(j * k, seed);
+        w.chunks_exact_mut(k).for_each(|row| row[dead] = 0.0);
+        w
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn every_backend_shares_as_the_equation_says(
+            n in 0usize..60, j in 1usize..80, k in 1usize..80, seed in 1u64..1000,
+        ) {
+            let w = with_dead_unit(j, k, seed as usize % k, seed);
+            let r = floats(n * k, seed + 1);
+            let (want, want_lost) = twin(&r, n, |_, r| reference::w_square(j, &w, r, f64::from(EPS)));
+            let packed = pack::pack(&w, j, k);
+            let square = PackedPart::dense(Panels::new(&packed, j, k), Part::Square);
+            let z = dense_denominators(&square);
+            let view = MatRef::new(&r, n, k);
+            let mut bits = SameBits::default();
+            for kernels in kernel_sets() {
+                let (mut r_in, mut c, mut lost) = (vec![f32::NAN; n * j], vec![0.0; n * k], vec![0.0; n]);
+                let out = MatMut::new(&mut r_in, n, j);
+                w_square(&kernels, &square, &z, view, out, &mut c, &mut lost).expect("fits");
+                assert_close("w²", &r_in, &want, 1e-4);
+                assert_lost(&lost, &want_lost, &r);
+                bits.check(&kernels, "w²", &r_in);
+            }
+        }
+
+        #[test]
+        fn a_convolution_shares_as_its_dense_twin(
+            rows in 1usize..6, cols in 1usize..6, half in 0usize..3, inputs in 1usize..5,
+            outputs in 1usize..20, images in 1usize..4, seed in 1u64..1000,
+        ) {
+            let shape = ConvShape { rows, cols, size: 2 * half + 1, inputs, outputs };
+            let (j, k) = (rows * cols * inputs, rows * cols * outputs);
+            let w = with_dead_unit(shape.patch(), outputs, seed as usize % outputs, seed);
+            let r = floats(images * k, seed + 1);
+            let dense = reference::conv_as_dense(&shape, &w);
+            let (want, want_lost) =
+                twin(&r, images, |_, r| reference::w_square(j, &dense, r, f64::from(EPS)));
+            let packed = pack::pack(&w, shape.patch(), outputs);
+            let weights = Panels::new(&packed, shape.patch(), outputs);
+            let square = PackedPart::conv(&shape, weights, Part::Square);
+            let pixels = images * rows * cols;
+            let mut bits = [SameBits::default(), SameBits::default()];
+            for kernels in kernel_sets() {
+                let z = conv_denominators(&kernels, &shape, &square).expect("fits");
+                bits[0].check(&kernels, "w² denominators", &z);
+                let (mut r_in, mut lost) = (vec![f32::NAN; pixels * inputs], vec![0.0; images]);
+                let mut c = vec![0.0; images * shape.output().len()];
+                let (view, out) = (MatRef::new(&r, pixels, outputs), MatMut::new(&mut r_in, pixels, inputs));
+                w_square_conv(&kernels, &shape, &square, &z, view, out, &mut c, &mut lost).expect("fits");
+                assert_close("w² conv", &r_in, &want, 1e-4);
+                assert_lost(&lost, &want_lost, &r);
+                bits[1].check(&kernels, "w² conv", &r_in);
+            }
+        }
+    }
+
+    #[test]
+    fn a_unit_without_weights_loses_its_relevance_and_gives_no_nan() {
+        let packed = pack::pack(&[0.0, 1.0, -0.0, -2.0], 2, 2);
+        let square = PackedPart::dense(Panels::new(&packed, 2, 2), Part::Square);
+        let (z, r) = (dense_denominators(&square), [3.0, 5.0]);
+        assert_eq!(z, [0.0, 5.0]);
+        for kernels in kernel_sets() {
+            let (mut r_in, mut lost, mut c) = ([f32::NAN; 2], [0.0], [0.0; 2]);
+            let (r, out) = (MatRef::new(&r, 1, 2), MatMut::new(&mut r_in, 1, 2));
+            w_square(&kernels, &square, &z, r, out, &mut c, &mut lost).expect("fits");
+            assert_eq!(r_in, [1.0, 4.0], "{kernels:?}");
+            assert!((lost[0] - 3.0).abs() < 1e-6, "{lost:?}");
+        }
+    }
+
+    #[test]
+    fn operands_that_do_not_fit_are_refused_and_r_in_stays() {
+        let packed = pack::pack(&[1.0; 6], 3, 2);
+        let square = PackedPart::dense(Panels::new(&packed, 3, 2), Part::Square);
+        let refused = |z: usize, c: usize, r: (usize, usize), out: (usize, usize)| {
+            let (ones, mut r_in, mut c) = ([1.0; 8], [5.0; 8], vec![0.0; c]);
+            let (view, to) = (MatRef::new(&ones, r.0, r.1), MatMut::new(&mut r_in, out.0, out.1));
+            let found =
+                w_square(&Kernels::default(), &square, &ones[..z], view, to, &mut c, &mut vec![0.0; r.0]);
+            assert_eq!(r_in, [5.0; 8]);
+            found.expect_err("does not fit").to_string()
+        };
+        assert_eq!(refused(3, 2, (1, 2), (1, 3)), "w_square: axis K is 3 in `z`, 2 expected");
+        assert_eq!(refused(2, 3, (1, 2), (1, 3)), "w_square: axis N·K is 3 in `c`, 2 expected");
+        assert_eq!(refused(2, 2, (1, 2), (1, 4)), "w_square: axis J is 4 in `r_in`, 3 expected");
+        assert_eq!(refused(2, 2, (1, 2), (2, 3)), "w_square: axis N is 2 in `r_in`, 1 expected");
+    }
+}

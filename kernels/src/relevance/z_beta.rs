@@ -228,3 +228,138 @@ pub fn z_beta_conv(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::z_plus::tests::{assert_lost, padded, twin};
+    use super::*;
+    use crate::gemm::pack;
+    use crate::reference;
+    use crate::testing::{SameBits, assert_close, floats, kernel_sets};
+    use proptest::prelude::*;
+
+    /// Pixels in `low..=high`; some of them are a bound, as a background is.
+    fn pixels(len: usize, (low, high): (f32, f32), seed: u64) -> Vec<f32> {
+        let place = |x: f32| low + (high - low) * (0.5 * x + 0.5);
+        let bounded = |(i, x): (usize, f32)| match i % 5 {
+            0 => low,
+            1 => high,
+            _ => place(x).clamp(low, high),
+        };
+        floats(len, seed).into_iter().enumerate().map(bounded).collect()
+    }
+
+    /// The weights of unit `dead` are zero, so that its denominator is; the others have enough inputs
+    /// for one that is not near zero.
+    fn with_dead_unit(j: usize, k: usize, dead: usize, seed: u64) -> Vec<f32> {
+        let mut w = floats(j * k, seed);
+        w.chunks_exact_mut(k).for_each(|row| row[dead] = 0.0);
+        w
+    }
+
+    const RANGES: [(f32, f32); 3] = [(-1.0, 1.0), (0.0, 1.0), (-0.5, 2.0)];
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn every_backend_shares_as_the_equation_says(
+            n in 0usize..60, j in 14usize..80, k in 1usize..80, range in 0usize..3, seed in 1u64..1000,
+        ) {
+            let (low, high) = RANGES[range];
+            let w = with_dead_unit(j, k, seed as usize % k, seed);
+            let (x, r) = (pixels(n * j, (low, high), seed + 1), floats(n * k, seed + 2));
+            let (want, want_lost) = twin(&r, n, |i, r| {
+                reference::z_beta(&x[i * j..][..j], &w, (low, high), r, f64::from(EPS))
+            });
+            let packed = pack::pack(&w, j, k);
+            let weights = Panels::new(&packed, j, k);
+            let rule = ZBeta::dense(weights, low, high);
+            let (x, view) = (MatRef::new(&x, n, j), MatRef::new(&r, n, k));
+            let mut bits = SameBits::default();
+            for kernels in kernel_sets() {
+                let (mut z, mut r_in, mut lost) = (vec![0.0; n * k], vec![f32::NAN; n * j], vec![0.0; n]);
+                let product = MatMut::new(&mut z, n, k);
+                gemm(&kernels, x, weights, Start::Zero, Epilogue::Store, product).expect("fits");
+                let out = MatMut::new(&mut r_in, n, j);
+                z_beta(&kernels, &rule, x, &mut z, view, out, &mut lost).expect("fits");
+                assert_close("z^β", &r_in, &want, 1e-4);
+                assert_lost(&lost, &want_lost, &r);
+                bits.check(&kernels, "z^β", &r_in);
+            }
+        }
+
+        #[test]
+        fn a_convolution_shares_as_its_dense_twin(
+            rows in 2usize..6, cols in 2usize..6, half in 0usize..3, inputs in 4usize..7,
+            outputs in 1usize..20, images in 1usize..4, range in 0usize..3, seed in 1u64..1000,
+        ) {
+            // A filter of one pixel sums over channels alone.
+            let inputs = if half == 0 { inputs + 12 } else { inputs };
+            let (low, high) = RANGES[range];
+            let shape = ConvShape { rows, cols, size: 2 * half + 1, inputs, outputs };
+            let (j, k) = (rows * cols * inputs, rows * cols * outputs);
+            let w = with_dead_unit(shape.patch(), outputs, seed as usize % outputs, seed);
+            let (x, r) = (pixels(images * j, (low, high), seed + 1), floats(images * k, seed + 2));
+            let dense = reference::conv_as_dense(&shape, &w);
+            let (want, want_lost) = twin(&r, images, |i, r| {
+                reference::z_beta(&x[i * j..][..j], &dense, (low, high), r, f64::from(EPS))
+            });
+            let packed = pack::pack(&w, shape.patch(), outputs);
+            let weights = Panels::new(&packed, shape.patch(), outputs);
+            let x = padded(&shape.input(), &x, images);
+            let count = images * rows * cols;
+            let mut bits = SameBits::default();
+            for kernels in kernel_sets() {
+                let rule = ZBeta::conv(&kernels, &shape, weights, low, high).expect("fits");
+                let (mut r_in, mut lost) = (vec![f32::NAN; count * inputs], vec![0.0; images]);
+                let mut z = vec![0.0; images * shape.output().len()];
+                let product = shape.output().pixels_mut(&mut z, images);
+                conv(&kernels, &shape, &x, images, weights, Start::Zero, Epilogue::Store, product).expect("fits");
+                let (view, out) = (MatRef::new(&r, count, outputs), MatMut::new(&mut r_in, count, inputs));
+                z_beta_conv(&kernels, &rule, &shape, &x, &mut z, view, out, &mut lost).expect("fits");
+                assert_close("z^β conv", &r_in, &want, 1e-4);
+                assert_lost(&lost, &want_lost, &r);
+                bits.check(&kernels, "z^β conv", &r_in);
+            }
+        }
+    }
+
+    #[test]
+    fn a_filter_that_the_background_cannot_lower_loses_its_relevance_and_gives_no_nan() {
+        // Where all pixels are l and all weights excite, numerators and denominator are exactly zero.
+        let shape = ConvShape { rows: 3, cols: 3, size: 3, inputs: 1, outputs: 1 };
+        let w: Vec<f32> = floats(9, 3).into_iter().map(f32::abs).collect();
+        let packed = pack::pack(&w, 9, 1);
+        let weights = Panels::new(&packed, 9, 1);
+        let (x, r) = (padded(&shape.input(), &[-1.0; 9], 1), [2.0; 9]);
+        for kernels in kernel_sets() {
+            let rule = ZBeta::conv(&kernels, &shape, weights, -1.0, 1.0).expect("fits");
+            let (mut z, mut r_in, mut lost) = (vec![0.0; shape.output().len()], [f32::NAN; 9], [0.0]);
+            let product = shape.output().pixels_mut(&mut z, 1);
+            conv(&kernels, &shape, &x, 1, weights, Start::Zero, Epilogue::Store, product).expect("fits");
+            let (view, out) = (MatRef::new(&r, 9, 1), MatMut::new(&mut r_in, 9, 1));
+            z_beta_conv(&kernels, &rule, &shape, &x, &mut z, view, out, &mut lost).expect("fits");
+            assert_eq!(r_in, [0.0; 9], "{kernels:?}");
+            assert!((lost[0] - 18.0).abs() < 1e-4, "{kernels:?} {lost:?}");
+        }
+    }
+
+    #[test]
+    fn operands_that_do_not_fit_are_refused_and_r_in_stays() {
+        let packed = pack::pack(&[1.0; 6], 3, 2);
+        let rule = ZBeta::dense(Panels::new(&packed, 3, 2), -1.0, 1.0);
+        let refused = |x: (usize, usize), z: usize, r: (usize, usize)| {
+            let (ones, mut r_in, mut z) = ([1.0; 8], [5.0; 8], vec![0.0; z]);
+            let (x, view, out) =
+                (MatRef::new(&ones, x.0, x.1), MatRef::new(&ones, r.0, r.1), MatMut::new(&mut r_in, r.0, 3));
+            let found = z_beta(&Kernels::default(), &rule, x, &mut z, view, out, &mut vec![0.0; r.0]);
+            assert_eq!(r_in, [5.0; 8]);
+            found.expect_err("does not fit").to_string()
+        };
+        assert_eq!(refused((2, 3), 2, (1, 2)), "z_beta: axis N is 2 in `x`, 1 expected");
+        assert_eq!(refused((1, 4), 2, (1, 2)), "z_beta: axis J is 4 in `x`, 3 expected");
+        assert_eq!(refused((1, 3), 3, (1, 2)), "z_beta: axis N·K is 3 in `z`, 2 expected");
+        assert_eq!(refused((1, 3), 3, (1, 3)), "z_beta: axis K is 3 in `z`, 2 expected");
+    }
+}

@@ -118,3 +118,168 @@ pub(super) fn conv_pools(
     }
     Ok(())
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::gemm::pack::{self, Part};
+    use crate::shape::{Panels, Plane, Rows};
+    use crate::testing::{SameBits, activations, assert_close, floats, kernel_sets};
+    use crate::reference;
+    use proptest::prelude::*;
+
+    /// Relevance and loss of each sample by a naive twin, `r` row by row.
+    pub fn twin(
+        r: &[f32],
+        samples: usize,
+        one: impl Fn(usize, &[f64]) -> (Vec<f64>, f64),
+    ) -> (Vec<f64>, Vec<f64>) {
+        let (mut r_in, mut lost) = (Vec::new(), Vec::new());
+        for i in 0..samples {
+            let k = r.len() / samples;
+            let r: Vec<f64> = r[i * k..][..k].iter().map(|&r| f64::from(r)).collect();
+            let (found, loss) = one(i, &r);
+            r_in.extend(found);
+            lost.push(loss);
+        }
+        (r_in, lost)
+    }
+
+    /// Compares what was lost, relative to the relevance there was.
+    pub fn assert_lost(found: &[f64], want: &[f64], r: &[f32]) {
+        assert_eq!(found.len(), want.len());
+        let scale = r.iter().fold(1e-30f64, |max, &r| max.max(f64::from(r).abs()));
+        for (i, (found, want)) in found.iter().zip(want).enumerate() {
+            assert!((found - want).abs() <= 1e-5 * scale, "lost[{i}] is {found}, {want} expected");
+        }
+    }
+
+    /// Pixels as images with a border of zeros.
+    pub fn padded(plane: &Plane, pixels: &[f32], images: usize) -> Vec<f32> {
+        let mut x = vec![0.0; images * plane.len()];
+        let mut inside = plane.pixels_mut(&mut x, images);
+        for (i, pixel) in pixels.chunks_exact(plane.channels).enumerate() {
+            inside.row_mut(i).copy_from_slice(pixel);
+        }
+        x
+    }
+
+    /// Weights `[j, k]` whose column `dead` has no positive entry.
+    pub fn with_dead_unit(j: usize, k: usize, dead: usize, seed: u64) -> Vec<f32> {
+        let mut w = floats(j * k, seed);
+        for row in w.chunks_exact_mut(k) {
+            row[dead] = -row[dead].abs();
+        }
+        w
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn every_backend_shares_as_the_equation_says(
+            n in 0usize..60, j in 1usize..80, k in 1usize..80, gap in 0usize..3, dead in 0usize..80,
+            seed in 1u64..1000,
+        ) {
+            let stride = j + gap;
+            let w = with_dead_unit(j, k, dead % k, seed);
+            let (a, r) = (activations(n * stride, seed + 1), floats(n * k, seed + 2));
+            let (want, want_lost) = twin(&r, n, |i, r| {
+                reference::z_plus(&a[i * stride..][..j], &w, r, f64::from(EPS))
+            });
+            let packed = pack::pack(&w, j, k);
+            let positive = PackedPart::dense(Panels::new(&packed, j, k), Part::Positive);
+            let (a, view) = (MatRef::mapped(&a, n, j, Rows::linear(stride)), MatRef::new(&r, n, k));
+            let mut bits = SameBits::default();
+            for kernels in kernel_sets() {
+                let (mut r_in, mut lost) = (vec![f32::NAN; n * stride], vec![0.0; n]);
+                let out = MatMut::mapped(&mut r_in, n, j, Rows::linear(stride));
+                z_plus(&kernels, a, &positive, view, out, &mut lost).expect("fits");
+                let (mine, between): (Vec<_>, Vec<_>) =
+                    r_in.iter().enumerate().partition(|(at, _)| at % stride < j);
+                let mine: Vec<f32> = mine.into_iter().map(|(_, &r)| r).collect();
+                assert_close("z⁺", &mine, &want, 1e-4);
+                prop_assert!(between.iter().all(|(_, r)| r.is_nan()), "written between the rows");
+                assert_lost(&lost, &want_lost, &r);
+                bits.check(&kernels, "z⁺", &mine);
+            }
+        }
+
+        #[test]
+        fn a_convolution_shares_as_its_dense_twin(
+            rows in 1usize..6, cols in 1usize..6, half in 0usize..3, inputs in 1usize..5,
+            outputs in 1usize..20, images in 1usize..4, seed in 1u64..1000,
+        ) {
+            let shape = ConvShape { rows, cols, size: 2 * half + 1, inputs, outputs };
+            let (j, k) = (rows * cols * inputs, rows * cols * outputs);
+            let w = with_dead_unit(shape.patch(), outputs, seed as usize % outputs, seed);
+            let (a, r) = (activations(images * j, seed + 1), floats(images * k, seed + 2));
+            let dense = reference::conv_as_dense(&shape, &w);
+            let (want, want_lost) = twin(&r, images, |i, r| {
+                reference::z_plus(&a[i * j..][..j], &dense, r, f64::from(EPS))
+            });
+            let packed = pack::pack(&w, shape.patch(), outputs);
+            let weights = Panels::new(&packed, shape.patch(), outputs);
+            let positive = PackedPart::conv(&shape, weights, Part::Positive);
+            let a = padded(&shape.input(), &a, images);
+            let pixels = images * rows * cols;
+            let mut bits = SameBits::default();
+            for kernels in kernel_sets() {
+                let (mut r_in, mut lost) = (vec![f32::NAN; pixels * inputs], vec![0.0; images]);
+                let mut c = vec![0.0; images * shape.output().len()];
+                let (view, out) = (MatRef::new(&r, pixels, outputs), MatMut::new(&mut r_in, pixels, inputs));
+                z_plus_conv(&kernels, &shape, &a, &positive, view, out, &mut c, &mut lost).expect("fits");
+                assert_close("z⁺ conv", &r_in, &want, 1e-4);
+                assert_lost(&lost, &want_lost, &r);
+                bits.check(&kernels, "z⁺ conv", &r_in);
+            }
+        }
+    }
+
+    #[test]
+    fn a_dead_unit_loses_its_relevance_and_gives_no_nan() {
+        // Unit 0 has no positive weight; unit 1 has one, but its input is silent.
+        let packed = pack::pack(&[-1.0, 0.0, -0.0, 2.0], 2, 2);
+        let positive = PackedPart::dense(Panels::new(&packed, 2, 2), Part::Positive);
+        let (a, r) = ([1.0, 0.0], [3.0, 4.0]);
+        for kernels in kernel_sets() {
+            let (mut r_in, mut lost) = ([f32::NAN; 2], [1.0]);
+            let (a, r) = (MatRef::new(&a, 1, 2), MatRef::new(&r, 1, 2));
+            z_plus(&kernels, a, &positive, r, MatMut::new(&mut r_in, 1, 2), &mut lost).expect("fits");
+            assert_eq!(r_in, [0.0; 2], "{kernels:?}");
+            assert!((lost[0] - 8.0).abs() < 1e-6, "1 was lost before, 3 + 4 now: {lost:?}");
+        }
+    }
+
+    #[test]
+    fn operands_that_do_not_fit_are_refused_and_r_in_stays() {
+        let packed = pack::pack(&[1.0; 6], 3, 2);
+        let positive = PackedPart::dense(Panels::new(&packed, 3, 2), Part::Positive);
+        let refused = |a: (usize, usize), r: (usize, usize), out: (usize, usize), lost: usize| {
+            let (ones, mut r_in, mut lost) = ([1.0; 8], [5.0; 8], vec![0.0; lost]);
+            let (a, r) = (MatRef::new(&ones, a.0, a.1), MatRef::new(&ones, r.0, r.1));
+            let out = MatMut::new(&mut r_in, out.0, out.1);
+            let found = z_plus(&Kernels::default(), a, &positive, r, out, &mut lost);
+            assert_eq!(r_in, [5.0; 8]);
+            found.expect_err("does not fit").to_string()
+        };
+        assert_eq!(refused((1, 4), (1, 2), (1, 4), 1), "z_plus: axis J is 3 in `w`, 4 expected");
+        assert_eq!(refused((1, 3), (1, 3), (1, 3), 1), "z_plus: axis K is 2 in `w`, 3 expected");
+        assert_eq!(refused((2, 3), (1, 2), (2, 3), 2), "z_plus: axis N is 1 in `r_out`, 2 expected");
+        assert_eq!(refused((1, 3), (1, 2), (1, 2), 1), "z_plus: axis J is 2 in `r_in`, 3 expected");
+        assert_eq!(refused((1, 3), (1, 2), (1, 3), 2), "z_plus: axis N is 2 in `lost`, 1 expected");
+    }
+
+    #[test]
+    fn scratch_of_another_size_is_refused() {
+        let shape = ConvShape { rows: 2, cols: 2, size: 3, inputs: 1, outputs: 1 };
+        let packed = pack::pack(&[1.0; 9], 9, 1);
+        let positive = PackedPart::conv(&shape, Panels::new(&packed, 9, 1), Part::Positive);
+        let (a, r, mut r_in) = ([1.0; 16], [1.0; 4], [5.0; 4]);
+        let (r, out) = (MatRef::new(&r, 4, 1), MatMut::new(&mut r_in, 4, 1));
+        let found = z_plus_conv(&Kernels::default(), &shape, &a, &positive, r, out, &mut [0.0; 4], &mut [0.0]);
+        let error = found.expect_err("a plane without its border");
+        assert_eq!(error.to_string(), "z_plus_conv: axis images·plane is 4 in `c`, 16 expected");
+        assert_eq!(r_in, [5.0; 4]);
+    }
+}

@@ -66,6 +66,11 @@ impl Evaluator {
         }
     }
 
+    /// The most samples at once.
+    pub fn capacity(&self) -> usize {
+        self.trace.capacity
+    }
+
     /// Logits `[N, C]` of the samples.
     ///
     /// # Errors

@@ -1,0 +1,164 @@
+//! Relevance rules, in FLOP/s of the products that no rule can do without: z⁺ and z^β two, αβ four,
+//! w² one; divisions and scaling are not counted.
+
+use benches::{BATCH, activations, assert_close, best, floats, label, padded, sample};
+use criterion::measurement::WallTime;
+use criterion::{
+    BatchSize, BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main,
+};
+use kernels::pack::{Part, pack};
+use kernels::relevance::alpha_beta::alpha_beta;
+use kernels::relevance::w_square::{dense_denominators, w_square};
+use kernels::relevance::z_beta::{ZBeta, z_beta, z_beta_conv};
+use kernels::relevance::z_plus::{z_plus, z_plus_conv};
+use kernels::relevance::{EPS, PackedPart};
+use kernels::{ConvShape, Epilogue, Kernels, MatMut, MatRef, Panels, Start, conv, gemm, reference};
+use std::time::Duration;
+
+/// Layers `[N, J, K]`: the combine layer of the deep cell a batch, seven steps of it, a test set; and
+/// the layer that sees seven steps of pixels.
+const DENSE: [[usize; 3]; 3] = [[50, 640, 256], [350, 640, 256], [10_000, 640, 256]];
+const PIXELS: [usize; 3] = [350, 112, 512];
+const CONV: ConvShape = ConvShape { rows: 14, cols: 14, size: 3, inputs: 24, outputs: 48 };
+const PIXEL_CONV: ConvShape = ConvShape { rows: 28, cols: 28, size: 5, inputs: 1, outputs: 24 };
+
+fn group<'a>(c: &'a mut Criterion, name: &str, flop: usize) -> BenchmarkGroup<'a, WallTime> {
+    let mut group = c.benchmark_group(format!("relevance/{name}"));
+    group.warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1));
+    group.throughput(Throughput::Elements(flop as u64));
+    group
+}
+
+fn id(kernels: &Kernels, [n, j, k]: [usize; 3]) -> BenchmarkId {
+    BenchmarkId::new(label(kernels), format!("{n}x{j}to{k}"))
+}
+
+fn conv_id(kernels: &Kernels, shape: &ConvShape) -> BenchmarkId {
+    let ConvShape { rows, cols, size, inputs, outputs } = shape;
+    BenchmarkId::new(label(kernels), format!("{size}x{size}-{inputs}-{outputs}-on-{rows}x{cols}"))
+}
+
+/// Compares sampled samples, `J` and `K` floats each, with a twin that is given sample and relevance.
+fn check(
+    what: &str,
+    [n, j, k]: [usize; 3],
+    r: &[f32],
+    r_in: &[f32],
+    twin: impl Fn(usize, &[f64]) -> Vec<f64>,
+) {
+    for i in sample(n) {
+        let r: Vec<f64> = r[i * k..][..k].iter().map(|&r| f64::from(r)).collect();
+        assert_close(what, &r_in[i * j..][..j], &twin(i, &r));
+    }
+}
+
+fn z_plus_dense(c: &mut Criterion) {
+    for shape @ [n, j, k] in DENSE {
+        let mut group = group(c, "z_plus", 4 * n * j * k);
+        let (a, w, r) = (activations(n * j, 1), floats(j * k, 2), activations(n * k, 3));
+        let positive = PackedPart::dense(Panels::new(&pack(&w, j, k), j, k), Part::Positive);
+        for kernels in best() {
+            let (mut r_in, mut lost) = (vec![0.0; n * j], vec![0.0; n]);
+            let mut run = |r_in: &mut [f32]| {
+                let (a, r) = (MatRef::new(&a, n, j), MatRef::new(&r, n, k));
+                z_plus(&kernels, a, &positive, r, MatMut::new(r_in, n, j), &mut lost).expect("shapes fit");
+            };
+            run(&mut r_in);
+            check("z_plus", shape, &r, &r_in, |i, r| {
+                reference::z_plus(&a[i * j..][..j], &w, r, f64::from(EPS)).0
+            });
+            group.bench_function(id(&kernels, shape), |bench| bench.iter(|| run(&mut r_in)));
+        }
+    }
+}
+
+fn alpha_beta_dense(c: &mut Criterion) {
+    let shape @ [n, j, k] = DENSE[1];
+    let mut group = group(c, "alpha_beta", 8 * n * j * k);
+    let (a, w, r) = (activations(n * j, 1), floats(j * k, 2), activations(n * k, 3));
+    let packed = pack(&w, j, k);
+    let part = |part| PackedPart::dense(Panels::new(&packed, j, k), part);
+    let (positive, negative) = (part(Part::Positive), part(Part::Negative));
+    for kernels in best() {
+        let (mut r_in, mut lost) = (vec![0.0; n * j], vec![0.0; n]);
+        let mut run = |r_in: &mut [f32]| {
+            let (a, r) = (MatRef::new(&a, n, j), MatRef::new(&r, n, k));
+            let out = MatMut::new(r_in, n, j);
+            alpha_beta(&kernels, (2.0, 1.0), a, &positive, &negative, r, out, &mut lost).expect("shapes fit");
+        };
+        run(&mut r_in);
+        check("alpha_beta", shape, &r, &r_in, |i, r| {
+            reference::alpha_beta((2.0, 1.0), &a[i * j..][..j], &w, r, f64::from(EPS)).0
+        });
+        group.bench_function(id(&kernels, shape), |bench| bench.iter(|| run(&mut r_in)));
+    }
+}
+
+fn w_square_dense(c: &mut Criterion) {
+    let shape @ [n, j, k] = PIXELS;
+    let mut group = group(c, "w_square", 2 * n * j * k);
+    let (w, r) = (floats(j * k, 1), activations(n * k, 2));
+    let square = PackedPart::dense(Panels::new(&pack(&w, j, k), j, k), Part::Square);
+    let z = dense_denominators(&square);
+    for kernels in best() {
+        let (mut r_in, mut ratio, mut lost) = (vec![0.0; n * j], vec![0.0; n * k], vec![0.0; n]);
+        let mut run = |r_in: &mut [f32]| {
+            let (r, out) = (MatRef::new(&r, n, k), MatMut::new(r_in, n, j));
+            w_square(&kernels, &square, &z, r, out, &mut ratio, &mut lost).expect("shapes fit");
+        };
+        run(&mut r_in);
+        check("w_square", shape, &r, &r_in, |_, r| reference::w_square(j, &w, r, f64::from(EPS)).0);
+        group.bench_function(id(&kernels, shape), |bench| bench.iter(|| run(&mut r_in)));
+    }
+}
+
+/// The forward product is there already when z^β needs it; copying it in is not timed.
+fn z_beta_dense(c: &mut Criterion) {
+    let shape @ [n, j, k] = PIXELS;
+    let mut group = group(c, "z_beta", 4 * n * j * k);
+    let (x, w, r) = (floats(n * j, 1), floats(j * k, 2), activations(n * k, 3));
+    let packed = pack(&w, j, k);
+    let weights = Panels::new(&packed, j, k);
+    let rule = ZBeta::dense(weights, -1.0, 1.0);
+    for kernels in best() {
+        let (mut r_in, mut lost, mut z) = (vec![0.0; n * j], vec![0.0; n], vec![0.0; n * k]);
+        let view = MatRef::new(&x, n, j);
+        let product = MatMut::new(&mut z, n, k);
+        gemm(&kernels, view, weights, Start::Zero, Epilogue::Store, product).expect("shapes fit");
+        let mut run = |z: &mut [f32], r_in: &mut [f32]| {
+            let (r, out) = (MatRef::new(&r, n, k), MatMut::new(r_in, n, j));
+            z_beta(&kernels, &rule, view, z, r, out, &mut lost).expect("shapes fit");
+        };
+        run(&mut z.clone(), &mut r_in);
+        check("z_beta", shape, &r, &r_in, |i, r| {
+            reference::z_beta(&x[i * j..][..j], &w, (-1.0, 1.0), r, f64::from(EPS)).0
+        });
+        group.bench_function(id(&kernels, shape), |bench| {
+            bench.iter_batched_ref(|| z.clone(), |z| run(z, &mut r_in), BatchSize::LargeInput);
+        });
+    }
+}
+
+/// A small convolution of the same filters, compared with its dense twin.
+fn small(shape: ConvShape) -> ConvShape {
+    ConvShape { rows: 4, cols: 4, ..shape }
+}
+
+/// Runs z⁺ over a convolution; `done` is given what it is benched with.
+fn with_z_plus_conv(shape: ConvShape, images: usize, kernels: &Kernels, done: impl FnOnce(&mut dyn FnMut() -> Vec<f32>, &[f32], &[f32], &[f32])) {
+    let pixels = images * shape.rows * shape.cols;
+    let a = activations(pixels * shape.inputs, 1);
+    let (w, r) = (floats(shape.patch() * shape.outputs, 2), activations(pixels * shape.outputs, 3));
+    let packed = pack(&w, shape.patch(), shape.outputs);
+    let weights = Panels::new(&packed, shape.patch(), shape.outputs);
+    let positive = PackedPart::conv(&shape, weights, Part::Positive);
+    let planes = padded(&shape.input(), &a, images);
+    let (mut ratio, mut lost) = (vec![0.0; images * shape.output().len()], vec![0.0; images]);
+    let mut r_in = vec![0.0; pixels * shape.inputs];
+    let mut run = || {
+        let (r, out) = (MatRef::new(&r, pixels, shape.outputs), MatMut::new(&mut r_in, pixels, shape.inputs));
+        z_plus_conv(kernels, &shape, &planes, &positive, r, out, &mut ratio, &mut lost).expect("shapes fit");
+        Vec::new()
+    };
+    done(&mut run, &a, &w, &r);
+}

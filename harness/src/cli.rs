@@ -1,0 +1,147 @@
+//! The command line: parse, run, print one error, choose the exit code.
+
+use crate::command::{data, eval, explain, kernels as kernels_command, prototype, reproduce, train};
+use crate::progress::Progress;
+use crate::run::Interrupted;
+use anyhow::{Context, Result, bail};
+use clap::{Args, Parser, Subcommand};
+use kernels::{Backend, Kernels, Threads};
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+/// Train small recurrent networks that can be explained, and explain them down to the pixel.
+///
+/// Without a command, `reproduce` runs: it trains Shallow and Deep cells and explains the test set.
+#[derive(Debug, Parser)]
+#[command(name = "harness", version, about, after_help = "exit status: 0 done, 1 failed, 2 misused, 130 interrupted")]
+pub struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command understands.
+#[derive(Debug, Clone, Args)]
+pub struct Common {
+    /// Kernel set: reference, portable, avx2 or avx512 [default: the fastest this CPU has]
+    #[arg(long, value_name = "NAME", global = true, env = "RELEVANCE_KERNELS")]
+    pub kernels: Option<String>,
+    /// Threads in all [default: one a core]
+    #[arg(long, value_name = "N", global = true, env = "RELEVANCE_THREADS")]
+    pub threads: Option<usize>,
+    /// Print results as JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// No progress, results only
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Train Shallow and Deep, T = 1, 4, 7, explain the test set, write tables and heatmaps (the default)
+    Reproduce(reproduce::ReproduceArgs),
+    /// Train one network
+    Train(train::TrainArgs),
+    /// Loss and accuracy of a model
+    Eval(eval::EvalArgs),
+    /// Relevance of every pixel for a decision
+    Explain(explain::ExplainArgs),
+    /// The image that a class is surest of, by activation maximisation
+    Prototype(prototype::PrototypeArgs),
+    /// Draw, find and verify data sets
+    Data(data::DataArgs),
+    /// The kernel sets of this CPU and its fused multiply-add peak
+    Kernels,
+}
+
+const COMMANDS: [&str; 8] = ["reproduce", "train", "eval", "explain", "prototype", "data", "kernels", "help"];
+
+impl Common {
+    /// How many threads there are to use.
+    ///
+    /// # Errors
+    /// If none is asked for.
+    pub fn thread_count(&self) -> Result<usize> {
+        match self.threads {
+            Some(0) => bail!("--threads is 0; it must be at least 1"),
+            Some(n) => Ok(n),
+            None => Ok(std::thread::available_parallelism().map_or(1, usize::from)),
+        }
+    }
+
+    /// The chosen instruction set.
+    ///
+    /// # Errors
+    /// If this CPU does not have it, with the names of those it has.
+    pub fn backend(&self) -> Result<Backend> {
+        let Some(name) = &self.kernels else { return Ok(Backend::best()) };
+        Backend::by_name(name).with_context(|| {
+            let here: Vec<_> = Backend::available().iter().map(|backend| backend.name()).collect();
+            let known = Backend::NAMES.contains(&name.as_str());
+            let why = if known { "this CPU does not have it" } else { "no such kernel set" };
+            format!("--kernels {name}: {why}; choose one of {}", here.join(", "))
+        })
+    }
+
+    /// The kernel set on `threads` threads.
+    ///
+    /// # Errors
+    /// As [`Common::backend`], or if a thread cannot be started.
+    pub fn kernels(&self, threads: usize) -> Result<Kernels> {
+        let backend = self.backend()?;
+        Ok(Kernels::new(backend, Threads::new(threads).context("cannot start the threads")?))
+    }
+
+    /// Where progress goes.
+    pub fn progress(&self) -> Progress {
+        Progress::new(self.quiet)
+    }
+}
+
+/// An error of the command line itself: exit status 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Misuse(pub String);
+
+/// Parses and runs; `Ok` holds the text for stdout that clap wants printed, such as the help.
+///
+/// # Errors
+/// Whatever the command says; [`clap::Error`] for arguments that do not parse.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<()> {
+    let mut args: Vec<OsString> = args.into_iter().collect();
+    let asks = |arg: &OsString| matches!(arg.to_str(), Some("-h" | "--help" | "-V" | "--version"));
+    let names = |arg: &OsString| arg.to_str().is_some_and(|arg| COMMANDS.contains(&arg));
+    let rest = args.get(1..).unwrap_or_default();
+    if !rest.iter().any(names) && !rest.iter().any(asks) {
+        args.insert(1.min(args.len()), "reproduce".into());
+    }
+    let cli = Cli::try_parse_from(args)?;
+    let common = &cli.common;
+    match &cli.command {
+        Command::Reproduce(args) => reproduce::run(args, common),
+        Command::Train(args) => train::run(args, common),
+        Command::Eval(args) => eval::run(args, common),
+        Command::Explain(args) => explain::run(args, common),
+        Command::Prototype(args) => prototype::run(args, common),
+        Command::Data(args) => data::run(args, common.json),
+        Command::Kernels => kernels_command::run(common),
+    }
+}
+
+/// Runs the process's own arguments and prints what went wrong in one line.
+pub fn main() -> ExitCode {
+    let Err(error) = run(std::env::args_os()) else { return ExitCode::SUCCESS };
+    if let Some(usage) = error.downcast_ref::<clap::Error>() {
+        // Help and version are no failures; clap prints each to its own stream.
+        let _ = usage.print();
+        return ExitCode::from(if usage.use_stderr() { 2 } else { 0 });
+    }
+    if let Some(interrupted) = error.downcast_ref::<Interrupted>() {
+        eprintln!("{interrupted}");
+        return ExitCode::from(interrupted.status);
+    }
+    eprintln!("error: {error:#}");
+    ExitCode::from(if error.downcast_ref::<Misuse>().is_some() { 2 } else { 1 })
+}

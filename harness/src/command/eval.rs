@@ -1,0 +1,62 @@
+//! `harness eval`: loss and accuracy of a model, and its logits.
+
+use super::source::SourceArgs;
+use crate::cli::Common;
+use crate::report::npy;
+use crate::report::table::Table;
+use anyhow::Result;
+use clap::Args;
+use model::{Evaluation, Evaluator};
+use std::path::PathBuf;
+
+/// Arguments of `harness eval`.
+#[derive(Debug, Args)]
+pub struct EvalArgs {
+    #[command(flatten)]
+    source: SourceArgs,
+    /// Write the logits as f32 [N, classes]
+    #[arg(long, value_name = "FILE.npy")]
+    logits: Option<PathBuf>,
+}
+
+const CHUNK: usize = 250;
+
+/// Runs `harness eval`.
+///
+/// # Errors
+/// If the model or the samples cannot be read, do not go together, or the logits cannot be written.
+pub fn run(args: &EvalArgs, common: &Common) -> Result<()> {
+    let kernels = common.kernels(common.thread_count()?)?;
+    let (network, source) = args.source.open()?;
+    let samples = source.samples();
+    let classes = network.task().classes;
+    let mut evaluator = Evaluator::new(&network, CHUNK.min(samples.len().max(1)));
+    let indices: Vec<usize> = (0..samples.len()).collect();
+    let mut logits = Vec::new();
+    let mut sum = Evaluation::default();
+    for chunk in indices.chunks(CHUNK) {
+        let part = kernels.threads().enter(|| evaluator.evaluate(&kernels, &network, samples, chunk))?;
+        sum.add(part);
+        if args.logits.is_some() {
+            let found = kernels.threads().enter(|| evaluator.logits(&kernels, &network, samples, chunk));
+            logits.extend_from_slice(found?);
+        }
+    }
+    if let Some(path) = &args.logits {
+        npy::write_f32(path, &[samples.len(), classes], &logits)?;
+    }
+    let known = source.has_labels();
+    if common.json {
+        let (accuracy, loss) = (known.then(|| sum.accuracy()), known.then(|| sum.mean_loss()));
+        println!(
+            "{}",
+            serde_json::json!({ "samples": sum.samples, "accuracy": accuracy, "loss": loss, "logits": args.logits })
+        );
+        return Ok(());
+    }
+    let mut table = Table::new(&["samples", "accuracy", "loss (nats)"]);
+    let shown = |value: f64| if known { format!("{value:.4}") } else { String::new() };
+    table.row(vec![sum.samples.to_string(), shown(sum.accuracy()), shown(sum.mean_loss())]);
+    print!("{table}");
+    Ok(())
+}

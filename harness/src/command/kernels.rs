@@ -1,0 +1,43 @@
+//! `harness kernels`: what this CPU can do, and how fast.
+
+use crate::cli::Common;
+use crate::report::table::Table;
+use crate::run::training::cpu;
+use anyhow::Result;
+use kernels::{Backend, Kernels, Threads, peak};
+
+const SECONDS: f64 = 0.3;
+
+/// Runs `harness kernels`.
+///
+/// # Errors
+/// If the chosen kernel set does not exist here, or the threads cannot be started.
+pub fn run(common: &Common) -> Result<()> {
+    let (chosen, threads) = (common.backend()?, common.thread_count()?);
+    let mut table = Table::new(&["kernels", "here", "chosen", "1 thread GFLOP/s", "all threads GFLOP/s"]);
+    let mut rows = Vec::new();
+    for name in Backend::NAMES {
+        let backend = Backend::by_name(name);
+        let peaks = backend.map(|backend| -> Result<[f64; 2]> {
+            let all = Kernels::new(backend, Threads::new(threads)?);
+            Ok([peak::measure(backend, SECONDS) / 1e9, peak::measure_all(&all, SECONDS) / 1e9])
+        });
+        let peaks = peaks.transpose()?;
+        let mark = |yes: bool| if yes { "yes" } else { "no" }.to_owned();
+        let here = backend.is_some();
+        let is_chosen = backend == Some(chosen);
+        let number = |i: usize| peaks.map_or(String::new(), |peaks| format!("{:.1}", peaks[i]));
+        table.row(vec![name.to_owned(), mark(here), mark(is_chosen), number(0), number(1)]);
+        rows.push(serde_json::json!({
+            "name": name, "here": here, "chosen": is_chosen,
+            "gflops": peaks.map(|p| p[0]), "gflops_all_threads": peaks.map(|p| p[1]),
+        }));
+    }
+    if common.json {
+        println!("{}", serde_json::json!({ "cpu": cpu(), "threads": threads, "kernels": rows }));
+        return Ok(());
+    }
+    println!("{}, {threads} threads; fused multiply-add peak on registers, {SECONDS} s each", cpu());
+    print!("{table}");
+    Ok(())
+}

@@ -1,0 +1,10 @@
+//! One subcommand a file.
+
+pub mod data;
+pub mod eval;
+pub mod explain;
+pub mod kernels;
+pub mod prototype;
+pub mod reproduce;
+pub mod source;
+pub mod train;

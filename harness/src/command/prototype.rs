@@ -1,0 +1,93 @@
+//! `harness prototype`: activation maximisation.
+
+use super::source::load_model;
+use crate::cli::{Common, Misuse};
+use crate::dataset::Dataset;
+use crate::images::Scaled;
+use crate::report::picture::input;
+use anyhow::{Result, ensure};
+use clap::Args;
+use model::explain::prototype;
+use model::{Network, Samples};
+use std::path::PathBuf;
+
+/// Arguments of `harness prototype`.
+#[derive(Debug, Args)]
+pub struct PrototypeArgs {
+    /// Model file (safetensors)
+    #[arg(long, value_name = "FILE")]
+    model: PathBuf,
+    /// The class
+    #[arg(long, value_name = "K")]
+    class: usize,
+    /// Picture to write
+    #[arg(long, value_name = "FILE.png")]
+    out: PathBuf,
+    /// Data set whose training mean is the start [default: the middle of the pixel range]
+    #[arg(long, value_name = "NAME")]
+    dataset: Option<String>,
+    /// Folder to search for data first
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Steps of gradient ascent
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    steps: usize,
+    /// Length of a step a pixel
+    #[arg(long, value_name = "X", default_value_t = 0.01)]
+    rate: f32,
+    /// Pull towards the mean; 0 is the bare maximisation
+    #[arg(long, value_name = "X", default_value_t = 0.0)]
+    lambda: f32,
+}
+
+/// The mean training image of a data set, or the middle of the range.
+fn mean(args: &PrototypeArgs, network: &Network) -> Result<Vec<f32>> {
+    let task = network.task();
+    let size = task.rows * task.cols;
+    let Some(name) = &args.dataset else { return Ok(vec![0.5 * (task.low + task.high); size]) };
+    let dataset = Dataset::open(name, args.data_dir.as_deref())?;
+    ensure!(
+        (dataset.rows, dataset.cols) == (task.rows, task.cols),
+        "{}: reads {}×{} images, {name} has {}×{}",
+        args.model.display(),
+        task.rows,
+        task.cols,
+        dataset.rows,
+        dataset.cols
+    );
+    let samples = Scaled::new(&dataset.train, task.low, task.high);
+    let (mut sum, mut x) = (vec![0.0f64; size], vec![0.0; size]);
+    for i in 0..samples.len() {
+        samples.pixels(i, &mut x);
+        sum.iter_mut().zip(&x).for_each(|(sum, &x)| *sum += f64::from(x));
+    }
+    Ok(sum.into_iter().map(|sum| (sum / samples.len() as f64) as f32).collect())
+}
+
+/// Runs `harness prototype`.
+///
+/// # Errors
+/// If the model or the data cannot be read, the class does not exist, or the picture cannot be written.
+pub fn run(args: &PrototypeArgs, common: &Common) -> Result<()> {
+    for (name, value) in [("--rate", args.rate), ("--lambda", args.lambda)] {
+        ensure!(
+            value.is_finite() && value >= 0.0,
+            Misuse(format!("{name} is {value}; it must be a number of at least 0"))
+        );
+    }
+    let kernels = common.kernels(common.thread_count()?)?;
+    let network = load_model(&args.model, None)?;
+    let mean = mean(args, &network)?;
+    let how = (args.steps, args.rate, args.lambda);
+    let found = prototype(&kernels, &network, args.class, &mean, how)
+        .map_err(|error| Misuse(format!("--class {}: {error}", args.class)))?;
+    let task = network.task();
+    input(task.rows, task.cols, &found.image, task.low, task.high, 8).save_png(&args.out)?;
+    let ends = [found.probability.first(), found.probability.last()].map(|p| p.copied().unwrap_or(0.0));
+    if common.json {
+        println!("{}", serde_json::json!({ "class": args.class, "probability": ends, "out": args.out }));
+    } else {
+        println!("P({} | x) from {:.4} to {:.4}: {}", args.class, ends[0], ends[1], args.out.display());
+    }
+    Ok(())
+}

@@ -1,0 +1,142 @@
+//! Where a command's samples come from: the test half of a data set, or array files.
+
+use crate::cli::Misuse;
+use crate::dataset::Dataset;
+use crate::images::{Arrays, Scaled};
+use crate::model_file;
+use crate::report::npy;
+use crate::run::settings::{Range, parse_range};
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
+use model::{Network, Samples, Task};
+use std::path::{Path, PathBuf};
+
+/// A model, and the samples to show it.
+#[derive(Debug, Args)]
+pub struct SourceArgs {
+    /// Model file (safetensors)
+    #[arg(long, value_name = "FILE")]
+    pub model: PathBuf,
+    /// Data set whose test samples are taken
+    #[arg(long, value_name = "NAME", required_unless_present = "input", conflicts_with = "input")]
+    dataset: Option<String>,
+    /// Folder to search for data first; then RELEVANCE_DATA_DIR, ./data and the cache folder
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Images as a .npy file, f32 [N, rows, cols]
+    #[arg(long, value_name = "FILE")]
+    input: Option<PathBuf>,
+    /// Labels of --input as a .npy file, integers [N]
+    #[arg(long, value_name = "FILE", requires = "input")]
+    labels: Option<PathBuf>,
+    /// Range of the pixels, LOW,HIGH: the bounds of z^β [default: the model's]
+    #[arg(long, value_name = "LOW,HIGH", value_parser = parse_range, allow_hyphen_values = true)]
+    input_range: Option<Range>,
+}
+
+/// The samples, whatever they come from.
+pub enum Source {
+    /// Test half of a data set.
+    Dataset(Scaled),
+    /// Array files.
+    Arrays(Arrays),
+}
+
+impl Source {
+    /// As the model sees them.
+    pub fn samples(&self) -> &dyn Samples {
+        match self {
+            Source::Dataset(scaled) => scaled,
+            Source::Arrays(arrays) => arrays,
+        }
+    }
+
+    /// Whether labels are known.
+    pub fn has_labels(&self) -> bool {
+        !matches!(self, Source::Arrays(Arrays { labels: None, .. }))
+    }
+}
+
+/// Reads a model, with another pixel range if one is given.
+///
+/// # Errors
+/// If the file is no model, or the range does not hold 0.
+pub fn load_model(path: &Path, range: Option<Range>) -> Result<Network> {
+    let network = model_file::load(path)?;
+    let Some(Range(low, high)) = range else { return Ok(network) };
+    let task = Task { low, high, ..*network.task() };
+    Network::from_tensors(network.cell().clone(), task, &network.tensors())
+        .map_err(|error| Misuse(format!("--input-range {low},{high}: {error}")).into())
+}
+
+impl SourceArgs {
+    /// Reads the model and the samples, and checks that they go together.
+    ///
+    /// # Errors
+    /// One line that names the file, what was found and what was expected.
+    pub fn open(&self) -> Result<(Network, Source)> {
+        let network = load_model(&self.model, self.input_range)?;
+        let source = match (&self.dataset, &self.input) {
+            (Some(name), _) => self.dataset(name, &network)?,
+            (_, Some(path)) => self.arrays(path, &network)?,
+            _ => bail!(Misuse("give --dataset or --input".to_owned())),
+        };
+        Ok((network, source))
+    }
+
+    fn dataset(&self, name: &str, network: &Network) -> Result<Source> {
+        let (task, dataset) = (network.task(), Dataset::open(name, self.data_dir.as_deref())?);
+        let (found, expected) = ((dataset.rows, dataset.cols), (task.rows, task.cols));
+        ensure!(
+            found == expected,
+            "{}: reads {}×{} images, {} has {}×{}; choose a data set of the model's size",
+            self.model.display(),
+            expected.0,
+            expected.1,
+            dataset.name,
+            found.0,
+            found.1
+        );
+        ensure!(
+            dataset.classes <= task.classes,
+            "{}: knows {} classes, {} has {}; choose the data set it was trained on",
+            self.model.display(),
+            task.classes,
+            dataset.name,
+            dataset.classes
+        );
+        Ok(Source::Dataset(Scaled::new(&dataset.test, task.low, task.high)))
+    }
+
+    fn arrays(&self, path: &Path, network: &Network) -> Result<Source> {
+        let (name, task) = (path.display(), network.task());
+        let (images, [n, rows, cols]) = npy::read_images(path)?;
+        ensure!(
+            (rows, cols) == (task.rows, task.cols),
+            "{name}: images are {rows}×{cols}, the model reads {}×{}",
+            task.rows,
+            task.cols
+        );
+        if let Some(at) = images.iter().position(|x| !(task.low..=task.high).contains(x)) {
+            bail!(
+                "{name}: pixel {at} is {}, outside the range {}…{}; scale the images or give --input-range LOW,HIGH",
+                images[at],
+                task.low,
+                task.high
+            );
+        }
+        let labels = self.labels.as_deref().map(|path| labels(path, n, task.classes)).transpose()?;
+        Ok(Source::Arrays(Arrays { images, size: rows * cols, labels }))
+    }
+}
+
+fn labels(path: &Path, n: usize, classes: usize) -> Result<Vec<u8>> {
+    let name = path.display();
+    let labels = npy::read_labels(path)?;
+    ensure!(labels.len() == n, "{name}: {} labels for {n} images", labels.len());
+    let class = |(i, &label): (usize, &i64)| {
+        let found = u8::try_from(label).ok().filter(|&label| usize::from(label) < classes);
+        found.with_context(|| format!("{name}: label {i} is {label}; the model has classes 0 to {}", classes - 1))
+    };
+    labels.iter().enumerate().map(class).collect()
+}

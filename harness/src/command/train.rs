@@ -1,0 +1,72 @@
+//! `harness train`: one network.
+
+use crate::cli::Common;
+use crate::dataset::Dataset;
+use crate::report::table::Table;
+use crate::run::folder::{Existing, free};
+use crate::run::settings::Given;
+use crate::run::stop_on_signals;
+use crate::run::training::{DataSha256, Surroundings, train};
+use anyhow::Result;
+use clap::Args;
+use std::path::PathBuf;
+
+/// Arguments of `harness train`.
+#[derive(Debug, Args)]
+pub struct TrainArgs {
+    #[command(flatten)]
+    given: Given,
+    /// TOML file with the same settings; the command line goes over it
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Folder to search for data first; then RELEVANCE_DATA_DIR, ./data and the cache folder
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Folder of the run [default: runs/CELL-T-DATASET, with a number where there is one already]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Go on with the run in that folder
+    #[arg(long, requires = "out", conflicts_with = "overwrite")]
+    resume: bool,
+    /// Replace the run in that folder
+    #[arg(long)]
+    overwrite: bool,
+}
+
+/// Checksums of a data set's files.
+pub fn checksums(dataset: &Dataset) -> DataSha256 {
+    DataSha256 { train: dataset.train.sha256(), test: dataset.test.sha256() }
+}
+
+/// Runs `harness train`.
+///
+/// # Errors
+/// If a setting does not fit, the data is not found, or the training fails.
+pub fn run(args: &TrainArgs, common: &Common) -> Result<()> {
+    stop_on_signals()?;
+    let settings = args.given.clone().over_file(args.config.as_deref())?.complete()?;
+    let kernels = common.kernels(common.thread_count()?)?;
+    let dataset = Dataset::open(&settings.dataset, args.data_dir.as_deref())?;
+    let name = format!("{}-{}-{}", settings.cell, settings.seq_len, dataset.name);
+    let out = args.out.clone().unwrap_or_else(|| free(&name));
+    let progress = common.progress();
+    progress.say(&format!("{} on {}, into {}", settings.title(), dataset.name, out.display()));
+    let sha256 = checksums(&dataset);
+    let around = Surroundings { dataset: &dataset, sha256: &sha256, kernels: &kernels, progress: &progress };
+    let outcome = train(&settings, &out, Existing::from_flags(args.resume, args.overwrite), &around)?;
+    if common.json {
+        println!("{}", serde_json::json!({ "out": out, "outcome": outcome }));
+        return Ok(());
+    }
+    let mut table = Table::new(&["run", "variables", "validation", "test", "best epoch"]);
+    table.row(vec![
+        outcome.title.clone(),
+        outcome.variables.to_string(),
+        format!("{:.4}", outcome.validation_accuracy),
+        format!("{:.4}", outcome.test_accuracy),
+        outcome.best_epoch.to_string(),
+    ]);
+    print!("{table}");
+    println!("model: {}", out.join("last.safetensors").display());
+    Ok(())
+}

@@ -1,0 +1,80 @@
+//! Progress on stderr: bars on a terminal, plain lines elsewhere, nothing where it is not wanted.
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::io::IsTerminal;
+
+/// Where progress goes.
+#[derive(Clone, Debug)]
+pub struct Progress {
+    bars: Option<MultiProgress>,
+    lines: bool,
+}
+
+/// The progress of one job.
+#[derive(Debug)]
+pub struct Job {
+    bar: Option<ProgressBar>,
+    name: String,
+    lines: bool,
+}
+
+impl Progress {
+    /// Bars or lines, or neither if `quiet`.
+    pub fn new(quiet: bool) -> Progress {
+        if quiet {
+            return Progress { bars: None, lines: false };
+        }
+        let terminal = std::io::stderr().is_terminal();
+        let target = ProgressDrawTarget::stderr();
+        Progress { bars: terminal.then(|| MultiProgress::with_draw_target(target)), lines: !terminal }
+    }
+
+    /// A job of `total` equal parts.
+    pub fn job(&self, name: &str, total: u64) -> Job {
+        let bar = self.bars.as_ref().map(|bars| {
+            let bar = bars.add(ProgressBar::new(total));
+            if let Ok(style) = ProgressStyle::with_template("{prefix:>12} {bar:30} {percent:>3}% {eta:>5} {msg}") {
+                bar.set_style(style);
+            }
+            bar.set_prefix(name.to_owned());
+            bar
+        });
+        Job { bar, name: name.to_owned(), lines: self.lines }
+    }
+
+    /// One line that stays.
+    pub fn say(&self, text: &str) {
+        match &self.bars {
+            // A line that cannot be shown on stderr has nowhere else to go.
+            Some(bars) => drop(bars.println(text)),
+            None if self.lines => eprintln!("{text}"),
+            None => {}
+        }
+    }
+}
+
+impl Job {
+    /// `parts` more are done.
+    pub fn advance(&self, parts: u64) {
+        if let Some(bar) = &self.bar {
+            bar.inc(parts);
+        }
+    }
+
+    /// What the job has come to.
+    pub fn message(&self, text: &str) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(text.to_owned());
+        }
+        if self.lines {
+            eprintln!("{}: {text}", self.name);
+        }
+    }
+
+    /// The job is over; its bar goes.
+    pub fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

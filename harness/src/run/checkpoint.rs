@@ -1,0 +1,99 @@
+//! What resuming needs, in one file that is written atomically: parameters, moments, place.
+
+use crate::exchange::{self, ModelFile};
+use anyhow::{Context, Result, bail};
+use model::train::{State, Trainer};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// A training between two epochs.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Checkpoint {
+    /// Epochs done.
+    pub epoch: u64,
+    /// Best validation accuracy so far, and its epoch.
+    pub best: Option<(u64, f64)>,
+    /// Optimiser state.
+    pub state: State,
+    /// Parameters in panel order.
+    pub values: Vec<f32>,
+    /// The settings they belong to, as JSON.
+    pub settings: String,
+}
+
+impl Checkpoint {
+    /// Of a trainer after `epoch` epochs.
+    pub fn of(trainer: &Trainer, epoch: u64, best: Option<(u64, f64)>, settings: String) -> Checkpoint {
+        let (state, values) = (trainer.state().clone(), trainer.network().values().to_vec());
+        Checkpoint { epoch, best, state, values, settings }
+    }
+
+    /// Writes it, atomically.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let mut metadata = BTreeMap::from([
+            ("epoch".to_owned(), self.epoch.to_string()),
+            ("steps".to_owned(), self.state.steps.to_string()),
+            ("settings".to_owned(), self.settings.clone()),
+        ]);
+        if let Some((epoch, accuracy)) = self.best {
+            metadata.insert("best_epoch".to_owned(), epoch.to_string());
+            metadata.insert("best_accuracy".to_owned(), accuracy.to_string());
+        }
+        let vector = |values: &Vec<f32>| (vec![values.len()], values.clone());
+        let tensors = BTreeMap::from([
+            ("values".to_owned(), vector(&self.values)),
+            ("m".to_owned(), vector(&self.state.m)),
+            ("v".to_owned(), vector(&self.state.v)),
+        ]);
+        exchange::write(path, &ModelFile { metadata, tensors })
+    }
+
+    /// Reads one back.
+    ///
+    /// # Errors
+    /// If it is damaged; the message names the file and what is missing.
+    pub fn read(path: &Path) -> Result<Checkpoint> {
+        let name = path.display();
+        let file = exchange::read(path)?;
+        let number = |key: &str| -> Result<u64> {
+            let text = file.metadata.get(key).with_context(|| format!("{name}: `{key}` is missing"))?;
+            text.parse().with_context(|| format!("{name}: `{key}` is {text:?}, expected a number"))
+        };
+        let vector = |key: &str| -> Result<Vec<f32>> {
+            let found = file.tensors.get(key).with_context(|| format!("{name}: tensor `{key}` is missing"))?;
+            Ok(found.1.clone())
+        };
+        let best = match file.metadata.get("best_accuracy").map(|text| text.parse::<f64>()) {
+            Some(Ok(accuracy)) => Some((number("best_epoch")?, accuracy)),
+            Some(Err(_)) => bail!("{name}: `best_accuracy` is no number"),
+            None => None,
+        };
+        Ok(Checkpoint {
+            epoch: number("epoch")?,
+            best,
+            state: State { steps: number("steps")?, m: vector("m")?, v: vector("v")? },
+            values: vector("values")?,
+            settings: file.metadata.get("settings").cloned().unwrap_or_default(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_comes_back_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("resume.safetensors");
+        let state = State { steps: 7, m: vec![0.5, -1.0], v: vec![] };
+        let values = vec![1.0, 2.0, 3.0];
+        let best = Some((2, 0.912_345_678_9));
+        let checkpoint = Checkpoint { epoch: 3, best, state, values, settings: "{}".to_owned() };
+        checkpoint.write(&path).unwrap();
+        assert_eq!(Checkpoint::read(&path).unwrap(), checkpoint);
+    }
+}

@@ -1,0 +1,286 @@
+//! What a training is made of: defaults, an optional TOML file, and the command line, later ones first.
+
+use crate::cli::Misuse;
+use anyhow::{Context, Result};
+use clap::{Args, ValueEnum};
+use kernels::pool::PoolKind;
+use model::train::Optimiser;
+use model::{Cell, Task};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// How the parameters follow the gradient.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OptimiserName {
+    /// Adam, β₁ 0.9, β₂ 0.999, ε 1e-8
+    Adam,
+    /// SGD with momentum
+    Sgd,
+}
+
+/// How convolutional encoders pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PoolName {
+    /// Largest value of the window
+    Max,
+    /// Sum of the window
+    Sum,
+}
+
+/// Settings as a file or the command line gives them; each may be left out.
+#[derive(Clone, Debug, Default, PartialEq, Args, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Given {
+    /// shallow, deep, deepv2 or convdeep [default: deep]
+    #[arg(long, value_name = "NAME")]
+    pub cell: Option<String>,
+    /// Steps T; divides the image's columns [default: 7]
+    #[arg(long, value_name = "T")]
+    pub seq_len: Option<usize>,
+    /// mnist, fashion-mnist, kmnist, synth or the name of a folder [default: synth]
+    #[arg(long, value_name = "NAME")]
+    pub dataset: Option<String>,
+    /// Epochs [default: 6]
+    #[arg(long, value_name = "N")]
+    pub epochs: Option<u64>,
+    /// Samples a step [default: 50]
+    #[arg(long, value_name = "N")]
+    pub batch: Option<usize>,
+    /// Learning rate [default: 5e-4]
+    #[arg(long, value_name = "X")]
+    pub lr: Option<f32>,
+    /// Optimiser [default: adam]
+    #[arg(long, value_enum, value_name = "NAME")]
+    pub optimiser: Option<OptimiserName>,
+    /// Momentum of SGD [default: 0.9]
+    #[arg(long, value_name = "X")]
+    pub momentum: Option<f32>,
+    /// Drop probability [default: the cell's: 0.5, Shallow 0]
+    #[arg(long, value_name = "P")]
+    pub dropout: Option<f32>,
+    /// Seed of initial values, order and dropout [default: 1]
+    #[arg(long, value_name = "S")]
+    pub seed: Option<u64>,
+    /// Training samples held out for validation [default: a twelfth]
+    #[arg(long, value_name = "N")]
+    pub validation: Option<usize>,
+    /// Use only the first N training samples, the held-out ones included
+    #[arg(long, value_name = "N")]
+    pub limit_train: Option<usize>,
+    /// Use only the first N test samples
+    #[arg(long, value_name = "N")]
+    pub limit_test: Option<usize>,
+    /// Range that pixels are scaled to, LOW,HIGH [default: -1,1]
+    #[arg(long, value_name = "LOW,HIGH", value_parser = parse_range, allow_hyphen_values = true)]
+    pub input_range: Option<Range>,
+    /// Pooling of ConvDeep [default: max]
+    #[arg(long, value_enum, value_name = "KIND")]
+    pub pool: Option<PoolName>,
+    /// Width of the combine layer [default: the cell's]
+    #[arg(long, value_name = "N")]
+    pub combine: Option<usize>,
+    /// Width of the recurrent layer [default: 128]
+    #[arg(long, value_name = "N")]
+    pub recurrent: Option<usize>,
+}
+
+/// `[low, high]` of the pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Range(pub f32, pub f32);
+
+/// `-1,1` as a range.
+///
+/// # Errors
+/// If it is not two numbers.
+pub fn parse_range(text: &str) -> Result<Range, String> {
+    let numbers: Option<Vec<f32>> = text.split(',').map(|part| part.trim().parse().ok()).collect();
+    match numbers.as_deref() {
+        Some(&[low, high]) if low.is_finite() && high.is_finite() => Ok(Range(low, high)),
+        _ => Err("it must be LOW,HIGH, such as -1,1".to_owned()),
+    }
+}
+
+/// Complete settings of one training; `run.json` holds them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[allow(missing_docs)] // each is documented in `Given`
+pub struct Settings {
+    pub cell: String,
+    pub seq_len: usize,
+    pub dataset: String,
+    pub epochs: u64,
+    pub batch: usize,
+    pub lr: f32,
+    pub optimiser: OptimiserName,
+    pub momentum: f32,
+    pub dropout: f32,
+    pub seed: u64,
+    pub validation: Option<usize>,
+    pub limit_train: Option<usize>,
+    pub limit_test: Option<usize>,
+    pub input_range: Range,
+    pub pool: PoolName,
+    pub combine: usize,
+    pub recurrent: usize,
+}
+
+impl Given {
+    /// The settings of a TOML file, with those of the command line over them.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or has an unknown or mistyped key; the message names it.
+    pub fn over_file(self, path: Option<&Path>) -> Result<Given> {
+        let Some(path) = path else { return Ok(self) };
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("{}: cannot be read as TOML settings", path.display()))?;
+        let file: Given = toml::from_str(&text)
+            .map_err(|error| Misuse(format!("{}: {}", path.display(), one_line(&error.to_string()))))?;
+        Ok(self.over(file))
+    }
+
+    /// These, and where one is left out, the other's.
+    pub fn over(self, below: Given) -> Given {
+        Given {
+            cell: self.cell.or(below.cell),
+            seq_len: self.seq_len.or(below.seq_len),
+            dataset: self.dataset.or(below.dataset),
+            epochs: self.epochs.or(below.epochs),
+            batch: self.batch.or(below.batch),
+            lr: self.lr.or(below.lr),
+            optimiser: self.optimiser.or(below.optimiser),
+            momentum: self.momentum.or(below.momentum),
+            dropout: self.dropout.or(below.dropout),
+            seed: self.seed.or(below.seed),
+            validation: self.validation.or(below.validation),
+            limit_train: self.limit_train.or(below.limit_train),
+            limit_test: self.limit_test.or(below.limit_test),
+            input_range: self.input_range.or(below.input_range),
+            pool: self.pool.or(below.pool),
+            combine: self.combine.or(below.combine),
+            recurrent: self.recurrent.or(below.recurrent),
+        }
+    }
+
+    /// Fills in the defaults and checks what can be checked without data.
+    ///
+    /// # Errors
+    /// [`Misuse`] that names the setting, its value and what is allowed.
+    pub fn complete(self) -> Result<Settings> {
+        let name = self.cell.unwrap_or_else(|| "deep".to_owned());
+        let preset = Cell::preset(&name).map_err(|error| Misuse(format!("--cell: {error}")))?;
+        let settings = Settings {
+            cell: name,
+            seq_len: self.seq_len.unwrap_or(7),
+            dataset: self.dataset.unwrap_or_else(|| "synth".to_owned()),
+            epochs: self.epochs.unwrap_or(6),
+            batch: self.batch.unwrap_or(50),
+            lr: self.lr.unwrap_or(5e-4),
+            optimiser: self.optimiser.unwrap_or(OptimiserName::Adam),
+            momentum: self.momentum.unwrap_or(0.9),
+            dropout: self.dropout.unwrap_or(preset.dropout),
+            seed: self.seed.unwrap_or(1),
+            validation: self.validation,
+            limit_train: self.limit_train,
+            limit_test: self.limit_test,
+            input_range: self.input_range.unwrap_or(Range(-1.0, 1.0)),
+            pool: self.pool.unwrap_or(PoolName::Max),
+            combine: self.combine.unwrap_or(preset.combine),
+            recurrent: self.recurrent.unwrap_or(preset.recurrent),
+        };
+        settings.check()?;
+        Ok(settings)
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+impl Settings {
+    fn check(&self) -> Result<(), Misuse> {
+        let refuse = |text: String| Err(Misuse(text));
+        if self.batch == 0 || self.seq_len == 0 || self.epochs == 0 {
+            return refuse("--batch, --seq-len and --epochs must be at least 1".to_owned());
+        }
+        if !(self.lr.is_finite() && self.lr > 0.0) {
+            return refuse(format!("--lr is {}; it must be a positive number such as 5e-4", self.lr));
+        }
+        if !(0.0..1.0).contains(&self.momentum) {
+            return refuse(format!("--momentum is {}; it must be at least 0 and below 1", self.momentum));
+        }
+        if !(0.0..1.0).contains(&self.dropout) {
+            return refuse(format!("--dropout is {}; it must be at least 0 and below 1", self.dropout));
+        }
+        Ok(())
+    }
+
+    /// The cell with the chosen widths and dropout.
+    ///
+    /// # Errors
+    /// If no cell has that name.
+    pub fn cell(&self) -> Result<Cell> {
+        let (combine, recurrent, dropout) = (self.combine, self.recurrent, self.dropout);
+        Ok(Cell { combine, recurrent, dropout, ..Cell::preset(&self.cell)? })
+    }
+
+    /// What the network will see.
+    pub fn task(&self, rows: usize, cols: usize, classes: usize) -> Task {
+        let Range(low, high) = self.input_range;
+        let pool = match self.pool {
+            PoolName::Max => PoolKind::Max,
+            PoolName::Sum => PoolKind::Sum,
+        };
+        Task { rows, cols, seq_len: self.seq_len, classes, low, high, pool }
+    }
+
+    /// The optimiser.
+    pub fn optimiser(&self) -> Optimiser {
+        match self.optimiser {
+            OptimiserName::Adam => Optimiser::Adam { lr: self.lr },
+            OptimiserName::Sgd => Optimiser::Sgd { lr: self.lr, momentum: self.momentum },
+        }
+    }
+
+    /// `Deep-7`
+    pub fn title(&self) -> String {
+        let cell = Cell::preset(&self.cell).map_or_else(|_| self.cell.clone(), |cell| cell.title().to_owned());
+        format!("{cell}-{}", self.seq_len)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_goes_over_the_file_and_the_file_over_the_defaults() {
+        let file: Given = toml::from_str("cell = \"shallow\"\nseq-len = 4\nepochs = 9").unwrap();
+        let line = Given { epochs: Some(2), ..Given::default() };
+        let settings = line.over(file).complete().unwrap();
+        assert_eq!((settings.cell.as_str(), settings.seq_len, settings.epochs), ("shallow", 4, 2));
+        assert_eq!((settings.batch, settings.dropout), (50, 0.0));
+    }
+
+    #[test]
+    fn an_unknown_or_mistyped_key_is_refused_by_name() {
+        for (text, name) in [("epoch = 3", "epoch"), ("batch = \"many\"", "batch")] {
+            let error = toml::from_str::<Given>(text).unwrap_err().to_string();
+            assert!(error.contains(name), "{error}");
+        }
+    }
+
+    #[test]
+    fn settings_that_cannot_work_are_refused() {
+        for given in [
+            Given { batch: Some(0), ..Given::default() },
+            Given { lr: Some(f32::NAN), ..Given::default() },
+            Given { dropout: Some(1.0), ..Given::default() },
+            Given { cell: Some("lstm".to_owned()), ..Given::default() },
+        ] {
+            let error = given.complete().unwrap_err();
+            assert!(error.downcast_ref::<Misuse>().is_some(), "{error}");
+        }
+    }
+}
