@@ -2,18 +2,15 @@
 //! registers' own limit beside them.
 
 use benches::{
-    FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT, activations, assert_product, backends, best, column,
-    floats, label,
+    FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT, activations, assert_product, backends, best, column, floats,
+    label,
 };
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use kernels::pack::{self, Part, pack, transpose};
 use kernels::{Epilogue, Kernels, MatMut, MatRef, Panels, Start, gemm, gemm_tn, panels_len};
 use std::time::Duration;
 
-fn group<'a>(
-    c: &'a mut Criterion,
-    name: &str,
-) -> BenchmarkGroup<'a, criterion::measurement::WallTime> {
+fn group<'a>(c: &'a mut Criterion, name: &str) -> BenchmarkGroup<'a, criterion::measurement::WallTime> {
     let mut group = c.benchmark_group(name);
     group.warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1));
     group

@@ -139,26 +139,120 @@ fn z_beta_dense(c: &mut Criterion) {
     }
 }
 
-/// A small convolution of the same filters, compared with its dense twin.
-fn small(shape: ConvShape) -> ConvShape {
-    ConvShape { rows: 4, cols: 4, ..shape }
+/// A convolution's operands; the rules differ in which of them they read.
+struct Filters {
+    shape: ConvShape,
+    images: usize,
+    x: Vec<f32>,
+    planes: Vec<f32>,
+    w: Vec<f32>,
+    packed: Vec<f32>,
+    r: Vec<f32>,
 }
 
-/// Runs z⁺ over a convolution; `done` is given what it is benched with.
-fn with_z_plus_conv(shape: ConvShape, images: usize, kernels: &Kernels, done: impl FnOnce(&mut dyn FnMut() -> Vec<f32>, &[f32], &[f32], &[f32])) {
-    let pixels = images * shape.rows * shape.cols;
-    let a = activations(pixels * shape.inputs, 1);
-    let (w, r) = (floats(shape.patch() * shape.outputs, 2), activations(pixels * shape.outputs, 3));
-    let packed = pack(&w, shape.patch(), shape.outputs);
-    let weights = Panels::new(&packed, shape.patch(), shape.outputs);
-    let positive = PackedPart::conv(&shape, weights, Part::Positive);
-    let planes = padded(&shape.input(), &a, images);
-    let (mut ratio, mut lost) = (vec![0.0; images * shape.output().len()], vec![0.0; images]);
-    let mut r_in = vec![0.0; pixels * shape.inputs];
-    let mut run = || {
-        let (r, out) = (MatRef::new(&r, pixels, shape.outputs), MatMut::new(&mut r_in, pixels, shape.inputs));
-        z_plus_conv(kernels, &shape, &planes, &positive, r, out, &mut ratio, &mut lost).expect("shapes fit");
-        Vec::new()
-    };
-    done(&mut run, &a, &w, &r);
+impl Filters {
+    fn new(shape: ConvShape, images: usize) -> Self {
+        let pixels = images * shape.rows * shape.cols;
+        let x = activations(pixels * shape.inputs, 1);
+        let planes = padded(&shape.input(), &x, images);
+        let w = floats(shape.patch() * shape.outputs, 2);
+        let packed = pack(&w, shape.patch(), shape.outputs);
+        Filters { shape, images, x, planes, w, packed, r: activations(pixels * shape.outputs, 3) }
+    }
+
+    fn panels(&self) -> Panels<'_> {
+        Panels::new(&self.packed, self.shape.patch(), self.shape.outputs)
+    }
+
+    fn pixels(&self) -> usize {
+        self.images * self.shape.rows * self.shape.cols
+    }
+
+    fn r(&self) -> MatRef<'_> {
+        MatRef::new(&self.r, self.pixels(), self.shape.outputs)
+    }
+
+    fn r_in(&self) -> Vec<f32> {
+        vec![0.0; self.pixels() * self.shape.inputs]
+    }
+
+    fn planes_of_outputs(&self) -> Vec<f32> {
+        vec![0.0; self.images * self.shape.output().len()]
+    }
+
+    /// FLOP of one product.
+    fn flop(&self) -> usize {
+        2 * self.pixels() * self.shape.patch() * self.shape.outputs
+    }
+
+    /// Compares all images with a twin that is given pixels, dense weights and relevance.
+    fn check(&self, what: &str, r_in: &[f32], twin: impl Fn(&[f32], &[f32], &[f64]) -> Vec<f64>) {
+        let dense = reference::conv_as_dense(&self.shape, &self.w);
+        let (j, k) = (self.x.len() / self.images, self.r.len() / self.images);
+        check(what, [self.images, j, k], &self.r, r_in, |i, r| twin(&self.x[i * j..][..j], &dense, r));
+    }
 }
+
+/// The same filters on a smaller image, whose dense twin is not too large to compare with.
+fn small(shape: ConvShape) -> Filters {
+    Filters::new(ConvShape { rows: 5, cols: 4, ..shape }, 2)
+}
+
+fn z_plus_filters(c: &mut Criterion) {
+    let run = |kernels: &Kernels, f: &Filters, part: &PackedPart, ratio: &mut [f32], r_in: &mut [f32]| {
+        let (out, mut lost) = (MatMut::new(r_in, f.pixels(), f.shape.inputs), [0.0; BATCH]);
+        let lost = &mut lost[..f.images];
+        z_plus_conv(kernels, &f.shape, &f.planes, part, f.r(), out, ratio, lost).expect("shapes fit");
+    };
+    let (tiny, full) = (small(CONV), Filters::new(CONV, BATCH));
+    let part = PackedPart::conv(&CONV, full.panels(), Part::Positive);
+    let mut group = group(c, "z_plus_conv", 2 * full.flop());
+    for kernels in best() {
+        let mut r_in = tiny.r_in();
+        run(&kernels, &tiny, &part, &mut tiny.planes_of_outputs(), &mut r_in);
+        tiny.check("z_plus_conv", &r_in, |a, w, r| reference::z_plus(a, w, r, f64::from(EPS)).0);
+        let (mut ratio, mut r_in) = (full.planes_of_outputs(), full.r_in());
+        group.bench_function(conv_id(&kernels, &CONV), |bench| {
+            bench.iter(|| run(&kernels, &full, &part, &mut ratio, &mut r_in));
+        });
+    }
+}
+
+fn z_beta_filters(c: &mut Criterion) {
+    let forward = |kernels: &Kernels, f: &Filters| {
+        let mut z = f.planes_of_outputs();
+        let out = f.shape.output().pixels_mut(&mut z, f.images);
+        conv(kernels, &f.shape, &f.planes, f.images, f.panels(), Start::Zero, Epilogue::Store, out)
+            .expect("shapes fit");
+        z
+    };
+    let run = |kernels: &Kernels, f: &Filters, rule: &ZBeta, z: &mut [f32], r_in: &mut [f32]| {
+        let (out, mut lost) = (MatMut::new(r_in, f.pixels(), f.shape.inputs), [0.0; BATCH]);
+        let lost = &mut lost[..f.images];
+        z_beta_conv(kernels, rule, &f.shape, &f.planes, z, f.r(), out, lost).expect("shapes fit");
+    };
+    let (tiny, full) = (small(PIXEL_CONV), Filters::new(PIXEL_CONV, BATCH));
+    let mut group = group(c, "z_beta_conv", 2 * full.flop());
+    for kernels in best() {
+        let rule = |f: &Filters| ZBeta::conv(&kernels, &f.shape, f.panels(), -1.0, 1.0).expect("shapes fit");
+        let mut r_in = tiny.r_in();
+        run(&kernels, &tiny, &rule(&tiny), &mut forward(&kernels, &tiny), &mut r_in);
+        tiny.check("z_beta_conv", &r_in, |x, w, r| reference::z_beta(x, w, (-1.0, 1.0), r, f64::from(EPS)).0);
+        let (rule, z, mut r_in) = (rule(&full), forward(&kernels, &full), full.r_in());
+        group.bench_function(conv_id(&kernels, &PIXEL_CONV), |bench| {
+            let step = |z: &mut Vec<f32>| run(&kernels, &full, &rule, z, &mut r_in);
+            bench.iter_batched_ref(|| z.clone(), step, BatchSize::LargeInput);
+        });
+    }
+}
+
+criterion_group!(
+    benches,
+    z_plus_dense,
+    alpha_beta_dense,
+    w_square_dense,
+    z_beta_dense,
+    z_plus_filters,
+    z_beta_filters
+);
+criterion_main!(benches);

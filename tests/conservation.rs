@@ -1,6 +1,6 @@
 //! Relevance is neither made nor lost without being counted (Eq. 3.8), nor negative where it must not be.
 
-use crate::support::{Arrays, bits, explain, narrow, samples_for, thesis};
+use crate::support::{Arrays, METHODS, bits, explain, narrow, samples_for, thesis};
 use kernels::Kernels;
 use kernels::pool::PoolKind;
 use model::explain::{Explanation, Method, Target};
@@ -153,7 +153,8 @@ fn a_dead_network_loses_all_relevance_and_says_so() {
                     let kernels = Kernels::default();
                     for one in explain(&kernels, &network, method, (&samples, &[0, 1, 2]), Target::All) {
                         assert!(one.relevance.iter().all(|&r| r == 0.0), "{what}: {:?}", one.relevance);
-                        for ((&f, lost), error) in one.explained.iter().zip(&one.lost).zip(&one.conservation_error) {
+                        let numbers = one.explained.iter().zip(&one.lost).zip(&one.conservation_error);
+                        for ((&f, lost), error) in numbers {
                             let f = f64::from(f);
                             assert!(f.is_finite() && f != 0.0, "{what}: f is {f}");
                             assert!((f - lost).abs() <= 1e-6 * f.abs(), "{what}: {lost} lost of {f}");
@@ -173,7 +174,7 @@ fn all_classes_in_turn_are_each_class_alone() {
         let network = narrow(name, 4, PoolKind::Max);
         let samples = samples_for(&network, 5, 6);
         let batch = (&samples, &[4, 0, 3][..]);
-        for method in crate::support::METHODS {
+        for method in METHODS {
             let all = explain(&kernels, &network, method, batch, Target::All);
             for (class, one) in all.iter().enumerate() {
                 let alone = explain(&kernels, &network, method, batch, Target::Class(class)).remove(0);

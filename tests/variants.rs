@@ -282,7 +282,8 @@ fn refusals_name_the_culprit() {
         Explainer::new(&Kernels::default(), &network, Method::Lrp { alpha, beta }, 1).map(|_| ())
     };
     assert_eq!(of(2.0, 1.0), Ok(()));
-    for (alpha, beta, culprit) in [(2.0, 0.5, "1.5"), (1.0, 1.0, "0"), (f32::NAN, 0.0, "NaN"), (0.0, -1.0, "beta")] {
+    let refused = [(2.0, 0.5, "1.5"), (1.0, 1.0, "0"), (f32::NAN, 0.0, "NaN"), (0.0, -1.0, "beta is -1")];
+    for (alpha, beta, culprit) in refused {
         let error = of(alpha, beta).expect_err("α − β must be 1 and β ≥ 0").to_string();
         assert!(error.contains("beta") && error.contains(culprit), "α {alpha}, β {beta}: {error}");
     }

@@ -13,7 +13,12 @@ use std::process::ExitCode;
 ///
 /// Without a command, `reproduce` runs: it trains Shallow and Deep cells and explains the test set.
 #[derive(Debug, Parser)]
-#[command(name = "harness", version, about, after_help = "exit status: 0 done, 1 failed, 2 misused, 130 interrupted")]
+#[command(
+    name = "harness",
+    version,
+    about,
+    after_help = "exit status: 0 done, 1 failed, 2 misused, 130 interrupted"
+)]
 pub struct Cli {
     #[command(flatten)]
     common: Common,

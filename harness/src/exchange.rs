@@ -11,9 +11,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The metadata that describes a network: its cell, sequence length, image size, classes, pooling and input range.
-pub const KEYS: [&str; 8] = [
-    "cell", "seq_len", "rows", "cols", "classes", "pool", "low", "high",
-];
+pub const KEYS: [&str; 8] = ["cell", "seq_len", "rows", "cols", "classes", "pool", "low", "high"];
 
 /// The content of a model file.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -36,10 +34,7 @@ pub fn read(path: &Path) -> Result<ModelFile> {
     let name = path.display();
     let bytes = std::fs::read(path).with_context(|| format!("{name}: cannot be read"))?;
     let Some((length, rest)) = bytes.split_first_chunk::<8>() else {
-        bail!(
-            "{name}: holds {} bytes, expected a safetensors file: check that this is a model",
-            bytes.len()
-        );
+        bail!("{name}: holds {} bytes, expected a safetensors file: check that this is a model", bytes.len());
     };
     let header = u64::from_le_bytes(*length);
     ensure!(
@@ -59,11 +54,8 @@ pub fn read(path: &Path) -> Result<ModelFile> {
             "{name}: tensor {tensor} is {:?}, expected F32: convert it before saving",
             view.dtype()
         );
-        let values: Vec<f32> = view
-            .data()
-            .chunks_exact(4)
-            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-            .collect();
+        let values: Vec<f32> =
+            view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
         if let Some(i) = values.iter().position(|v| !v.is_finite()) {
             bail!(
                 "{name}: tensor {tensor} holds {} at index {i}, expected finite numbers: train again",
@@ -72,12 +64,8 @@ pub fn read(path: &Path) -> Result<ModelFile> {
         }
         tensors.insert(tensor, (view.shape().to_vec(), values));
     }
-    let metadata = head
-        .metadata()
-        .iter()
-        .flatten()
-        .map(|(key, value)| (key.clone(), value.clone()))
-        .collect();
+    let metadata =
+        head.metadata().iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect();
     Ok(ModelFile { metadata, tensors })
 }
 
@@ -86,11 +74,7 @@ pub fn read(path: &Path) -> Result<ModelFile> {
 #[serde(untagged)]
 enum Entry<'a> {
     Metadata(&'a BTreeMap<String, String>),
-    Tensor {
-        dtype: &'static str,
-        shape: &'a [usize],
-        data_offsets: [usize; 2],
-    },
+    Tensor { dtype: &'static str, shape: &'a [usize], data_offsets: [usize; 2] },
 }
 
 /// Writes a model file, atomically; the same content gives the same bytes.
@@ -119,21 +103,11 @@ pub fn write(path: &Path, model: &ModelFile) -> Result<()> {
             values.len()
         );
         if let Some(i) = values.iter().position(|v| !v.is_finite()) {
-            bail!(
-                "{name}: not written: {tensor} holds {} at index {i}, expected finite numbers",
-                values[i]
-            );
+            bail!("{name}: not written: {tensor} holds {} at index {i}, expected finite numbers", values[i]);
         }
         let start = end;
         end += 4 * values.len();
-        header.insert(
-            tensor,
-            Entry::Tensor {
-                dtype: "F32",
-                shape,
-                data_offsets: [start, end],
-            },
-        );
+        header.insert(tensor, Entry::Tensor { dtype: "F32", shape, data_offsets: [start, end] });
     }
     let mut text = serde_json::to_vec(&header)?;
     text.resize(text.len().next_multiple_of(8), b' ');
@@ -155,15 +129,9 @@ mod tests {
 
     fn sample() -> ModelFile {
         ModelFile {
-            metadata: KEYS
-                .iter()
-                .map(|key| (key.to_string(), format!("value \"{key}\"")))
-                .collect(),
+            metadata: KEYS.iter().map(|key| (key.to_string(), format!("value \"{key}\""))).collect(),
             tensors: BTreeMap::from([
-                (
-                    "combine.weight".into(),
-                    (vec![2, 3], vec![0.0, -0.0, 1.5, 1e-40, -7.0, f32::MAX]),
-                ),
+                ("combine.weight".into(), (vec![2, 3], vec![0.0, -0.0, 1.5, 1e-40, -7.0, f32::MAX])),
                 ("Combine.bias".into(), (vec![3], vec![1.0, 2.0, 3.0])),
                 ("empty".into(), (vec![0, 3], vec![])),
                 ("scalar".into(), (vec![], vec![4.0])),
@@ -176,10 +144,7 @@ mod tests {
         let path = dir.path().join("m.safetensors");
         std::fs::write(&path, bytes).unwrap();
         let text = format!("{:#}", read(&path).unwrap_err());
-        assert!(
-            text.contains("m.safetensors") && !text.contains('\n'),
-            "{text}"
-        );
+        assert!(text.contains("m.safetensors") && !text.contains('\n'), "{text}");
         text
     }
 
@@ -217,11 +182,7 @@ mod tests {
         let data = [1.0f32.to_le_bytes(), 2.0f32.to_le_bytes()].concat();
         let view = TensorView::new(Dtype::F32, vec![2], &data).unwrap();
         let metadata = [("cell".to_string(), "deep".to_string())].into();
-        std::fs::write(
-            &path,
-            safetensors::serialize([("a", view)], Some(metadata)).unwrap(),
-        )
-        .unwrap();
+        std::fs::write(&path, safetensors::serialize([("a", view)], Some(metadata)).unwrap()).unwrap();
         let model = read(&path).unwrap();
         assert_eq!(model.metadata["cell"], "deep");
         assert_eq!(model.tensors["a"], (vec![2], vec![1.0, 2.0]));
@@ -231,17 +192,13 @@ mod tests {
     fn unsound_files_are_refused_in_one_line() {
         assert!(refusal(b"abc").contains("holds 3 bytes, expected a safetensors file"));
         assert!(
-            refusal(&[0xff; 64])
-                .contains("announces a header of 18446744073709551615 bytes in a file of 64")
+            refusal(&[0xff; 64]).contains("announces a header of 18446744073709551615 bytes in a file of 64")
         );
         assert!(refusal(b"\x02\0\0\0\0\0\0\0{").contains("announces a header of 2 bytes"));
         assert!(refusal(b"\x02\0\0\0\0\0\0\0[]").contains("is not a sound safetensors file"));
         let view = TensorView::new(Dtype::I64, vec![1], &[0; 8]).unwrap();
         let text = refusal(&safetensors::serialize([("labels", view)], None).unwrap());
-        assert!(
-            text.contains("tensor labels is I64, expected F32"),
-            "{text}"
-        );
+        assert!(text.contains("tensor labels is I64, expected F32"), "{text}");
         let data = [0.0f32.to_le_bytes(), f32::NAN.to_le_bytes()].concat();
         let view = TensorView::new(Dtype::F32, vec![2], &data).unwrap();
         let text = refusal(&safetensors::serialize([("w", view)], None).unwrap());
@@ -253,15 +210,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("m.safetensors");
         let mut model = sample();
-        model
-            .tensors
-            .insert("w".into(), (vec![1], vec![f32::INFINITY]));
-        assert!(
-            write(&path, &model)
-                .unwrap_err()
-                .to_string()
-                .contains("w holds inf at index 0")
-        );
+        model.tensors.insert("w".into(), (vec![1], vec![f32::INFINITY]));
+        assert!(write(&path, &model).unwrap_err().to_string().contains("w holds inf at index 0"));
         assert!(!path.exists());
     }
 }

@@ -163,9 +163,11 @@ mod tests {
         assert!(missing.contains("`recurrent.weight` is missing"), "{missing}");
         let extra = refused(|file| drop(file.tensors.insert("head.7.bias".to_owned(), (vec![1], vec![0.0]))));
         assert!(extra.contains("`head.7.bias`"), "{extra}");
-        let shape = refused(|file| drop(file.tensors.insert("combine.bias".to_owned(), (vec![1], vec![0.0]))));
+        let shape =
+            refused(|file| drop(file.tensors.insert("combine.bias".to_owned(), (vec![1], vec![0.0]))));
         assert!(shape.contains("`combine.bias` has shape [1], [12] expected"), "{shape}");
-        let scalar = refused(|file| drop(file.tensors.insert("encoder.0.weight".to_owned(), (vec![], vec![0.0]))));
+        let scalar =
+            refused(|file| drop(file.tensors.insert("encoder.0.weight".to_owned(), (vec![], vec![0.0]))));
         assert!(scalar.contains("`encoder.0.weight`"), "{scalar}");
         let key = refused(|file| drop(file.metadata.remove("low")));
         assert!(key.contains("`low` is missing"), "{key}");

@@ -33,7 +33,9 @@ impl Progress {
     pub fn job(&self, name: &str, total: u64) -> Job {
         let bar = self.bars.as_ref().map(|bars| {
             let bar = bars.add(ProgressBar::new(total));
-            if let Ok(style) = ProgressStyle::with_template("{prefix:>12} {bar:30} {percent:>3}% {eta:>5} {msg}") {
+            if let Ok(style) =
+                ProgressStyle::with_template("{prefix:>12} {bar:30} {percent:>3}% {eta:>5} {msg}")
+            {
                 bar.set_style(style);
             }
             bar.set_prefix(name.to_owned());

@@ -51,12 +51,9 @@ impl Cell {
             "shallow" => (vec![], 768, vec![], 0.0),
             "deep" => (vec![Dense { units: 512 }], 256, vec![64], 0.5),
             "deepv2" => (vec![Dense { units: 512 }, Dense { units: 256 }], 128, vec![64], 0.5),
-            "convdeep" => (
-                vec![Conv { size: 5, channels: 24 }, Conv { size: 3, channels: 48 }],
-                256,
-                vec![128],
-                0.5,
-            ),
+            "convdeep" => {
+                (vec![Conv { size: 5, channels: 24 }, Conv { size: 3, channels: 48 }], 256, vec![128], 0.5)
+            }
             _ => return Err(ModelError::UnknownCell { found: name.to_owned() }),
         };
         Ok(Cell { name: name.to_owned(), encoder, combine, recurrent: 128, head, dropout })
@@ -107,12 +104,9 @@ impl Task {
     }
 
     pub(crate) fn check(&self) -> Result<(), ModelError> {
-        for (what, size) in [
-            ("rows", self.rows),
-            ("cols", self.cols),
-            ("seq_len", self.seq_len),
-            ("classes", self.classes),
-        ] {
+        for (what, size) in
+            [("rows", self.rows), ("cols", self.cols), ("seq_len", self.seq_len), ("classes", self.classes)]
+        {
             if size == 0 {
                 return Err(ModelError::Zero { what });
             }

@@ -13,7 +13,9 @@ pub enum ModelError {
         found: String,
     },
     /// The sequence length does not divide the image's columns.
-    #[error("a sequence of {seq_len} does not divide {cols} columns into equal strips; choose a divisor of {cols}")]
+    #[error(
+        "a sequence of {seq_len} does not divide {cols} columns into equal strips; choose a divisor of {cols}"
+    )]
     SequenceLength {
         /// Steps.
         seq_len: usize,

@@ -33,11 +33,7 @@ impl Network {
     ///
     /// # Errors
     /// [`ModelError`] if a tensor is missing, has another shape, or belongs to no layer.
-    pub fn from_tensors(
-        cell: Cell,
-        task: Task,
-        tensors: &[NamedTensor],
-    ) -> Result<Network, ModelError> {
+    pub fn from_tensors(cell: Cell, task: Task, tensors: &[NamedTensor]) -> Result<Network, ModelError> {
         let mut network = Self::zeroed(cell, task)?;
         let Network { plan, values, .. } = &mut network;
         for spec in &plan.specs {

@@ -79,47 +79,26 @@ impl Place {
 /// If a data set is not found, not as published, or cannot be written.
 pub fn run(args: &DataArgs, json: bool) -> anyhow::Result<()> {
     match &args.action {
-        Action::Synth {
-            seed,
-            train,
-            test,
-            out,
-            overwrite,
-        } => {
+        Action::Synth { seed, train, test, out, overwrite } => {
             let dir = match out {
                 Some(dir) => dir.clone(),
                 None => Places::new(None)?.cache()?.join("synth"),
             };
             draw(&dir, *seed, [*train, *test], *overwrite, json)
         }
-        Action::Verify { name, place } => {
-            verify(&locate::usual_name(name)?, &place.places()?, json)
-        }
+        Action::Verify { name, place } => verify(&locate::usual_name(name)?, &place.places()?, json),
         Action::Path { name, place } => path(&locate::usual_name(name)?, &place.places()?, json),
         Action::List { place } => list(&place.places()?, json),
     }
 }
 
 fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
-    println!(
-        "{}",
-        serde_json::to_string_pretty(value).context("cannot write JSON")?
-    );
+    println!("{}", serde_json::to_string_pretty(value).context("cannot write JSON")?);
     Ok(())
 }
 
-fn draw(
-    dir: &Path,
-    seed: u64,
-    [train, test]: [usize; 2],
-    overwrite: bool,
-    json: bool,
-) -> anyhow::Result<()> {
-    if let Some(there) = FILES
-        .iter()
-        .map(|file| dir.join(file))
-        .find(|path| path.exists() && !overwrite)
-    {
+fn draw(dir: &Path, seed: u64, [train, test]: [usize; 2], overwrite: bool, json: bool) -> anyhow::Result<()> {
+    if let Some(there) = FILES.iter().map(|file| dir.join(file)).find(|path| path.exists() && !overwrite) {
         bail!(
             "{}: already there; give --overwrite to replace it or --out for another folder",
             there.display()
@@ -135,35 +114,19 @@ fn draw(
 }
 
 fn verify(name: &str, places: &Places, json: bool) -> anyhow::Result<()> {
-    let (folder, files) = places
-        .find_some(name)
-        .ok_or_else(|| places.not_found(name))?;
+    let (folder, files) = places.find_some(name).ok_or_else(|| places.not_found(name))?;
     let reports = checksum::verify(name, &files);
     if json {
         print_json(&json!({ "name": name, "folder": folder, "files": reports }))?;
     } else {
         for report in &reports {
-            let path = report
-                .path
-                .clone()
-                .unwrap_or_else(|| folder.join(report.file));
-            println!(
-                "{:8} {}  ({})",
-                report.state.name(),
-                path.display(),
-                report.note
-            );
+            let path = report.path.clone().unwrap_or_else(|| folder.join(report.file));
+            println!("{:8} {}  ({})", report.state.name(), path.display(), report.note);
         }
     }
-    let bad = reports
-        .iter()
-        .filter(|report| matches!(report.state, State::Differs | State::Missing))
-        .count();
+    let bad = reports.iter().filter(|report| matches!(report.state, State::Differs | State::Missing)).count();
     if bad > 0 {
-        bail!(
-            "{name}: {bad} of 4 files in {} differ or are missing; fetch them again",
-            folder.display()
-        );
+        bail!("{name}: {bad} of 4 files in {} differ or are missing; fetch them again", folder.display());
     }
     Ok(())
 }
@@ -216,40 +179,20 @@ impl Listed {
             Ok(sizes) => (Some(sizes), None),
             Err(error) => (None, Some(format!("{error:#}"))),
         };
-        let opens = places
-            .find(&set.name)
-            .is_some_and(|first| first.folder == set.folder);
+        let opens = places.find(&set.name).is_some_and(|first| first.folder == set.folder);
         let packed = set.files.iter().any(|file| locate::is_gz(file));
-        Self {
-            name: set.name,
-            folder: set.folder,
-            sizes,
-            packed,
-            opens,
-            problem,
-        }
+        Self { name: set.name, folder: set.folder, sizes, packed, opens, problem }
     }
 }
 
 fn list(places: &Places, json: bool) -> anyhow::Result<()> {
-    let found: Vec<Listed> = places
-        .list()
-        .into_iter()
-        .map(|set| Listed::new(set, places))
-        .collect();
+    let found: Vec<Listed> = places.list().into_iter().map(|set| Listed::new(set, places)).collect();
     if json {
         return print_json(&json!({ "searched": places.roots(), "found": found }));
     }
     if found.is_empty() {
-        let roots: Vec<_> = places
-            .roots()
-            .iter()
-            .map(|root| root.display().to_string())
-            .collect();
-        eprintln!(
-            "no data set in {}; draw one without a download: harness data synth",
-            roots.join(", ")
-        );
+        let roots: Vec<_> = places.roots().iter().map(|root| root.display().to_string()).collect();
+        eprintln!("no data set in {}; draw one without a download: harness data synth", roots.join(", "));
     }
     let width = found.iter().map(|set| set.name.len()).max().unwrap_or(0);
     for set in &found {
@@ -258,16 +201,8 @@ fn list(places: &Places, json: bool) -> anyhow::Result<()> {
             (None, problem) => problem.clone().unwrap_or_default(),
         };
         let packed = if set.packed { ", packed" } else { "" };
-        let hidden = if set.opens {
-            ""
-        } else {
-            ", hidden by one found before"
-        };
-        println!(
-            "{:width$}  {}  {sizes}{packed}{hidden}",
-            set.name,
-            set.folder.display()
-        );
+        let hidden = if set.opens { "" } else { ", hidden by one found before" };
+        println!("{:width$}  {}  {sizes}{packed}{hidden}", set.name, set.folder.display());
     }
     Ok(())
 }
@@ -295,17 +230,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         draw(&dir.path().join("synth"), 7, [3, 2], false, true).unwrap();
         let places = Places::new(Some(dir.path())).unwrap();
-        let set = places
-            .list()
-            .into_iter()
-            .find(|set| set.folder == dir.path().join("synth"))
-            .unwrap();
+        let set = places.list().into_iter().find(|set| set.folder == dir.path().join("synth")).unwrap();
         let listed = Listed::new(set, &places);
         let sizes = listed.sizes.unwrap();
-        assert_eq!(
-            (sizes.train, sizes.test, sizes.rows, sizes.cols),
-            (3, 2, 28, 28)
-        );
+        assert_eq!((sizes.train, sizes.test, sizes.rows, sizes.cols), (3, 2, 28, 28));
         assert!(listed.opens && !listed.packed && listed.problem.is_none());
         let message = verify("synth", &places, false).unwrap_err().to_string();
         assert!(message.contains("4 of 4 files"), "{message}");

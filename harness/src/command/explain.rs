@@ -4,9 +4,9 @@ use super::source::{Source, SourceArgs};
 use crate::cli::{Common, Misuse};
 use crate::explaining::{Summary, explain_all};
 use crate::report::colormap::{Colormap, Norm};
+use crate::report::npy;
 use crate::report::picture::{ColourBar, heatmap, input, side_by_side};
 use crate::report::table::Table;
-use crate::report::npy;
 use crate::run::stop_on_signals;
 use crate::run::training::write_json;
 use anyhow::{Context, Result, bail, ensure};
@@ -87,7 +87,12 @@ fn target(text: &str, network: &Network, source: &Source) -> Result<Target> {
         number => {
             let classes = network.task().classes;
             let class = number.parse().ok().filter(|&class: &usize| class < classes);
-            let why = || format!("--target {number}: it must be predicted, true, all, or a class from 0 to {}", classes - 1);
+            let why = || {
+                format!(
+                    "--target {number}: it must be predicted, true, all, or a class from 0 to {}",
+                    classes - 1
+                )
+            };
             Target::Class(class.ok_or_else(|| Misuse(why()))?)
         }
     })
@@ -218,8 +223,15 @@ fn print_summary(args: &ExplainArgs, common: &Common, summary: &Summary) -> Resu
         println!("{}", serde_json::json!({ "method": args.method, "out": args.out, "summary": summary }));
         return Ok(());
     }
-    let mut table =
-        Table::new(&["method", "explanations", "conservation error", "largest", "lost share", "largest lost", "f ≤ 0"]);
+    let mut table = Table::new(&[
+        "method",
+        "explanations",
+        "conservation error",
+        "largest",
+        "lost share",
+        "largest lost",
+        "f ≤ 0",
+    ]);
     table.row(vec![
         args.method.clone(),
         summary.explanations.to_string(),

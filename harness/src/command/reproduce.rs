@@ -80,10 +80,8 @@ const POPULATION: usize = 16;
 const CLASS: usize = 1;
 
 /// Accuracies of the draft (Table 4.5, MNIST test).
-const TABLE_4_5: [(&str, [(usize, f64); 3]); 2] = [
-    ("shallow", [(1, 0.9813), (4, 0.9830), (7, 0.9807)]),
-    ("deep", [(1, 0.9788), (4, 0.9861), (7, 0.9852)]),
-];
+const TABLE_4_5: [(&str, [(usize, f64); 3]); 2] =
+    [("shallow", [(1, 0.9813), (4, 0.9830), (7, 0.9807)]), ("deep", [(1, 0.9788), (4, 0.9861), (7, 0.9852)])];
 
 /// The draft's accuracy of a network, where it prints one.
 fn draft_accuracy(cell: &str, seq_len: usize) -> Option<f64> {
@@ -267,8 +265,14 @@ fn explain(
         ..Explained::default()
     };
     let job = progress.job(&settings.title(), indices.len() as u64);
-    let summary =
-        explain_all(kernels, &network, Method::DeepTaylor, &samples, &indices, Target::Predicted, |chunk, found| {
+    let summary = explain_all(
+        kernels,
+        &network,
+        Method::DeepTaylor,
+        &samples,
+        &indices,
+        Target::Predicted,
+        |chunk, found| {
             let Some(batch) = found.first() else { return Ok(()) };
             for (i, &index) in chunk.iter().enumerate() {
                 let map = &batch.relevance[i * size..][..size];
@@ -282,7 +286,8 @@ fn explain(
             }
             job.advance(chunk.len() as u64);
             Ok(())
-        })?;
+        },
+    )?;
     job.message(&format!("explained {} test samples", indices.len()));
     job.finish();
     explained.summary = summary;
@@ -310,7 +315,8 @@ fn report(
 ) -> Result<()> {
     let accuracy = accuracy_table(dataset, finished);
     let conservation = conservation_table(finished);
-    let mut lengths: Vec<usize> = finished.iter().map(|run| run.settings.seq_len).filter(|&t| t > 1).collect();
+    let mut lengths: Vec<usize> =
+        finished.iter().map(|run| run.settings.seq_len).filter(|&t| t > 1).collect();
     lengths.sort_unstable();
     lengths.dedup();
     let mut shares = Vec::new();
@@ -345,7 +351,9 @@ fn report(
     println!("Test accuracy on {} after {} epochs, seed {}", dataset.name, args.epochs, args.seed);
     println!("{accuracy}");
     for (seq_len, pixels, networks) in &shares {
-        println!("Class {CLASS}, T = {seq_len}: share of relevance (deep Taylor) and of pixel intensity in each step");
+        println!(
+            "Class {CLASS}, T = {seq_len}: share of relevance (deep Taylor) and of pixel intensity in each step"
+        );
         println!("{}", share_table(pixels, networks));
     }
     println!("Conservation of deep Taylor over the test set: |f − ΣR − lost| / |f|, and lost / |f|");
@@ -398,7 +406,9 @@ fn share_table(pixels: &[f64], networks: &[Shares]) -> Table {
     columns.extend(["cosine", "JS distance"]);
     let mut table = Table::new(&columns);
     let cells = |shares: &[f64]| shares.iter().map(|share| format!("{share:.3}")).collect::<Vec<_>>();
-    let row = |name: &str, shares: &[f64], rest: [String; 2]| [vec![name.to_owned()], cells(shares), rest.to_vec()].concat();
+    let row = |name: &str, shares: &[f64], rest: [String; 2]| {
+        [vec![name.to_owned()], cells(shares), rest.to_vec()].concat()
+    };
     table.row(row("pixels", pixels, [String::new(), String::new()]));
     for network in networks {
         let rest = [format!("{:.3}", network.cosine), format!("{:.3}", network.jensen_shannon_distance)];
@@ -453,7 +463,12 @@ fn figures(
         indices.iter().map(image).collect()
     };
     let classes = chosen.each_class.len();
-    let draw = |title: &str, caption: &str, labels: Vec<String>, indices: &[usize], runs: &[&Finished], from: usize| {
+    let draw = |title: &str,
+                caption: &str,
+                labels: Vec<String>,
+                indices: &[usize],
+                runs: &[&Finished],
+                from: usize| {
         let inputs = images(indices);
         let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
         let rows: Vec<HeatRow> = runs
@@ -470,24 +485,31 @@ fn figures(
     let all: Vec<&Finished> = finished.iter().collect();
     let labels = chosen.each_class.iter().map(|&i| dataset.test.label(i).to_string()).collect();
     let title = format!("Deep Taylor heatmaps, {} ({} epochs)", dataset.name, args.epochs);
-    let caption = "One test sample a class. Red: evidence for the predicted class; ticks: the steps of the sequence.";
+    let caption =
+        "One test sample a class. Red: evidence for the predicted class; ticks: the steps of the sequence.";
     draw(&title, caption, labels, &chosen.each_class, &all, 0).save_png(&out.join("figure-4.7.png"))?;
     written.push("figure-4.7.png".to_owned());
     // The draft shows T = 7; where it is not among the runs, the longest is.
     let longest = shares.iter().map(|(t, ..)| *t).max();
-    if let Some(seq_len) = longest.map(|longest| if shares.iter().any(|(t, ..)| *t == 7) { 7 } else { longest }) {
+    if let Some(seq_len) =
+        longest.map(|longest| if shares.iter().any(|(t, ..)| *t == 7) { 7 } else { longest })
+    {
         let runs: Vec<&Finished> = finished.iter().filter(|run| run.settings.seq_len == seq_len).collect();
         let labels = chosen.population.iter().map(|i| format!("#{i}")).collect();
-        let title = format!("{} random test samples of class {CLASS}, T = {seq_len}", chosen.population.len());
-        let caption = "A network that can be explained puts its relevance where the stroke is, not in the last steps.";
-        draw(&title, caption, labels, &chosen.population, &runs, classes).save_png(&out.join("figure-4.8.png"))?;
+        let title =
+            format!("{} random test samples of class {CLASS}, T = {seq_len}", chosen.population.len());
+        let caption =
+            "A network that can be explained puts its relevance where the stroke is, not in the last steps.";
+        draw(&title, caption, labels, &chosen.population, &runs, classes)
+            .save_png(&out.join("figure-4.8.png"))?;
         written.push("figure-4.8.png".to_owned());
     }
     for (seq_len, pixels, networks) in shares {
         let name = format!("figure-4.9-t{seq_len}.svg");
         let series: Vec<(String, Vec<f64>)> =
             networks.iter().map(|network| (network.network.clone(), network.share.clone())).collect();
-        let title = format!("Class {CLASS}, {}: relevance against pixel intensity, T = {seq_len}", dataset.name);
+        let title =
+            format!("Class {CLASS}, {}: relevance against pixel intensity, T = {seq_len}", dataset.name);
         figure_4_9(&out.join(&name), &title, pixels, &series).with_context(|| name.clone())?;
         written.push(name);
     }

@@ -136,7 +136,9 @@ fn labels(path: &Path, n: usize, classes: usize) -> Result<Vec<u8>> {
     ensure!(labels.len() == n, "{name}: {} labels for {n} images", labels.len());
     let class = |(i, &label): (usize, &i64)| {
         let found = u8::try_from(label).ok().filter(|&label| usize::from(label) < classes);
-        found.with_context(|| format!("{name}: label {i} is {label}; the model has classes 0 to {}", classes - 1))
+        found.with_context(|| {
+            format!("{name}: label {i} is {label}; the model has classes 0 to {}", classes - 1)
+        })
     };
     labels.iter().enumerate().map(class).collect()
 }

@@ -26,27 +26,15 @@ pub struct Published {
 }
 
 const fn known(md5: &'static str, sha256: &'static str, gz: &'static str) -> Published {
-    Published {
-        md5: Some(md5),
-        sha256: Some(sha256),
-        gz_sha256: Some(gz),
-    }
+    Published { md5: Some(md5), sha256: Some(sha256), gz_sha256: Some(gz) }
 }
 
 const fn only_gz(gz: &'static str) -> Published {
-    Published {
-        md5: None,
-        sha256: None,
-        gz_sha256: Some(gz),
-    }
+    Published { md5: None, sha256: None, gz_sha256: Some(gz) }
 }
 
 const fn drawn(sha256: &'static str) -> Published {
-    Published {
-        md5: None,
-        sha256: Some(sha256),
-        gz_sha256: None,
-    }
+    Published { md5: None, sha256: Some(sha256), gz_sha256: None }
 }
 
 const PUBLISHED: [(&str, [Published; 4]); 4] = [
@@ -156,20 +144,14 @@ fn digests(mut source: impl Read) -> io::Result<(String, String)> {
 pub fn name_of_labels(path: &Path) -> Option<&'static str> {
     const ENOUGH: u64 = 1 << 20;
     let of = |source: io::Result<Box<dyn Read>>| {
-        source
-            .and_then(|s| digests(s.take(ENOUGH)))
-            .ok()
-            .map(|(_, sha)| sha)
+        source.and_then(|s| digests(s.take(ENOUGH))).ok().map(|(_, sha)| sha)
     };
     let content = of(reader(path));
-    let packed = is_gz(path)
-        .then(|| of(File::open(path).map(|file| Box::new(file) as Box<dyn Read>)))
-        .flatten();
-    let is =
-        |known: Option<&str>, found: &Option<String>| known.is_some() && known == found.as_deref();
-    let set = PUBLISHED
-        .iter()
-        .find(|(_, files)| is(files[3].sha256, &content) || is(files[3].gz_sha256, &packed));
+    let packed =
+        is_gz(path).then(|| of(File::open(path).map(|file| Box::new(file) as Box<dyn Read>))).flatten();
+    let is = |known: Option<&str>, found: &Option<String>| known.is_some() && known == found.as_deref();
+    let set =
+        PUBLISHED.iter().find(|(_, files)| is(files[3].sha256, &content) || is(files[3].gz_sha256, &packed));
     set.map(|(name, _)| *name)
 }
 
@@ -220,24 +202,13 @@ pub fn verify(name: &str, files: &[Option<PathBuf>; 4]) -> Vec<FileReport> {
     let compare = |i: usize| {
         let (state, sha256, note) = match &files[i] {
             None => (State::Missing, None, "plain or .gz".to_owned()),
-            Some(path) => {
-                verify_file(name, path, known.map(|files| &files[i])).unwrap_or_else(|error| {
-                    let what = if error.kind() == io::ErrorKind::UnexpectedEof {
-                        "cut short"
-                    } else {
-                        "cannot be read"
-                    };
-                    (State::Differs, None, format!("{what}: {error}"))
-                })
-            }
+            Some(path) => verify_file(name, path, known.map(|files| &files[i])).unwrap_or_else(|error| {
+                let what =
+                    if error.kind() == io::ErrorKind::UnexpectedEof { "cut short" } else { "cannot be read" };
+                (State::Differs, None, format!("{what}: {error}"))
+            }),
         };
-        FileReport {
-            file: FILES[i],
-            path: files[i].clone(),
-            state,
-            sha256,
-            note,
-        }
+        FileReport { file: FILES[i], path: files[i].clone(), state, sha256, note }
     };
     (0..FILES.len()).map(compare).collect()
 }
@@ -247,10 +218,7 @@ fn verify_file(
     path: &Path,
     known: Option<&Published>,
 ) -> io::Result<(State, Option<String>, String)> {
-    if let Some(expected) = known
-        .and_then(|known| known.gz_sha256)
-        .filter(|_| is_gz(path))
-    {
+    if let Some(expected) = known.and_then(|known| known.gz_sha256).filter(|_| is_gz(path)) {
         let (_, found) = digests(File::open(path)?)?;
         if found == expected {
             return Ok((State::Ok, Some(found), "the published gz".to_owned()));
@@ -258,38 +226,23 @@ fn verify_file(
     }
     let (md5, sha256) = digests(reader(path)?)?;
     let (state, note) = match known {
-        Some(Published {
-            sha256: Some(expected),
-            md5: expected_md5,
-            ..
-        }) => {
+        Some(Published { sha256: Some(expected), md5: expected_md5, .. }) => {
             let same = sha256 == *expected && expected_md5.is_none_or(|expected| expected == md5);
             match (same, is_gz(path)) {
                 (true, _) if name == "synth" => (State::Ok, "the default set".to_owned()),
-                (true, true) => (
-                    State::Ok,
-                    "the published content, packed by another program".to_owned(),
-                ),
+                (true, true) => (State::Ok, "the published content, packed by another program".to_owned()),
                 (true, false) => (State::Ok, "the published content".to_owned()),
-                (false, _) if name == "synth" => (
-                    State::Differs,
-                    "not drawn with the default seed and sizes".to_owned(),
-                ),
+                (false, _) if name == "synth" => {
+                    (State::Differs, "not drawn with the default seed and sizes".to_owned())
+                }
                 (false, _) => (State::Differs, format!("expected sha256 {expected}")),
             }
         }
-        Some(_) if is_gz(path) => (
-            State::Unknown,
-            "not the published gz; its content has no known checksum".to_owned(),
-        ),
-        Some(_) => (
-            State::Unknown,
-            "a checksum is known of the published gz only".to_owned(),
-        ),
-        None => (
-            State::Unknown,
-            "nothing is published under this name".to_owned(),
-        ),
+        Some(_) if is_gz(path) => {
+            (State::Unknown, "not the published gz; its content has no known checksum".to_owned())
+        }
+        Some(_) => (State::Unknown, "a checksum is known of the published gz only".to_owned()),
+        None => (State::Unknown, "nothing is published under this name".to_owned()),
     };
     Ok((state, Some(sha256), note))
 }
@@ -303,10 +256,7 @@ mod tests {
     fn checksums_are_those_of_the_standards() {
         let (md5, sha) = digests(&b"abc"[..]).unwrap();
         assert_eq!(md5, "900150983cd24fb0d6963f7d28e17f72");
-        assert_eq!(
-            sha,
-            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-        );
+        assert_eq!(sha, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
         assert_eq!(sha256(b"abc"), sha);
     }
 
@@ -314,12 +264,7 @@ mod tests {
     fn every_published_checksum_has_its_length() {
         for file in PUBLISHED.iter().flat_map(|set| &set.1) {
             assert!(file.md5.is_none_or(|hex| hex.len() == 32));
-            assert!(
-                [file.sha256, file.gz_sha256]
-                    .iter()
-                    .flatten()
-                    .all(|hex| hex.len() == 64)
-            );
+            assert!([file.sha256, file.gz_sha256].iter().flatten().all(|hex| hex.len() == 64));
         }
     }
 
@@ -331,21 +276,8 @@ mod tests {
         let cut = dir.path().join("t10k-images-idx3-ubyte.gz");
         std::fs::write(&cut, [0x1f, 0x8b, 8, 0, 0, 0]).unwrap();
         let files = [Some(path), None, Some(cut), None];
-        let states = |name: &str| {
-            verify(name, &files)
-                .iter()
-                .map(|report| report.state)
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(
-            states("mnist"),
-            [
-                State::Differs,
-                State::Missing,
-                State::Differs,
-                State::Missing
-            ]
-        );
+        let states = |name: &str| verify(name, &files).iter().map(|report| report.state).collect::<Vec<_>>();
+        assert_eq!(states("mnist"), [State::Differs, State::Missing, State::Differs, State::Missing]);
         assert_eq!(states("kmnist")[0], State::Unknown);
         assert_eq!(states("mine")[..2], [State::Unknown, State::Missing]);
         assert!(verify("mnist", &files)[2].note.contains("cut short"));

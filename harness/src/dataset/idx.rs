@@ -79,11 +79,8 @@ impl Header {
             got == need,
             "{file}: {got} bytes, but the header of an IDX file of {what} has {need}; fetch or unpack the file again"
         );
-        let word = |i: usize| {
-            bytes[4 * i..4 * i + 4]
-                .iter()
-                .fold(0u32, |word, &byte| word << 8 | u32::from(byte))
-        };
+        let word =
+            |i: usize| bytes[4 * i..4 * i + 4].iter().fold(0u32, |word, &byte| word << 8 | u32::from(byte));
         match (word(0), kind) {
             (magic, kind) if magic == kind.magic() => {}
             (LABELS_MAGIC, Kind::Images) | (IMAGES_MAGIC, Kind::Labels) => bail!(
@@ -96,32 +93,21 @@ impl Header {
                 kind.magic()
             ),
         }
-        let (rows, cols) = if kind == Kind::Images {
-            (word(2), word(3))
-        } else {
-            (1, 1)
-        };
+        let (rows, cols) = if kind == Kind::Images { (word(2), word(3)) } else { (1, 1) };
         let count = word(1);
         ensure!(
             count > 0 && rows > 0 && cols > 0,
             "{file}: empty ({count} items of {rows}x{cols}); a data set needs at least one sample in each half"
         );
         let content = u64::from(count).checked_mul(u64::from(rows) * u64::from(cols));
-        let file_len = content
-            .and_then(|n| n.checked_add(need as u64))
-            .filter(|&n| isize::try_from(n).is_ok());
+        let file_len =
+            content.and_then(|n| n.checked_add(need as u64)).filter(|&n| isize::try_from(n).is_ok());
         let Some(file_len) = file_len else {
             bail!(
                 "{file}: claims {count} items of {rows}x{cols}, more than any file holds; the header is damaged, fetch it again"
             );
         };
-        Ok(Self {
-            kind,
-            count: count as usize,
-            rows: rows as usize,
-            cols: cols as usize,
-            file_len,
-        })
+        Ok(Self { kind, count: count as usize, rows: rows as usize, cols: cols as usize, file_len })
     }
 }
 
@@ -145,24 +131,11 @@ impl Idx {
         let name = path.display();
         // Asked before opening: to open a pipe would wait for its writer.
         let meta = std::fs::metadata(path).with_context(|| format!("{name}: cannot open"))?;
-        ensure!(
-            meta.is_file(),
-            "{name}: not a file, expected IDX {}; remove or rename it",
-            kind.name()
-        );
+        ensure!(meta.is_file(), "{name}: not a file, expected IDX {}; remove or rename it", kind.name());
         let file = File::open(path).with_context(|| format!("{name}: cannot open"))?;
         let header = Header::read(&file, kind, path)?;
-        let found = file
-            .metadata()
-            .with_context(|| format!("{name}: cannot tell its size"))?
-            .len();
-        let Header {
-            count,
-            rows,
-            cols,
-            file_len,
-            ..
-        } = header;
+        let found = file.metadata().with_context(|| format!("{name}: cannot tell its size"))?.len();
+        let Header { count, rows, cols, file_len, .. } = header;
         ensure!(
             found == file_len,
             "{name}: {found} bytes, expected {file_len} for {count} items of {rows}x{cols}; the file is damaged, fetch or unpack it again"
@@ -172,13 +145,8 @@ impl Idx {
         // later reads see other pixels. Either is outside what a program can prevent and is said in the docs; a `u8`
         // has no invalid value and no slice outlives `self`.
         let map = unsafe { MmapOptions::new().len(file_len as usize).map(&file) };
-        let map =
-            map.with_context(|| format!("{name}: cannot map {file_len} bytes into memory"))?;
-        Ok(Self {
-            path: path.to_path_buf(),
-            header,
-            map,
-        })
+        let map = map.with_context(|| format!("{name}: cannot map {file_len} bytes into memory"))?;
+        Ok(Self { path: path.to_path_buf(), header, map })
     }
 
     /// Where the file is.
@@ -212,10 +180,7 @@ mod tests {
         let path = dir.path().join("file");
         std::fs::write(&path, bytes).unwrap();
         let message = format!("{:#}", Idx::open(&path, kind).unwrap_err());
-        assert!(
-            message.contains("file: ") && !message.contains('\n'),
-            "{message}"
-        );
+        assert!(message.contains("file: ") && !message.contains('\n'), "{message}");
         message
     }
 
@@ -232,19 +197,13 @@ mod tests {
         let idx = Idx::open(&path, Kind::Images).unwrap();
         assert_eq!(idx.items(), [1, 2, 3, 4, 5, 6]);
         assert_eq!(idx.bytes(), content);
-        assert_eq!(
-            (idx.header().count, idx.header().rows, idx.header().cols),
-            (2, 1, 3)
-        );
+        assert_eq!((idx.header().count, idx.header().rows, idx.header().cols), (2, 1, 3));
     }
 
     #[test]
     fn a_wrong_magic_is_named() {
         let message = complaint(&header(&[0x1f8b_0800, 1, 1, 1]), Kind::Images);
-        assert!(
-            message.contains("0x1f8b0800") && message.contains("0x803"),
-            "{message}"
-        );
+        assert!(message.contains("0x1f8b0800") && message.contains("0x803"), "{message}");
     }
 
     #[test]
@@ -257,30 +216,20 @@ mod tests {
     fn a_length_other_than_claimed_is_an_error() {
         assert!(complaint(b"", Kind::Labels).contains("0 bytes"));
         assert!(complaint(&[0, 0, 8, 3, 0], Kind::Images).contains("5 bytes"));
-        let cut = complaint(
-            &[header(&[LABELS_MAGIC, 3]), vec![1, 2]].concat(),
-            Kind::Labels,
-        );
+        let cut = complaint(&[header(&[LABELS_MAGIC, 3]), vec![1, 2]].concat(), Kind::Labels);
         assert!(cut.contains("10 bytes, expected 11"), "{cut}");
-        let long = complaint(
-            &[header(&[LABELS_MAGIC, 1]), vec![1, 2]].concat(),
-            Kind::Labels,
-        );
+        let long = complaint(&[header(&[LABELS_MAGIC, 1]), vec![1, 2]].concat(), Kind::Labels);
         assert!(long.contains("10 bytes, expected 9"), "{long}");
     }
 
     #[test]
     fn a_claim_beyond_the_file_is_an_error() {
         assert!(
-            complaint(&header(&[IMAGES_MAGIC, 60_000, 28, 28]), Kind::Images)
-                .contains("expected 47040016")
+            complaint(&header(&[IMAGES_MAGIC, 60_000, 28, 28]), Kind::Images).contains("expected 47040016")
         );
         assert!(
-            complaint(
-                &header(&[IMAGES_MAGIC, u32::MAX, u32::MAX, u32::MAX]),
-                Kind::Images
-            )
-            .contains("more than any")
+            complaint(&header(&[IMAGES_MAGIC, u32::MAX, u32::MAX, u32::MAX]), Kind::Images)
+                .contains("more than any")
         );
     }
 
@@ -289,11 +238,6 @@ mod tests {
         assert!(complaint(&header(&[LABELS_MAGIC, 0]), Kind::Labels).contains("empty"));
         assert!(complaint(&header(&[IMAGES_MAGIC, 4, 0, 28]), Kind::Images).contains("empty"));
         let dir = tempfile::tempdir().unwrap();
-        assert!(
-            Idx::open(dir.path(), Kind::Images)
-                .unwrap_err()
-                .to_string()
-                .contains("not a file")
-        );
+        assert!(Idx::open(dir.path(), Kind::Images).unwrap_err().to_string().contains("not a file"));
     }
 }

@@ -78,23 +78,14 @@ impl Places {
     /// # Errors
     /// If `data_dir` is no folder.
     pub fn new(data_dir: Option<&Path>) -> anyhow::Result<Self> {
-        let var = |name: &str| {
-            std::env::var_os(name)
-                .filter(|value| !value.is_empty())
-                .map(PathBuf::from)
-        };
+        let var = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let xdg = var("XDG_CACHE_HOME").filter(|path| path.is_absolute());
-        let cache = xdg
-            .or_else(|| var("HOME").map(|home| home.join(".cache")))
-            .map(|dir| dir.join("relevance"));
+        let cache =
+            xdg.or_else(|| var("HOME").map(|home| home.join(".cache"))).map(|dir| dir.join("relevance"));
         Self::with(data_dir, var(DATA_DIR_ENV), cache)
     }
 
-    fn with(
-        data_dir: Option<&Path>,
-        env: Option<PathBuf>,
-        cache: Option<PathBuf>,
-    ) -> anyhow::Result<Self> {
+    fn with(data_dir: Option<&Path>, env: Option<PathBuf>, cache: Option<PathBuf>) -> anyhow::Result<Self> {
         if let Some(dir) = data_dir {
             ensure!(
                 dir.is_dir(),
@@ -103,12 +94,7 @@ impl Places {
             );
         }
         let mut roots: Vec<PathBuf> = Vec::new();
-        let all = [
-            data_dir.map(Path::to_path_buf),
-            env,
-            Some(PathBuf::from("data")),
-            cache.clone(),
-        ];
+        let all = [data_dir.map(Path::to_path_buf), env, Some(PathBuf::from("data")), cache.clone()];
         for root in all.into_iter().flatten() {
             if !roots.contains(&root) {
                 roots.push(root);
@@ -127,70 +113,41 @@ impl Places {
     /// # Errors
     /// If neither `XDG_CACHE_HOME` nor `HOME` is set.
     pub fn cache(&self) -> anyhow::Result<&Path> {
-        self.cache
-            .as_deref()
-            .context("there is no cache folder; set XDG_CACHE_HOME or HOME")
+        self.cache.as_deref().context("there is no cache folder; set XDG_CACHE_HOME or HOME")
     }
 
     /// The folders that may hold the data set `name`, first one first.
     fn candidates<'a>(&'a self, name: &'a str) -> impl Iterator<Item = PathBuf> + 'a {
         self.roots.iter().flat_map(move |root| {
-            let torchvision = KNOWN
-                .iter()
-                .find(|known| known.0 == name)
-                .and_then(|known| known.1);
-            let inside = [Some(name), torchvision]
-                .into_iter()
-                .flatten()
-                .map(|folder| root.join(folder));
+            let torchvision = KNOWN.iter().find(|known| known.0 == name).and_then(|known| known.1);
+            let inside = [Some(name), torchvision].into_iter().flatten().map(|folder| root.join(folder));
             // A root that itself holds a set takes any name, but not that of another set.
-            let itself =
-                Some(root.clone()).filter(|root| own_set(root).is_none_or(|found| found == name));
+            let itself = Some(root.clone()).filter(|root| own_set(root).is_none_or(|found| found == name));
             inside.chain(itself)
         })
     }
 
     /// The first place that has all four files of the set `name` (in its usual spelling).
     pub fn find(&self, name: &str) -> Option<Located> {
-        self.candidates(name)
-            .find_map(|folder| located(name, &folder))
+        self.candidates(name).find_map(|folder| located(name, &folder))
     }
 
     /// The first place that has all, else any, of the files: for a report on what is missing.
     pub fn find_some(&self, name: &str) -> Option<(PathBuf, [Option<PathBuf>; 4])> {
-        let all: Vec<_> = self
-            .candidates(name)
-            .map(|dir| (files_in(&dir), dir))
-            .collect();
+        let all: Vec<_> = self.candidates(name).map(|dir| (files_in(&dir), dir)).collect();
         let count = |files: &[Option<PathBuf>; 4]| files.iter().flatten().count();
-        let most = all
-            .iter()
-            .map(|(files, _)| count(files))
-            .max()
-            .filter(|&most| most > 0)?;
-        all.into_iter()
-            .find(|(files, _)| count(files) == most)
-            .map(|(files, dir)| (dir, files))
+        let most = all.iter().map(|(files, _)| count(files)).max().filter(|&most| most > 0)?;
+        all.into_iter().find(|(files, _)| count(files) == most).map(|(files, dir)| (dir, files))
     }
 
     /// Says where the set `name` was looked for, what is wanted and how to get it.
     pub fn not_found(&self, name: &str) -> anyhow::Error {
-        let roots: Vec<_> = self
-            .roots
-            .iter()
-            .map(|root| root.join(name).display().to_string())
-            .collect();
-        let missing = self
-            .find_some(name)
-            .map_or_else(String::new, |(dir, files)| {
-                let missing: Vec<_> = FILES
-                    .iter()
-                    .zip(&files)
-                    .filter(|(_, file)| file.is_none())
-                    .map(|(n, _)| *n)
-                    .collect();
-                format!("; {} lacks {}", dir.display(), missing.join(", "))
-            });
+        let roots: Vec<_> = self.roots.iter().map(|root| root.join(name).display().to_string()).collect();
+        let missing = self.find_some(name).map_or_else(String::new, |(dir, files)| {
+            let missing: Vec<_> =
+                FILES.iter().zip(&files).filter(|(_, file)| file.is_none()).map(|(n, _)| *n).collect();
+            format!("; {} lacks {}", dir.display(), missing.join(", "))
+        });
         let others: String = self
             .roots
             .iter()
@@ -213,29 +170,20 @@ impl Places {
             found.extend(set);
         };
         for root in &self.roots {
-            let mut folders: Vec<PathBuf> = fs::read_dir(root)
-                .into_iter()
-                .flatten()
-                .flatten()
-                .map(|e| e.path())
-                .collect();
+            let mut folders: Vec<PathBuf> =
+                fs::read_dir(root).into_iter().flatten().flatten().map(|e| e.path()).collect();
             folders.sort();
             for folder in folders {
-                if let Some(name) = folder
-                    .file_name()
-                    .and_then(|n| n.to_str())
-                    .filter(|n| !n.starts_with('.'))
+                if let Some(name) =
+                    folder.file_name().and_then(|n| n.to_str()).filter(|n| !n.starts_with('.'))
                 {
-                    add(usual_name(name)
-                        .ok()
-                        .and_then(|name| located(&name, &folder)));
+                    add(usual_name(name).ok().and_then(|name| located(&name, &folder)));
                 }
             }
             for (name, torchvision) in KNOWN {
                 add(torchvision.and_then(|folder| located(name, &root.join(folder))));
             }
-            let own_name =
-                own_set(root).or_else(|| root.file_name().and_then(|name| name.to_str()));
+            let own_name = own_set(root).or_else(|| root.file_name().and_then(|name| name.to_str()));
             add(own_name.and_then(|name| located(name, root)));
         }
         found
@@ -252,34 +200,20 @@ impl Places {
         static DRAWINGS: AtomicU32 = AtomicU32::new(0);
         let cache = self.cache()?;
         let target = cache.join("synth");
-        eprintln!(
-            "drawing the synthetic data set into {} (once)",
-            target.display()
-        );
+        eprintln!("drawing the synthetic data set into {} (once)", target.display());
         let unfinished = Unfinished(cache.join(format!(
             ".synth-{}-{}",
             std::process::id(),
             DRAWINGS.fetch_add(1, Ordering::Relaxed)
         )));
-        synth::write(
-            &unfinished.0,
-            synth::DEFAULT_SEED,
-            synth::DEFAULT_TRAIN,
-            synth::DEFAULT_TEST,
-        )?;
+        synth::write(&unfinished.0, synth::DEFAULT_SEED, synth::DEFAULT_TRAIN, synth::DEFAULT_TEST)?;
         let renamed = fs::rename(&unfinished.0, &target);
         match (located("synth", &target), renamed) {
             (Some(set), _) => Ok(set),
             (None, Err(error)) => Err(error).with_context(|| {
-                format!(
-                    "{}: cannot be replaced; remove it and try again",
-                    target.display()
-                )
+                format!("{}: cannot be replaced; remove it and try again", target.display())
             }),
-            (None, Ok(())) => bail!(
-                "{}: vanished as soon as it was drawn; try again",
-                target.display()
-            ),
+            (None, Ok(())) => bail!("{}: vanished as soon as it was drawn; try again", target.display()),
         }
     }
 
@@ -298,13 +232,7 @@ impl Places {
         Ok(plain)
     }
 
-    fn unpack_file(
-        &self,
-        set: &Located,
-        gz: &Path,
-        file: &str,
-        kind: Kind,
-    ) -> anyhow::Result<PathBuf> {
+    fn unpack_file(&self, set: &Located, gz: &Path, file: &str, kind: Kind) -> anyhow::Result<PathBuf> {
         // Asked of the mode bits too: the superuser could write into a folder that is meant to stay as it is.
         let read_only = fs::metadata(&set.folder).is_ok_and(|meta| meta.permissions().readonly());
         if !read_only {
@@ -317,17 +245,12 @@ impl Places {
                         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
                     ) => {}
                 Err(e) => {
-                    return Err(e)
-                        .with_context(|| format!("{}: cannot be written", beside.display()));
+                    return Err(e).with_context(|| format!("{}: cannot be written", beside.display()));
                 }
             }
         }
-        let cache = self
-            .cache()
-            .with_context(|| format!("cannot unpack beside {}", gz.display()))?;
-        let folder = cache
-            .join("unpacked")
-            .join(format!("{}-{}", set.name, key(&set.files)?));
+        let cache = self.cache().with_context(|| format!("cannot unpack beside {}", gz.display()))?;
+        let folder = cache.join("unpacked").join(format!("{}-{}", set.name, key(&set.files)?));
         let target = folder.join(file);
         if !target.is_file() {
             fs::create_dir_all(&folder)
@@ -361,47 +284,33 @@ pub fn is_gz(path: &Path) -> bool {
 /// If it cannot be opened.
 pub fn reader(path: &Path) -> io::Result<Box<dyn Read>> {
     let file = BufReader::with_capacity(1 << 16, File::open(path)?);
-    Ok(if is_gz(path) {
-        Box::new(MultiGzDecoder::new(file))
-    } else {
-        Box::new(file)
-    })
+    Ok(if is_gz(path) { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) })
 }
 
 /// The four files in `folder`; a plain one is preferred to a packed one.
 fn files_in(folder: &Path) -> [Option<PathBuf>; 4] {
     FILES.map(|file| {
-        [folder.join(file), folder.join(format!("{file}.gz"))]
-            .into_iter()
-            .find(|path| path.is_file())
+        [folder.join(file), folder.join(format!("{file}.gz"))].into_iter().find(|path| path.is_file())
     })
 }
 
 /// Which published set the files right in `folder` are.
 fn own_set(folder: &Path) -> Option<&'static str> {
-    files_in(folder)[3]
-        .as_deref()
-        .and_then(checksum::name_of_labels)
+    files_in(folder)[3].as_deref().and_then(checksum::name_of_labels)
 }
 
 fn located(name: &str, folder: &Path) -> Option<Located> {
     let [Some(a), Some(b), Some(c), Some(d)] = files_in(folder) else {
         return None;
     };
-    Some(Located {
-        name: name.to_owned(),
-        folder: folder.to_path_buf(),
-        files: [a, b, c, d],
-    })
+    Some(Located { name: name.to_owned(), folder: folder.to_path_buf(), files: [a, b, c, d] })
 }
 
 /// Tells packed files from others, and from what was there before them.
 fn key(files: &[PathBuf; 4]) -> anyhow::Result<String> {
     let mut all = String::new();
     for path in files.iter().filter(|path| is_gz(path)) {
-        let meta = path
-            .canonicalize()
-            .and_then(|full| Ok((fs::metadata(&full)?, full)));
+        let meta = path.canonicalize().and_then(|full| Ok((fs::metadata(&full)?, full)));
         let (meta, full) = meta.with_context(|| format!("{}: cannot be read", path.display()))?;
         all += &format!("{full:?} {} {:?}\n", meta.len(), meta.modified().ok());
     }
@@ -409,12 +318,7 @@ fn key(files: &[PathBuf; 4]) -> anyhow::Result<String> {
 }
 
 /// Unpacks `gz` into `to`, which appears as `target` only if all is well.
-fn unpack_into(
-    gz: &Path,
-    kind: Kind,
-    mut to: AtomicWriteFile,
-    target: &Path,
-) -> anyhow::Result<()> {
+fn unpack_into(gz: &Path, kind: Kind, mut to: AtomicWriteFile, target: &Path) -> anyhow::Result<()> {
     let name = gz.display();
     let reading = |e: io::Error| match e.kind() {
         io::ErrorKind::UnexpectedEof => {
@@ -422,15 +326,10 @@ fn unpack_into(
         }
         _ => anyhow!("{name}: cannot unpack ({e}); fetch it again"),
     };
-    let packed_len = fs::metadata(gz)
-        .with_context(|| format!("{name}: cannot be read"))?
-        .len();
+    let packed_len = fs::metadata(gz).with_context(|| format!("{name}: cannot be read"))?.len();
     let mut from = reader(gz).with_context(|| format!("{name}: cannot be opened"))?;
     let mut head = Vec::new();
-    (&mut from)
-        .take(16)
-        .read_to_end(&mut head)
-        .map_err(reading)?;
+    (&mut from).take(16).read_to_end(&mut head).map_err(reading)?;
     let Header { file_len, .. } = Header::read(head.as_slice(), kind, gz)?;
     ensure!(
         file_len / MOST_PACKED <= packed_len,
@@ -445,20 +344,14 @@ fn unpack_into(
             break;
         }
         found += n as u64;
-        to.write_all(&block[..n])
-            .with_context(|| format!("{}: cannot be written", target.display()))?;
+        to.write_all(&block[..n]).with_context(|| format!("{}: cannot be written", target.display()))?;
     }
     ensure!(
         found == file_len,
         "{name}: unpacks to {} bytes, expected {file_len}; it is damaged, fetch it again",
-        if found > file_len {
-            format!("more than {file_len}")
-        } else {
-            found.to_string()
-        }
+        if found > file_len { format!("more than {file_len}") } else { found.to_string() }
     );
-    to.commit()
-        .with_context(|| format!("{}: cannot be written", target.display()))
+    to.commit().with_context(|| format!("{}: cannot be written", target.display()))
 }
 
 #[cfg(test)]
@@ -498,9 +391,7 @@ mod tests {
         assert_eq!(usual_name("Fashion_MNIST").unwrap(), "fashion-mnist");
         assert_eq!(usual_name("MNIST").unwrap(), "mnist");
         assert_eq!(usual_name("My_Set").unwrap(), "My_Set");
-        assert!(
-            usual_name("../x").is_err() && usual_name("..").is_err() && usual_name("").is_err()
-        );
+        assert!(usual_name("../x").is_err() && usual_name("..").is_err() && usual_name("").is_err());
     }
 
     #[test]
@@ -508,25 +399,13 @@ mod tests {
         let (root, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         packed_set(cache.path(), "mnist");
         let places = places(root.path(), cache.path());
-        assert_eq!(
-            places.find("mnist").unwrap().folder,
-            cache.path().join("mnist")
-        );
+        assert_eq!(places.find("mnist").unwrap().folder, cache.path().join("mnist"));
         packed_set(root.path(), "MNIST/raw");
-        assert_eq!(
-            places.find("mnist").unwrap().folder,
-            root.path().join("MNIST/raw")
-        );
+        assert_eq!(places.find("mnist").unwrap().folder, root.path().join("MNIST/raw"));
         packed_set(root.path(), "mnist");
-        assert_eq!(
-            places.find("mnist").unwrap().folder,
-            root.path().join("mnist")
-        );
+        assert_eq!(places.find("mnist").unwrap().folder, root.path().join("mnist"));
         let flat = Places::with(Some(&root.path().join("mnist")), None, None).unwrap();
-        assert_eq!(
-            flat.find("anything").unwrap().folder,
-            root.path().join("mnist")
-        );
+        assert_eq!(flat.find("anything").unwrap().folder, root.path().join("mnist"));
         assert_eq!(places.list().len(), 3);
     }
 
@@ -536,30 +415,18 @@ mod tests {
         let places = places(root.path(), cache.path());
         assert!(places.find("nix").is_none());
         let message = places.not_found("nix").to_string();
-        for part in [
-            root.path().to_str().unwrap(),
-            cache.path().to_str().unwrap(),
-            FILES[2],
-            "harness data synth",
-        ] {
+        for part in
+            [root.path().to_str().unwrap(), cache.path().to_str().unwrap(), FILES[2], "harness data synth"]
+        {
             assert!(message.contains(part), "{message}");
         }
         fs::remove_file(packed_set(root.path(), "nix").join("t10k-labels-idx1-ubyte.gz")).unwrap();
-        assert!(
-            places
-                .not_found("nix")
-                .to_string()
-                .contains("lacks t10k-labels-idx1-ubyte;")
-        );
+        assert!(places.not_found("nix").to_string().contains("lacks t10k-labels-idx1-ubyte;"));
         let other = root.path().join("other");
         synth::write(&other, synth::DEFAULT_SEED, 1, synth::DEFAULT_TEST).unwrap();
         let flat = Places::with(Some(&other), None, None).unwrap();
         assert!(flat.find("synth").is_some() && flat.find("mnist").is_none());
-        assert!(
-            flat.not_found("mnist")
-                .to_string()
-                .contains("itself holds synth")
-        );
+        assert!(flat.not_found("mnist").to_string().contains("itself holds synth"));
         assert!(Places::with(Some(&root.path().join("none")), None, None).is_err());
     }
 
@@ -583,19 +450,11 @@ mod tests {
         let places = places(root.path(), cache.path());
         let set = places.find("tiny").unwrap();
         let plain = places.unpack(&set).unwrap();
-        assert!(
-            plain
-                .iter()
-                .all(|path| path.starts_with(cache.path().join("unpacked")))
-        );
+        assert!(plain.iter().all(|path| path.starts_with(cache.path().join("unpacked"))));
         let before = fs::metadata(&plain[0]).unwrap().modified().unwrap();
         assert_eq!(places.unpack(&set).unwrap(), plain);
         assert_eq!(fs::metadata(&plain[0]).unwrap().modified().unwrap(), before);
-        assert_eq!(
-            places.list().len(),
-            1,
-            "the unpacked files are no second set"
-        );
+        assert_eq!(places.list().len(), 1, "the unpacked files are no second set");
         assert_eq!(fs::read_dir(&dir).unwrap().count(), 4);
         fs::set_permissions(&dir, Permissions::from_mode(0o755)).unwrap();
     }
@@ -607,16 +466,8 @@ mod tests {
         let places = places(root.path(), cache.path());
         let gz = dir.join("train-images-idx3-ubyte.gz");
         let whole = fs::read(&gz).unwrap();
-        let plain = [
-            &[0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 1],
-            &[5u8, 6][..],
-        ]
-        .concat();
-        let endless = [
-            &[0, 0, 8, 3][..],
-            &[0, 255, 255, 255, 0, 0, 1, 0, 0, 0, 1, 0],
-        ]
-        .concat();
+        let plain = [&[0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 1], &[5u8, 6][..]].concat();
+        let endless = [&[0, 0, 8, 3][..], &[0, 255, 255, 255, 0, 0, 1, 0, 0, 0, 1, 0]].concat();
         let mut flipped = whole.clone();
         let crc = flipped.len() - 8;
         flipped[crc] ^= 1;
@@ -631,10 +482,7 @@ mod tests {
             (pack(b""), "0 bytes"),
         ] {
             fs::write(&gz, bytes).unwrap();
-            let message = format!(
-                "{:#}",
-                places.unpack(&places.find("tiny").unwrap()).unwrap_err()
-            );
+            let message = format!("{:#}", places.unpack(&places.find("tiny").unwrap()).unwrap_err());
             assert!(
                 message.contains(complaint) && message.contains("train-images"),
                 "{complaint}: {message}"
@@ -650,18 +498,9 @@ mod tests {
         let places = places(root.path(), cache.path());
         let set = places.draw_synth().unwrap();
         assert_eq!(places.find("synth"), Some(set.clone()));
-        assert_eq!(
-            places.draw_synth().unwrap(),
-            set,
-            "a second process that comes late is harmless"
-        );
+        assert_eq!(places.draw_synth().unwrap(), set, "a second process that comes late is harmless");
         assert_eq!(fs::read_dir(cache.path()).unwrap().count(), 1);
         let reports = checksum::verify("synth", &set.files.map(Some));
-        assert!(
-            reports
-                .iter()
-                .all(|report| report.state == checksum::State::Ok),
-            "{reports:?}"
-        );
+        assert!(reports.iter().all(|report| report.state == checksum::State::Ok), "{reports:?}");
     }
 }

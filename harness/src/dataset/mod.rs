@@ -50,10 +50,7 @@ impl Split {
             labels.path().display(),
             images.path().display()
         );
-        Ok(Self {
-            images: Arc::new(images),
-            labels: Arc::new(labels),
-        })
+        Ok(Self { images: Arc::new(images), labels: Arc::new(labels) })
     }
 
     /// Number of samples, at least 1.
@@ -165,22 +162,9 @@ impl Dataset {
             test.cols(),
             train_images.display()
         );
-        let largest = train
-            .labels()
-            .iter()
-            .chain(test.labels())
-            .max()
-            .copied()
-            .unwrap_or(0);
+        let largest = train.labels().iter().chain(test.labels()).max().copied().unwrap_or(0);
         let classes = (usize::from(largest) + 1).max(2);
-        Ok(Self {
-            name: located.name.clone(),
-            train,
-            test,
-            rows,
-            cols,
-            classes,
-        })
+        Ok(Self { name: located.name.clone(), train, test, rows, cols, classes })
     }
 
     /// Whether this is MNIST, judged by its labels and not by its name.
@@ -229,20 +213,11 @@ mod tests {
         write_half(&dir, [FILES[0], FILES[1]], 3, &[0, 1, 4]);
         write_half(&dir, [FILES[2], FILES[3]], 3, &[6, 2]);
         let set = Dataset::open("tiny", Some(root.path())).unwrap();
-        assert_eq!(
-            (set.rows, set.cols, set.classes, set.name.as_str()),
-            (3, 1, 7, "tiny")
-        );
-        assert_eq!(
-            (set.train.len(), set.test.len(), set.train.label(2)),
-            (3, 2, 4)
-        );
+        assert_eq!((set.rows, set.cols, set.classes, set.name.as_str()), (3, 1, 7, "tiny"));
+        assert_eq!((set.train.len(), set.test.len(), set.train.label(2)), (3, 2, 4));
         assert_eq!(set.train.image(2), [7, 7, 7]);
         assert!(!set.is_mnist() && !set.train.is_empty());
-        assert_eq!(
-            set.test.sha256().labels,
-            checksum::sha256(&[0, 0, 8, 1, 0, 0, 0, 2, 6, 2])
-        );
+        assert_eq!(set.test.sha256().labels, checksum::sha256(&[0, 0, 8, 1, 0, 0, 0, 2, 6, 2]));
         fn shared<T: Send + Sync>(_: &T) {}
         shared(&set);
     }
@@ -265,10 +240,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         synth::write(&root.path().join("synth"), 3, 200, 50).unwrap();
         let set = Dataset::open("synth", Some(root.path())).unwrap();
-        assert_eq!(
-            (set.rows, set.cols, set.classes, set.train.len()),
-            (28, 28, 10, 200)
-        );
+        assert_eq!((set.rows, set.cols, set.classes, set.train.len()), (28, 28, 10, 200));
         assert!(!set.is_mnist());
     }
 }

@@ -100,42 +100,20 @@ const STYLES: [&[Style]; 10] = [
 /// If a size is 0 or does not fit an IDX header, or a file cannot be written.
 pub fn write(dir: &Path, seed: u64, train: usize, test: usize) -> anyhow::Result<()> {
     for (half, len) in [("train", train), ("test", test)] {
-        ensure!(
-            len > 0,
-            "synth: the {half} half has 0 samples; ask for at least 1"
-        );
+        ensure!(len > 0, "synth: the {half} half has 0 samples; ask for at least 1");
         ensure!(
             u32::try_from(len).is_ok(),
             "synth: {len} {half} samples do not fit an IDX file; ask for at most {}",
             u32::MAX
         );
     }
-    std::fs::create_dir_all(dir)
-        .with_context(|| format!("cannot make the folder {}", dir.display()))?;
+    std::fs::create_dir_all(dir).with_context(|| format!("cannot make the folder {}", dir.display()))?;
     let [train_images, train_labels, test_images, test_labels] = FILES;
-    write_half(
-        &dir.join(train_images),
-        &dir.join(train_labels),
-        seed,
-        0,
-        train,
-    )?;
-    write_half(
-        &dir.join(test_images),
-        &dir.join(test_labels),
-        seed,
-        1,
-        test,
-    )
+    write_half(&dir.join(train_images), &dir.join(train_labels), seed, 0, train)?;
+    write_half(&dir.join(test_images), &dir.join(test_labels), seed, 1, test)
 }
 
-fn write_half(
-    images: &Path,
-    labels: &Path,
-    seed: u64,
-    half: u64,
-    len: usize,
-) -> anyhow::Result<()> {
+fn write_half(images: &Path, labels: &Path, seed: u64, half: u64, len: usize) -> anyhow::Result<()> {
     let open = |path: &Path| {
         AtomicWriteFile::open(path)
             .map(BufWriter::new)
@@ -150,13 +128,8 @@ fn write_half(
         let mut classes = vec![0; BLOCK.min(len)];
         for first in (0..len).step_by(BLOCK) {
             let n = BLOCK.min(len - first);
-            let drawn = pixels[..n * PIXELS]
-                .par_chunks_exact_mut(PIXELS)
-                .zip(&mut classes[..n])
-                .enumerate();
-            drawn.for_each(|(i, (image, label))| {
-                *label = sample(seed, half, (first + i) as u64, image)
-            });
+            let drawn = pixels[..n * PIXELS].par_chunks_exact_mut(PIXELS).zip(&mut classes[..n]).enumerate();
+            drawn.for_each(|(i, (image, label))| *label = sample(seed, half, (first + i) as u64, image));
             to_images.write_all(&pixels[..n * PIXELS])?;
             to_labels.write_all(&classes[..n])?;
         }
@@ -164,10 +137,8 @@ fn write_half(
     };
     draw().with_context(|| format!("cannot write {}", images.display()))?;
     for (file, path) in [(to_images, images), (to_labels, labels)] {
-        let done = file
-            .into_inner()
-            .map_err(std::io::IntoInnerError::into_error)
-            .and_then(AtomicWriteFile::commit);
+        let done =
+            file.into_inner().map_err(std::io::IntoInnerError::into_error).and_then(AtomicWriteFile::commit);
         done.with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
@@ -241,10 +212,7 @@ fn sample(seed: u64, half: u64, index: u64, image: &mut [u8]) -> u8 {
     }
 
     let hand = Hand::new(dice, class == 1);
-    let lines: Vec<Vec<Point>> = strokes
-        .iter()
-        .map(|stroke| hand.trace(dice, stroke))
-        .collect();
+    let lines: Vec<Vec<Point>> = strokes.iter().map(|stroke| hand.trace(dice, stroke)).collect();
     let pieces = place(dice, &lines);
     ink(dice, &pieces, image);
     class as u8
@@ -268,11 +236,7 @@ impl Hand {
             jitter: dice.between(0.018, 0.060) * if is_stick { 0.6 } else { 1.0 },
             bend: std::array::from_fn(|_| dice.bell(0.0, 0.16)),
             aspect: dice.bell(0.78, 0.12),
-            slant: if is_stick {
-                dice.bell(0.22, 0.22)
-            } else {
-                dice.bell(0.18, 0.19)
-            },
+            slant: if is_stick { dice.bell(0.22, 0.22) } else { dice.bell(0.18, 0.19) },
             sin: 2.0 * t / (1.0 + t * t),
             cos: (1.0 - t * t) / (1.0 + t * t),
         }
@@ -293,12 +257,7 @@ impl Hand {
         let last = points.len() - 1;
         let mut line = vec![self.move_point(points[0])];
         for i in 0..last {
-            let around = [
-                points[i.saturating_sub(1)],
-                points[i],
-                points[i + 1],
-                points[(i + 2).min(last)],
-            ];
+            let around = [points[i.saturating_sub(1)], points[i], points[i + 1], points[(i + 2).min(last)]];
             for piece in 1..=PIECES {
                 line.push(self.move_point(spline(around, piece as f32 / PIECES as f32)));
             }
@@ -311,10 +270,7 @@ impl Hand {
         let bent_x = x + b[0] * x * x + b[1] * x * y + b[2] * y * y;
         let bent_y = y + b[3] * x * x + b[4] * x * y + b[5] * y * y;
         let x = self.aspect * bent_x - self.slant * bent_y;
-        [
-            self.cos * x - self.sin * bent_y,
-            self.sin * x + self.cos * bent_y,
-        ]
+        [self.cos * x - self.sin * bent_y, self.sin * x + self.cos * bent_y]
     }
 }
 
@@ -351,22 +307,14 @@ fn place(dice: &mut Dice, lines: &[Vec<Point>]) -> Vec<Piece> {
     // Pressure changes along a stroke; now and then the pen skips a bit of paper.
     let (start, end) = (dice.bell(1.0, 0.13), dice.bell(1.0, 0.13));
     let total: usize = lines.iter().map(|line| line.len() - 1).sum();
-    let gap = if dice.chance(0.12) {
-        dice.below(total as u64) as usize
-    } else {
-        usize::MAX
-    };
+    let gap = if dice.chance(0.12) { dice.below(total as u64) as usize } else { usize::MAX };
     let gap_length = 1 + dice.below(1 + total as u64 / 14) as usize;
     let to_pixels = |p: Point| -> Point { std::array::from_fn(|k| scale * p[k] + shift[k]) };
     let pairs = lines.iter().flat_map(|line| line.windows(2)).enumerate();
     let written = pairs.filter(|(i, _)| !(gap..gap.saturating_add(gap_length)).contains(i));
     let pieces = written.map(|(i, pair)| {
         let pressure = start + (end - start) * i as f32 / total as f32;
-        Piece {
-            from: to_pixels(pair[0]),
-            to: to_pixels(pair[1]),
-            radius: pen * pressure,
-        }
+        Piece { from: to_pixels(pair[0]), to: to_pixels(pair[1]), radius: pen * pressure }
     });
     pieces.collect()
 }
@@ -406,11 +354,7 @@ fn ink(dice: &mut Dice, pieces: &[Piece], image: &mut [u8]) {
         });
     }
     for (to, &cover) in image.iter_mut().zip(&page) {
-        let rough = if cover > 0.0 {
-            1.0 - dice.between(0.0, grain)
-        } else {
-            0.0
-        };
+        let rough = if cover > 0.0 { 1.0 - dice.between(0.0, grain) } else { 0.0 };
         *to = (255.0 * (cover * gain).min(1.0) * rough + 0.5) as u8;
     }
 }
@@ -419,15 +363,8 @@ fn distance_to_piece(p: Point, piece: &Piece) -> f32 {
     let along = [piece.to[0] - piece.from[0], piece.to[1] - piece.from[1]];
     let length2 = along[0] * along[0] + along[1] * along[1];
     let dot = (p[0] - piece.from[0]) * along[0] + (p[1] - piece.from[1]) * along[1];
-    let t = if length2 > 0.0 {
-        (dot / length2).clamp(0.0, 1.0)
-    } else {
-        0.0
-    };
-    distance(
-        p,
-        [piece.from[0] + t * along[0], piece.from[1] + t * along[1]],
-    )
+    let t = if length2 > 0.0 { (dot / length2).clamp(0.0, 1.0) } else { 0.0 };
+    distance(p, [piece.from[0] + t * along[0], piece.from[1] + t * along[1]])
 }
 
 #[cfg(test)]
@@ -444,8 +381,7 @@ mod tests {
     /// The first samples must be the same bytes for ever and everywhere: runs are compared by them.
     #[test]
     fn the_first_samples_are_golden() {
-        let (labels, images): (Vec<u8>, Vec<Vec<u8>>) =
-            (0..64).map(|i| drawn(DEFAULT_SEED, 0, i)).unzip();
+        let (labels, images): (Vec<u8>, Vec<Vec<u8>>) = (0..64).map(|i| drawn(DEFAULT_SEED, 0, i)).unzip();
         assert_eq!(labels[..8], [0, 5, 9, 0, 9, 4, 5, 3]);
         assert_eq!(
             sha256(&images.concat()),
@@ -455,14 +391,8 @@ mod tests {
 
     #[test]
     fn seed_half_and_index_each_change_the_sample() {
-        let all = [
-            drawn(1, 0, 0),
-            drawn(2, 0, 0),
-            drawn(1, 1, 0),
-            drawn(1, 0, 1),
-            drawn(0, 1, 0),
-            drawn(0, 0, 1),
-        ];
+        let all =
+            [drawn(1, 0, 0), drawn(2, 0, 0), drawn(1, 1, 0), drawn(1, 0, 1), drawn(0, 1, 0), drawn(0, 0, 1)];
         for (i, a) in all.iter().enumerate() {
             assert!(all[i + 1..].iter().all(|b| a.1 != b.1));
         }
@@ -472,10 +402,7 @@ mod tests {
     fn threads_and_sizes_do_not_change_a_byte() {
         let dir = tempfile::tempdir().unwrap();
         let bytes = |name: &str, threads: usize, train: usize| {
-            let pool = rayon::ThreadPoolBuilder::new()
-                .num_threads(threads)
-                .build()
-                .unwrap();
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             let dir = dir.path().join(name);
             pool.install(|| write(&dir, 5, train, 3)).unwrap();
             FILES.map(|file| std::fs::read(dir.join(file)).unwrap())
@@ -490,39 +417,19 @@ mod tests {
         for i in 0..500 {
             let (label, image) = drawn(9, 0, i);
             assert!(label < 10);
-            assert!(
-                image.iter().filter(|&&p| p == 0).count() > PIXELS / 3,
-                "sample {i}: no background"
-            );
+            assert!(image.iter().filter(|&&p| p == 0).count() > PIXELS / 3, "sample {i}: no background");
             assert!(image.iter().any(|&p| p > 150), "sample {i}: too pale");
             let mass: u32 = image.iter().map(|&p| u32::from(p)).sum();
-            let x: u32 = image
-                .iter()
-                .enumerate()
-                .map(|(k, &p)| (k % SIZE) as u32 * u32::from(p))
-                .sum();
-            assert!(
-                (x as f32 / mass as f32 - 13.5).abs() < 3.5,
-                "sample {i}: off centre"
-            );
+            let x: u32 = image.iter().enumerate().map(|(k, &p)| (k % SIZE) as u32 * u32::from(p)).sum();
+            assert!((x as f32 / mass as f32 - 13.5).abs() < 3.5, "sample {i}: off centre");
         }
     }
 
     #[test]
     fn sizes_that_fit_no_file_are_errors() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(
-            write(dir.path(), 1, 0, 5)
-                .unwrap_err()
-                .to_string()
-                .contains("train half has 0")
-        );
-        assert!(
-            write(dir.path(), 1, 5, 1 << 33)
-                .unwrap_err()
-                .to_string()
-                .contains("do not fit")
-        );
+        assert!(write(dir.path(), 1, 0, 5).unwrap_err().to_string().contains("train half has 0"));
+        assert!(write(dir.path(), 1, 5, 1 << 33).unwrap_err().to_string().contains("do not fit"));
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 }

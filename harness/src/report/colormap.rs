@@ -50,20 +50,11 @@ const THIRD: f32 = 1.0 / 3.0;
 impl Colormap {
     fn stops(self) -> &'static [Stop] {
         match self {
-            Self::Coldnhot => &[
-                (-1.0, CYAN),
-                (-0.5, BLUE),
-                (0.0, BLACK),
-                (THIRD, RED),
-                (2.0 * THIRD, YELLOW),
-                (1.0, WHITE),
-            ],
+            Self::Coldnhot => {
+                &[(-1.0, CYAN), (-0.5, BLUE), (0.0, BLACK), (THIRD, RED), (2.0 * THIRD, YELLOW), (1.0, WHITE)]
+            }
             Self::Bwr => &[(-1.0, BLUE), (0.0, WHITE), (1.0, RED)],
-            Self::France => &[
-                (-1.0, [0x00, 0x55, 0xa4]),
-                (0.0, WHITE),
-                (1.0, [0xef, 0x41, 0x35]),
-            ],
+            Self::France => &[(-1.0, [0x00, 0x55, 0xa4]), (0.0, WHITE), (1.0, [0xef, 0x41, 0x35])],
             Self::Seismic => &[(-1.0, [0, 0, 0xd0]), (0.0, GREY), (1.0, [0xd0, 0, 0])],
             Self::Coolio => &[(-1.0, [0, 0xd0, 0xd0]), (0.0, GREY), (1.0, [0xd0, 0, 0xd0])],
             Self::Coleus => &[(-1.0, [0, 0xd0, 0]), (0.0, GREY), (1.0, [0xd0, 0, 0xd0])],
@@ -80,11 +71,7 @@ impl Colormap {
     pub fn rgb(self, v: f32) -> [u8; 3] {
         let v = if v.is_nan() { 0.0 } else { v.clamp(-1.0, 1.0) };
         let stops = self.stops();
-        let above = stops
-            .iter()
-            .position(|&(at, _)| v <= at)
-            .unwrap_or(stops.len() - 1)
-            .max(1);
+        let above = stops.iter().position(|&(at, _)| v <= at).unwrap_or(stops.len() - 1).max(1);
         let ((v0, from), (v1, to)) = (stops[above - 1], stops[above]);
         let share = (v - v0) / (v1 - v0);
         std::array::from_fn(|i| {
@@ -137,9 +124,7 @@ pub(crate) fn range(values: &[f32]) -> (f32, f32) {
     values
         .iter()
         .filter(|v| v.is_finite())
-        .fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), &v| {
-            (low.min(v), high.max(v))
-        })
+        .fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), &v| (low.min(v), high.max(v)))
 }
 
 #[cfg(test)]
@@ -161,15 +146,8 @@ mod tests {
     fn every_map_has_rising_stops_from_minus_one_to_one() {
         for map in Colormap::value_variants() {
             let stops = map.stops();
-            assert_eq!(
-                (stops[0].0, stops[stops.len() - 1].0),
-                (-1.0, 1.0),
-                "{map:?}"
-            );
-            assert!(
-                stops.windows(2).all(|pair| pair[0].0 < pair[1].0),
-                "{map:?}"
-            );
+            assert_eq!((stops[0].0, stops[stops.len() - 1].0), (-1.0, 1.0), "{map:?}");
+            assert!(stops.windows(2).all(|pair| pair[0].0 < pair[1].0), "{map:?}");
         }
     }
 
@@ -198,9 +176,7 @@ mod tests {
 
     #[test]
     fn the_command_line_uses_the_names_of_zennit() {
-        for name in [
-            "coldnhot", "bwr", "seismic", "gray", "france", "coolio", "coleus", "hot", "wred",
-        ] {
+        for name in ["coldnhot", "bwr", "seismic", "gray", "france", "coolio", "coleus", "hot", "wred"] {
             assert!(Colormap::from_str(name, false).is_ok(), "{name}");
         }
         for name in ["symmetric", "absolute", "unaligned"] {

@@ -76,11 +76,7 @@ impl LineChart {
     }
 
     fn finite(&self) -> impl Iterator<Item = (f64, f64)> {
-        self.lines
-            .iter()
-            .flat_map(|line| &line.points)
-            .copied()
-            .filter(is_finite)
+        self.lines.iter().flat_map(|line| &line.points).copied().filter(is_finite)
     }
 
     /// Range and labels of the horizontal axis.
@@ -102,28 +98,15 @@ impl LineChart {
 
     fn draw(&self, svg: &mut String) -> Result<(), Box<dyn std::error::Error + '_>> {
         let x = self.x_axis();
-        let y = Axis::around(
-            self.finite()
-                .map(|(_, y)| y)
-                .chain(self.from_zero.then_some(0.0)),
-            6,
-            true,
-        );
+        let y = Axis::around(self.finite().map(|(_, y)| y).chain(self.from_zero.then_some(0.0)), 6, true);
         let root = SVGBackend::with_string(svg, SIZE).into_drawing_area();
         root.fill(&WHITE)?;
 
         let text = |size: f64| (FONT, size * FONT_UNIT).into_font().color(&INK);
-        let longest = self
-            .lines
-            .iter()
-            .map(|line| line.label.chars().count())
-            .max()
-            .unwrap_or(0);
+        let longest = self.lines.iter().map(|line| line.label.chars().count()).max().unwrap_or(0);
         let legend_width = (56.0 + 8.0 * longest as f64).min(f64::from(SIZE.0) / 3.0) as i32;
         root.draw(&Text::new(self.title.as_str(), (72, 20), text(17.0)))?;
-        let (plot, legend) = root
-            .margin(44, 8, 8, 20)
-            .split_horizontally(SIZE.0 as i32 - 28 - legend_width);
+        let (plot, legend) = root.margin(44, 8, 8, 20).split_horizontally(SIZE.0 as i32 - 28 - legend_width);
 
         let mut chart = ChartBuilder::on(&plot)
             .x_label_area_size(48)
@@ -144,17 +127,9 @@ impl LineChart {
 
         let mut colours = PALETTE.iter().cycle();
         for (i, line) in self.lines.iter().enumerate() {
-            let colour = if line.dashed {
-                GREY
-            } else {
-                *colours.next().unwrap_or(&INK)
-            };
+            let colour = if line.dashed { GREY } else { *colours.next().unwrap_or(&INK) };
             let stroke = colour.stroke_width(2);
-            for piece in line
-                .points
-                .split(|point| !is_finite(point))
-                .filter(|piece| !piece.is_empty())
-            {
+            for piece in line.points.split(|point| !is_finite(point)).filter(|piece| !piece.is_empty()) {
                 let points = piece.iter().copied();
                 if line.dashed {
                     chart.draw_series(DashedLineSeries::new(points, 7, 5, stroke))?;
@@ -162,11 +137,7 @@ impl LineChart {
                     chart.draw_series(LineSeries::new(points, stroke))?;
                 }
                 if piece.len() <= DOTS {
-                    chart.draw_series(
-                        piece
-                            .iter()
-                            .map(|&point| Circle::new(point, 3, colour.filled())),
-                    )?;
+                    chart.draw_series(piece.iter().map(|&point| Circle::new(point, 3, colour.filled())))?;
                 }
             }
             let at = 16 + 22 * i as i32;
@@ -200,9 +171,8 @@ impl Axis {
     /// An axis around `values` with about `count` labels at 1, 2 or 5 times a power of ten; `whole` widens it to the
     /// nearest labels.
     fn around(values: impl Iterator<Item = f64>, count: usize, whole: bool) -> Self {
-        let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| {
-            (low.min(v), high.max(v))
-        });
+        let (low, high) =
+            values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
         let (low, high) = match (low, high) {
             (low, high) if low > high => (0.0, 1.0),
             (low, high) if high - low <= 1e-12 * high.abs().max(low.abs()) => {
@@ -213,28 +183,15 @@ impl Axis {
         };
         let rough = (high - low) / count as f64;
         let power = 10f64.powf(rough.log10().floor());
-        let step = power
-            * [1.0, 2.0, 5.0]
-                .into_iter()
-                .find(|factor| factor * power >= rough)
-                .unwrap_or(10.0);
+        let step = power * [1.0, 2.0, 5.0].into_iter().find(|factor| factor * power >= rough).unwrap_or(10.0);
         let (first, last) = if whole {
             ((low / step).floor() as i64, (high / step).ceil() as i64)
         } else {
             ((low / step).ceil() as i64, (high / step).floor() as i64)
         };
         let ticks: Vec<f64> = (first..=last).map(|i| i as f64 * step).collect();
-        let (low, high) = if whole {
-            (first as f64 * step, last as f64 * step)
-        } else {
-            (low, high)
-        };
-        Self {
-            low,
-            high,
-            ticks,
-            decimals: (-step.log10().floor()).clamp(0.0, 12.0) as usize,
-        }
+        let (low, high) = if whole { (first as f64 * step, last as f64 * step) } else { (low, high) };
+        Self { low, high, ticks, decimals: (-step.log10().floor()).clamp(0.0, 12.0) as usize }
     }
 }
 
@@ -267,9 +224,7 @@ impl ValueFormatter<f64> for Axis {
 
 /// Decimals that show every tick exactly, three at the most.
 fn decimals(ticks: &[f64]) -> usize {
-    (0..3)
-        .find(|&d| ticks.iter().all(|t| (t * 10f64.powi(d)).fract() == 0.0))
-        .unwrap_or(3) as usize
+    (0..3).find(|&d| ticks.iter().all(|t| (t * 10f64.powi(d)).fract() == 0.0)).unwrap_or(3) as usize
 }
 
 #[cfg(test)]
@@ -281,11 +236,7 @@ mod tests {
             title: "a < b".into(),
             x_label: "epoch".into(),
             y_label: "loss (nats)".into(),
-            lines: vec![Line {
-                label: "Deep-7".into(),
-                points,
-                dashed: false,
-            }],
+            lines: vec![Line { label: "Deep-7".into(), points, dashed: false }],
             ..LineChart::default()
         }
     }

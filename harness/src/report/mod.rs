@@ -20,29 +20,15 @@ use std::path::Path;
 ///
 /// # Errors
 /// If the folder is missing or not writable, the disk is full, or `fill` fails.
-pub fn write_atomically(
-    path: &Path,
-    fill: impl FnOnce(&mut dyn Write) -> Result<()>,
-) -> Result<()> {
+pub fn write_atomically(path: &Path, fill: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
     let file = AtomicWriteFile::open(path).with_context(|| {
-        format!(
-            "{}: cannot be created; check that its folder exists and is writable",
-            path.display()
-        )
+        format!("{}: cannot be created; check that its folder exists and is writable", path.display())
     })?;
     let mut writer = BufWriter::new(file);
-    fill(&mut writer)
-        .with_context(|| format!("{}: not written, nothing was replaced", path.display()))?;
-    writer
-        .into_inner()
-        .map_err(IntoInnerError::into_error)
-        .and_then(AtomicWriteFile::commit)
-        .with_context(|| {
-            format!(
-                "{}: could not be completed; check the space left on the disk",
-                path.display()
-            )
-        })
+    fill(&mut writer).with_context(|| format!("{}: not written, nothing was replaced", path.display()))?;
+    writer.into_inner().map_err(IntoInnerError::into_error).and_then(AtomicWriteFile::commit).with_context(
+        || format!("{}: could not be completed; check the space left on the disk", path.display()),
+    )
 }
 
 #[cfg(test)]
@@ -67,10 +53,6 @@ mod tests {
     fn a_missing_folder_is_named() {
         let dir = tempfile::tempdir().unwrap();
         let error = write_atomically(&dir.path().join("no/a.txt"), |_| Ok(())).unwrap_err();
-        assert!(
-            error
-                .to_string()
-                .contains("a.txt: cannot be created; check that its folder exists")
-        );
+        assert!(error.to_string().contains("a.txt: cannot be created; check that its folder exists"));
     }
 }

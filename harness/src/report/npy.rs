@@ -1,24 +1,33 @@
 //! NumPy's `.npy` and `.npz`: arrays in, explanations out.
 //!
-//! Written out here because it is small and both ends must be strict: a header may claim any shape, so sizes are
-//! multiplied with care and compared with the file before anything is allocated; and an `.npz` is a zip of stored
-//! entries without dates, so the same arrays give the same bytes.
+//! `ndarray-npy` knows the formats. Around it stand the checks that a file from elsewhere needs: a header may claim any
+//! length and any shape, so both are compared with the file before anything is allocated.
 
 use anyhow::{Context, Result, bail, ensure};
+use ndarray::{ArrayView, Dimension, IntoDimension};
+use ndarray_npy::npy::header::{Header, ParseHeaderError, ReadHeaderError};
+use ndarray_npy::{NpzWriter, ReadableElement, WritableElement, WriteNpyExt};
 use std::fs::File;
-use std::io::{BufReader, Read, Write};
+use std::io::{Cursor, Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::path::Path;
 
-const MAGIC: &[u8; 6] = b"\x93NUMPY";
 /// A header of a plain array takes about 120 bytes; NumPy itself refuses above 10,000.
 const LONGEST_HEADER: usize = 10_000;
+/// A plain array's header opens two brackets, or three with a type such as `<M8[ns]`. The library's parser doubles its
+/// time with each level of nesting, or worse: ten braces and a long text keep it busy for half a minute.
+const MOST_BRACKETS: usize = 3;
+/// What an `.npz` may take beside the values: three entries need less than 1 KiB.
+const NPZ_EXTRA: usize = 4096;
 
-/// What the header of an array says.
-#[derive(Debug, PartialEq, Eq)]
-struct Header {
+/// A file whose header is read.
+struct Opened {
+    header: Header,
     descr: String,
-    fortran_order: bool,
-    shape: Vec<usize>,
+    /// at the first value
+    file: File,
+    /// number of bytes from there to the end
+    rest: u64,
 }
 
 /// Reads images `[N, rows, cols]` of float32 in C order.
@@ -28,25 +37,19 @@ struct Header {
 /// is not finite.
 pub fn read_images(path: &Path) -> Result<(Vec<f32>, [usize; 3])> {
     let name = path.display();
-    let (header, mut reader, rest) = open(path)?;
+    let opened = open(path)?;
     ensure!(
-        header.descr == "<f4",
+        opened.descr == "<f4",
         "{name}: holds {}, expected little-endian float32: save `a.astype('<f4')`",
-        kind(&header.descr)
+        kind(&opened.descr)
     );
-    let &[n, rows, cols] = header.shape.as_slice() else {
+    let &[n, rows, cols] = opened.header.shape.as_slice() else {
         bail!(
             "{name}: has shape {:?}, expected [N, rows, cols]: save `a.reshape(-1, rows, cols)`",
-            header.shape
+            opened.header.shape
         );
     };
-    let mut values = vec![0f32; values_in(path, &header, rest, 4)?];
-    reader
-        .read_exact(bytemuck::cast_slice_mut(&mut values))
-        .with_context(|| format!("{name}: cannot be read"))?;
-    values
-        .iter_mut()
-        .for_each(|v| *v = f32::from_bits(u32::from_le(v.to_bits())));
+    let values: Vec<f32> = values(path, opened)?;
     if let Some(i) = values.iter().position(|v| !v.is_finite()) {
         let (image, row, col) = (i / (rows * cols), i / cols % rows, i % cols);
         bail!(
@@ -62,31 +65,21 @@ pub fn read_images(path: &Path) -> Result<(Vec<f32>, [usize; 3])> {
 /// # Errors
 /// One line that names the file if it is not such an array or its size is not what the header promises.
 pub fn read_labels(path: &Path) -> Result<Vec<i64>> {
-    let name = path.display();
-    let (header, mut reader, rest) = open(path)?;
-    let decode: (usize, fn(&[u8]) -> i64) = match header.descr.as_str() {
-        "<i8" => (8, |b| {
-            i64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]])
-        }),
-        "<i4" => (4, |b| {
-            i64::from(i32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-        }),
-        "|u1" | "<u1" => (1, |b| i64::from(b[0])),
+    let mut opened = open(path)?;
+    match opened.descr.as_str() {
+        "<i8" => labels::<i64>(path, opened),
+        "<i4" => labels::<i32>(path, opened),
+        "|u1" | "<u1" => {
+            // A byte has no order, and the library knows it only so.
+            opened.header.type_descriptor = u8::type_descriptor();
+            labels::<u8>(path, opened)
+        }
         other => bail!(
-            "{name}: holds {}, expected int64, int32 or uint8: save `y.astype('<i8')`",
+            "{}: holds {}, expected int64, int32 or uint8: save `y.astype('<i8')`",
+            path.display(),
             kind(other)
         ),
-    };
-    ensure!(
-        header.shape.len() == 1,
-        "{name}: has shape {:?}, expected [N], one label a sample: save `y.ravel()`, or `y.argmax(1)` if it is one-hot",
-        header.shape
-    );
-    let mut bytes = vec![0; decode.0 * values_in(path, &header, rest, decode.0)?];
-    reader
-        .read_exact(&mut bytes)
-        .with_context(|| format!("{name}: cannot be read"))?;
-    Ok(bytes.chunks_exact(decode.0).map(decode.1).collect())
+    }
 }
 
 /// Writes `data` as a float32 array of this shape, in C order.
@@ -97,8 +90,8 @@ pub fn read_labels(path: &Path) -> Result<Vec<i64>> {
 /// # Panics
 /// If `data` does not fill `shape`.
 pub fn write_f32(path: &Path, shape: &[usize], data: &[f32]) -> Result<()> {
-    let array = encode("<f4", shape, data.iter().map(|v| v.to_le_bytes()));
-    super::write_atomically(path, |file| Ok(file.write_all(&array)?))
+    let array = view(shape, data);
+    super::write_atomically(path, |file| Ok(array.write_npy(file)?))
 }
 
 /// Writes explanations as Quantus takes them: `x_batch`, `y_batch` and `a_batch` in one `.npz`.
@@ -106,8 +99,10 @@ pub fn write_f32(path: &Path, shape: &[usize], data: &[f32]) -> Result<()> {
 /// - `shape` `[N, rows, cols]` of both `x_batch`, the inputs, and `a_batch`, the relevance
 /// - `y_batch` `[N]` the labels
 ///
+/// Entries are stored, not compressed, and dated 1980-01-01: the same arrays give the same bytes.
+///
 /// # Errors
-/// If the file cannot be written, or an array exceeds the 4 GiB that such a zip can hold.
+/// If the file cannot be written, or the arrays exceed the 4 GiB that such a zip can hold.
 ///
 /// # Panics
 /// If an array does not fill its shape.
@@ -118,84 +113,114 @@ pub fn write_npz(
     y_batch: &[i64],
     a_batch: &[f32],
 ) -> Result<()> {
-    let floats = |data: &[f32]| encode("<f4", &shape, data.iter().map(|v| v.to_le_bytes()));
-    let entries = [
-        ("x_batch.npy", floats(x_batch)),
-        (
-            "y_batch.npy",
-            encode("<i8", &shape[..1], y_batch.iter().map(|v| v.to_le_bytes())),
-        ),
-        ("a_batch.npy", floats(a_batch)),
-    ];
-    super::write_atomically(path, |file| zip(file, &entries))
+    let (x, y, a) = (view(shape, x_batch), view(shape[0], y_batch), view(shape, a_batch));
+    super::write_atomically(path, |file| {
+        let size = size_of_val(x_batch) + size_of_val(y_batch) + size_of_val(a_batch) + NPZ_EXTRA;
+        ensure!(
+            u32::try_from(size).is_ok(),
+            "an .npz without zip64 holds at most 4 GiB: explain fewer samples at a time"
+        );
+        // A zip is written with steps back, which the file does not offer.
+        let mut npz = NpzWriter::new(Cursor::new(Vec::with_capacity(size)));
+        npz.add_array("x_batch", &x)?;
+        npz.add_array("y_batch", &y)?;
+        npz.add_array("a_batch", &a)?;
+        Ok(file.write_all(npz.finish()?.get_ref())?)
+    })
 }
 
-/// The header, the reader at the first value, and the number of bytes from there to the end of the file.
-fn open(path: &Path) -> Result<(Header, impl Read, u64)> {
-    let name = path.display();
-    let file = File::open(path).with_context(|| format!("{name}: cannot be opened"))?;
-    let size = file
-        .metadata()
-        .with_context(|| format!("{name}: has no size"))?
-        .len();
-    let mut reader = BufReader::new(file);
-    let not_npy =
-        || format!("{name}: is not a NumPy array: expected a file written by `numpy.save`");
-    let mut start = [0; 10];
-    reader.read_exact(&mut start).with_context(not_npy)?;
-    ensure!(start.starts_with(MAGIC), not_npy());
-    let mut length = usize::from(u16::from_le_bytes([start[8], start[9]]));
-    let mut before = start.len();
-    match start[6] {
-        1 => {}
-        2 | 3 => {
-            let mut high = [0; 2];
-            reader.read_exact(&mut high).with_context(not_npy)?;
-            length |= usize::from(u16::from_le_bytes(high)) << 16;
-            before += high.len();
-        }
-        version => bail!(
-            "{name}: is NumPy format {version}, expected 1, 2 or 3: save it again with `numpy.save`"
-        ),
-    }
-    ensure!(
-        length <= LONGEST_HEADER && (before + length) as u64 <= size,
-        "{name}: announces a header of {length} bytes in a file of {size}, expected less: the file is damaged"
+/// `data` as an array in C order.
+fn view<A, S: IntoDimension>(shape: S, data: &[A]) -> ArrayView<'_, A, S::Dim> {
+    let shape = shape.into_dimension();
+    assert_eq!(
+        Some(data.len()),
+        shape.size_checked(),
+        "{} values in an array of shape {:?}",
+        data.len(),
+        shape.slice()
     );
-    let mut text = vec![0; length];
-    reader
-        .read_exact(&mut text)
-        .with_context(|| format!("{name}: cannot be read"))?;
-    let header = std::str::from_utf8(&text)
-        .ok()
-        .and_then(parse)
-        .with_context(|| format!("{name}: has a header that is not a plain array's: save one array of numbers with `numpy.save`"))?;
+    ArrayView::from_shape(shape, data).expect("as many values as the shape holds")
+}
+
+/// Opens a file and has the library read its header, once that is known to be short and flat.
+fn open(path: &Path) -> Result<Opened> {
+    let name = path.display();
+    let mut file = File::open(path).with_context(|| format!("{name}: cannot be opened"))?;
+    let size = file.metadata().with_context(|| format!("{name}: has no size"))?.len();
+    let not_npy = || format!("{name}: is not a NumPy array: expected a file written by `numpy.save`");
+    let not_plain = || {
+        format!(
+            "{name}: has a header that is not a plain array's: save one array of numbers with `numpy.save`"
+        )
+    };
+
+    let mut start = Vec::new();
+    file.by_ref().take(LONGEST_HEADER as u64 + 12).read_to_end(&mut start).with_context(not_npy)?;
+    let text = announced(&start);
     ensure!(
-        !header.fortran_order,
+        text.len() <= LONGEST_HEADER && text.end <= start.len(),
+        "{name}: announces a header of {} bytes in a file of {size}, expected less: the file is damaged",
+        text.len()
+    );
+    let brackets = start[text.clone()].iter().filter(|c| b"([{".contains(c)).count();
+    ensure!(brackets <= MOST_BRACKETS, not_plain());
+    let header = match Header::from_reader(&mut start.as_slice()) {
+        Ok(header) => header,
+        Err(ReadHeaderError::Io(error)) => return Err(error).with_context(not_npy),
+        Err(ReadHeaderError::Parse(ParseHeaderError::MagicString)) => bail!(not_npy()),
+        Err(ReadHeaderError::Parse(ParseHeaderError::Version { major, minor })) => {
+            let version = if minor == 0 { major.to_string() } else { format!("{major}.{minor}") };
+            bail!("{name}: is NumPy format {version}, expected 1, 2 or 3: save it again with `numpy.save`")
+        }
+        // What the parser has to say takes several lines.
+        Err(ReadHeaderError::Parse(_)) => bail!(not_plain()),
+    };
+    let descr = header.type_descriptor.as_string().with_context(not_plain)?.clone();
+    ensure!(
+        !header.layout.is_fortran(),
         "{name}: is in Fortran order, expected C order: save `numpy.ascontiguousarray(a)`"
     );
-    Ok((header, reader, size - (before + length) as u64))
+    let first = text.end as u64;
+    file.seek(SeekFrom::Start(first)).with_context(|| format!("{name}: cannot be read"))?;
+    Ok(Opened { header, descr, file, rest: size.saturating_sub(first) })
 }
 
-/// Number of values of an array, once the file is known to hold just them.
-fn values_in(path: &Path, header: &Header, rest: u64, width: usize) -> Result<usize> {
+/// Where the text of the header lies, going by the length in front of it: the library allocates that much unseen.
+///
+/// Empty if the library will refuse the file before it comes to the length.
+fn announced(start: &[u8]) -> Range<usize> {
+    match start.strip_prefix(b"\x93NUMPY") {
+        Some(&[1, _, a, b, ..]) => 10..10 + usize::from(u16::from_le_bytes([a, b])),
+        Some(&[2 | 3, _, a, b, c, d, ..]) => 12..12 + u32::from_le_bytes([a, b, c, d]) as usize,
+        _ => 0..0,
+    }
+}
+
+/// The labels of an array with one label a sample.
+fn labels<T: ReadableElement + Into<i64>>(path: &Path, opened: Opened) -> Result<Vec<i64>> {
+    ensure!(
+        opened.header.shape.len() == 1,
+        "{}: has shape {:?}, expected [N], one label a sample: save `y.ravel()`, or `y.argmax(1)` if it is one-hot",
+        path.display(),
+        opened.header.shape
+    );
+    Ok(values::<T>(path, opened)?.into_iter().map(Into::into).collect())
+}
+
+/// The values of an array, once the file is known to hold just them.
+fn values<T: ReadableElement>(path: &Path, opened: Opened) -> Result<Vec<T>> {
     let name = path.display();
-    let count = header
-        .shape
-        .iter()
-        .try_fold(1usize, |product, &n| product.checked_mul(n));
-    let bytes = count.and_then(|count| count.checked_mul(width));
-    ensure!(
-        bytes.is_some_and(|bytes| bytes as u64 == rest),
-        "{name}: has shape {:?} of {width} bytes each but {rest} bytes of data: the file is cut off or damaged, save it again",
-        header.shape
-    );
-    ensure!(
-        count != Some(0),
-        "{name}: has shape {:?}, expected at least one value",
-        header.shape
-    );
-    count.with_context(|| format!("{name}: has shape {:?}, which is too large", header.shape))
+    let Opened { header: Header { shape, type_descriptor, .. }, file, rest, .. } = opened;
+    let width = size_of::<T>();
+    let count = shape.iter().try_fold(1usize, |product, &n| product.checked_mul(n));
+    let count = count.filter(|count| count.checked_mul(width).is_some_and(|bytes| bytes as u64 == rest));
+    let count = count.with_context(|| {
+        format!(
+            "{name}: has shape {shape:?} of {width} bytes each but {rest} bytes of data: the file is cut off or damaged, save it again"
+        )
+    })?;
+    ensure!(count > 0, "{name}: has shape {shape:?}, expected at least one value");
+    T::read_to_end_exact_vec(file, &type_descriptor, count).with_context(|| format!("{name}: cannot be read"))
 }
 
 /// The name of a type as people know it.
@@ -215,157 +240,20 @@ fn kind(descr: &str) -> String {
         "b1" => "bool",
         _ => return format!("'{descr}'"),
     };
-    format!(
-        "{}{known} ('{descr}')",
-        if descr.starts_with('>') {
-            "big-endian "
-        } else {
-            ""
-        }
-    )
-}
-
-/// The dictionary of a plain array: `{'descr': '<f4', 'fortran_order': False, 'shape': (3, 28, 28), }` in any order.
-fn parse(text: &str) -> Option<Header> {
-    let (mut descr, mut fortran_order, mut shape) = (None, None, None);
-    let mut rest = text.trim().strip_prefix('{')?.strip_suffix('}')?.trim();
-    while !rest.is_empty() {
-        let (key, value) = quoted(rest)?;
-        let value = value.trim_start().strip_prefix(':')?.trim_start();
-        rest = match key {
-            "descr" => {
-                let (name, rest) = quoted(value)?;
-                descr = Some(name.to_string());
-                rest
-            }
-            "fortran_order" => {
-                let word = value
-                    .find(|c: char| !c.is_ascii_alphabetic())
-                    .unwrap_or(value.len());
-                fortran_order = match &value[..word] {
-                    "True" => Some(true),
-                    "False" => Some(false),
-                    _ => return None,
-                };
-                &value[word..]
-            }
-            "shape" => {
-                let (inside, rest) = value.strip_prefix('(')?.split_once(')')?;
-                let inside = inside.trim();
-                let sizes = inside
-                    .strip_suffix(',')
-                    .unwrap_or(inside)
-                    .split(',')
-                    .map(str::trim);
-                let sizes = sizes
-                    .filter(|_| !inside.is_empty())
-                    .map(|n| n.trim_end_matches('L').parse().ok());
-                shape = Some(sizes.collect::<Option<Vec<usize>>>()?);
-                rest
-            }
-            _ => return None,
-        };
-        rest = rest.trim_start();
-        rest = match rest.strip_prefix(',') {
-            Some(rest) => rest.trim_start(),
-            None if rest.is_empty() => rest,
-            None => return None,
-        };
-    }
-    Some(Header {
-        descr: descr?,
-        fortran_order: fortran_order?,
-        shape: shape?,
-    })
-}
-
-/// The text between the quotes at the start, and what follows them.
-fn quoted(text: &str) -> Option<(&str, &str)> {
-    let quote = text.chars().next().filter(|c| matches!(c, '\'' | '"'))?;
-    text[1..].split_once(quote)
-}
-
-/// An array as `numpy.save` writes it: format 1.0, the values at a multiple of 64 bytes.
-fn encode<const W: usize>(
-    descr: &str,
-    shape: &[usize],
-    values: impl ExactSizeIterator<Item = [u8; W]>,
-) -> Vec<u8> {
-    assert_eq!(
-        values.len(),
-        shape.iter().product::<usize>(),
-        "{} values in an array of shape {shape:?}",
-        values.len()
-    );
-    let sizes: String = shape.iter().map(|n| format!("{n}, ")).collect();
-    let sizes = if shape.len() == 1 {
-        sizes.trim_end()
-    } else {
-        sizes.trim_end_matches(", ")
-    };
-    let text = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({sizes}), }}");
-    let before = MAGIC.len() + 4;
-    let length = (before + text.len() + 1).next_multiple_of(64) - before;
-    let mut bytes = Vec::with_capacity(before + length + W * values.len());
-    bytes.extend(MAGIC);
-    bytes.extend([1, 0]);
-    bytes.extend((length as u16).to_le_bytes());
-    bytes.extend(format!("{text:<width$}\n", width = length - 1).bytes());
-    bytes.extend(values.flatten());
-    bytes
-}
-
-/// A zip of stored entries, all dated 1980-01-01, the earliest date that a zip knows.
-fn zip(file: &mut dyn Write, entries: &[(&str, Vec<u8>)]) -> Result<()> {
-    let too_large = "an .npz without zip64 holds at most 4 GiB: explain fewer samples at a time";
-    let mut directory = Vec::new();
-    let mut offset = 0u32;
-    for (name, content) in entries {
-        let size = u32::try_from(content.len()).context(too_large)?;
-        let mut crc = flate2::Crc::new();
-        crc.update(content);
-        // What the entry and its line in the directory share: version needed, flags, method 0 (stored), time, date.
-        let mut common = Vec::new();
-        [20u16, 0, 0, 0, 0x0021]
-            .iter()
-            .for_each(|field| common.extend(field.to_le_bytes()));
-        [crc.sum(), size, size]
-            .iter()
-            .for_each(|field| common.extend(field.to_le_bytes()));
-        common.extend((name.len() as u16).to_le_bytes());
-        common.extend([0; 2]);
-
-        file.write_all(b"PK\x03\x04")?;
-        file.write_all(&common)?;
-        file.write_all(name.as_bytes())?;
-        file.write_all(content)?;
-
-        directory.extend(b"PK\x01\x02");
-        directory.extend(20u16.to_le_bytes());
-        directory.extend(&common);
-        directory.extend([0; 10]); // no comment, disk 0, no attributes
-        directory.extend(offset.to_le_bytes());
-        directory.extend(name.bytes());
-
-        let written = 4 + common.len() + name.len();
-        offset = offset
-            .checked_add(size)
-            .and_then(|at| at.checked_add(written as u32))
-            .context(too_large)?;
-    }
-    file.write_all(&directory)?;
-    let count = (entries.len() as u16).to_le_bytes();
-    file.write_all(b"PK\x05\x06\0\0\0\0")?;
-    file.write_all(&count)?;
-    file.write_all(&count)?;
-    file.write_all(&(directory.len() as u32).to_le_bytes())?;
-    file.write_all(&offset.to_le_bytes())?;
-    Ok(file.write_all(&[0; 2])?)
+    format!("{}{known} ('{descr}')", if descr.starts_with('>') { "big-endian " } else { "" })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ndarray::{Ix1, Ix3, OwnedRepr};
+    use ndarray_npy::NpzReader;
+
+    fn encode<A: WritableElement>(shape: &[usize], data: &[A]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        view(shape, data).write_npy(&mut bytes).unwrap();
+        bytes
+    }
 
     fn file(bytes: &[u8]) -> (tempfile::TempDir, std::path::PathBuf) {
         let dir = tempfile::tempdir().unwrap();
@@ -375,7 +263,7 @@ mod tests {
     }
 
     fn with_header(text: &str, data: &[u8]) -> Vec<u8> {
-        let mut bytes = MAGIC.to_vec();
+        let mut bytes = b"\x93NUMPY".to_vec();
         bytes.extend([1, 0]);
         bytes.extend((text.len() as u16).to_le_bytes());
         bytes.extend(text.bytes());
@@ -411,51 +299,69 @@ mod tests {
     }
 
     #[test]
-    fn the_header_is_the_one_numpy_writes() {
-        let bytes = encode("<f4", &[1, 2, 3], [[0u8; 4]; 6].into_iter());
+    fn the_header_is_one_that_numpy_reads() {
+        let bytes = encode(&[1, 2, 3], &[0f32; 6]);
         assert_eq!(bytes.len(), 128 + 24);
-        assert!(
-            bytes[10..]
-                .starts_with(b"{'descr': '<f4', 'fortran_order': False, 'shape': (1, 2, 3), }   ")
-        );
+        assert!(bytes.starts_with(
+            b"\x93NUMPY\x01\0\x76\0{'descr': '<f4', 'fortran_order': False, 'shape': (1, 2, 3)}"
+        ));
         assert_eq!(bytes[127], b'\n');
-        let one = encode("<i8", &[2], [[0u8; 8]; 2].into_iter());
-        assert!(
-            one[10..].starts_with(b"{'descr': '<i8', 'fortran_order': False, 'shape': (2,), }")
-        );
+        let one = encode(&[2], &[0i64; 2]);
+        assert!(one[10..].starts_with(b"{'descr': '<i8', 'fortran_order': False, 'shape': (2,)}"));
     }
 
     #[test]
     fn headers_of_other_writers_are_understood() {
-        let expected = Header {
-            descr: "<f4".into(),
-            fortran_order: false,
-            shape: vec![3, 28],
-        };
         for text in [
-            "{'descr': '<f4', 'fortran_order': False, 'shape': (3, 28), }  \n",
-            "{\"shape\":(3,28),\"fortran_order\":False,\"descr\":\"<f4\"}",
-            "{ 'shape' : (3L, 28L,) , 'descr' : '<f4' , 'fortran_order' : False }",
+            "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 1, 2), }  \n",
+            "{\"shape\":(1,1,2),\"fortran_order\":False,\"descr\":\"<f4\"}\n",
+            "{ 'shape' : (1, 1, 2,) , 'descr' : '<f4' , 'fortran_order' : False }\n",
         ] {
-            assert_eq!(parse(text).as_ref(), Some(&expected), "{text}");
+            let (_dir, path) = file(&with_header(text, &[0; 8]));
+            assert_eq!(read_images(&path).unwrap(), (vec![0.0; 2], [1, 1, 2]), "{text}");
         }
         for text in [
             "",
-            "{",
-            "{}",
-            "{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1,)}",
-            "{'shape': (-1,)}",
-            "é",
+            "\n",
+            "{\n",
+            "{}\n",
+            "{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1,)}\n",
+            "{'descr': '<f4', 'fortran_order': False, 'shape': (-1, 1, 1)}\n",
+            "{'descr': '<f4', 'fortran_order': False, 'shape': (18446744073709551616, 1, 1)}\n",
+            "{'descr': '<f4', 'fortran_order': 0, 'shape': (1, 1, 1)}\n",
+            "é\n",
         ] {
-            assert_eq!(parse(text), None, "{text}");
+            assert!(
+                refusal(&with_header(text, &[0; 4])).contains("header that is not a plain array's"),
+                "{text}"
+            );
         }
+    }
+
+    #[test]
+    fn every_format_of_numpy_is_read() {
+        let text = "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 1, 1)}\n";
+        let of = |major: u8, minor: u8| {
+            let mut bytes = b"\x93NUMPY".to_vec();
+            bytes.extend([major, minor]);
+            let length = (text.len() as u32).to_le_bytes();
+            bytes.extend(if major == 1 { &length[..2] } else { &length });
+            bytes.extend(text.bytes());
+            bytes.extend(2.5f32.to_le_bytes());
+            bytes
+        };
+        for major in 1..=3 {
+            let (_dir, path) = file(&of(major, 0));
+            assert_eq!(read_images(&path).unwrap(), (vec![2.5], [1, 1, 1]));
+        }
+        assert!(refusal(&of(4, 0)).contains("is NumPy format 4, expected 1, 2 or 3"));
+        assert!(refusal(&of(1, 7)).contains("is NumPy format 1.7, expected 1, 2 or 3"));
     }
 
     #[test]
     fn what_is_not_an_image_array_is_refused_in_one_line() {
         let of = |descr: &str, order: &str, shape: &str, data: usize| {
-            let text =
-                format!("{{'descr': '{descr}', 'fortran_order': {order}, 'shape': {shape}, }}\n");
+            let text = format!("{{'descr': '{descr}', 'fortran_order': {order}, 'shape': {shape}, }}\n");
             refusal(&with_header(&text, &vec![0; data]))
         };
         assert!(
@@ -464,21 +370,22 @@ mod tests {
         );
         assert!(of(">f4", "False", "(1, 2, 2)", 16).contains("holds big-endian float32"));
         assert!(of("<f4", "True", "(1, 2, 2)", 16).contains("Fortran order, expected C order"));
-        assert!(
-            of("<f4", "False", "(2, 2)", 16).contains("shape [2, 2], expected [N, rows, cols]")
-        );
+        assert!(of("<f4", "False", "(2, 2)", 16).contains("shape [2, 2], expected [N, rows, cols]"));
         assert!(of("<f4", "False", "(1, 2, 2)", 15).contains("but 15 bytes of data"));
         assert!(of("<f4", "False", "(1, 2, 2)", 17).contains("but 17 bytes of data"));
         assert!(of("<f4", "False", "(0, 2, 2)", 0).contains("expected at least one value"));
-        assert!(
-            of("<f4", "False", "(9223372036854775807, 9, 9)", 4).contains("but 4 bytes of data")
-        );
+        assert!(of("<f4", "False", "(9223372036854775807, 9, 9)", 4).contains("but 4 bytes of data"));
         assert!(refusal(b"").contains("is not a NumPy array"));
         assert!(refusal(b"\x89PNG......").contains("is not a NumPy array"));
         assert!(refusal(b"\x93NUMPY\x02\0\xff\xff\xff\xff").contains("announces a header of"));
+        assert!(refusal(b"\x93NUMPY\x02\0\xff").contains("is not a NumPy array"));
+        for deep in ["(", "[", "{", "[[{'a':"] {
+            let text = format!("{}\n", deep.repeat(9000 / deep.len()));
+            assert!(refusal(&with_header(&text, &[])).contains("header that is not a plain array's"));
+        }
         assert!(
-            refusal(&with_header(&"(".repeat(9000), &[]))
-                .contains("header that is not a plain array's")
+            of("<M8[ns]", "False", "(1, 2, 2)", 32)
+                .contains("holds '<M8[ns]', expected little-endian float32")
         );
     }
 
@@ -499,33 +406,14 @@ mod tests {
             read_labels(&path)
         };
         let labels = [3i64, 0, 255];
-        assert_eq!(
-            read(encode("<i8", &[3], labels.iter().map(|v| v.to_le_bytes()))).unwrap(),
-            labels
-        );
-        assert_eq!(
-            read(encode(
-                "<i4",
-                &[3],
-                labels.iter().map(|v| (*v as i32).to_le_bytes())
-            ))
-            .unwrap(),
-            labels
-        );
-        assert_eq!(
-            read(encode("|u1", &[3], labels.iter().map(|v| [*v as u8]))).unwrap(),
-            labels
-        );
-        let text = read(encode("<f4", &[1], [[0u8; 4]].into_iter()))
-            .unwrap_err()
-            .to_string();
-        assert!(
-            text.contains("holds float32 ('<f4'), expected int64, int32 or uint8"),
-            "{text}"
-        );
-        let text = read(encode("<i8", &[1, 1], [[0u8; 8]].into_iter()))
-            .unwrap_err()
-            .to_string();
+        assert_eq!(read(encode(&[3], &labels)).unwrap(), labels);
+        assert_eq!(read(encode(&[3], &labels.map(|v| v as i32))).unwrap(), labels);
+        assert_eq!(read(encode(&[3], &labels.map(|v| v as u8))).unwrap(), labels);
+        let ordered = "{'descr': '<u1', 'fortran_order': False, 'shape': (3,)}\n";
+        assert_eq!(read(with_header(ordered, &[3, 0, 255])).unwrap(), labels);
+        let text = read(encode(&[1], &[0f32])).unwrap_err().to_string();
+        assert!(text.contains("holds float32 ('<f4'), expected int64, int32 or uint8"), "{text}");
+        let text = read(encode(&[1, 1], &[0i64])).unwrap_err().to_string();
         assert!(text.contains("has shape [1, 1], expected [N]"), "{text}");
     }
 
@@ -540,5 +428,12 @@ mod tests {
         let bytes = write("a.npz");
         assert_eq!(bytes, write("b.npz"));
         assert!(bytes.starts_with(b"PK\x03\x04"));
+        assert_eq!(bytes[10..14], [0, 0, 0x21, 0], "dated 1980-01-01, not now");
+
+        let mut npz = NpzReader::new(Cursor::new(bytes)).unwrap();
+        assert_eq!(npz.names().unwrap(), ["x_batch", "y_batch", "a_batch"]);
+        let x = npz.by_name::<OwnedRepr<f32>, Ix3>("x_batch").unwrap();
+        assert_eq!(x, view([2, 1, 2], &[1.0, 2.0, 3.0, 4.0]));
+        assert_eq!(npz.by_name::<OwnedRepr<i64>, Ix1>("y_batch").unwrap(), view(2, &[7, 8]));
     }
 }

@@ -1,9 +1,7 @@
 //! Many pictures on one sheet: Figures 4.7 and 4.8 of the thesis are both such a [`Grid`].
 
 use super::colormap::{Colormap, Norm};
-use super::picture::{
-    Canvas, ColourBar, FAINT, GLYPH, INK, PAPER, Rgb, heatmap, input, text_width, wrap,
-};
+use super::picture::{Canvas, ColourBar, FAINT, GLYPH, INK, PAPER, Rgb, heatmap, input, text_width, wrap};
 
 /// Pictures in labelled rows and columns, with a title above and a caption below; an empty text takes no room.
 #[derive(Clone, Debug, Default)]
@@ -45,105 +43,47 @@ const WIDE: usize = 900;
 impl Grid {
     /// Draws the sheet on white. Pictures of different sizes are centred in their row and column.
     pub fn draw(&self) -> Canvas {
-        let columns = self
-            .rows
-            .iter()
-            .map(|row| row.cells.len())
-            .max()
-            .unwrap_or(0);
+        let columns = self.rows.iter().map(|row| row.cells.len()).max().unwrap_or(0);
         let widths: Vec<usize> = (0..columns)
             .map(|i| {
-                self.rows
-                    .iter()
-                    .filter_map(|row| row.cells.get(i))
-                    .map(|cell| cell.width)
-                    .max()
-                    .unwrap_or(0)
+                self.rows.iter().filter_map(|row| row.cells.get(i)).map(|cell| cell.width).max().unwrap_or(0)
             })
             .collect();
-        let label_width = self
-            .rows
-            .iter()
-            .map(|row| text_width(&row.label, 2))
-            .max()
-            .unwrap_or(0);
-        let left = MARGIN
-            + if label_width > 0 {
-                label_width + 2 * GAP
-            } else {
-                0
-            };
+        let label_width = self.rows.iter().map(|row| text_width(&row.label, 2)).max().unwrap_or(0);
+        let left = MARGIN + if label_width > 0 { label_width + 2 * GAP } else { 0 };
         let cells_width = widths.iter().sum::<usize>() + GAP * columns.saturating_sub(1);
         let width = (left + cells_width + MARGIN).max(2 * MARGIN + text_width(&self.title, 2));
 
         // A wide sheet is looked at from further away.
         let small = if width >= WIDE { 2 } else { 1 };
-        let top = MARGIN
-            + if self.title.is_empty() {
-                0
-            } else {
-                2 * GLYPH + 2 * GAP
-            };
+        let top = MARGIN + if self.title.is_empty() { 0 } else { 2 * GLYPH + 2 * GAP };
         let bar = self.bar.as_ref().map(|bar| bar.lying(100 * small, small));
         let width = width.max(bar.as_ref().map_or(0, |bar| left + bar.width + MARGIN));
         // The caption stands beside the bar if that leaves it most of the sheet, else below.
         let beside = bar.as_ref().map_or(0, |bar| bar.width + 3 * GAP);
-        let beside = if 2 * beside < width - MARGIN - left {
-            beside
-        } else {
-            0
-        };
-        let below = if beside > 0 {
-            0
-        } else {
-            bar.as_ref().map_or(0, |bar| bar.height + GAP)
-        };
+        let beside = if 2 * beside < width - MARGIN - left { beside } else { 0 };
+        let below = if beside > 0 { 0 } else { bar.as_ref().map_or(0, |bar| bar.height + GAP) };
         let caption = wrap(&self.caption, width - MARGIN - left - beside, small);
         let leading = (GLYPH + 5) * small;
-        let foot = bar
-            .as_ref()
-            .map_or(0, |bar| bar.height)
-            .max(if caption.is_empty() {
-                0
-            } else {
-                below + leading * caption.len()
-            });
-
-        let labels = if self.column_labels.iter().all(String::is_empty) {
+        let foot = bar.as_ref().map_or(0, |bar| bar.height).max(if caption.is_empty() {
             0
         } else {
-            2 * GLYPH + GAP
-        };
-        let rows_height: usize = self
-            .rows
-            .iter()
-            .enumerate()
-            .map(|(i, row)| row.space_above(i) + row.height())
-            .sum();
+            below + leading * caption.len()
+        });
+
+        let labels = if self.column_labels.iter().all(String::is_empty) { 0 } else { 2 * GLYPH + GAP };
+        let rows_height: usize =
+            self.rows.iter().enumerate().map(|(i, row)| row.space_above(i) + row.height()).sum();
         let foot_space = if foot > 0 { foot + 2 * GAP } else { 0 };
-        let mut sheet = Canvas::new(
-            width,
-            top + labels + rows_height + foot_space + MARGIN,
-            PAPER,
-        );
+        let mut sheet = Canvas::new(width, top + labels + rows_height + foot_space + MARGIN, PAPER);
 
         sheet.text(MARGIN, MARGIN, 2, INK, &self.title);
         let mut x = left;
         let fits = |(label, &width): (&String, &usize)| text_width(label, 2) <= width;
-        let scale = if self.column_labels.iter().zip(&widths).all(fits) {
-            2
-        } else {
-            1
-        };
+        let scale = if self.column_labels.iter().zip(&widths).all(fits) { 2 } else { 1 };
         for (label, width) in self.column_labels.iter().zip(&widths) {
             let inset = (width.saturating_sub(text_width(label, scale))) / 2;
-            sheet.text(
-                x + inset,
-                top + 2 * GLYPH - scale * GLYPH,
-                scale,
-                INK,
-                label,
-            );
+            sheet.text(x + inset, top + 2 * GLYPH - scale * GLYPH, scale, INK, label);
             x += width + GAP;
         }
 
@@ -151,22 +91,12 @@ impl Grid {
         for (i, row) in self.rows.iter().enumerate() {
             y += row.space_above(i);
             let height = row.picture_height();
-            let (label_x, label_y) = (
-                MARGIN + label_width - text_width(&row.label, 2),
-                y + height / 2,
-            );
+            let (label_x, label_y) = (MARGIN + label_width - text_width(&row.label, 2), y + height / 2);
             sheet.text(label_x, label_y.saturating_sub(GLYPH), 2, INK, &row.label);
             let mut x = left;
             for (cell, width) in row.cells.iter().zip(&widths) {
-                let (cell_x, cell_y) =
-                    (x + (width - cell.width) / 2, y + (height - cell.height) / 2);
-                sheet.frame(
-                    cell_x - 1,
-                    cell_y - 1,
-                    cell.width + 2,
-                    cell.height + 2,
-                    EDGE,
-                );
+                let (cell_x, cell_y) = (x + (width - cell.width) / 2, y + (height - cell.height) / 2);
+                sheet.frame(cell_x - 1, cell_y - 1, cell.width + 2, cell.height + 2, EDGE);
                 sheet.blit(cell_x, cell_y, cell, 1);
                 if row.steps > 1 {
                     for step in 0..=row.steps {
@@ -253,45 +183,20 @@ pub fn heat_grid(
     networks: &[HeatRow],
     style: &Style,
 ) -> Grid {
-    let &Style {
-        rows,
-        cols,
-        low,
-        high,
-        cmap,
-        norm,
-        scale,
-    } = style;
-    let pictures = inputs
-        .iter()
-        .map(|values| input(rows, cols, values, low, high, scale))
-        .collect();
-    let mut grid_rows = vec![GridRow {
-        label: "Input".into(),
-        cells: pictures,
-        ..GridRow::default()
-    }];
-    let family = |row: &HeatRow| {
-        row.label
-            .rsplit_once('-')
-            .map_or(row.label.clone(), |(cell, _)| cell.to_string())
-    };
+    let &Style { rows, cols, low, high, cmap, norm, scale } = style;
+    let pictures = inputs.iter().map(|values| input(rows, cols, values, low, high, scale)).collect();
+    let mut grid_rows = vec![GridRow { label: "Input".into(), cells: pictures, ..GridRow::default() }];
+    let family =
+        |row: &HeatRow| row.label.rsplit_once('-').map_or(row.label.clone(), |(cell, _)| cell.to_string());
     for (i, network) in networks.iter().enumerate() {
         grid_rows.push(GridRow {
             label: network.label.clone(),
-            cells: network
-                .maps
-                .iter()
-                .map(|r| heatmap(rows, cols, r, cmap, norm, scale))
-                .collect(),
+            cells: network.maps.iter().map(|r| heatmap(rows, cols, r, cmap, norm, scale)).collect(),
             steps: network.seq_len,
             apart: i == 0 || family(network) != family(&networks[i - 1]),
         });
     }
-    let signed = networks
-        .iter()
-        .flat_map(|network| &network.maps)
-        .any(|map| map.iter().any(|&r| r < 0.0));
+    let signed = networks.iter().flat_map(|network| &network.maps).any(|map| map.iter().any(|&r| r < 0.0));
     Grid {
         title: title.into(),
         column_labels: column_labels.to_vec(),
@@ -333,11 +238,7 @@ mod tests {
         };
         let sheet = grid.draw();
         for grey in 0..6 {
-            let painted = sheet
-                .rgb
-                .chunks_exact(3)
-                .filter(|pixel| *pixel == [grey, 0, 77])
-                .count();
+            let painted = sheet.rgb.chunks_exact(3).filter(|pixel| *pixel == [grey, 0, 77]).count();
             assert_eq!(painted, 100, "picture {grey}");
         }
     }
@@ -351,11 +252,7 @@ mod tests {
     #[test]
     fn families_of_cells_stand_apart() {
         let picture = vec![0.5; 28 * 28];
-        let row = |label: &str, seq_len| HeatRow {
-            label: label.into(),
-            seq_len,
-            maps: vec![&picture],
-        };
+        let row = |label: &str, seq_len| HeatRow { label: label.into(), seq_len, maps: vec![&picture] };
         let networks = [row("Shallow-1", 1), row("Shallow-7", 7), row("Deep-1", 1)];
         let grid = heat_grid("", "", &[], &[&picture], &networks, &STYLE);
         let apart: Vec<bool> = grid.rows.iter().map(|row| row.apart).collect();

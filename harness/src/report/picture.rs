@@ -32,11 +32,7 @@ pub struct Canvas {
 impl Canvas {
     /// A canvas of one colour.
     pub fn new(width: usize, height: usize, colour: Rgb) -> Self {
-        Self {
-            width,
-            height,
-            rgb: colour.repeat(width * height),
-        }
+        Self { width, height, rgb: colour.repeat(width * height) }
     }
 
     /// Paints everything in one colour.
@@ -47,8 +43,7 @@ impl Canvas {
     /// The colour at column `x`, row `y`, if that lies on the canvas.
     pub fn pixel(&self, x: usize, y: usize) -> Option<Rgb> {
         let at = 3 * (y * self.width + x);
-        (x < self.width && y < self.height)
-            .then(|| [self.rgb[at], self.rgb[at + 1], self.rgb[at + 2]])
+        (x < self.width && y < self.height).then(|| [self.rgb[at], self.rgb[at + 1], self.rgb[at + 2]])
     }
 
     /// Paints `width`×`height` pixels whose top left corner is at column `x`, row `y`.
@@ -60,8 +55,7 @@ impl Canvas {
         }
         for row in y..bottom {
             let line = &mut self.rgb[3 * (row * self.width + x)..3 * (row * self.width + right)];
-            line.chunks_exact_mut(3)
-                .for_each(|pixel| pixel.copy_from_slice(&colour));
+            line.chunks_exact_mut(3).for_each(|pixel| pixel.copy_from_slice(&colour));
         }
     }
 
@@ -87,13 +81,7 @@ impl Canvas {
     pub fn blit(&mut self, x: usize, y: usize, other: &Canvas, scale: usize) {
         for (i, pixel) in other.rgb.chunks_exact(3).enumerate() {
             let (row, column) = (i / other.width, i % other.width);
-            self.rectangle(
-                x + scale * column,
-                y + scale * row,
-                scale,
-                scale,
-                [pixel[0], pixel[1], pixel[2]],
-            );
+            self.rectangle(x + scale * column, y + scale * row, scale, scale, [pixel[0], pixel[1], pixel[2]]);
         }
     }
 
@@ -103,13 +91,7 @@ impl Canvas {
         for (i, character) in text.chars().enumerate() {
             for (row, bits) in glyph(character).into_iter().enumerate() {
                 for column in (0..GLYPH).filter(|column| bits >> column & 1 == 1) {
-                    self.rectangle(
-                        x + scale * (GLYPH * i + column),
-                        y + scale * row,
-                        scale,
-                        scale,
-                        colour,
-                    );
+                    self.rectangle(x + scale * (GLYPH * i + column), y + scale * row, scale, scale, colour);
                 }
             }
         }
@@ -121,18 +103,13 @@ impl Canvas {
     /// If the file cannot be written, or the canvas has no pixels.
     pub fn save_png(&self, path: &Path) -> Result<()> {
         super::write_atomically(path, |file| {
-            let side = |pixels: usize| {
-                u32::try_from(pixels).context("a PNG has at most 2^32 - 1 pixels a side")
-            };
+            let side =
+                |pixels: usize| u32::try_from(pixels).context("a PNG has at most 2^32 - 1 pixels a side");
             let mut encoder = png::Encoder::new(file, side(self.width)?, side(self.height)?);
             encoder.set_color(png::ColorType::Rgb);
             encoder.set_depth(png::BitDepth::Eight);
-            let mut writer = encoder
-                .write_header()
-                .context("the PNG header was refused")?;
-            writer
-                .write_image_data(&self.rgb)
-                .context("the PNG pixels were refused")?;
+            let mut writer = encoder.write_header().context("the PNG header was refused")?;
+            writer.write_image_data(&self.rgb).context("the PNG pixels were refused")?;
             Ok(writer.finish()?)
         })
     }
@@ -163,14 +140,7 @@ fn glyph(character: char) -> [u8; GLYPH] {
 ///
 /// # Panics
 /// If `values` does not hold `rows·cols` values.
-pub fn heatmap(
-    rows: usize,
-    cols: usize,
-    values: &[f32],
-    cmap: Colormap,
-    norm: Norm,
-    scale: usize,
-) -> Canvas {
+pub fn heatmap(rows: usize, cols: usize, values: &[f32], cmap: Colormap, norm: Norm, scale: usize) -> Canvas {
     coloured(rows, cols, &normalise(norm, values), cmap, scale)
 }
 
@@ -178,34 +148,15 @@ pub fn heatmap(
 ///
 /// # Panics
 /// If `values` does not hold `rows·cols` values.
-pub fn input(
-    rows: usize,
-    cols: usize,
-    values: &[f32],
-    low: f32,
-    high: f32,
-    scale: usize,
-) -> Canvas {
-    let grey: Vec<f32> = values
-        .iter()
-        .map(|v| 2.0 * (v - low) / (high - low) - 1.0)
-        .collect();
+pub fn input(rows: usize, cols: usize, values: &[f32], low: f32, high: f32, scale: usize) -> Canvas {
+    let grey: Vec<f32> = values.iter().map(|v| 2.0 * (v - low) / (high - low) - 1.0).collect();
     coloured(rows, cols, &grey, Colormap::Gray, scale)
 }
 
 /// `values` in `[-1, 1]`, coloured and enlarged.
 fn coloured(rows: usize, cols: usize, values: &[f32], cmap: Colormap, scale: usize) -> Canvas {
-    assert_eq!(
-        values.len(),
-        rows * cols,
-        "a picture of {rows}x{cols} was given {} values",
-        values.len()
-    );
-    let small = Canvas {
-        width: cols,
-        height: rows,
-        rgb: values.iter().flat_map(|&v| cmap.rgb(v)).collect(),
-    };
+    assert_eq!(values.len(), rows * cols, "a picture of {rows}x{cols} was given {} values", values.len());
+    let small = Canvas { width: cols, height: rows, rgb: values.iter().flat_map(|&v| cmap.rgb(v)).collect() };
     let mut large = Canvas::new(scale * cols, scale * rows, PAPER);
     large.blit(0, 0, &small, scale);
     large
@@ -227,28 +178,16 @@ impl ColourBar {
     pub fn of(cmap: Colormap, norm: Norm, values: &[f32]) -> Self {
         let (low, high) = range(values);
         if low > high {
-            return Self {
-                cmap,
-                from: -1.0,
-                marks: Vec::new(),
-            };
+            return Self { cmap, from: -1.0, marks: Vec::new() };
         }
         let largest = high.max(-low);
         let marks = match norm {
             Norm::Symmetric if low >= 0.0 => vec![(0.0, "0".into()), (1.0, short(largest))],
-            Norm::Symmetric => vec![
-                (-1.0, short(-largest)),
-                (0.0, "0".into()),
-                (1.0, short(largest)),
-            ],
+            Norm::Symmetric => vec![(-1.0, short(-largest)), (0.0, "0".into()), (1.0, short(largest))],
             Norm::Absolute => vec![(-1.0, "0".into()), (1.0, short(largest))],
             Norm::Unaligned => vec![(-1.0, short(low)), (1.0, short(high))],
         };
-        Self {
-            cmap,
-            from: marks[0].0,
-            marks,
-        }
+        Self { cmap, from: marks[0].0, marks }
     }
 
     /// The bar of many heatmaps, each normalised by itself; `signed` if any of them has negative relevance.
@@ -262,10 +201,7 @@ impl ColourBar {
         Self {
             cmap,
             from: marks[0].0,
-            marks: marks
-                .iter()
-                .map(|&(at, text)| (at, text.to_string()))
-                .collect(),
+            marks: marks.iter().map(|&(at, text)| (at, text.to_string())).collect(),
         }
     }
 
@@ -282,12 +218,7 @@ impl ColourBar {
     /// A standing bar, `height` pixels and the text of its marks at the right; the largest value is on top.
     pub fn standing(&self, height: usize, scale: usize) -> Canvas {
         let (bar, height) = (12 * scale, height.max(2 * GLYPH * scale));
-        let text = self
-            .marks
-            .iter()
-            .map(|(_, text)| text_width(text, scale))
-            .max()
-            .unwrap_or(0);
+        let text = self.marks.iter().map(|(_, text)| text_width(text, scale)).max().unwrap_or(0);
         let mut canvas = Canvas::new(bar + 6 * scale + text, height, PAPER);
         for i in 0..height {
             canvas.horizontal(0, height - 1 - i, bar, self.cmap.rgb(self.value(i, height)));
@@ -296,9 +227,7 @@ impl ColourBar {
         for (at, text) in &self.marks {
             let y = height - 1 - self.place(*at, height);
             canvas.horizontal(bar, y, 3 * scale, FAINT);
-            let top = y
-                .saturating_sub(GLYPH * scale / 2)
-                .min(height - GLYPH * scale);
+            let top = y.saturating_sub(GLYPH * scale / 2).min(height - GLYPH * scale);
             canvas.text(bar + 6 * scale, top, scale, INK, text);
         }
         canvas
@@ -307,9 +236,8 @@ impl ColourBar {
     /// A lying bar, `width` pixels, with the text of its marks on the line below it; the largest value is at the right.
     pub fn lying(&self, width: usize, scale: usize) -> Canvas {
         let (bar, width) = (8 * scale, width.max(2));
-        let half = |mark: Option<&(f32, String)>| {
-            mark.map_or(0, |(_, text)| text_width(text, scale) / 2 + scale)
-        };
+        let half =
+            |mark: Option<&(f32, String)>| mark.map_or(0, |(_, text)| text_width(text, scale) / 2 + scale);
         let (before, after) = (half(self.marks.first()), half(self.marks.last()));
         let mut canvas = Canvas::new(before + width + after, bar + (GLYPH + 5) * scale, PAPER);
         for i in 0..width {
@@ -319,13 +247,7 @@ impl ColourBar {
         for (at, text) in &self.marks {
             let x = before + self.place(*at, width);
             canvas.vertical(x, bar, 3 * scale, FAINT);
-            canvas.text(
-                x.saturating_sub(text_width(text, scale) / 2),
-                bar + 5 * scale,
-                scale,
-                INK,
-                text,
-            );
+            canvas.text(x.saturating_sub(text_width(text, scale) / 2), bar + 5 * scale, scale, INK, text);
         }
         canvas
     }
@@ -353,11 +275,7 @@ pub fn side_by_side(input: &Canvas, heatmap: &Canvas, bar: &ColourBar, caption: 
     let pictures = input.width + gap + heatmap.width + gap + bar.width;
     let lines = wrap(caption, pictures, scale);
     let height = input.height.max(bar.height);
-    let below = if lines.is_empty() {
-        0
-    } else {
-        gap + leading * lines.len()
-    };
+    let below = if lines.is_empty() { 0 } else { gap + leading * lines.len() };
     let mut canvas = Canvas::new(2 * margin + pictures, 2 * margin + height + below, PAPER);
     let mut x = margin;
     for part in [input, heatmap, &bar] {
@@ -365,13 +283,7 @@ pub fn side_by_side(input: &Canvas, heatmap: &Canvas, bar: &ColourBar, caption: 
         x += part.width + gap;
     }
     for (i, line) in lines.iter().enumerate() {
-        canvas.text(
-            margin,
-            margin + height + gap + leading * i,
-            scale,
-            INK,
-            line,
-        );
+        canvas.text(margin, margin + height + gap + leading * i, scale, INK, line);
     }
     canvas
 }
@@ -381,10 +293,7 @@ pub(crate) fn wrap(text: &str, width: usize, scale: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {
         match lines.last_mut() {
-            Some(line)
-                if text_width(line, scale) + text_width(word, scale) + 2 * GLYPH * scale
-                    <= width =>
-            {
+            Some(line) if text_width(line, scale) + text_width(word, scale) + 2 * GLYPH * scale <= width => {
                 line.push(' ');
                 line.push_str(word);
             }
@@ -400,11 +309,7 @@ mod tests {
 
     #[test]
     fn blit_repeats_each_pixel_and_cuts_at_the_edge() {
-        let small = Canvas {
-            width: 2,
-            height: 1,
-            rgb: vec![1, 1, 1, 2, 2, 2],
-        };
+        let small = Canvas { width: 2, height: 1, rgb: vec![1, 1, 1, 2, 2, 2] };
         let mut canvas = Canvas::new(4, 3, [0; 3]);
         canvas.blit(1, 1, &small, 2);
         let reds: Vec<u8> = canvas.rgb.iter().step_by(3).copied().collect();
@@ -446,42 +351,23 @@ mod tests {
         let values = [0.0, 0.1, -0.4, 1.0, 0.5, -1.0];
         let map = heatmap(2, 3, &values, Colormap::Coldnhot, Norm::Symmetric, 4);
         let bar = ColourBar::of(Colormap::Coldnhot, Norm::Symmetric, &values);
-        let picture = side_by_side(
-            &input(2, 3, &values, -1.0, 1.0, 4),
-            &map,
-            &bar,
-            "a caption of some words",
-        );
+        let picture =
+            side_by_side(&input(2, 3, &values, -1.0, 1.0, 4), &map, &bar, "a caption of some words");
         picture.save_png(&path).unwrap();
-        let decoder =
-            png::Decoder::new(std::io::BufReader::new(std::fs::File::open(&path).unwrap()));
+        let decoder = png::Decoder::new(std::io::BufReader::new(std::fs::File::open(&path).unwrap()));
         let mut reader = decoder.read_info().unwrap();
         let mut rgb = vec![0; reader.output_buffer_size().unwrap()];
         let info = reader.next_frame(&mut rgb).unwrap();
-        assert_eq!(
-            (info.width as usize, info.height as usize),
-            (picture.width, picture.height)
-        );
+        assert_eq!((info.width as usize, info.height as usize), (picture.width, picture.height));
         assert_eq!(rgb, picture.rgb);
     }
 
     #[test]
     fn a_bar_begins_at_zero_when_nothing_is_negative() {
         let bar = ColourBar::of(Colormap::Bwr, Norm::Symmetric, &[0.0, 2.5]);
-        assert_eq!(
-            (bar.from, bar.marks),
-            (0.0, vec![(0.0, "0".to_string()), (1.0, "2.50".to_string())])
-        );
-        assert_eq!(
-            ColourBar::of(Colormap::Bwr, Norm::Symmetric, &[-3.0, 2.5]).marks[0].1,
-            "-3.00"
-        );
-        assert!(
-            ColourBar::of(Colormap::Bwr, Norm::Symmetric, &[])
-                .standing(40, 1)
-                .width
-                > 0
-        );
+        assert_eq!((bar.from, bar.marks), (0.0, vec![(0.0, "0".to_string()), (1.0, "2.50".to_string())]));
+        assert_eq!(ColourBar::of(Colormap::Bwr, Norm::Symmetric, &[-3.0, 2.5]).marks[0].1, "-3.00");
+        assert!(ColourBar::of(Colormap::Bwr, Norm::Symmetric, &[]).standing(40, 1).width > 0);
     }
 
     #[test]

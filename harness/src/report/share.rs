@@ -12,10 +12,7 @@ use std::path::Path;
 /// # Panics
 /// If `seq_len` does not divide `cols`, or `values` does not hold whole pictures.
 pub fn per_step(values: &[f32], rows: usize, cols: usize, seq_len: usize) -> Vec<f64> {
-    assert!(
-        seq_len > 0 && cols.is_multiple_of(seq_len),
-        "{cols} columns cannot be read in {seq_len} steps"
-    );
+    assert!(seq_len > 0 && cols.is_multiple_of(seq_len), "{cols} columns cannot be read in {seq_len} steps");
     assert!(
         values.len().is_multiple_of(rows * cols),
         "{} values are not pictures of {rows}x{cols}",
@@ -32,10 +29,7 @@ pub fn per_step(values: &[f32], rows: usize, cols: usize, seq_len: usize) -> Vec
 /// `v_i / Σ v`. All zeros if the sum is 0; negative values keep their sign relative to the sum.
 pub fn normalised(values: &[f64]) -> Vec<f64> {
     let sum: f64 = values.iter().sum();
-    values
-        .iter()
-        .map(|v| if sum == 0.0 { 0.0 } else { v / sum })
-        .collect()
+    values.iter().map(|v| if sum == 0.0 { 0.0 } else { v / sum }).collect()
 }
 
 /// Cosine similarity `a·b / (‖a‖·‖b‖)`, in `[-1, 1]`; NaN if either is all zero, for then it has no direction.
@@ -43,13 +37,7 @@ pub fn normalised(values: &[f64]) -> Vec<f64> {
 /// # Panics
 /// If the lengths differ.
 pub fn cosine(a: &[f64], b: &[f64]) -> f64 {
-    assert_eq!(
-        a.len(),
-        b.len(),
-        "cosine of {} against {} steps",
-        a.len(),
-        b.len()
-    );
+    assert_eq!(a.len(), b.len(), "cosine of {} against {} steps", a.len(), b.len());
     let dot = |x: &[f64], y: &[f64]| x.iter().zip(y).map(|(x, y)| x * y).sum::<f64>();
     (dot(a, b) / (dot(a, a).sqrt() * dot(b, b).sqrt())).clamp(-1.0, 1.0)
 }
@@ -64,28 +52,16 @@ pub fn cosine(a: &[f64], b: &[f64]) -> f64 {
 /// # Panics
 /// If the lengths differ.
 pub fn jensen_shannon_distance(p: &[f64], q: &[f64]) -> f64 {
-    assert_eq!(
-        p.len(),
-        q.len(),
-        "distance of {} from {} steps",
-        p.len(),
-        q.len()
-    );
+    assert_eq!(p.len(), q.len(), "distance of {} from {} steps", p.len(), q.len());
     let distribution = |values: &[f64]| {
-        let clipped: Vec<f64> = values
-            .iter()
-            .map(|v| if *v < 0.0 { 0.0 } else { *v })
-            .collect();
+        let clipped: Vec<f64> = values.iter().map(|v| if *v < 0.0 { 0.0 } else { *v }).collect();
         let sum: f64 = clipped.iter().sum();
         clipped.into_iter().map(|v| v / sum).collect::<Vec<f64>>()
     };
     let (p, q) = (distribution(p), distribution(q));
     let term = |p: f64, m: f64| if p == 0.0 { 0.0 } else { p * (p / m).log2() };
-    let divergence: f64 = p
-        .iter()
-        .zip(&q)
-        .map(|(&p, &q)| (term(p, (p + q) / 2.0) + term(q, (p + q) / 2.0)) / 2.0)
-        .sum();
+    let divergence: f64 =
+        p.iter().zip(&q).map(|(&p, &q)| (term(p, (p + q) / 2.0) + term(q, (p + q) / 2.0)) / 2.0).sum();
     // Rounding may leave a hair below 0 or above 1; `clamp` keeps a NaN.
     divergence.clamp(0.0, 1.0).sqrt()
 }
@@ -96,41 +72,18 @@ pub fn jensen_shannon_distance(p: &[f64], q: &[f64]) -> f64 {
 ///
 /// # Errors
 /// If the file cannot be written.
-pub fn figure_4_9(
-    path: &Path,
-    title: &str,
-    pixels: &[f64],
-    series: &[(String, Vec<f64>)],
-) -> Result<()> {
+pub fn figure_4_9(path: &Path, title: &str, pixels: &[f64], series: &[(String, Vec<f64>)]) -> Result<()> {
     share_chart(title, pixels, series).save(path)
 }
 
 /// The chart that [`figure_4_9`] saves.
 pub fn share_chart(title: &str, pixels: &[f64], series: &[(String, Vec<f64>)]) -> LineChart {
-    let points = |shares: &[f64]| {
-        shares
-            .iter()
-            .zip(1..)
-            .map(|(&share, t)| (f64::from(t), share))
-            .collect()
-    };
-    let line = |label: &str, shares: &[f64], dashed| Line {
-        label: label.into(),
-        points: points(shares),
-        dashed,
-    };
-    let steps = series
-        .iter()
-        .map(|(_, shares)| shares.len())
-        .chain([pixels.len()])
-        .max()
-        .unwrap_or(0);
+    let points = |shares: &[f64]| shares.iter().zip(1..).map(|(&share, t)| (f64::from(t), share)).collect();
+    let line =
+        |label: &str, shares: &[f64], dashed| Line { label: label.into(), points: points(shares), dashed };
+    let steps = series.iter().map(|(_, shares)| shares.len()).chain([pixels.len()]).max().unwrap_or(0);
     let mut lines = vec![line("pixel intensity", pixels, true)];
-    lines.extend(
-        series
-            .iter()
-            .map(|(label, shares)| line(label, shares, false)),
-    );
+    lines.extend(series.iter().map(|(label, shares)| line(label, shares, false)));
     LineChart {
         title: title.into(),
         x_label: "step t of the sequence".into(),
@@ -181,47 +134,25 @@ mod tests {
     #[test]
     fn the_distance_is_zero_for_equals_and_one_for_strangers() {
         assert_eq!(jensen_shannon_distance(&[1.0, 3.0], &[0.25, 0.75]), 0.0);
-        assert!(close(
-            jensen_shannon_distance(&[1.0, 0.0], &[0.0, 1.0]),
-            1.0
-        ));
+        assert!(close(jensen_shannon_distance(&[1.0, 0.0], &[0.0, 1.0]), 1.0));
         // scipy.spatial.distance.jensenshannon(p, q, base=2)
-        assert!(close(
-            jensen_shannon_distance(&[0.5, 0.5], &[0.9, 0.1]),
-            0.383_135_879_859_942_3
-        ));
-        assert!(close(
-            jensen_shannon_distance(&[0.2, 0.3, 0.5], &[0.6, 0.4, 0.0]),
-            0.575_029_479_769_827_9
-        ));
+        assert!(close(jensen_shannon_distance(&[0.5, 0.5], &[0.9, 0.1]), 0.383_135_879_859_942_3));
+        assert!(close(jensen_shannon_distance(&[0.2, 0.3, 0.5], &[0.6, 0.4, 0.0]), 0.575_029_479_769_827_9));
         assert!(jensen_shannon_distance(&[0.0, -1.0], &[1.0, 0.0]).is_nan());
     }
 
     #[test]
     fn negative_shares_count_as_none() {
         let (p, q) = ([0.5, 0.5, -0.3], [0.2, 0.8, 0.0]);
-        assert_eq!(
-            jensen_shannon_distance(&p, &q),
-            jensen_shannon_distance(&p.map(|v| v.max(0.0)), &q)
-        );
+        assert_eq!(jensen_shannon_distance(&p, &q), jensen_shannon_distance(&p.map(|v| v.max(0.0)), &q));
     }
 
     #[test]
     fn the_figure_names_its_series() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("share.svg");
-        figure_4_9(
-            &path,
-            "MNIST, class 1",
-            &[0.2, 0.8],
-            &[("Deep-2".into(), vec![0.3, 0.7])],
-        )
-        .unwrap();
+        figure_4_9(&path, "MNIST, class 1", &[0.2, 0.8], &[("Deep-2".into(), vec![0.3, 0.7])]).unwrap();
         let svg = std::fs::read_to_string(path).unwrap();
-        assert!(
-            svg.contains("pixel intensity")
-                && svg.contains("Deep-2")
-                && svg.contains("MNIST, class 1")
-        );
+        assert!(svg.contains("pixel intensity") && svg.contains("Deep-2") && svg.contains("MNIST, class 1"));
     }
 }

@@ -13,10 +13,7 @@ pub struct Table {
 impl Table {
     /// An empty table with these columns.
     pub fn new(columns: &[&str]) -> Self {
-        Self {
-            columns: columns.iter().map(ToString::to_string).collect(),
-            rows: Vec::new(),
-        }
+        Self { columns: columns.iter().map(ToString::to_string).collect(), rows: Vec::new() }
     }
 
     /// Adds a row; an empty text is a value that is not there.
@@ -43,25 +40,14 @@ impl Table {
             (false, Err(_)) => Value::String(cell.clone()),
         };
         let object = |row: &Vec<String>| {
-            self.columns
-                .iter()
-                .cloned()
-                .zip(row.iter().map(value))
-                .collect::<Map<_, _>>()
+            self.columns.iter().cloned().zip(row.iter().map(value)).collect::<Map<_, _>>()
         };
-        self.rows
-            .iter()
-            .map(|row| Value::Object(object(row)))
-            .collect()
+        self.rows.iter().map(|row| Value::Object(object(row))).collect()
     }
 
     fn is_numeric(&self, column: usize) -> bool {
-        let mut cells = self
-            .rows
-            .iter()
-            .map(|row| row[column].as_str())
-            .filter(|cell| !is_missing(cell))
-            .peekable();
+        let mut cells =
+            self.rows.iter().map(|row| row[column].as_str()).filter(|cell| !is_missing(cell)).peekable();
         cells.peek().is_some() && cells.all(is_number)
     }
 }
@@ -72,46 +58,28 @@ fn is_missing(cell: &str) -> bool {
 
 /// Whether the text reads as a number, perhaps with a sign of percent or of times after it, or an error after `±`.
 fn is_number(cell: &str) -> bool {
-    cell.split('±').all(|part| {
-        part.trim()
-            .trim_end_matches(['%', '×', 'x'])
-            .trim_end()
-            .parse::<f64>()
-            .is_ok()
-    })
+    cell.split('±')
+        .all(|part| part.trim().trim_end_matches(['%', '×', 'x']).trim_end().parse::<f64>().is_ok())
 }
 
 impl fmt::Display for Table {
     /// The column names, a rule, the rows; two spaces between columns and none at the end of a line.
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let rows = || std::iter::once(&self.columns).chain(&self.rows);
-        let width = |column: usize| {
-            rows()
-                .map(|row| row[column].chars().count())
-                .max()
-                .unwrap_or(0)
-        };
-        let layout: Vec<(usize, bool)> = (0..self.columns.len())
-            .map(|i| (width(i), self.is_numeric(i)))
-            .collect();
+        let width = |column: usize| rows().map(|row| row[column].chars().count()).max().unwrap_or(0);
+        let layout: Vec<(usize, bool)> =
+            (0..self.columns.len()).map(|i| (width(i), self.is_numeric(i))).collect();
         for (i, row) in rows().enumerate() {
-            let cells = row
-                .iter()
-                .zip(&layout)
-                .map(|(cell, &(width, right))| match right {
-                    true => format!("{cell:>width$}"),
-                    false => format!("{cell:<width$}"),
-                });
+            let cells = row.iter().zip(&layout).map(|(cell, &(width, right))| match right {
+                true => format!("{cell:>width$}"),
+                false => format!("{cell:<width$}"),
+            });
             writeln!(f, "{}", cells.collect::<Vec<_>>().join("  ").trim_end())?;
             if i == 0 {
                 writeln!(
                     f,
                     "{}",
-                    layout
-                        .iter()
-                        .map(|&(width, _)| "-".repeat(width))
-                        .collect::<Vec<_>>()
-                        .join("  ")
+                    layout.iter().map(|&(width, _)| "-".repeat(width)).collect::<Vec<_>>().join("  ")
                 )?;
             }
         }
@@ -125,12 +93,7 @@ mod tests {
 
     fn accuracies() -> Table {
         let mut table = Table::new(&["cell", "T", "accuracy", "speed"]);
-        table.row(vec![
-            "Shallow".into(),
-            "1".into(),
-            "0.9813".into(),
-            "1.5x".into(),
-        ]);
+        table.row(vec!["Shallow".into(), "1".into(), "0.9813".into(), "1.5x".into()]);
         table.row(vec!["Deep".into(), "14".into(), "".into(), "–".into()]);
         table
     }

@@ -63,7 +63,8 @@ impl Checkpoint {
             text.parse().with_context(|| format!("{name}: `{key}` is {text:?}, expected a number"))
         };
         let vector = |key: &str| -> Result<Vec<f32>> {
-            let found = file.tensors.get(key).with_context(|| format!("{name}: tensor `{key}` is missing"))?;
+            let found =
+                file.tensors.get(key).with_context(|| format!("{name}: tensor `{key}` is missing"))?;
             Ok(found.1.clone())
         };
         let best = match file.metadata.get("best_accuracy").map(|text| text.parse::<f64>()) {

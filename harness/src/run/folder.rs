@@ -39,11 +39,15 @@ pub fn open(folder: &Path, existing: Existing) -> Result<()> {
     let found = FILES.iter().map(|file| folder.join(file)).find(|file| file.exists());
     match (found, existing) {
         (Some(file), Existing::Keep) => {
-            bail!("{name}: holds a run already ({}); choose another --out, --resume or --overwrite", file.display())
+            bail!(
+                "{name}: holds a run already ({}); choose another --out, --resume or --overwrite",
+                file.display()
+            )
         }
         (Some(_), Existing::Overwrite) => {
             for file in FILES.iter().map(|file| folder.join(file)).filter(|file| file.exists()) {
-                std::fs::remove_file(&file).with_context(|| format!("{}: cannot be removed", file.display()))?;
+                std::fs::remove_file(&file)
+                    .with_context(|| format!("{}: cannot be removed", file.display()))?;
             }
         }
         _ => {}

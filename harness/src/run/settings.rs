@@ -245,7 +245,8 @@ impl Settings {
 
     /// `Deep-7`
     pub fn title(&self) -> String {
-        let cell = Cell::preset(&self.cell).map_or_else(|_| self.cell.clone(), |cell| cell.title().to_owned());
+        let cell =
+            Cell::preset(&self.cell).map_or_else(|_| self.cell.clone(), |cell| cell.title().to_owned());
         format!("{cell}-{}", self.seq_len)
     }
 }

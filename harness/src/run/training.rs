@@ -1,9 +1,9 @@
 //! The training loop over epochs: metrics, manifest and checkpoints as it goes.
 
+use super::check_stop;
 use super::checkpoint::Checkpoint;
 use super::folder::{self, Existing};
 use super::settings::Settings;
-use super::check_stop;
 use crate::cli::Misuse;
 use crate::dataset::{Dataset, SplitSha256};
 use crate::images::Scaled;
@@ -110,7 +110,8 @@ pub fn train(settings: &Settings, out: &Path, existing: Existing, around: &Surro
     let begin = Instant::now();
     let title = settings.title();
     let task = settings.task(dataset.rows, dataset.cols, dataset.classes);
-    let network = Network::new(settings.cell()?, task, settings.seed).map_err(|error| Misuse(error.to_string()))?;
+    let network =
+        Network::new(settings.cell()?, task, settings.seed).map_err(|error| Misuse(error.to_string()))?;
     let division = divide(settings, dataset)?;
     folder::open(out, existing)?;
     let (train_set, test_set) =
@@ -321,5 +322,6 @@ fn commit() -> Option<String> {
 pub fn cpu() -> String {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let line = info.lines().find_map(|line| line.strip_prefix("model name"));
-    line.and_then(|line| line.split_once(':')).map_or("unknown".to_owned(), |(_, name)| name.trim().to_owned())
+    line.and_then(|line| line.split_once(':'))
+        .map_or("unknown".to_owned(), |(_, name)| name.trim().to_owned())
 }

@@ -102,6 +102,7 @@ impl<A: Source<R>, const R: usize, const V: usize, const MASKED: bool> Kernel
 {
     type Output = ();
     #[inline(always)]
+    #[allow(clippy::needless_range_loop)] // rows and strips index several arrays at once
     fn run<S: Simd>(self, simd: S) {
         let Tile { rows, operand, c, target } = self;
         let mut acc = [[simd.splat(0.0); V]; R];

@@ -83,12 +83,12 @@ pub fn share(
 ) -> (Vec<f64>, f64) {
     let mut r_in = vec![0.0; j];
     let mut lost = 0.0;
-    for out in 0..k {
+    for (out, r) in r.iter().enumerate().take(k) {
         let z: f64 = (0..j).map(|i| q(i, out)).sum();
         for (i, r_in) in r_in.iter_mut().enumerate() {
-            *r_in += q(i, out) / (z + eps) * r[out];
+            *r_in += q(i, out) / (z + eps) * r;
         }
-        lost += eps / (z + eps) * r[out];
+        lost += eps / (z + eps) * r;
     }
     (r_in, lost)
 }

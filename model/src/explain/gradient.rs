@@ -29,7 +29,7 @@ impl GradientWay {
         pixels: &mut [f32],
     ) -> Result<(), ModelError> {
         let (n, classes) = (target.len(), network.task().classes);
-        self.from_logits(kernels, network, trace, n, guided, |i, d_logits| {
+        self.back_from(kernels, network, trace, n, guided, |i, d_logits| {
             debug_assert_eq!(d_logits.len(), classes);
             d_logits.fill(0.0);
             d_logits[target[i]] = 1.0;
@@ -41,7 +41,7 @@ impl GradientWay {
     }
 
     /// Goes back from the logits' gradient that `set` writes for each sample.
-    pub fn from_logits(
+    pub fn back_from(
         &mut self,
         kernels: &Kernels,
         network: &Network,

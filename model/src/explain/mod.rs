@@ -41,15 +41,8 @@ pub enum Method {
 
 impl Method {
     /// The names that [`Method::by_name`] knows.
-    pub const NAMES: [&'static str; 7] = [
-        "deep-taylor",
-        "lrp",
-        "z-plus",
-        "w-square",
-        "sensitivity",
-        "simple-taylor",
-        "guided-backprop",
-    ];
+    pub const NAMES: [&'static str; 7] =
+        ["deep-taylor", "lrp", "z-plus", "w-square", "sensitivity", "simple-taylor", "guided-backprop"];
 
     /// The method of that name; α and β count for `lrp` only. `z-plus` is `lrp` with α = 1, β = 0.
     pub fn by_name(name: &str, alpha: f32, beta: f32) -> Option<Method> {
@@ -131,7 +124,7 @@ impl Explainer {
     ) -> Result<Explainer, ModelError> {
         if let Method::Lrp { alpha, beta } = method {
             let difference = f64::from(alpha) - f64::from(beta);
-            if !((difference - 1.0).abs() < 1e-6) {
+            if difference.is_nan() || (difference - 1.0).abs() >= 1e-6 {
                 return Err(ModelError::Range { what: "alpha − beta", found: difference, expected: "1" });
             }
             if beta < 0.0 {
@@ -198,11 +191,8 @@ impl Explainer {
         let plan = &network.plan;
         let size = plan.task.rows * plan.task.cols;
         let logits = self.trace.logits(plan, n).to_vec();
-        let explained: Vec<f32> = target
-            .iter()
-            .enumerate()
-            .map(|(i, &class)| logits[i * plan.task.classes + class])
-            .collect();
+        let explained: Vec<f32> =
+            target.iter().enumerate().map(|(i, &class)| logits[i * plan.task.classes + class]).collect();
         let lost = &mut self.lost[..n];
         lost.fill(0.0);
         match &mut self.way {

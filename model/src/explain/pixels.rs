@@ -2,12 +2,10 @@
 
 use super::Method;
 use crate::ModelError;
-use kernels::relevance::w_square::{
-    conv_denominators, dense_denominators, w_square, w_square_conv,
-};
-use kernels::relevance::z_beta::{ZBeta, z_beta, z_beta_conv};
-use kernels::relevance::PackedPart;
 use kernels::pack::Part;
+use kernels::relevance::PackedPart;
+use kernels::relevance::w_square::{conv_denominators, dense_denominators, w_square, w_square_conv};
+use kernels::relevance::z_beta::{ZBeta, z_beta, z_beta_conv};
 use kernels::{ConvShape, Epilogue, Kernels, MatMut, MatRef, Panels, Start, gemm};
 
 /// What the pixel layer's rule needs of its weights.

@@ -70,7 +70,7 @@ pub fn prototype(
         if round == steps {
             break;
         }
-        way.from_logits(kernels, network, &trace, 1, false, |_, d| d.copy_from_slice(&d_logits))?;
+        way.back_from(kernels, network, &trace, 1, false, |_, d| d.copy_from_slice(&d_logits))?;
         let d_x = way.pixels();
         let mut from = 0;
         for_each_strip(plan, 1, 0, |_, to, width| {

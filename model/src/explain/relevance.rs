@@ -186,9 +186,7 @@ impl RelevanceWay {
             r_r: vec![0.0; capacity * plan.r],
             base: vec![steps_of_layer_4.clone(); pools],
             ratios: vec![steps_of_layer_4; pools],
-            r_acts: (0..plan.planes.len())
-                .map(|i| vec![0.0; images * plan.back_plane(i).len()])
-                .collect(),
+            r_acts: (0..plan.planes.len()).map(|i| vec![0.0; images * plan.back_plane(i).len()]).collect(),
             conv_ratios: conv_ratios.collect(),
             z: vec![0.0; Trace::new(plan, capacity, true).z.len()],
             lost_rows: vec![0.0; images],

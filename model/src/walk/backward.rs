@@ -37,11 +37,8 @@ pub(crate) struct Way {
 impl Back {
     pub fn new(plan: &Plan, capacity: usize, to_pixels: bool) -> Back {
         let images = capacity * plan.task.seq_len;
-        let mut weights: Vec<Vec<f32>> = plan
-            .specs
-            .iter()
-            .map(|spec| vec![0.0; panels_len(spec.n, spec.k)])
-            .collect();
+        let mut weights: Vec<Vec<f32>> =
+            plan.specs.iter().map(|spec| vec![0.0; panels_len(spec.n, spec.k)]).collect();
         let needed = |i: usize| to_pixels || i > 0;
         for (i, op) in plan.encoder.iter().enumerate() {
             match op {
@@ -92,7 +89,6 @@ impl Back {
             }
         }
     }
-
 
     /// From the gradient of the logits, which stands in the last `d_head`, back to where the buffers
     /// reach; the parameters' gradients go into `gradients` where given.

@@ -75,12 +75,7 @@ impl Trace {
     }
 
     /// Takes the given samples as the input.
-    pub fn load(
-        &mut self,
-        plan: &Plan,
-        samples: &dyn Samples,
-        indices: &[usize],
-    ) -> Result<(), ModelError> {
+    pub fn load(&mut self, plan: &Plan, samples: &dyn Samples, indices: &[usize]) -> Result<(), ModelError> {
         let n = indices.len();
         if n > self.capacity {
             return Err(ModelError::Batch { found: n, capacity: self.capacity });
@@ -143,11 +138,7 @@ impl Trace {
         for t in 0..steps {
             let known = if t == 0 { 0 } else { r };
             let r_t = MatRef::new(if t == 0 { &[] } else { &self.r[step(t, n, r)] }, n, known);
-            let start = if keep {
-                Start::From(MatRef::new(&self.z[step(t, n, c)], n, c))
-            } else {
-                Start::C
-            };
+            let start = if keep { Start::From(MatRef::new(&self.z[step(t, n, c)], n, c)) } else { Start::C };
             let epilogue = match dropout(plan.encoder.len()) {
                 Some(dropout) if t + 1 == steps => Epilogue::BiasReluDropout(bias, dropout),
                 _ => Epilogue::BiasRelu(bias),
@@ -181,12 +172,7 @@ impl Trace {
 
 /// Calls `visit(place in the first activation, place in the image, length)` for each run of pixels
 /// of sample `i` of `n`.
-pub(crate) fn for_each_strip(
-    plan: &Plan,
-    n: usize,
-    i: usize,
-    mut visit: impl FnMut(usize, usize, usize),
-) {
+pub(crate) fn for_each_strip(plan: &Plan, n: usize, i: usize, mut visit: impl FnMut(usize, usize, usize)) {
     let (task, plane) = (&plan.task, &plan.planes[0]);
     let width = task.step_cols();
     // A vector has the strip's rows behind one another; an image has its border between them.
