@@ -1,5 +1,6 @@
 //! Whole-system tests. Golden values come from an independent float64 implementation.
 
+mod cli;
 mod conservation;
 mod golden;
 mod gradients;

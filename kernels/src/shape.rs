@@ -278,12 +278,13 @@ impl Plane {
 
     /// The pixels of `images` images as rows of a matrix `[images·rows·cols, channels]`.
     pub fn pixels_of<'a>(&self, data: &'a [f32], images: usize) -> MatRef<'a> {
-        MatRef::mapped(&data[self.interior()..], images * self.pixels(), self.channels, self.map())
+        let at = if images == 0 { 0 } else { self.interior() };
+        MatRef::mapped(&data[at..], images * self.pixels(), self.channels, self.map())
     }
 
     /// The pixels of `images` images as rows of a matrix to be written.
     pub fn pixels_mut<'a>(&self, data: &'a mut [f32], images: usize) -> MatMut<'a> {
-        let (at, rows) = (self.interior(), images * self.pixels());
+        let (at, rows) = (if images == 0 { 0 } else { self.interior() }, images * self.pixels());
         MatMut::mapped(&mut data[at..], rows, self.channels, self.map())
     }
 }

@@ -4,6 +4,7 @@
 //! instead of dividing by zero; every rule returns what was lost so, a sample's sum in its own place.
 
 pub mod alpha_beta;
+pub mod joint;
 pub mod w_square;
 pub mod z_beta;
 pub mod z_plus;
@@ -43,6 +44,9 @@ impl PackedPart {
     }
 
     /// A part of a convolution's weights; the way back is the reversed convolution.
+    ///
+    /// # Panics
+    /// If the weights are not the convolution's.
     pub fn conv(shape: &ConvShape, w: Panels, part: Part) -> Self {
         let back_k = shape.reversed().patch();
         let mut packed = PackedPart { k: w.k, n: w.n, back_k, back_n: shape.inputs, ..Self::default() };

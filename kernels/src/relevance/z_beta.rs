@@ -30,11 +30,14 @@ pub struct ZBeta {
 impl ZBeta {
     /// For dense `[J, K]` weights and pixels in `low..=high`.
     pub fn dense(w: Panels, low: f32, high: f32) -> Self {
-        let sum = |k: usize, pick: fn(f32) -> f32| (0..w.k()).fold(0.0, |s, j| s + f64::from(pick(w.at(j, k))));
+        // One chain in the order of the forward product: where every pixel stands at its root point,
+        // `z − v` is 0 to the bit.
         let v = (0..w.n())
             .map(|k| {
-                let (plus, minus) = (sum(k, |w| w.max(0.0)), sum(k, |w| w.min(0.0)));
-                (f64::from(low) * plus + f64::from(high) * minus) as f32
+                (0..w.k()).fold(0.0f32, |sum, j| {
+                    let w = w.at(j, k);
+                    (if w > 0.0 { low } else { high }).mul_add(w, sum)
+                })
             })
             .collect();
         ZBeta {
@@ -59,6 +62,9 @@ impl ZBeta {
         high: f32,
     ) -> Result<Self, ShapeError> {
         let plane = shape.input();
+        shape.check("z_beta_conv")?;
+        axis("z_beta_conv", "patch", "w", w.k(), shape.patch())?;
+        axis("z_beta_conv", "outputs", "w", w.n(), shape.outputs)?;
         let positive = PackedPart::conv(shape, w, Part::Positive);
         let negative = PackedPart::conv(shape, w, Part::Negative);
         let mut v = vec![0.0; plane.pixels() * shape.outputs];
@@ -213,6 +219,7 @@ pub fn z_beta_conv(
 ) -> Result<(), ShapeError> {
     const NAME: &str = "z_beta_conv";
     let (images, plane) = (lost.len(), shape.output());
+    axis(NAME, "pixels·outputs", "rule", rule.v.len(), plane.pixels() * shape.outputs)?;
     axis(NAME, "images·plane", "z", z.len(), images * plane.len())?;
     axis(NAME, "images·plane", "x", x.len(), images * shape.input().len())?;
     axis(NAME, "pixels", "r_out", r_out.rows, images * plane.pixels())?;
@@ -361,5 +368,34 @@ mod tests {
         assert_eq!(refused((1, 4), 2, (1, 2)), "z_beta: axis J is 4 in `x`, 3 expected");
         assert_eq!(refused((1, 3), 3, (1, 2)), "z_beta: axis N·K is 3 in `z`, 2 expected");
         assert_eq!(refused((1, 3), 3, (1, 3)), "z_beta: axis K is 3 in `z`, 2 expected");
+    }
+
+    #[test]
+    fn pixels_at_their_root_point_lose_all_relevance() {
+        // Every pixel at l where its weight is positive, at h where it is negative: z − v is 0 to the bit.
+        let (j, k) = (28, 40);
+        let column: Vec<f32> = floats(j, 9);
+        let w: Vec<f32> = column.iter().flat_map(|&w| vec![w; k]).collect();
+        let x: Vec<f32> = column.iter().map(|&w| if w > 0.0 { -1.0 } else { 1.0 }).collect();
+        let packed = pack::pack(&w, j, k);
+        let rule = ZBeta::dense(Panels::new(&packed, j, k), -1.0, 1.0);
+        for kernels in kernel_sets().into_iter().filter(|kernels| kernels.backend().promises_bits()) {
+            let (mut z, mut r_in, mut lost) = (vec![0.0; k], vec![f32::NAN; j], [0.0]);
+            let (x, panels) = (MatRef::new(&x, 1, j), Panels::new(&packed, j, k));
+            gemm(&kernels, x, panels, Start::Zero, Epilogue::Store, MatMut::new(&mut z, 1, k)).expect("fits");
+            let r = vec![1.0; k];
+            let out = MatMut::new(&mut r_in, 1, j);
+            z_beta(&kernels, &rule, x, &mut z, MatRef::new(&r, 1, k), out, &mut lost).expect("fits");
+            assert!(r_in.iter().all(|&r| r == 0.0), "{r_in:?}");
+            assert!((lost[0] - k as f64).abs() < 1e-4, "{}", lost[0]);
+        }
+    }
+
+    #[test]
+    fn weights_of_another_filter_are_refused() {
+        let shape = ConvShape { rows: 4, cols: 4, size: 3, inputs: 1, outputs: 1 };
+        let w = pack::pack(&[1.0; 8], 8, 1);
+        let found = ZBeta::conv(&Kernels::default(), &shape, Panels::new(&w, 8, 1), -1.0, 1.0);
+        assert_eq!(found.expect_err("8 weights").to_string(), "z_beta_conv: axis patch is 8 in `w`, 9 expected");
     }
 }

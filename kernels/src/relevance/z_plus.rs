@@ -56,7 +56,9 @@ pub(super) fn check_dense(
 ) -> Result<(), ShapeError> {
     axis(name, "J", "w", w.k, a.cols)?;
     axis(name, "K", "w", w.n, r_out.cols)?;
-    axis(name, "J·K", "w (dense)", w.back_n * w.back_k, w.k * w.n)?;
+    // A convolution's way back sums over more than its outputs: not for this rule.
+    axis(name, "K", "w (way back)", w.back_k, w.n)?;
+    axis(name, "J", "w (way back)", w.back_n, w.k)?;
     axis(name, "N", "r_out", r_out.rows, a.rows)?;
     axis(name, "N", "r_in", r_in.rows, a.rows)?;
     axis(name, "J", "r_in", r_in.cols, a.cols)?;
@@ -281,5 +283,28 @@ pub(super) mod tests {
         let error = found.expect_err("a plane without its border");
         assert_eq!(error.to_string(), "z_plus_conv: axis images·plane is 4 in `c`, 16 expected");
         assert_eq!(r_in, [5.0; 4]);
+    }
+
+    #[test]
+    fn the_weights_of_a_convolution_are_no_dense_layer() {
+        let shape = ConvShape { rows: 3, cols: 3, size: 3, inputs: 2, outputs: 3 };
+        let w = pack::pack(&[0.5; 54], 18, 3);
+        let part = PackedPart::conv(&shape, Panels::new(&w, 18, 3), pack::Part::Positive);
+        let (a, r, mut r_in, mut lost) = ([1.0; 18], [1.0; 3], [7.0; 18], [0.0]);
+        let (a, r) = (MatRef::new(&a, 1, 18), MatRef::new(&r, 1, 3));
+        let out = MatMut::new(&mut r_in, 1, 18);
+        let found = z_plus(&Kernels::default(), a, &part, r, out, &mut lost);
+        assert!(found.expect_err("27 terms back").to_string().contains("way back"));
+        assert_eq!(r_in, [7.0; 18]);
+    }
+
+    #[test]
+    fn no_images_are_no_work() {
+        let shape = ConvShape { rows: 3, cols: 3, size: 3, inputs: 2, outputs: 3 };
+        let w = pack::pack(&[0.5; 54], 18, 3);
+        let part = PackedPart::conv(&shape, Panels::new(&w, 18, 3), pack::Part::Positive);
+        let (r_out, r_in) = (MatRef::new(&[], 0, 3), MatMut::new(&mut [], 0, 2));
+        let found = z_plus_conv(&Kernels::default(), &shape, &[], &part, r_out, r_in, &mut [], &mut []);
+        found.expect("nothing to do");
     }
 }

@@ -15,7 +15,7 @@ use kernels::pack::Part;
 use kernels::pool::PoolBack;
 use kernels::relevance::alpha_beta::{alpha_beta, alpha_beta_conv};
 use kernels::relevance::z_plus::{z_plus, z_plus_conv};
-use kernels::relevance::{EPS, PackedPart, add_lost};
+use kernels::relevance::{EPS, PackedPart, joint};
 use kernels::{ConvShape, Epilogue, Kernels, MatMut, MatRef, Panels, Start, gemm};
 
 /// The αβ rule on a layer above the pixels; z⁺ where there is no negative part.
@@ -83,6 +83,25 @@ impl Rule {
                 alpha_beta_conv(kernels, weights, shape, a, positive, negative, r_out, r_in, c, lost)
             }
         }?)
+    }
+
+    /// The second half of the rule where the denominators were shared with another input.
+    fn messages<'a>(
+        &'a self,
+        kernels: &Kernels,
+        a: MatRef,
+        ratios: impl Iterator<Item = MatRef<'a>>,
+        r_in: MatMut,
+    ) -> Result<(), ModelError> {
+        let parts = std::iter::once(&self.positive).chain(&self.negative);
+        let mut pools = ratios.zip(parts);
+        // One or two pools, without an allocation.
+        match (pools.next(), pools.next()) {
+            (Some(one), Some(two)) => joint::messages(kernels, &[one, two], a, r_in)?,
+            (Some(one), None) => joint::messages(kernels, &[one], a, r_in)?,
+            _ => {}
+        }
+        Ok(())
     }
 
     /// The pools as (weights, coefficient, ε).
@@ -279,16 +298,14 @@ impl RelevanceWay {
             let at = step(t, n, c);
             let r_a4 = MatRef::new(&self.r_a4[at.clone()], n, c);
             for (i, (part, coefficient, eps)) in self.combine_r.pools().enumerate() {
-                let start = Start::From(MatRef::new(&self.base[i][at.clone()], n, c));
-                let ratio = Epilogue::Ratio { r: r_a4, coefficient, eps };
+                let base = MatRef::new(&self.base[i][at.clone()], n, c);
                 let out = MatMut::new(&mut self.ratios[i][at.clone()], n, c);
-                gemm(kernels, r_t, part.forward().rows(0, known), start, ratio, out)?;
-                add_lost(MatRef::new(&self.ratios[i][at.clone()], n, c), eps, lost);
+                joint::ratios(kernels, base, r_t, part, (coefficient, eps), r_a4, out, lost)?;
             }
             let Some(recurrent) = self.recurrent.as_ref().filter(|_| t > 0) else { continue };
             let r_r = MatMut::new(&mut self.r_r, n, r);
             let ratios = self.ratios.iter().map(|ratios| MatRef::new(&ratios[at.clone()], n, c));
-            messages(kernels, &self.combine_r, r_t, ratios, r_r)?;
+            self.combine_r.messages(kernels, r_t, ratios, r_r)?;
             let a4 = MatRef::new(&trace.a4[step(t - 1, n, c)], n, c);
             let r_in = MatMut::new(&mut self.r_a4[step(t - 1, n, c)], n, c);
             recurrent.dense(kernels, a4, MatRef::new(&self.r_r, n, r), r_in, lost)?;
@@ -297,7 +314,7 @@ impl RelevanceWay {
         match &self.combine_e {
             EncodedRule::Activations(rule) => {
                 let ratios = self.ratios.iter().map(|ratios| MatRef::new(ratios, images, c));
-                messages(kernels, rule, encoded, ratios, r_e)
+                rule.messages(kernels, encoded, ratios, r_e)
             }
             EncodedRule::Pixels(rule) => {
                 rule.numerators(kernels, encoded, MatRef::new(&self.ratios[0], images, c), r_e)
@@ -369,22 +386,4 @@ impl RelevanceWay {
         }
         Ok(())
     }
-}
-
-/// `r_in = a ∘ Σ_pools ratios·Wᵀ`: the second half of a rule whose denominators were shared.
-fn messages<'a>(
-    kernels: &Kernels,
-    rule: &Rule,
-    a: MatRef,
-    ratios: impl Iterator<Item = MatRef<'a>>,
-    mut r_in: MatMut,
-) -> Result<(), ModelError> {
-    let last = usize::from(rule.negative.is_some());
-    for (i, ((part, _, _), c)) in rule.pools().zip(ratios).enumerate() {
-        let start = if i == 0 { Start::Zero } else { Start::C };
-        let times = Epilogue::Times { a, shift: 0.0, add: false };
-        let epilogue = if i == last { times } else { Epilogue::Store };
-        gemm(kernels, c, part.back(), start, epilogue, r_in.reborrow())?;
-    }
-    Ok(())
 }

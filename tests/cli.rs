@@ -1,0 +1,320 @@
+//! The command line from its arguments to the files it writes, in this process and in a folder of its own.
+
+mod models;
+
+use anyhow::{Error, Result};
+use harness::cli::{Misuse, run};
+use harness::dataset::{Dataset, synth};
+use harness::model_file;
+use kernels::Backend;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Cursor;
+use std::path::PathBuf;
+
+/// A folder with a small synthetic set, gone after the test.
+struct Desk(tempfile::TempDir);
+
+impl Desk {
+    fn new() -> Desk {
+        let desk = Desk(tempfile::tempdir().expect("a folder"));
+        synth::write(&desk.at("synth"), 3, 600, 200).expect("drawn");
+        desk
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Runs `harness` with the words of `line`; `@name` is a path in the folder. Threads and kernels are
+    /// given, so that the environment has no say.
+    fn run(&self, line: &str) -> Result<()> {
+        let word = |word: &str| match word.strip_prefix('@') {
+            Some(name) => self.at(name).into_os_string(),
+            None => word.into(),
+        };
+        let mut args = vec!["harness".into()];
+        args.extend(line.split_whitespace().map(word));
+        for (flag, value) in [("--threads", "1"), ("--kernels", Backend::best().name())] {
+            if !line.contains(flag) {
+                args.extend([flag.into(), value.into()]);
+            }
+        }
+        args.push("--quiet".into());
+        run(args)
+    }
+
+    fn does(&self, line: &str) {
+        self.run(line).unwrap_or_else(|error| panic!("{line}: {error:#}"));
+    }
+
+    /// What the user reads instead: one line with all of `words` in it.
+    fn refuses(&self, line: &str, words: &[&str]) -> Error {
+        let error = self.run(line).expect_err(line);
+        let text = format!("{error:#}");
+        assert!(!text.contains('\n'), "{line}: {text}");
+        for word in words {
+            assert!(text.contains(word), "{line}: no {word:?} in {text:?}");
+        }
+        error
+    }
+
+    fn misused(&self, line: &str, words: &[&str]) {
+        let error = self.refuses(line, words);
+        assert!(error.downcast_ref::<Misuse>().is_some(), "{line}: {error:#}");
+    }
+
+    fn bytes(&self, name: &str) -> Vec<u8> {
+        fs::read(self.at(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    fn text(&self, name: &str) -> String {
+        String::from_utf8(self.bytes(name)).expect("UTF-8")
+    }
+
+    fn json(&self, name: &str) -> Value {
+        serde_json::from_slice(&self.bytes(name)).expect("JSON")
+    }
+
+    /// Files of a folder and what is in them.
+    fn files(&self, folder: &str) -> BTreeMap<String, Vec<u8>> {
+        let entries = fs::read_dir(self.at(folder)).expect("a folder");
+        let name = |entry: std::io::Result<fs::DirEntry>| entry.expect("an entry").file_name();
+        let names = entries.map(|entry| name(entry).into_string().expect("UTF-8"));
+        names.map(|name| (name.clone(), self.bytes(&format!("{folder}/{name}")))).collect()
+    }
+
+    /// `metrics.csv` without its seconds.
+    fn metrics(&self, run: &str) -> Vec<Vec<String>> {
+        let text = self.text(&format!("{run}/metrics.csv"));
+        let header: Vec<&str> = text.lines().next().expect("a header").split(',').collect();
+        let seconds = header.iter().position(|&name| name == "seconds").expect("seconds");
+        let kept = |line: &str| {
+            let cells = line.split(',').enumerate().filter(|&(i, _)| i != seconds);
+            cells.map(|(_, cell)| cell.to_owned()).collect()
+        };
+        text.lines().map(kept).collect()
+    }
+
+    fn dataset(&self) -> Dataset {
+        Dataset::open("synth", Some(self.0.path())).expect("opens")
+    }
+}
+
+/// Trains Deep with T = 7 on the synthetic set, as is the default.
+const TRAIN: &str = "train --data-dir @ --limit-train 300 --limit-test 60";
+
+/// Width and height of a picture that decodes to its last row.
+fn png_size(bytes: &[u8]) -> (u32, u32) {
+    let mut reader = png::Decoder::new(Cursor::new(bytes)).read_info().expect("a PNG");
+    let mut pixels = vec![0; reader.output_buffer_size().expect("fits")];
+    let frame = reader.next_frame(&mut pixels).expect("whole");
+    (frame.width, frame.height)
+}
+
+#[test]
+fn data_is_drawn_found_listed_and_verified() {
+    let desk = Desk::new();
+    desk.does("data synth --out @mine --train 30 --test 10 --seed 5");
+    desk.refuses("data synth --out @mine --train 30 --test 10", &["mine", "--overwrite"]);
+    desk.does("data synth --out @again --train 30 --test 10 --seed 5 --json");
+    assert_eq!(desk.files("mine"), desk.files("again"));
+    desk.does("data synth --out @again --train 30 --test 10 --seed 6 --overwrite");
+    assert_ne!(desk.files("mine"), desk.files("again"));
+    for name in ["synth", "mine"] {
+        desk.does(&format!("data path {name} --data-dir @"));
+    }
+    desk.does("data list --data-dir @ --json");
+    desk.does("data list --data-dir @");
+    desk.does("data verify mine --data-dir @");
+    desk.refuses("data verify synth --data-dir @", &["4 of 4 files"]);
+    desk.refuses("data path absent --data-dir @", &["absent", "--data-dir"]);
+    desk.refuses("data list --data-dir @nowhere", &["nowhere", "no such folder"]);
+}
+
+#[test]
+fn a_training_leaves_a_manifest_metrics_and_models() {
+    let desk = Desk::new();
+    desk.does(&format!("{TRAIN} --cell deep --seq-len 7 --dataset synth --epochs 2 --seed 4 --out @run"));
+    let names: Vec<_> = desk.files("run").into_keys().collect();
+    assert_eq!(
+        names,
+        ["best.safetensors", "last.safetensors", "metrics.csv", "resume.safetensors", "run.json"]
+    );
+    let manifest = desk.json("run/run.json");
+    assert_eq!(manifest["state"], "done");
+    assert_eq!(manifest["kernels"], Backend::best().name());
+    assert_eq!(manifest["samples"], json!([275, 25, 60]));
+    assert_eq!(manifest["threads"], 1);
+    let settings = &manifest["settings"];
+    assert_eq!(
+        (&settings["cell"], &settings["seq-len"], &settings["seed"]),
+        (&"deep".into(), &7.into(), &4.into())
+    );
+    let data = desk.dataset();
+    for (half, split) in [("train", &data.train), ("test", &data.test)] {
+        let sums = split.sha256();
+        assert_eq!(manifest["data_sha256"][half]["images"], sums.images);
+        assert_eq!(manifest["data_sha256"][half]["labels"], sums.labels);
+    }
+    let metrics = desk.metrics("run");
+    let norms = (1..=7).map(|t| format!("gradient_norm_{t}")).collect::<Vec<_>>();
+    assert_eq!(metrics[0][metrics[0].len() - 7..], norms);
+    assert_eq!(metrics.iter().map(|line| &line[0][..]).collect::<Vec<_>>(), ["epoch", "1", "2"]);
+    for cell in metrics[1..].iter().flatten() {
+        assert!(cell.parse::<f64>().is_ok_and(f64::is_finite), "{cell}");
+    }
+    let network = model_file::load(&desk.at("run/last.safetensors")).expect("a model");
+    assert_eq!(manifest["variables"], network.variables());
+    assert_eq!((network.cell().name.as_str(), network.task().seq_len), ("deep", 7));
+}
+
+#[test]
+fn a_run_is_kept_unless_told_otherwise() {
+    let desk = Desk::new();
+    desk.does(&format!("{TRAIN} --epochs 1 --out @run"));
+    let before = desk.files("run");
+    desk.refuses(&format!("{TRAIN} --epochs 1 --seed 9 --out @run"), &["run", "--resume", "--overwrite"]);
+    let changed =
+        desk.refuses(&format!("{TRAIN} --epochs 2 --seed 9 --out @run --resume"), &["resume.safetensors"]);
+    assert!(changed.to_string().contains("other settings"), "{changed}");
+    assert_eq!(desk.files("run"), before);
+    fs::write(desk.at("run/notes.txt"), "mine").expect("written");
+    desk.does(&format!("{TRAIN} --epochs 1 --seed 9 --out @run --overwrite"));
+    assert_eq!(desk.text("run/notes.txt"), "mine");
+    assert_ne!(desk.bytes("run/last.safetensors"), before["last.safetensors"]);
+    assert_eq!(desk.metrics("run").len(), 2);
+}
+
+#[test]
+fn a_resumed_training_ends_in_the_bits_of_one_that_went_straight() {
+    let desk = Desk::new();
+    for (name, how) in [("adam", ""), ("sgd", "--optimiser sgd --lr 0.01 --cell shallow --dropout 0.2")] {
+        desk.does(&format!("{TRAIN} {how} --epochs 3 --out @{name}-straight"));
+        desk.does(&format!("{TRAIN} {how} --epochs 1 --out @{name}"));
+        desk.does(&format!("{TRAIN} {how} --epochs 3 --out @{name} --resume --threads 2"));
+        for file in ["last", "best", "resume"] {
+            let of = |run: &str| desk.bytes(&format!("{run}/{file}.safetensors"));
+            assert!(of(name) == of(&format!("{name}-straight")), "{name}: {file}");
+        }
+        assert_eq!(desk.metrics(name), desk.metrics(&format!("{name}-straight")));
+        assert_eq!(desk.json(&format!("{name}/run.json"))["state"], "done");
+    }
+}
+
+#[test]
+fn a_seed_gives_the_same_bytes_on_any_threads_and_kernels() {
+    let desk = Desk::new();
+    let train = |out: &str, how: &str| {
+        desk.does(&format!("{TRAIN} --epochs 1 --out @{out} {how}"));
+        desk.bytes(&format!("{out}/last.safetensors"))
+    };
+    let want = train("run", "");
+    assert!(train("again", "") == want);
+    assert!(train("other", "--seed 2") != want);
+    assert!(train("two", "--threads 2") == want, "2 threads");
+    for name in Backend::NAMES {
+        if name == "portable" || Backend::by_name(name).is_none() || Backend::best().name() == "portable" {
+            println!("skipped: {name} is not there, or portable, which may round twice");
+            continue;
+        }
+        assert!(train(name, &format!("--kernels {name} --threads 2")) == want, "{name}");
+        assert_eq!(desk.json(&format!("{name}/run.json"))["kernels"], name);
+    }
+}
+
+#[test]
+fn settings_come_from_a_file_and_the_command_line_goes_over_it() {
+    let desk = Desk::new();
+    let file = "cell = \"shallow\"\nseq-len = 4\nepochs = 2\nlimit-train = 120\nlimit-test = 20\n\
+                input-range = [0.0, 1.0]\ndataset = \"synth\"\n";
+    fs::write(desk.at("run.toml"), file).expect("written");
+    desk.does("train --config @run.toml --epochs 1 --data-dir @ --out @run");
+    let settings = &desk.json("run/run.json")["settings"];
+    assert_eq!((&settings["cell"], &settings["seq-len"]), (&"shallow".into(), &4.into()));
+    assert_eq!((&settings["epochs"], &settings["batch"]), (&1.into(), &50.into()));
+    let network = model_file::load(&desk.at("run/last.safetensors")).expect("a model");
+    assert_eq!((network.task().low, network.task().high), (0.0, 1.0));
+    fs::write(desk.at("bad.toml"), "cell = \"deep\"\nepoch = 3\n").expect("written");
+    desk.misused("train --config @bad.toml --data-dir @ --out @bad", &["bad.toml", "`epoch`"]);
+    desk.refuses("train --config @absent.toml --data-dir @ --out @bad", &["absent.toml"]);
+    assert!(!desk.at("bad").exists());
+}
+
+#[test]
+fn kernels_are_those_of_this_cpu() {
+    let desk = Desk::new();
+    desk.does("kernels --json --threads 2");
+    let here: Vec<_> = Backend::available().iter().map(|backend| backend.name()).collect();
+    desk.refuses("kernels --kernels nonsense", &["nonsense", &here.join(", ")]);
+    desk.refuses(&format!("{TRAIN} --out @run --threads 0"), &["--threads"]);
+    assert!(!desk.at("run").exists());
+}
+
+#[test]
+fn reproduce_is_the_default_and_leaves_tables_and_figures() {
+    let desk = Desk::new();
+    let line = "--dataset synth --data-dir @ --seq-lens 1,4 --epochs 1 --limit-train 300 --limit-test 100";
+    let results = |out: &str| {
+        let mut results = desk.json(&format!("{out}/results.json"));
+        for run in results["runs"].as_array_mut().expect("runs") {
+            run["outcome"]["seconds"] = 0.into();
+        }
+        results
+    };
+    desk.does(&format!("{line} --out @all --threads 2"));
+    let first = results("all");
+    assert_eq!((&first["dataset"], &first["epochs"]), (&"synth".into(), &1.into()));
+    assert_eq!(first["shares"][0]["seq_len"], 4);
+    for table in ["accuracy", "conservation", "runs"] {
+        assert_eq!(first[table].as_array().map(Vec::len), Some(4), "{table}");
+    }
+    for network in ["shallow-1", "shallow-4", "deep-1", "deep-4"] {
+        assert_eq!(desk.json(&format!("all/{network}/run.json"))["state"], "done");
+    }
+    let figures = ["figure-4.7.png", "figure-4.8.png", "figure-4.9-t4.svg"];
+    assert_eq!(first["figures"], json!(figures));
+    for figure in &figures[..2] {
+        assert!(png_size(&desk.bytes(&format!("all/{figure}"))).0 > 0);
+    }
+    desk.refuses(&format!("reproduce {line} --out @all"), &["--resume", "--overwrite"]);
+    // One after the other, or where all is trained already, the results are the same.
+    desk.does(&format!("reproduce {line} --out @again --jobs 1"));
+    desk.does(&format!("reproduce {line} --out @all --resume"));
+    assert_eq!((results("again"), results("all")), (first.clone(), first));
+    for file in ["deep-4/last.safetensors"].iter().chain(&figures) {
+        assert!(desk.bytes(&format!("all/{file}")) == desk.bytes(&format!("again/{file}")), "{file}");
+    }
+}
+
+#[test]
+fn misuse_is_told_from_failure() {
+    let desk = Desk::new();
+    for (more, word) in [
+        ("--batch 0", "--batch"),
+        ("--cell lstm", "lstm"),
+        ("--dropout 1", "--dropout"),
+        ("--lr nan", "--lr"),
+        ("--seq-len 5", "5"),
+        ("--validation 600", "--validation"),
+        ("--limit-test 0", "--limit-test"),
+    ] {
+        desk.misused(&format!("train --data-dir @ --out @run {more}"), &[word]);
+    }
+    assert!(!desk.at("run").exists());
+    let parses = |line: &str| {
+        let error = desk.run(line).expect_err(line);
+        error.downcast::<clap::Error>().unwrap_or_else(|error| panic!("{line}: {error:#}")).use_stderr()
+    };
+    for line in ["trian", "train --epochs many", "train --resume", "eval", "reproduce --no-such-flag"] {
+        assert!(parses(line), "{line}");
+    }
+    assert!(parses("eval --model @model.safetensors --dataset synth --input @x.npy"));
+    assert!(parses("train --out @run --resume --overwrite"));
+    for line in ["--help", "--version", "train --help"] {
+        assert!(!parses(line), "{line}");
+    }
+    let failed = desk.refuses("train --dataset absent --data-dir @ --out @run", &["absent"]);
+    assert!(failed.downcast_ref::<Misuse>().is_none(), "a failure, no misuse");
+}

@@ -1,0 +1,265 @@
+//! What a model file says of samples: its logits, its explanations, and what it refuses.
+
+use super::{Desk, png_size};
+use crate::support::{assert_close, bits, explain, random_samples, thesis, tiny};
+use harness::images::Scaled;
+use harness::model_file;
+use harness::report::npy;
+use kernels::{Backend, Kernels, Threads};
+use model::explain::{Method, Target};
+use model::{Evaluator, NamedTensor, Network, Samples};
+use ndarray::{Array1, Array2, Array3, Array4, Axis, Ix1, Ix3, OwnedRepr, s};
+use ndarray_npy::{NpzReader, read_npy, write_npy};
+use safetensors::{Dtype, tensor::TensorView};
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::io::Cursor;
+use std::path::Path;
+
+const EXPLAIN: &str = "explain --model @model.safetensors --dataset synth --data-dir @";
+const ARRAYS: &str = "--input @x.npy --labels @y.npy";
+
+impl Desk {
+    /// With `model.safetensors`, a Deep cell as it is before training.
+    fn with_model() -> (Desk, Network) {
+        let (desk, network) = (Desk::new(), thesis("deep", 7));
+        model_file::save(&desk.at("model.safetensors"), &network).expect("saved");
+        (desk, network)
+    }
+
+    /// Images and labels as `x.npy` and `y.npy`.
+    fn save_arrays(&self, (rows, cols): (usize, usize), images: &[f32], labels: &[i64]) {
+        npy::write_f32(&self.at("x.npy"), &[images.len() / rows / cols, rows, cols], images)
+            .expect("written");
+        write_npy(self.at("y.npy"), &Array1::from(labels.to_vec())).expect("written");
+    }
+}
+
+fn best() -> Kernels {
+    Kernels::new(Backend::best(), Threads::one())
+}
+
+fn logits(network: &Network, samples: &dyn Samples) -> Vec<f32> {
+    let indices: Vec<usize> = (0..samples.len()).collect();
+    let mut evaluator = Evaluator::new(network, samples.len());
+    evaluator.logits(&best(), network, samples, &indices).expect("runs").to_vec()
+}
+
+#[test]
+fn evaluation_writes_the_logits_of_the_evaluator() {
+    let (desk, network) = Desk::with_model();
+    let eval = "eval --model @model.safetensors";
+    desk.does(&format!("{eval} --dataset synth --data-dir @ --logits @d.npy --threads 2"));
+    let found: Array2<f32> = read_npy(desk.at("d.npy")).expect("logits");
+    let test = Scaled::new(&desk.dataset().test, -1.0, 1.0);
+    assert_eq!(found.dim(), (200, 10));
+    assert_eq!(bits(found.as_slice().expect("in order")), bits(&logits(&network, &test)));
+    // More samples than are evaluated at once.
+    let samples = random_samples(260, 28 * 28, 10, 5);
+    let labels: Vec<i64> = samples.labels.iter().map(|&label| label.into()).collect();
+    desk.save_arrays((28, 28), &samples.images, &labels);
+    desk.does(&format!("{eval} {ARRAYS} --logits @a.npy --json"));
+    let found: Array2<f32> = read_npy(desk.at("a.npy")).expect("logits");
+    assert_eq!(bits(found.as_slice().expect("in order")), bits(&logits(&network, &samples)));
+    desk.does(&format!("{eval} --input @x.npy"));
+}
+
+#[test]
+fn every_method_explains_into_arrays_and_pictures() {
+    let (desk, network) = Desk::with_model();
+    let test = Scaled::new(&desk.dataset().test, -1.0, 1.0);
+    let mut arrays = random_samples(6, 28 * 28, 10, 0);
+    for (i, x) in arrays.images.chunks_exact_mut(28 * 28).enumerate() {
+        test.pixels(i, x);
+        arrays.labels[i] = test.label(i);
+    }
+    let indices: Vec<usize> = (0..6).collect();
+    for name in Method::NAMES {
+        let line = format!("{EXPLAIN} --method {name} --samples 6");
+        desk.does(&format!("{line} --out @{name}.npy"));
+        let method = Method::by_name(name, 2.0, 1.0).expect("a method");
+        let want = explain(&best(), &network, method, (&arrays, &indices), Target::Predicted).remove(0);
+        let (found, shape) = npy::read_images(&desk.at(&format!("{name}.npy"))).expect("relevance");
+        assert_eq!(shape, [6, 28, 28], "{name}");
+        assert_eq!(bits(&found), bits(&want.relevance), "{name}");
+
+        desk.does(&format!("{line} --out @{name}.npz"));
+        let mut npz = NpzReader::new(Cursor::new(desk.bytes(&format!("{name}.npz")))).expect("a zip");
+        let x = npz.by_name::<OwnedRepr<f32>, Ix3>("x_batch").expect("inputs");
+        let y = npz.by_name::<OwnedRepr<i64>, Ix1>("y_batch").expect("classes");
+        let a = npz.by_name::<OwnedRepr<f32>, Ix3>("a_batch").expect("relevance");
+        assert_eq!(x.as_slice().expect("in order"), arrays.images, "{name}");
+        assert!(y.iter().zip(&want.target).all(|(&y, &target)| y == target as i64), "{name}");
+        assert_eq!(bits(a.as_slice().expect("in order")), bits(&found), "{name}");
+
+        desk.does(&format!("{line} --out @{name} --cmap seismic --relevance-norm unaligned"));
+        let (files, list) = (desk.files(name), desk.json(&format!("{name}/explanations.json")));
+        let list = list.as_array().expect("a list");
+        assert_eq!((files.len(), list.len()), (7, 6), "{name}");
+        for (i, line) in list.iter().enumerate() {
+            let (width, height) = png_size(&files[line["picture"].as_str().expect("a name")]);
+            assert!(width > height && height >= 8 * 28, "{name}: {width}×{height}");
+            assert_eq!((&line["sample"], &line["label"]), (&i.into(), &test.label(i).into()));
+            assert_eq!(line["target"], want.target[i]);
+        }
+        desk.refuses(&format!("{line} --out @{name}"), &[name, "--overwrite"]);
+        desk.does(&format!("{line} --out @{name} --overwrite"));
+        assert_eq!(desk.files(name).len(), 7, "{name}");
+    }
+}
+
+#[test]
+fn explanations_are_of_the_targets_and_samples_asked_for() {
+    let (desk, _) = Desk::with_model();
+    let labels = desk.dataset().test.labels().to_vec();
+    desk.does(&format!("{EXPLAIN} --samples 5 --target all --out @all.npy"));
+    let all: Array4<f32> = read_npy(desk.at("all.npy")).expect("relevance");
+    assert_eq!(all.dim(), (5, 10, 28, 28));
+    let targets = [("3", [3; 5]), ("true", std::array::from_fn(|i| labels[i].into()))];
+    for (word, targets) in targets {
+        desk.does(&format!("{EXPLAIN} --samples 5 --target {word} --out @one.npy"));
+        let one: Array3<f32> = read_npy(desk.at("one.npy")).expect("relevance");
+        for (i, target) in targets.into_iter().enumerate() {
+            let (one, all) = (one.index_axis(Axis(0), i), all.slice(s![i, target, .., ..]));
+            assert!(one.iter().zip(all).all(|(a, b)| a.to_bits() == b.to_bits()), "{word}, sample {i}");
+        }
+    }
+    desk.does(&format!("{EXPLAIN} --class 4 --samples 3 --out @four"));
+    let of_four = (0..labels.len()).filter(|&i| labels[i] == 4).take(3);
+    let list = desk.json("four/explanations.json");
+    assert!(of_four.zip(list.as_array().expect("a list")).all(|(i, line)| line["sample"] == i));
+    assert_eq!(list.as_array().map(Vec::len), Some(3));
+    desk.does(&format!("{EXPLAIN} --class 4 --out @four.npy"));
+    let four = npy::read_images(&desk.at("four.npy")).expect("relevance").1[0];
+    assert_eq!(four, labels.iter().filter(|&&label| label == 4).count());
+    desk.does(&format!("{EXPLAIN} --out @some"));
+    assert_eq!(desk.json("some/explanations.json").as_array().map(Vec::len), Some(16));
+
+    desk.misused(&format!("{EXPLAIN} --out @x --method lrp --alpha 2 --beta 2"), &["--alpha 2", "--beta 2"]);
+    desk.misused(&format!("{EXPLAIN} --out @x --method magic"), &["magic", &Method::NAMES.join(", ")]);
+    desk.misused(&format!("{EXPLAIN} --out @x --target 10"), &["--target 10", "0 to 9"]);
+    desk.misused(&format!("{EXPLAIN} --out @x --class 77"), &["--class"]);
+    desk.misused(&format!("{EXPLAIN} --out @x --samples 0"), &["--samples"]);
+    desk.misused(&format!("{EXPLAIN} --out @x --input-range 1,2"), &["--input-range 1,2"]);
+    desk.save_arrays((28, 28), &[0.5; 28 * 28], &[0]);
+    for option in ["--target true", "--class 1"] {
+        let line = format!("explain --model @model.safetensors --input @x.npy --out @x {option}");
+        desk.misused(&line, &[option.split(' ').next().expect("a flag"), "--labels"]);
+    }
+    assert!(!desk.at("x").exists());
+}
+
+/// A tensor of any type, as another program would hand it to the safetensors crate.
+type Foreign = (Dtype, Vec<usize>, Vec<u8>);
+
+fn foreign(network: &Network) -> BTreeMap<String, Foreign> {
+    let bytes = |values: Vec<f32>| values.into_iter().flat_map(f32::to_le_bytes).collect();
+    let one = |t: NamedTensor| (t.name, (Dtype::F32, t.shape, bytes(t.values)));
+    network.tensors().into_iter().map(one).collect()
+}
+
+fn write_foreign(path: &Path, network: &Network, tensors: &BTreeMap<String, Foreign>) {
+    let task = network.task();
+    let numbers =
+        [("seq_len", task.seq_len), ("rows", task.rows), ("cols", task.cols), ("classes", task.classes)];
+    let mut metadata: HashMap<String, String> =
+        numbers.into_iter().map(|(key, value)| (key.to_owned(), value.to_string())).collect();
+    for (key, value) in
+        [("cell", &network.cell().name[..]), ("pool", "max"), ("low", "-1.0"), ("high", "1.0")]
+    {
+        metadata.insert(key.to_owned(), value.to_owned());
+    }
+    let views = tensors.iter().map(|(name, (dtype, shape, data))| {
+        (name, TensorView::new(*dtype, shape.clone(), data).expect("a tensor"))
+    });
+    fs::write(path, safetensors::serialize(views, Some(metadata)).expect("serialised")).expect("written");
+}
+
+#[test]
+fn model_files_of_another_program_give_the_golden_values() {
+    let desk = Desk(tempfile::tempdir().expect("a folder"));
+    for golden in tiny() {
+        let (network, samples, name) = (&golden.network, &golden.samples, &golden.name);
+        write_foreign(&desk.at("theirs.safetensors"), network, &foreign(network));
+        let labels: Vec<i64> = samples.labels.iter().map(|&label| label.into()).collect();
+        let size = (network.task().rows, network.task().cols);
+        desk.save_arrays(size, &samples.images, &labels);
+        desk.does(&format!("eval --model @theirs.safetensors {ARRAYS} --logits @l.npy"));
+        let found: Array2<f32> = read_npy(desk.at("l.npy")).expect("logits");
+        assert_close(name, found.as_slice().expect("in order"), &golden.tensors["logits"], 1e-5);
+        let explained = |how: &str, want: &str| {
+            desk.does(&format!("explain --model @theirs.safetensors {ARRAYS} --out @r.npy {how}"));
+            let (found, _) = npy::read_images(&desk.at("r.npy")).expect("relevance");
+            assert_close(&format!("{name} {how}"), &found, &golden.tensors[want], 1e-4);
+        };
+        explained("--method deep-taylor", "relevance.deep_taylor");
+        explained("--target true", "relevance.deep_taylor_true_class");
+        explained("--method lrp --alpha 3 --beta 2", "relevance.lrp_alpha3_beta2");
+        let unit: Vec<f32> = samples.images.iter().map(|x| x * 0.5 + 0.5).collect();
+        desk.save_arrays(size, &unit, &labels);
+        explained("--input-range 0,1", "relevance.deep_taylor_unit_range");
+    }
+}
+
+#[test]
+fn a_model_file_that_does_not_fit_is_refused_by_the_name_of_the_tensor() {
+    let (desk, network) = Desk::with_model();
+    let line = "eval --model @bad.safetensors --dataset synth --data-dir @";
+    let refused = |words: &[&str], change: &dyn Fn(&mut BTreeMap<String, Foreign>)| {
+        let mut tensors = foreign(&network);
+        change(&mut tensors);
+        write_foreign(&desk.at("bad.safetensors"), &network, &tensors);
+        desk.refuses(line, &[words, &["bad.safetensors"]].concat());
+    };
+    let name = "recurrent.weight";
+    let take = |t: &mut BTreeMap<String, Foreign>| t.remove(name).expect("a tensor");
+    refused(&[name, "missing"], &|t| drop(take(t)));
+    refused(&["recurrent.weight"], &|t| {
+        let tensor = take(t);
+        t.insert("recurrent.wait".to_owned(), tensor);
+    });
+    refused(&["extra.bias"], &|t| drop(t.insert("extra.bias".to_owned(), t["combine.bias"].clone())));
+    refused(&["combine.weight", "shape"], &|t| t.get_mut("combine.weight").expect("a tensor").1.reverse());
+    refused(&["combine.bias", "F64"], &|t| {
+        let (dtype, _, data) = t.get_mut("combine.bias").expect("a tensor");
+        (*dtype, *data) = (Dtype::F64, vec![0; 2 * data.len()]);
+    });
+    fs::write(desk.at("bad.safetensors"), &desk.bytes("model.safetensors")[..5000]).expect("written");
+    desk.refuses(line, &["bad.safetensors"]);
+    desk.refuses(&line.replace("bad", "absent"), &["absent.safetensors"]);
+}
+
+#[test]
+fn a_prototype_is_a_picture_of_a_class_there_is() {
+    let (desk, _) = Desk::with_model();
+    let line = "prototype --model @model.safetensors --steps 5 --out @p.png";
+    desk.does(&format!("{line} --class 3 --dataset synth --data-dir @ --lambda 0.1"));
+    assert_eq!(png_size(&desk.bytes("p.png")), (8 * 28, 8 * 28));
+    desk.does(&format!("{line} --class 9 --json"));
+    fs::remove_file(desk.at("p.png")).expect("removed");
+    desk.misused(&format!("{line} --class 10"), &["--class 10"]);
+    desk.misused(&format!("{line} --class 1 --rate nan"), &["--rate"]);
+    assert!(!desk.at("p.png").exists());
+}
+
+#[test]
+fn wrong_arrays_are_refused_by_the_name_of_the_file() {
+    let (desk, _) = Desk::with_model();
+    let line = format!("eval --model @model.safetensors {ARRAYS}");
+    let image = vec![0.5; 2 * 28 * 28];
+    let refused = |size, images: &[f32], labels: &[i64], words: &[&str]| {
+        desk.save_arrays(size, images, labels);
+        desk.refuses(&line, words);
+    };
+    let mut outside = image.clone();
+    outside[800] = 1.5;
+    refused((28, 28), &outside, &[0, 1], &["x.npy", "1.5", "--input-range"]);
+    outside[800] = f32::NAN;
+    refused((28, 28), &outside, &[0, 1], &["x.npy", "NaN"]);
+    refused((28, 28), &image, &[0, 10], &["y.npy", "label 1 is 10"]);
+    refused((28, 28), &image, &[-1, 0], &["y.npy", "label 0 is -1"]);
+    refused((28, 28), &image, &[0], &["y.npy", "1 labels for 2 images"]);
+    refused((14, 28), &image, &[0; 4], &["x.npy", "14×28", "28×28"]);
+    fs::write(desk.at("x.npy"), "not an array").expect("written");
+    desk.refuses(&line, &["x.npy"]);
+}
