@@ -13,8 +13,7 @@ const CONSERVING: [Method; 4] = [
     Method::WSquare,
 ];
 
-const POSITIVE: [Method; 3] =
-    [Method::DeepTaylor, Method::Lrp { alpha: 1.0, beta: 0.0 }, Method::WSquare];
+const POSITIVE: [Method; 3] = [Method::DeepTaylor, Method::Lrp { alpha: 1.0, beta: 0.0 }, Method::WSquare];
 
 const TOLERANCE: f64 = 1e-4;
 

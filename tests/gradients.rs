@@ -95,7 +95,12 @@ fn gradients_of_parameters_are_central_differences() {
                     loss
                 };
                 let want = slope(&mut nudged, scale);
-                usable.check(&format!("{what} {}[{i}]", tensor.name), f64::from(tensor.values[i]), want, scale);
+                usable.check(
+                    &format!("{what} {}[{i}]", tensor.name),
+                    f64::from(tensor.values[i]),
+                    want,
+                    scale,
+                );
             }
         }
         usable.finish(&what);
@@ -116,7 +121,8 @@ fn gradients_of_pixels_are_central_differences() {
             for (n, image) in samples.images.chunks_exact(samples.size).enumerate() {
                 let x: Vec<f64> = image.iter().map(|&x| f64::from(x)).collect();
                 let part = n * samples.size..(n + 1) * samples.size;
-                let squares: Vec<f64> = square.relevance[part.clone()].iter().map(|&r| f64::from(r)).collect();
+                let squares: Vec<f64> =
+                    square.relevance[part.clone()].iter().map(|&r| f64::from(r)).collect();
                 let scale = largest(squares.iter().map(|r| r.sqrt()));
                 assert!(scale > 0.0, "{what}: every gradient is 0");
                 for i in (0..samples.size).step_by(3) {
@@ -266,7 +272,10 @@ fn a_restored_run_goes_on_as_if_never_stopped() {
             resumed.restore(state).expect("its own state");
             train(&kernels, &mut whole, 7);
             train(&kernels, &mut resumed, 7);
-            assert!(bits(whole.network().values()) == bits(resumed.network().values()), "{name} {optimiser:?}");
+            assert!(
+                bits(whole.network().values()) == bits(resumed.network().values()),
+                "{name} {optimiser:?}"
+            );
             assert_eq!(whole.state(), resumed.state(), "{name} {optimiser:?}");
             let mut wrong = resumed.state().clone();
             wrong.m.pop();

@@ -263,7 +263,8 @@ impl Twin<'_> {
             for (o, bias) in bias.iter().enumerate() {
                 let mut sum = *bias;
                 for (dy, dx) in (0..size).flat_map(|dy| (0..size).map(move |dx| (dy, dx))) {
-                    let (from_y, from_x) = ((y + dy).wrapping_sub(size / 2), (x_at + dx).wrapping_sub(size / 2));
+                    let (from_y, from_x) =
+                        ((y + dy).wrapping_sub(size / 2), (x_at + dx).wrapping_sub(size / 2));
                     if from_y < *rows && from_x < *cols {
                         for i in 0..*inputs {
                             sum += x[(from_y * cols + from_x) * inputs + i]

@@ -33,7 +33,11 @@ fn a_sample_alone_is_the_same_sample_in_a_batch() {
             let alone = batch.len() - 2;
             let together = logits(&kernels, &network, &samples, &batch);
             let what = format!("{name} on {:?}", kernels.backend());
-            assert_eq!(logits(&kernels, &network, &samples, &[alone]), together[alone * 10..][..10], "{what}");
+            assert_eq!(
+                logits(&kernels, &network, &samples, &[alone]),
+                together[alone * 10..][..10],
+                "{what}"
+            );
             for method in METHODS {
                 let target = Target::Predicted;
                 let mut explainer = Explainer::new(&kernels, &network, method, batch.len()).expect("fits");
@@ -67,7 +71,8 @@ fn neither_threads_nor_the_split_of_a_batch_change_a_bit() {
                 let all: Vec<usize> = (0..40).collect();
                 let whole = of(&sets[0], &all);
                 for kernels in &sets[1..] {
-                    let what = format!("{name} {method:?} {backend:?} on {} threads", kernels.threads().count());
+                    let what =
+                        format!("{name} {method:?} {backend:?} on {} threads", kernels.threads().count());
                     assert!(of(kernels, &all) == whole, "{what}");
                     let (first, second) = all.split_at(23);
                     let parts = [of(kernels, first), of(kernels, second)].concat();
@@ -182,7 +187,8 @@ fn z_beta_of_a_convolution_has_no_bounds_beyond_the_border() {
     for (low, high) in [(-1.0, 1.0), (-0.25, 2.0)] {
         let bounds = (f64::from(low), f64::from(high));
         let q = |form: Numerator, j: usize, k: usize| {
-            weight((j / 3) as isize, (j % 3) as isize, k).map_or(0.0, |w| form(f64::from(image[j]), w, bounds))
+            weight((j / 3) as isize, (j % 3) as isize, k)
+                .map_or(0.0, |w| form(f64::from(image[j]), w, bounds))
         };
         let by = |form: Numerator| share(6, &r64, |j, k| q(form, j, k));
         for kernels in backends() {
@@ -312,7 +318,10 @@ fn a_prototype_is_surer_of_its_class_than_the_mean_and_stays_in_range() {
             let samples = Arrays { images: found.image, labels: vec![class as u8], size: 784 };
             let mut evaluator = Evaluator::new(&network, 1);
             let loss = evaluator.evaluate(&kernels, &network, &samples, &[0]).expect("runs").mean_loss();
-            assert!(((-loss).exp() - last).abs() < 1e-6, "{name}: the image is the one of the last probability");
+            assert!(
+                ((-loss).exp() - last).abs() < 1e-6,
+                "{name}: the image is the one of the last probability"
+            );
         }
         assert!(prototype(&kernels, &network, 10, &[0.0; 784], (1, 0.1, 0.0)).is_err());
         assert!(prototype(&kernels, &network, 0, &[0.0; 783], (1, 0.1, 0.0)).is_err());

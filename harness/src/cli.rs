@@ -70,7 +70,7 @@ impl Common {
     /// If none is asked for.
     pub fn thread_count(&self) -> Result<usize> {
         match self.threads {
-            Some(0) => bail!("--threads is 0; it must be at least 1"),
+            Some(0) => bail!(Misuse("--threads is 0; it must be at least 1".to_owned())),
             Some(n) => Ok(n),
             None => Ok(std::thread::available_parallelism().map_or(1, usize::from)),
         }
@@ -82,12 +82,13 @@ impl Common {
     /// If this CPU does not have it, with the names of those it has.
     pub fn backend(&self) -> Result<Backend> {
         let Some(name) = &self.kernels else { return Ok(Backend::best()) };
-        Backend::by_name(name).with_context(|| {
+        let Some(backend) = Backend::by_name(name) else {
             let here: Vec<_> = Backend::available().iter().map(|backend| backend.name()).collect();
             let known = Backend::NAMES.contains(&name.as_str());
             let why = if known { "this CPU does not have it" } else { "no such kernel set" };
-            format!("--kernels {name}: {why}; choose one of {}", here.join(", "))
-        })
+            bail!(Misuse(format!("--kernels {name}: {why}; choose one of {}", here.join(", "))));
+        };
+        Ok(backend)
     }
 
     /// The kernel set on `threads` threads.
@@ -110,16 +111,27 @@ impl Common {
 #[error("{0}")]
 pub struct Misuse(pub String);
 
-/// Parses and runs; `Ok` holds the text for stdout that clap wants printed, such as the help.
+/// Options that take no value: what follows them may be a command.
+const FLAGS: [&str; 5] = ["--json", "--quiet", "-q", "--resume", "--overwrite"];
+
+/// Whether the arguments name a command, or ask for help; else they are those of `reproduce`.
+fn names_a_command(args: &[OsString]) -> bool {
+    let text = |i: usize| args.get(i).and_then(|arg| arg.to_str()).unwrap_or_default();
+    (1..args.len()).any(|i| {
+        let before = if i == 1 { "" } else { text(i - 1) };
+        let is_value = before.starts_with('-') && !before.contains('=') && !FLAGS.contains(&before);
+        let asks = matches!(text(i), "-h" | "--help" | "-V" | "--version");
+        asks || COMMANDS.contains(&text(i)) && !is_value
+    })
+}
+
+/// Parses and runs.
 ///
 /// # Errors
-/// Whatever the command says; [`clap::Error`] for arguments that do not parse.
+/// Whatever the command says; [`clap::Error`] for arguments that do not parse, and for `--help`.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<()> {
     let mut args: Vec<OsString> = args.into_iter().collect();
-    let asks = |arg: &OsString| matches!(arg.to_str(), Some("-h" | "--help" | "-V" | "--version"));
-    let names = |arg: &OsString| arg.to_str().is_some_and(|arg| COMMANDS.contains(&arg));
-    let rest = args.get(1..).unwrap_or_default();
-    if !rest.iter().any(names) && !rest.iter().any(asks) {
+    if !names_a_command(&args) {
         args.insert(1.min(args.len()), "reproduce".into());
     }
     let cli = Cli::try_parse_from(args)?;
@@ -149,4 +161,24 @@ pub fn main() -> ExitCode {
     }
     eprintln!("error: {error:#}");
     ExitCode::from(if error.downcast_ref::<Misuse>().is_some() { 2 } else { 1 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_told_from_the_value_of_an_option() {
+        let named = |line: &str| names_a_command(&line.split(' ').map(OsString::from).collect::<Vec<_>>());
+        for line in
+            ["harness train", "harness --quiet train", "harness --kernels avx2 data list", "harness -h"]
+        {
+            assert!(named(line), "{line}");
+        }
+        for line in
+            ["harness", "harness --out data", "harness --dataset train --quiet", "harness --threads 2"]
+        {
+            assert!(!named(line), "{line}");
+        }
+    }
 }

@@ -35,9 +35,5 @@ pub(crate) fn axis(
     found: usize,
     expected: usize,
 ) -> Result<(), ShapeError> {
-    if found == expected {
-        Ok(())
-    } else {
-        Err(ShapeError::Axis { kernel, axis, operand, found, expected })
-    }
+    if found == expected { Ok(()) } else { Err(ShapeError::Axis { kernel, axis, operand, found, expected }) }
 }

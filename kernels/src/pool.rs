@@ -1,9 +1,9 @@
 //! Max- and sum-pooling, stride equal to the window, SAME: the window at the edge is smaller.
 
+use crate::Kernels;
 use crate::elementwise::{Loop, run};
 use crate::error::{ShapeError, axis};
 use crate::shape::{MatMut, MatRef};
-use crate::Kernels;
 
 /// How a window becomes one value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -274,7 +274,8 @@ mod tests {
         for kernels in kernel_sets() {
             let mut y = vec![f32::NAN; pooled * channels];
             let mut places = vec![255; pooled * channels];
-            pool(&kernels, shape, images, a, MatMut::new(&mut y, pooled, channels), &mut places).expect("fits");
+            pool(&kernels, shape, images, a, MatMut::new(&mut y, pooled, channels), &mut places)
+                .expect("fits");
             assert_close("pool", &y, &want.y, 1e-5);
             bits[3].check(&kernels, "pool", &y);
             let (y, r) = (MatRef::new(&y, pooled, channels), MatRef::new(back, pooled, channels));
@@ -287,7 +288,11 @@ mod tests {
                 assert_close(&format!("{shape:?} {way:?}"), &found, &want.back[i], 1e-5);
                 bits[i].check(&kernels, "pool_back", &found);
                 let sum = |xs: &[f32]| xs.iter().map(|&x| f64::from(x)).sum::<f64>();
-                assert_eq!(sum(&out), sum(&found) + 7.0 * (out.len() - found.len()) as f64, "the border stays");
+                assert_eq!(
+                    sum(&out),
+                    sum(&found) + 7.0 * (out.len() - found.len()) as f64,
+                    "the border stays"
+                );
             }
         }
     }
@@ -327,12 +332,14 @@ mod tests {
         let x = [1.0, 3.0, 3.0, 3.0];
         let (x, r) = (MatRef::new(&x, 4, 1), MatRef::new(&[8.0], 1, 1));
         for kernels in kernel_sets() {
-            for (kind, want) in [(PoolKind::Max, [0.0, 8.0, 0.0, 0.0]), (PoolKind::Sum, [0.8, 2.4, 2.4, 2.4])] {
+            for (kind, want) in [(PoolKind::Max, [0.0, 8.0, 0.0, 0.0]), (PoolKind::Sum, [0.8, 2.4, 2.4, 2.4])]
+            {
                 let shape = PoolShape { kind, ..shape };
                 let (mut y, mut places, mut out) = ([0.0], [9], [f32::NAN; 4]);
                 pool(&kernels, shape, 1, x, MatMut::new(&mut y, 1, 1), &mut places).expect("fits");
                 let to = MatMut::new(&mut out, 4, 1);
-                pool_back(&kernels, shape, 1, WAYS[2], x, MatRef::new(&y, 1, 1), &places, r, to).expect("fits");
+                pool_back(&kernels, shape, 1, WAYS[2], x, MatRef::new(&y, 1, 1), &places, r, to)
+                    .expect("fits");
                 assert_close("share", &out, &want, 1e-6);
             }
         }

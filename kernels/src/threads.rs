@@ -55,12 +55,7 @@ impl Threads {
     }
 }
 
-fn halve(
-    span: Range<usize>,
-    items: usize,
-    parts: usize,
-    work: &(dyn Fn(Range<usize>) + Sync),
-) {
+fn halve(span: Range<usize>, items: usize, parts: usize, work: &(dyn Fn(Range<usize>) + Sync)) {
     if span.len() == 1 {
         work(span.start * items / parts..span.end * items / parts);
         return;

@@ -77,6 +77,7 @@ fn every_method_explains_into_arrays_and_pictures() {
     for name in Method::NAMES {
         let line = format!("{EXPLAIN} --method {name} --samples 6");
         desk.does(&format!("{line} --out @{name}.npy"));
+        desk.refuses(&format!("{line} --out @{name}.npy"), &[name, "--overwrite"]);
         let method = Method::by_name(name, 2.0, 1.0).expect("a method");
         let want = explain(&best(), &network, method, (&arrays, &indices), Target::Predicted).remove(0);
         let (found, shape) = npy::read_images(&desk.at(&format!("{name}.npy"))).expect("relevance");
@@ -117,7 +118,7 @@ fn explanations_are_of_the_targets_and_samples_asked_for() {
     assert_eq!(all.dim(), (5, 10, 28, 28));
     let targets = [("3", [3; 5]), ("true", std::array::from_fn(|i| labels[i].into()))];
     for (word, targets) in targets {
-        desk.does(&format!("{EXPLAIN} --samples 5 --target {word} --out @one.npy"));
+        desk.does(&format!("{EXPLAIN} --samples 5 --target {word} --out @one.npy --overwrite"));
         let one: Array3<f32> = read_npy(desk.at("one.npy")).expect("relevance");
         for (i, target) in targets.into_iter().enumerate() {
             let (one, all) = (one.index_axis(Axis(0), i), all.slice(s![i, target, .., ..]));
@@ -184,11 +185,11 @@ fn model_files_of_another_program_give_the_golden_values() {
         let labels: Vec<i64> = samples.labels.iter().map(|&label| label.into()).collect();
         let size = (network.task().rows, network.task().cols);
         desk.save_arrays(size, &samples.images, &labels);
-        desk.does(&format!("eval --model @theirs.safetensors {ARRAYS} --logits @l.npy"));
+        desk.does(&format!("eval --model @theirs.safetensors {ARRAYS} --logits @l.npy --overwrite"));
         let found: Array2<f32> = read_npy(desk.at("l.npy")).expect("logits");
         assert_close(name, found.as_slice().expect("in order"), &golden.tensors["logits"], 1e-5);
         let explained = |how: &str, want: &str| {
-            desk.does(&format!("explain --model @theirs.safetensors {ARRAYS} --out @r.npy {how}"));
+            desk.does(&format!("explain --model @theirs.safetensors {ARRAYS} --out @r.npy --overwrite {how}"));
             let (found, _) = npy::read_images(&desk.at("r.npy")).expect("relevance");
             assert_close(&format!("{name} {how}"), &found, &golden.tensors[want], 1e-4);
         };
@@ -232,7 +233,7 @@ fn a_model_file_that_does_not_fit_is_refused_by_the_name_of_the_tensor() {
 #[test]
 fn a_prototype_is_a_picture_of_a_class_there_is() {
     let (desk, _) = Desk::with_model();
-    let line = "prototype --model @model.safetensors --steps 5 --out @p.png";
+    let line = "prototype --model @model.safetensors --steps 5 --overwrite --out @p.png";
     desk.does(&format!("{line} --class 3 --dataset synth --data-dir @ --lambda 0.1"));
     assert_eq!(png_size(&desk.bytes("p.png")), (8 * 28, 8 * 28));
     desk.does(&format!("{line} --class 9 --json"));

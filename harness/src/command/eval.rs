@@ -4,6 +4,7 @@ use super::source::SourceArgs;
 use crate::cli::Common;
 use crate::report::npy;
 use crate::report::table::Table;
+use crate::run::folder::refuse_existing;
 use anyhow::Result;
 use clap::Args;
 use model::{Evaluation, Evaluator};
@@ -17,6 +18,9 @@ pub struct EvalArgs {
     /// Write the logits as f32 [N, classes]
     #[arg(long, value_name = "FILE.npy")]
     logits: Option<PathBuf>,
+    /// Replace a file that is there
+    #[arg(long, requires = "logits")]
+    overwrite: bool,
 }
 
 const CHUNK: usize = 250;
@@ -26,6 +30,9 @@ const CHUNK: usize = 250;
 /// # Errors
 /// If the model or the samples cannot be read, do not go together, or the logits cannot be written.
 pub fn run(args: &EvalArgs, common: &Common) -> Result<()> {
+    if let Some(path) = &args.logits {
+        refuse_existing(path, args.overwrite)?;
+    }
     let kernels = common.kernels(common.thread_count()?)?;
     let (network, source) = args.source.open()?;
     let samples = source.samples();

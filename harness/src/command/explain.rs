@@ -7,6 +7,7 @@ use crate::report::colormap::{Colormap, Norm};
 use crate::report::npy;
 use crate::report::picture::{ColourBar, heatmap, input, side_by_side};
 use crate::report::table::Table;
+use crate::run::folder::refuse_existing;
 use crate::run::stop_on_signals;
 use crate::run::training::write_json;
 use anyhow::{Context, Result, bail, ensure};
@@ -48,7 +49,7 @@ pub struct ExplainArgs {
     /// How a picture's relevance is scaled
     #[arg(long, value_enum, default_value_t = Norm::Symmetric)]
     relevance_norm: Norm,
-    /// Replace pictures in a folder that is there
+    /// Replace a file, or pictures in a folder, that is there
     #[arg(long)]
     overwrite: bool,
 }
@@ -119,7 +120,7 @@ pub fn run(args: &ExplainArgs, common: &Common) -> Result<()> {
     if args.class.is_some() && !source.has_labels() {
         bail!(Misuse("--class: the input has no labels; give --labels".to_owned()));
     }
-    let extension = args.out.extension().and_then(|e| e.to_str()).unwrap_or_default().to_owned();
+    let extension = args.out.extension().and_then(|e| e.to_str()).unwrap_or_default().to_lowercase();
     let pictures = !matches!(extension.as_str(), "npy" | "npz");
     let limit = args.samples.unwrap_or(if pictures { PICTURES } else { usize::MAX });
     let of_class = |&i: &usize| args.class.is_none_or(|class| samples.label(i) == class);
@@ -129,6 +130,8 @@ pub fn run(args: &ExplainArgs, common: &Common) -> Result<()> {
     }
     if pictures {
         open_folder(&args.out, args.overwrite)?;
+    } else {
+        refuse_existing(&args.out, args.overwrite)?;
     }
     let progress = common.progress();
     let job = progress.job("explaining", indices.len() as u64);

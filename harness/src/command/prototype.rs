@@ -5,6 +5,7 @@ use crate::cli::{Common, Misuse};
 use crate::dataset::Dataset;
 use crate::images::Scaled;
 use crate::report::picture::input;
+use crate::run::folder::refuse_existing;
 use anyhow::{Result, ensure};
 use clap::Args;
 use model::explain::prototype;
@@ -38,6 +39,9 @@ pub struct PrototypeArgs {
     /// Pull towards the mean; 0 is the bare maximisation
     #[arg(long, value_name = "X", default_value_t = 0.0)]
     lambda: f32,
+    /// Replace a picture that is there
+    #[arg(long)]
+    overwrite: bool,
 }
 
 /// The mean training image of a data set, or the middle of the range.
@@ -75,6 +79,7 @@ pub fn run(args: &PrototypeArgs, common: &Common) -> Result<()> {
             Misuse(format!("{name} is {value}; it must be a number of at least 0"))
         );
     }
+    refuse_existing(&args.out, args.overwrite)?;
     let kernels = common.kernels(common.thread_count()?)?;
     let network = load_model(&args.model, None)?;
     let mean = mean(args, &network)?;

@@ -140,6 +140,9 @@ pub fn run(args: &ReproduceArgs, common: &Common) -> Result<()> {
         "{}: holds a reproduction already; choose another --out, --resume or --overwrite",
         out.display()
     );
+    if existing == Existing::Overwrite {
+        remove_results(&out)?;
+    }
     let progress = common.progress();
     progress.say(&format!(
         "{} trainings on {} ({} + {} samples), {jobs} side by side, into {}",
@@ -177,8 +180,20 @@ pub fn run(args: &ReproduceArgs, common: &Common) -> Result<()> {
     Ok(())
 }
 
+/// Removes what an earlier reproduction has said in this folder; its runs remove their own.
+fn remove_results(out: &Path) -> Result<()> {
+    let ours = |name: &str| name == "results.json" || name.starts_with("figure-4.");
+    let Ok(entries) = std::fs::read_dir(out) else { return Ok(()) };
+    for path in entries.filter_map(|entry| entry.ok()).map(|entry| entry.path()) {
+        if path.file_name().and_then(|name| name.to_str()).is_some_and(ours) {
+            std::fs::remove_file(&path).with_context(|| format!("{}: cannot be removed", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
 fn all_settings(args: &ReproduceArgs) -> Result<Vec<Settings>> {
-    let mut all = Vec::new();
+    let mut all: Vec<Settings> = Vec::new();
     for cell in &args.cells {
         for &seq_len in &args.seq_lens {
             let given = Given {
@@ -193,7 +208,11 @@ fn all_settings(args: &ReproduceArgs) -> Result<Vec<Settings>> {
                 limit_test: args.limit_test,
                 ..Given::default()
             };
-            all.push(given.complete()?);
+            let settings = given.complete()?;
+            let title = settings.title();
+            let repeated = all.iter().any(|other| other.title() == title);
+            ensure!(!repeated, Misuse(format!("--cells and --seq-lens name {title} twice")));
+            all.push(settings);
         }
     }
     ensure!(!all.is_empty(), Misuse("--cells and --seq-lens must name at least one each".to_owned()));

@@ -2,7 +2,7 @@
 
 use crate::exchange::{self, ModelFile};
 use anyhow::{Context, Result, bail};
-use model::train::{State, Trainer};
+use model::train::State;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -19,15 +19,11 @@ pub struct Checkpoint {
     pub values: Vec<f32>,
     /// The settings they belong to, as JSON.
     pub settings: String,
+    /// Checksums of the data they were learnt from, as JSON.
+    pub data: String,
 }
 
 impl Checkpoint {
-    /// Of a trainer after `epoch` epochs.
-    pub fn of(trainer: &Trainer, epoch: u64, best: Option<(u64, f64)>, settings: String) -> Checkpoint {
-        let (state, values) = (trainer.state().clone(), trainer.network().values().to_vec());
-        Checkpoint { epoch, best, state, values, settings }
-    }
-
     /// Writes it, atomically.
     ///
     /// # Errors
@@ -37,6 +33,7 @@ impl Checkpoint {
             ("epoch".to_owned(), self.epoch.to_string()),
             ("steps".to_owned(), self.state.steps.to_string()),
             ("settings".to_owned(), self.settings.clone()),
+            ("data".to_owned(), self.data.clone()),
         ]);
         if let Some((epoch, accuracy)) = self.best {
             metadata.insert("best_epoch".to_owned(), epoch.to_string());
@@ -78,6 +75,7 @@ impl Checkpoint {
             state: State { steps: number("steps")?, m: vector("m")?, v: vector("v")? },
             values: vector("values")?,
             settings: file.metadata.get("settings").cloned().unwrap_or_default(),
+            data: file.metadata.get("data").cloned().unwrap_or_default(),
         })
     }
 }
@@ -93,7 +91,8 @@ mod tests {
         let state = State { steps: 7, m: vec![0.5, -1.0], v: vec![] };
         let values = vec![1.0, 2.0, 3.0];
         let best = Some((2, 0.912_345_678_9));
-        let checkpoint = Checkpoint { epoch: 3, best, state, values, settings: "{}".to_owned() };
+        let checkpoint =
+            Checkpoint { epoch: 3, best, state, values, settings: "{}".to_owned(), data: "[]".to_owned() };
         checkpoint.write(&path).unwrap();
         assert_eq!(Checkpoint::read(&path).unwrap(), checkpoint);
     }

@@ -55,6 +55,17 @@ pub fn open(folder: &Path, existing: Existing) -> Result<()> {
     Ok(())
 }
 
+/// Refuses a file that is there, unless it may be replaced.
+///
+/// # Errors
+/// If the file exists and `overwrite` is not set.
+pub fn refuse_existing(file: &Path, overwrite: bool) -> Result<()> {
+    if file.exists() && !overwrite {
+        bail!("{}: is there already; choose another name or --overwrite", file.display());
+    }
+    Ok(())
+}
+
 /// `runs/<name>`, or the first of `runs/<name>-2`, `-3`, … that is not there.
 pub fn free(name: &str) -> PathBuf {
     let at = |n: usize| match n {

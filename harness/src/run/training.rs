@@ -120,6 +120,7 @@ pub fn train(settings: &Settings, out: &Path, existing: Existing, around: &Surro
     let mut evaluator = Evaluator::new(&network, CHUNK.min(division.test.max(division.validation.len())));
     let mut trainer = Trainer::new(network, settings.optimiser(), settings.batch, settings.seed);
     let settings_text = serde_json::to_string(settings)?;
+    let data_text = serde_json::to_string(around.sha256)?;
     let mut best = None;
     let mut first_epoch = 0;
     let resume = out.join("resume.safetensors");
@@ -131,6 +132,12 @@ pub fn train(settings: &Settings, out: &Path, existing: Existing, around: &Surro
             "{}: is of a run with other settings; found {}, asked for {now}; give it the same or choose another --out",
             resume.display(),
             checkpoint.settings
+        );
+        ensure!(
+            checkpoint.data == data_text,
+            "{}: has learnt from other files named {}; give it the same data or choose another --out",
+            resume.display(),
+            dataset.name
         );
         let mut network = trainer.network().clone();
         network.set_values(&checkpoint.values).with_context(|| resume.display().to_string())?;
@@ -197,7 +204,15 @@ pub fn train(settings: &Settings, out: &Path, existing: Existing, around: &Surro
             model_file::save(&out.join("best.safetensors"), trainer.network())?;
         }
         model_file::save(&out.join("last.safetensors"), trainer.network())?;
-        Checkpoint::of(&trainer, epoch + 1, best, settings_text.clone()).write(&resume)?;
+        let checkpoint = Checkpoint {
+            epoch: epoch + 1,
+            best,
+            state: trainer.state().clone(),
+            values: trainer.network().values().to_vec(),
+            settings: settings_text.clone(),
+            data: data_text.clone(),
+        };
+        checkpoint.write(&resume)?;
         job.message(&format!(
             "epoch {}/{}, loss {:.4}, validation {:.4}, test {:.4}",
             epoch + 1,

@@ -53,11 +53,7 @@ pub fn conv(
     axis("conv", "outputs", "c", c.cols, shape.outputs)?;
     check_ends("conv", c.rows, c.cols, &start, &epilogue)?;
     let run = shape.size * shape.inputs;
-    let walk = Walk {
-        count: [1, shape.size, run],
-        a: [0, plane.line(), 1],
-        b: [0, run * STRIP, STRIP],
-    };
+    let walk = Walk { count: [1, shape.size, run], a: [0, plane.line(), 1], b: [0, run * STRIP, STRIP] };
     // A patch starts at its pixel's upper left, which the border moves to the pixel's own place.
     let product = over_panels(x.as_ptr(), plane.map(), walk, w, start, epilogue, &c);
     // SAFETY: the patch of the last pixel ends with the last float of its padded plane, and `x` has
@@ -106,13 +102,11 @@ pub fn conv_weight_gradient(
             let a = x.as_ptr().add(line * input.line());
             let b = d_y.as_ptr().add(output.interior());
             let c = d_w.as_mut_ptr().add(line * run * STRIP);
-            over_columns(a, b, shape.outputs, walk, false, c, shape.patch() * STRIP)
-                .run(kernels, run);
+            over_columns(a, b, shape.outputs, walk, false, c, shape.patch() * STRIP).run(kernels, run);
         }
     }
     Ok(())
 }
-
 
 #[cfg(test)]
 mod tests {

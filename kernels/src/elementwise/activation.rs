@@ -1,9 +1,9 @@
 //! The softplus bias and its derivative, relu after a bias, and the way back through relu.
 
 use super::{Loop, exp, ln_1p, run};
+use crate::Kernels;
 use crate::error::{ShapeError, axis};
 use crate::shape::{MatMut, MatRef};
-use crate::Kernels;
 
 /// `softplus(b) = ln(1 + e^b)`
 #[inline(always)]
@@ -85,12 +85,7 @@ impl Loop for BiasRelu<'_> {
 ///
 /// # Errors
 /// [`ShapeError`] if `M` or `K` differ.
-pub fn bias_relu(
-    kernels: &Kernels,
-    z: MatRef,
-    bias: &[f32],
-    a: MatMut,
-) -> Result<(), ShapeError> {
+pub fn bias_relu(kernels: &Kernels, z: MatRef, bias: &[f32], a: MatMut) -> Result<(), ShapeError> {
     axis("bias_relu", "M", "a", a.rows, z.rows)?;
     axis("bias_relu", "K", "a", a.cols, z.cols)?;
     axis("bias_relu", "K", "bias", bias.len().min(z.cols), z.cols)?;

@@ -7,8 +7,8 @@ pub mod optimiser;
 pub mod reduce;
 pub mod softmax;
 
-use crate::simd::{Kernel, Simd};
 use crate::Backend;
+use crate::simd::{Kernel, Simd};
 
 /// A loop without intrinsics, compiled once for every instruction set.
 pub(crate) trait Loop {

@@ -1,8 +1,8 @@
 //! Adam and SGD with momentum, element by element: the layout of the parameters does not matter.
 
 use super::{Loop, run};
-use crate::error::{ShapeError, axis};
 use crate::Kernels;
+use crate::error::{ShapeError, axis};
 
 /// Adam's constants at one step (Kingma & Ba, algorithm 1).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -135,9 +135,8 @@ mod tests {
 
     #[test]
     fn every_backend_gives_the_same_bits_and_agrees_with_f64() {
-        let grads: Vec<Vec<f32>> = (0..3)
-            .map(|t| (0..37).map(|i| ((i * 7 + t * 13) % 23) as f32 * 0.1 - 1.0).collect())
-            .collect();
+        let grads: Vec<Vec<f32>> =
+            (0..3).map(|t| (0..37).map(|i| ((i * 7 + t * 13) % 23) as f32 * 0.1 - 1.0).collect()).collect();
         let mut first: Option<Vec<f32>> = None;
         for backend in Backend::available() {
             let kernels = Kernels::new(backend, Threads::one());

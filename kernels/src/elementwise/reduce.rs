@@ -1,9 +1,9 @@
 //! Sums whose order is part of the promise.
 
 use super::{Loop, run};
+use crate::Kernels;
 use crate::error::{ShapeError, axis};
 use crate::shape::MatRef;
-use crate::Kernels;
 
 struct ColumnSums<'a>(MatRef<'a>, &'a mut [f32]);
 

@@ -1,9 +1,9 @@
 //! Softmax cross-entropy.
 
 use super::{Loop, exp, run};
+use crate::Kernels;
 use crate::error::{ShapeError, axis};
 use crate::shape::{MatMut, MatRef};
-use crate::Kernels;
 
 struct CrossEntropy<'a> {
     logits: MatRef<'a>,

@@ -83,7 +83,15 @@ impl Finish for AddBias<'_> {
 pub(crate) struct AddBiasRelu<'a>(pub &'a [f32]);
 impl Finish for AddBiasRelu<'_> {
     #[inline(always)]
-    unsafe fn lanes<S: Simd>(&self, simd: S, m: usize, n: usize, lanes: usize, s: S::F, c: *const f32) -> S::F {
+    unsafe fn lanes<S: Simd>(
+        &self,
+        simd: S,
+        m: usize,
+        n: usize,
+        lanes: usize,
+        s: S::F,
+        c: *const f32,
+    ) -> S::F {
         // SAFETY: the caller's promise.
         let h = unsafe { AddBias(self.0).lanes(simd, m, n, lanes, s, c) };
         simd.where_positive(h, h)
@@ -97,7 +105,15 @@ pub(crate) struct AddBiasReluDropout<'a> {
 }
 impl Finish for AddBiasReluDropout<'_> {
     #[inline(always)]
-    unsafe fn lanes<S: Simd>(&self, simd: S, m: usize, n: usize, lanes: usize, s: S::F, c: *const f32) -> S::F {
+    unsafe fn lanes<S: Simd>(
+        &self,
+        simd: S,
+        m: usize,
+        n: usize,
+        lanes: usize,
+        s: S::F,
+        c: *const f32,
+    ) -> S::F {
         // SAFETY: the caller's promise.
         let a = unsafe { AddBiasRelu(self.bias).lanes(simd, m, n, lanes, s, c) };
         let factors = self.dropout.factors((m * self.cols + n) as u64);
@@ -113,7 +129,15 @@ pub(crate) struct Gradient<'a> {
 }
 impl Finish for Gradient<'_> {
     #[inline(always)]
-    unsafe fn lanes<S: Simd>(&self, simd: S, m: usize, n: usize, lanes: usize, s: S::F, _: *const f32) -> S::F {
+    unsafe fn lanes<S: Simd>(
+        &self,
+        simd: S,
+        m: usize,
+        n: usize,
+        lanes: usize,
+        s: S::F,
+        _: *const f32,
+    ) -> S::F {
         // SAFETY: the caller's promise.
         let a = unsafe { read(simd, &self.a, m, n, lanes) };
         let s = if self.guided { simd.where_positive(s, s) } else { s };
@@ -128,7 +152,15 @@ pub(crate) struct Divide<'a> {
 }
 impl Finish for Divide<'_> {
     #[inline(always)]
-    unsafe fn lanes<S: Simd>(&self, simd: S, m: usize, n: usize, lanes: usize, s: S::F, _: *const f32) -> S::F {
+    unsafe fn lanes<S: Simd>(
+        &self,
+        simd: S,
+        m: usize,
+        n: usize,
+        lanes: usize,
+        s: S::F,
+        _: *const f32,
+    ) -> S::F {
         // SAFETY: the caller's promise.
         let r = unsafe { read(simd, &self.r, m, n, lanes) };
         simd.div(simd.mul(r, simd.splat(self.coefficient)), simd.add(s, simd.splat(self.eps)))
@@ -142,7 +174,15 @@ pub(crate) struct Multiply<'a> {
 }
 impl Finish for Multiply<'_> {
     #[inline(always)]
-    unsafe fn lanes<S: Simd>(&self, simd: S, m: usize, n: usize, lanes: usize, s: S::F, c: *const f32) -> S::F {
+    unsafe fn lanes<S: Simd>(
+        &self,
+        simd: S,
+        m: usize,
+        n: usize,
+        lanes: usize,
+        s: S::F,
+        c: *const f32,
+    ) -> S::F {
         // SAFETY: the caller's promise.
         let a = unsafe { read(simd, &self.a, m, n, lanes) };
         let x = simd.mul(s, simd.sub(a, simd.splat(self.shift)));

@@ -9,6 +9,7 @@ use crate::Kernels;
 use crate::error::{ShapeError, axis};
 use crate::shape::{MatMut, MatRef, Panels, Rows, STRIP, panels_len};
 use crate::simd::{Kernel, Simd};
+use crate::threads::with_scratch;
 use epilogue::{
     AddBias, AddBiasRelu, AddBiasReluDropout, Divide, Epilogue, Finish, Gradient, Multiply, Plain,
 };
@@ -66,6 +67,14 @@ unsafe impl Send for Product<'_> {}
 unsafe impl Sync for Product<'_> {}
 
 impl Product<'_> {
+    /// Floats for packing the strips of one tile, where `b` is a plain matrix that is read once for
+    /// every tile of rows: its lines may be any number of floats apart, which caches dislike.
+    fn packed_len(&self) -> usize {
+        let Walk { count, .. } = self.operand.walk;
+        let len = MAX_STRIPS * STRIP * count[2];
+        if self.masked && count[0] * count[1] == 1 && len <= ROW_BLOCK { len } else { 0 }
+    }
+
     /// Computes rows `0..m`, split over the threads.
     ///
     /// # Safety
@@ -73,7 +82,9 @@ impl Product<'_> {
     pub unsafe fn run(&self, kernels: &Kernels, m: usize) {
         let cost = m * self.n * self.operand.walk.len().max(1);
         kernels.threads().split(m, cost, &|rows| {
-            kernels.backend().run(Part { product: *self, rows });
+            with_scratch(self.packed_len(), |packed| {
+                kernels.backend().run(Part { product: *self, rows, packed });
+            });
         });
     }
 }
@@ -82,6 +93,8 @@ impl Product<'_> {
 pub(crate) struct Part<'a> {
     pub product: Product<'a>,
     pub rows: Range<usize>,
+    /// Room for [`Product::packed_len`] floats; empty where nothing is to be packed.
+    pub packed: &'a mut [f32],
 }
 
 impl Kernel for Part<'_> {
@@ -89,14 +102,14 @@ impl Kernel for Part<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         // SAFETY: who calls `Product::run` promises it for all rows.
-        unsafe { block(simd, &self.product, self.rows) }
+        unsafe { block(simd, &self.product, self.rows, self.packed) }
     }
 }
 
 /// # Safety
 /// As [`Product::run`], for these rows.
 #[inline(always)]
-unsafe fn block<S: Simd>(simd: S, product: &Product, rows: Range<usize>) {
+unsafe fn block<S: Simd>(simd: S, product: &Product, rows: Range<usize>, packed: &mut [f32]) {
     let strips = product.n.div_ceil(STRIP);
     let sum = product.operand.walk.len().max(1);
     let rows_a_block = (ROW_BLOCK / sum).max(MAX_ROWS * 3);
@@ -107,16 +120,55 @@ unsafe fn block<S: Simd>(simd: S, product: &Product, rows: Range<usize>) {
         let mut strip = 0;
         while strip < strips {
             let width = strips_of_next_tile::<S>(strips - strip);
+            let mut product = *product;
+            if !packed.is_empty() {
+                // SAFETY: these strips of `b` are readable, by the caller's promise.
+                unsafe { pack_strips(simd, &mut product, strip, width, packed) };
+            }
             let tiles = (to - from).div_ceil(S::TILE_ROWS[width - 1]);
             for i in 0..tiles {
                 let (first, last) = ((to - from) * i / tiles, (to - from) * (i + 1) / tiles);
                 // SAFETY: a tile inside the rows and strips that the caller promises.
-                unsafe { one_tile(simd, product, from + first, last - first, strip, width) };
+                unsafe { one_tile(simd, &product, from + first, last - first, strip, width) };
             }
             strip += width;
         }
         from = to;
     }
+}
+
+/// Copies strips `strip..strip + width` of the plain matrix `b`, and lets the product read the copy.
+///
+/// # Safety
+/// Every term of those strips is readable.
+#[inline(always)]
+unsafe fn pack_strips<S: Simd>(
+    simd: S,
+    product: &mut Product,
+    strip: usize,
+    width: usize,
+    packed: &mut [f32],
+) {
+    let operand = &mut product.operand;
+    let (k, step) = (operand.walk.count[2], operand.walk.b[2]);
+    assert!(packed.len() >= width * k * STRIP, "room for {width} strips of {k} rows");
+    for v in 0..width {
+        let last = (strip + v + 1) * STRIP > product.n;
+        let lanes = if last { operand.lanes } else { STRIP };
+        for i in 0..k {
+            // SAFETY: row `i` of this strip has `lanes` readable floats; the copy has room.
+            unsafe {
+                let from = operand.b.add(i * step + (strip + v) * operand.strip);
+                let x = if lanes == STRIP { simd.load(from) } else { simd.load_first(from, lanes) };
+                simd.store(packed.as_mut_ptr().add((v * k + i) * STRIP), x);
+            }
+        }
+    }
+    // Tiles count strips from the first of the matrix.
+    operand.b = packed.as_ptr().wrapping_sub(strip * k * STRIP);
+    operand.strip = k * STRIP;
+    operand.walk.b[2] = STRIP;
+    product.masked = false;
 }
 
 /// Tiles of 3 strips read least; a remainder goes into tiles of 4, so that none of 1 is left over.
@@ -582,10 +634,19 @@ mod tests {
         let panels = Panels::new(&packed, k, n);
         let kernels = Kernels::default();
         let (mut one, mut two) = (vec![0.0; m * n], vec![0.0; m * n]);
-        gemm(&kernels, MatRef::new(&a, m, k), panels, Start::Zero, Epilogue::Store, MatMut::new(&mut one, m, n)).expect("fits");
+        gemm(
+            &kernels,
+            MatRef::new(&a, m, k),
+            panels,
+            Start::Zero,
+            Epilogue::Store,
+            MatMut::new(&mut one, m, n),
+        )
+        .expect("fits");
         for (from, to, start) in [(0, 17, Start::Zero), (17, 41, Start::C)] {
             let part = MatRef::mapped(&a[from..], m, to - from, Rows::linear(k));
-            gemm(&kernels, part, panels.rows(from, to), start, Epilogue::Store, MatMut::new(&mut two, m, n)).expect("fits");
+            gemm(&kernels, part, panels.rows(from, to), start, Epilogue::Store, MatMut::new(&mut two, m, n))
+                .expect("fits");
         }
         assert_eq!(one, two);
     }
@@ -606,7 +667,14 @@ mod tests {
         let w = pack::pack(&[1.0; 6], 3, 2);
         let mut c = [5.0; 2];
         let a = MatRef::new(&[1.0; 4], 1, 4);
-        let found = gemm(&Kernels::default(), a, Panels::new(&w, 3, 2), Start::Zero, Epilogue::Store, MatMut::new(&mut c, 1, 2));
+        let found = gemm(
+            &Kernels::default(),
+            a,
+            Panels::new(&w, 3, 2),
+            Start::Zero,
+            Epilogue::Store,
+            MatMut::new(&mut c, 1, 2),
+        );
         assert_eq!(found.expect_err("K differs").to_string(), "gemm: axis K is 3 in `b`, 4 expected");
         assert_eq!(c, [5.0; 2]);
     }
@@ -620,7 +688,15 @@ mod tests {
         transpose(Panels::new(&packed, k, n), WeightPart::All, &mut t);
         let want = reference::gemm(&dy, &reference::transposed(&w, k, n), m, k, n);
         let mut dx = vec![0.0; m * k];
-        gemm(&Kernels::default(), MatRef::new(&dy, m, n), Panels::new(&t, n, k), Start::Zero, Epilogue::Store, MatMut::new(&mut dx, m, k)).expect("fits");
+        gemm(
+            &Kernels::default(),
+            MatRef::new(&dy, m, n),
+            Panels::new(&t, n, k),
+            Start::Zero,
+            Epilogue::Store,
+            MatMut::new(&mut dx, m, k),
+        )
+        .expect("fits");
         assert_close("dx", &dx, &want, 1e-5);
     }
 }

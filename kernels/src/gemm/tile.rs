@@ -97,9 +97,7 @@ pub(crate) struct Tile<'a, A, const R: usize, const V: usize, const MASKED: bool
     pub target: Target,
 }
 
-impl<A: Source<R>, const R: usize, const V: usize, const MASKED: bool> Kernel
-    for Tile<'_, A, R, V, MASKED>
-{
+impl<A: Source<R>, const R: usize, const V: usize, const MASKED: bool> Kernel for Tile<'_, A, R, V, MASKED> {
     type Output = ();
     #[inline(always)]
     #[allow(clippy::needless_range_loop)] // rows and strips index several arrays at once

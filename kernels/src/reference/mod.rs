@@ -74,13 +74,7 @@ fn negative(w: f32) -> f64 {
 }
 
 /// `r_in[j] = Σ_k q(j,k) / (Σ_j q(j,k) + ε) · r[k]` for one sample: every rule is a choice of `q`.
-pub fn share(
-    j: usize,
-    k: usize,
-    q: impl Fn(usize, usize) -> f64,
-    eps: f64,
-    r: &[f64],
-) -> (Vec<f64>, f64) {
+pub fn share(j: usize, k: usize, q: impl Fn(usize, usize) -> f64, eps: f64, r: &[f64]) -> (Vec<f64>, f64) {
     let mut r_in = vec![0.0; j];
     let mut lost = 0.0;
     for (out, r) in r.iter().enumerate().take(k) {
@@ -100,13 +94,7 @@ pub fn z_plus(a: &[f32], w: &[f32], r: &[f64], eps: f64) -> (Vec<f64>, f64) {
 }
 
 /// αβ of one sample.
-pub fn alpha_beta(
-    (alpha, beta): (f64, f64),
-    a: &[f32],
-    w: &[f32],
-    r: &[f64],
-    eps: f64,
-) -> (Vec<f64>, f64) {
+pub fn alpha_beta((alpha, beta): (f64, f64), a: &[f32], w: &[f32], r: &[f64], eps: f64) -> (Vec<f64>, f64) {
     let k = r.len();
     let (plus, lost_plus) = z_plus(a, w, r, eps);
     let q = |i: usize, o: usize| f64::from(a[i]) * negative(w[i * k + o]);
@@ -122,13 +110,7 @@ pub fn w_square(j: usize, w: &[f32], r: &[f64], eps: f64) -> (Vec<f64>, f64) {
 }
 
 /// z^β of one sample with pixels in `low..=high`.
-pub fn z_beta(
-    x: &[f32],
-    w: &[f32],
-    (low, high): (f32, f32),
-    r: &[f64],
-    eps: f64,
-) -> (Vec<f64>, f64) {
+pub fn z_beta(x: &[f32], w: &[f32], (low, high): (f32, f32), r: &[f64], eps: f64) -> (Vec<f64>, f64) {
     let k = r.len();
     let q = |i: usize, o: usize| {
         let w = w[i * k + o];
@@ -138,11 +120,7 @@ pub fn z_beta(
 }
 
 /// The pixels of pooled pixel `(y, x)`'s window, row-major; at the edge it is smaller.
-fn window(
-    (rows, cols): (usize, usize),
-    size: usize,
-    (y, x): (usize, usize),
-) -> impl Iterator<Item = usize> {
+fn window((rows, cols): (usize, usize), size: usize, (y, x): (usize, usize)) -> impl Iterator<Item = usize> {
     let lines = y * size..rows.min((y + 1) * size);
     lines.flat_map(move |row| (x * size..cols.min((x + 1) * size)).map(move |col| row * cols + col))
 }
@@ -158,8 +136,7 @@ pub fn max_pool(
     for y in 0..rows.div_ceil(size) {
         for column in 0..cols.div_ceil(size) {
             for channel in 0..channels {
-                let mut places =
-                    window((rows, cols), size, (y, column)).map(|p| p * channels + channel);
+                let mut places = window((rows, cols), size, (y, column)).map(|p| p * channels + channel);
                 let Some(mut best) = places.next() else { continue };
                 for place in places {
                     if x[place] > x[best] {

@@ -32,12 +32,7 @@ pub fn alpha_beta(
     Ok(())
 }
 
-fn both<'a>(
-    alpha: f32,
-    beta: f32,
-    positive: &'a PackedPart,
-    negative: &'a PackedPart,
-) -> [Pool<'a>; 2] {
+fn both<'a>(alpha: f32, beta: f32, positive: &'a PackedPart, negative: &'a PackedPart) -> [Pool<'a>; 2] {
     [
         Pool { weights: positive, coefficient: alpha, eps: EPS },
         Pool { weights: negative, coefficient: -beta, eps: -EPS },
@@ -151,7 +146,8 @@ mod tests {
         let (positive, negative) = parts(&w, j, k);
         let (a, r) = (MatRef::new(&a, n, j), MatRef::new(&r, n, k));
         for kernels in kernel_sets() {
-            let (mut one, mut two, mut lost) = (vec![0.0; n * j], vec![0.0; n * j], [vec![0.0; n], vec![0.0; n]]);
+            let (mut one, mut two, mut lost) =
+                (vec![0.0; n * j], vec![0.0; n * j], [vec![0.0; n], vec![0.0; n]]);
             let out = MatMut::new(&mut one, n, j);
             alpha_beta(&kernels, (1.0, 0.0), a, &positive, &negative, r, out, &mut lost[0]).expect("fits");
             z_plus(&kernels, a, &positive, r, MatMut::new(&mut two, n, j), &mut lost[1]).expect("fits");
@@ -182,8 +178,7 @@ mod tests {
         let (ones, mut r_in) = ([1.0; 3], [5.0; 3]);
         let (a, r) = (MatRef::new(&ones, 1, 3), MatRef::new(&ones, 1, 2));
         let out = MatMut::new(&mut r_in, 1, 3);
-        let found =
-            alpha_beta(&Kernels::default(), (2.0, 1.0), a, &positive, &negative, r, out, &mut [0.0]);
+        let found = alpha_beta(&Kernels::default(), (2.0, 1.0), a, &positive, &negative, r, out, &mut [0.0]);
         let error = found.expect_err("K differs");
         assert_eq!(error.to_string(), "alpha_beta: axis K is 3 in `w`, 2 expected");
         assert_eq!(r_in, [5.0; 3]);

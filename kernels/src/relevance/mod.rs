@@ -9,13 +9,13 @@ pub mod w_square;
 pub mod z_beta;
 pub mod z_plus;
 
-use crate::{Backend, Kernels};
 use crate::gemm::epilogue::Epilogue;
 use crate::gemm::pack::{self, Part};
 use crate::gemm::tile::Walk;
 use crate::gemm::{Part as ProductPart, Start, over_panels};
 use crate::shape::{ConvShape, MatMut, MatRef, Panels, Rows, STRIP, panels_len};
 use crate::threads::with_scratch;
+use crate::{Backend, Kernels};
 use std::ops::Range;
 
 /// `ε` of every denominator; the negative pool takes `−ε`.
@@ -145,7 +145,8 @@ impl Fused<'_> {
             let walk = |k| Walk { count: [1, 1, k], a: [0, 0, 1], b: [0, 0, STRIP] };
             let ratio = Epilogue::Ratio { r: *r_out, coefficient: pool.coefficient, eps: pool.eps };
             let block_of_c = MatMut::new(&mut *scratch, rows, width);
-            let mut first = over_panels(a.data.as_ptr(), a.map, walk(w.k), w, Start::Zero, ratio, &block_of_c);
+            let mut first =
+                over_panels(a.data.as_ptr(), a.map, walk(w.k), w, Start::Zero, ratio, &block_of_c);
             first.c = first.c.wrapping_sub(before);
             let c = first.c.cast_const();
             let (start, epilogue) = (
@@ -160,8 +161,8 @@ impl Fused<'_> {
             // SAFETY: operands were checked to one shape by the rule; the block's rows of the
             // scratch are its own, and the parts of a split own different rows of `r_in` and `lost`.
             unsafe {
-                backend.run(ProductPart { product: first, rows: range.clone() });
-                backend.run(ProductPart { product: second, rows: range.clone() });
+                backend.run(ProductPart { product: first, rows: range.clone(), packed: &mut [] });
+                backend.run(ProductPart { product: second, rows: range.clone(), packed: &mut [] });
                 let lost = std::slice::from_raw_parts_mut(lost.0.add(range.start), rows);
                 add_lost(MatRef::new(scratch, rows, width), pool.eps, lost);
             }

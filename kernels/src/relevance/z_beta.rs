@@ -88,7 +88,10 @@ impl ZBeta {
     /// [`ShapeError`] if `K` differs.
     pub fn subtract_v(&self, kernels: &Kernels, z: MatMut) -> Result<(), ShapeError> {
         axis("z_beta", "K", "z", z.cols, self.outputs)?;
-        run(kernels.backend(), Subtract { v: MatRef::new(&self.v, self.v.len() / self.outputs.max(1), self.outputs), z });
+        run(
+            kernels.backend(),
+            Subtract { v: MatRef::new(&self.v, self.v.len() / self.outputs.max(1), self.outputs), z },
+        );
         Ok(())
     }
 
@@ -116,7 +119,6 @@ impl ZBeta {
         [(&self.positive, self.low, false), (&self.negative, self.high, true)]
     }
 }
-
 
 struct Subtract<'a> {
     v: MatRef<'a>,
@@ -396,6 +398,9 @@ mod tests {
         let shape = ConvShape { rows: 4, cols: 4, size: 3, inputs: 1, outputs: 1 };
         let w = pack::pack(&[1.0; 8], 8, 1);
         let found = ZBeta::conv(&Kernels::default(), &shape, Panels::new(&w, 8, 1), -1.0, 1.0);
-        assert_eq!(found.expect_err("8 weights").to_string(), "z_beta_conv: axis patch is 8 in `w`, 9 expected");
+        assert_eq!(
+            found.expect_err("8 weights").to_string(),
+            "z_beta_conv: axis patch is 8 in `w`, 9 expected"
+        );
     }
 }

@@ -125,9 +125,9 @@ pub(super) fn conv_pools(
 pub(super) mod tests {
     use super::*;
     use crate::gemm::pack::{self, Part};
+    use crate::reference;
     use crate::shape::{Panels, Plane, Rows};
     use crate::testing::{SameBits, activations, assert_close, floats, kernel_sets};
-    use crate::reference;
     use proptest::prelude::*;
 
     /// Relevance and loss of each sample by a naive twin, `r` row by row.
@@ -279,7 +279,8 @@ pub(super) mod tests {
         let positive = PackedPart::conv(&shape, Panels::new(&packed, 9, 1), Part::Positive);
         let (a, r, mut r_in) = ([1.0; 16], [1.0; 4], [5.0; 4]);
         let (r, out) = (MatRef::new(&r, 4, 1), MatMut::new(&mut r_in, 4, 1));
-        let found = z_plus_conv(&Kernels::default(), &shape, &a, &positive, r, out, &mut [0.0; 4], &mut [0.0]);
+        let found =
+            z_plus_conv(&Kernels::default(), &shape, &a, &positive, r, out, &mut [0.0; 4], &mut [0.0]);
         let error = found.expect_err("a plane without its border");
         assert_eq!(error.to_string(), "z_plus_conv: axis images·plane is 4 in `c`, 16 expected");
         assert_eq!(r_in, [5.0; 4]);
@@ -289,7 +290,7 @@ pub(super) mod tests {
     fn the_weights_of_a_convolution_are_no_dense_layer() {
         let shape = ConvShape { rows: 3, cols: 3, size: 3, inputs: 2, outputs: 3 };
         let w = pack::pack(&[0.5; 54], 18, 3);
-        let part = PackedPart::conv(&shape, Panels::new(&w, 18, 3), pack::Part::Positive);
+        let part = PackedPart::conv(&shape, Panels::new(&w, 18, 3), Part::Positive);
         let (a, r, mut r_in, mut lost) = ([1.0; 18], [1.0; 3], [7.0; 18], [0.0]);
         let (a, r) = (MatRef::new(&a, 1, 18), MatRef::new(&r, 1, 3));
         let out = MatMut::new(&mut r_in, 1, 18);
@@ -302,7 +303,7 @@ pub(super) mod tests {
     fn no_images_are_no_work() {
         let shape = ConvShape { rows: 3, cols: 3, size: 3, inputs: 2, outputs: 3 };
         let w = pack::pack(&[0.5; 54], 18, 3);
-        let part = PackedPart::conv(&shape, Panels::new(&w, 18, 3), pack::Part::Positive);
+        let part = PackedPart::conv(&shape, Panels::new(&w, 18, 3), Part::Positive);
         let (r_out, r_in) = (MatRef::new(&[], 0, 3), MatMut::new(&mut [], 0, 2));
         let found = z_plus_conv(&Kernels::default(), &shape, &[], &part, r_out, r_in, &mut [], &mut []);
         found.expect("nothing to do");

@@ -79,9 +79,7 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn where_positive(self, x: __m512, a: __m512) -> __m512 {
         // SAFETY: `self` proves AVX-512F.
-        unsafe {
-            _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(x, _mm512_setzero_ps()), a)
-        }
+        unsafe { _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(x, _mm512_setzero_ps()), a) }
     }
     #[inline(always)]
     fn enter<K: Kernel>(self, kernel: K) -> K::Output {
