@@ -78,7 +78,11 @@ fn build(file: &ModelFile) -> Result<Network> {
 /// layers from the tensors too.
 fn cell(name: &str, tensors: &BTreeMap<String, (Vec<usize>, Vec<f32>)>) -> Cell {
     let shape = |tensor: String| tensors.get(&tensor).map(|(shape, _)| &shape[..]);
-    let width = |layer: &str| shape(format!("{layer}.weight")).and_then(|shape| shape.last().copied());
+    // Either of a layer's tensors tells its width, so that a missing one is told as missing.
+    let width = |layer: &str| {
+        let last = |part: &str| shape(format!("{layer}.{part}")).and_then(|shape| shape.last().copied());
+        last("weight").or_else(|| last("bias"))
+    };
     let mut cell = Cell::preset(name).unwrap_or_else(|_| {
         let encoder = (0..)
             .map_while(|i| shape(format!("encoder.{i}.weight")))

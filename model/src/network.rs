@@ -36,11 +36,14 @@ impl Network {
     pub fn from_tensors(cell: Cell, task: Task, tensors: &[NamedTensor]) -> Result<Network, ModelError> {
         let mut network = Self::zeroed(cell, task)?;
         let Network { plan, values, .. } = &mut network;
+        let find = |name: &str| tensors.iter().find(|tensor| tensor.name == name);
+        let wanted = || plan.specs.iter().flat_map(|spec| spec.tensors());
+        if let Some((name, expected)) = wanted().find(|(name, _)| find(name).is_none()) {
+            return Err(ModelError::MissingTensor { name, expected });
+        }
         for spec in &plan.specs {
             for (part, (name, shape)) in spec.tensors().into_iter().enumerate() {
-                let Some(tensor) = tensors.iter().find(|tensor| tensor.name == name) else {
-                    return Err(ModelError::MissingTensor { name, expected: shape });
-                };
+                let Some(tensor) = find(&name) else { continue };
                 if tensor.shape != shape || tensor.values.len() != shape.iter().product::<usize>() {
                     let found = tensor.shape.clone();
                     return Err(ModelError::TensorShape { name, found, expected: shape });

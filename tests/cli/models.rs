@@ -189,7 +189,9 @@ fn model_files_of_another_program_give_the_golden_values() {
         let found: Array2<f32> = read_npy(desk.at("l.npy")).expect("logits");
         assert_close(name, found.as_slice().expect("in order"), &golden.tensors["logits"], 1e-5);
         let explained = |how: &str, want: &str| {
-            desk.does(&format!("explain --model @theirs.safetensors {ARRAYS} --out @r.npy --overwrite {how}"));
+            desk.does(&format!(
+                "explain --model @theirs.safetensors {ARRAYS} --out @r.npy --overwrite {how}"
+            ));
             let (found, _) = npy::read_images(&desk.at("r.npy")).expect("relevance");
             assert_close(&format!("{name} {how}"), &found, &golden.tensors[want], 1e-4);
         };
