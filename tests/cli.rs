@@ -216,7 +216,7 @@ fn a_seed_gives_the_same_bytes_on_any_threads_and_kernels() {
     assert!(train("two", "--threads 2") == want, "2 threads");
     for name in Backend::NAMES {
         if name == "portable" || Backend::by_name(name).is_none() || Backend::best().name() == "portable" {
-            println!("skipped: {name} is not there, or portable, which may round twice");
+            crate::support::say(&format!("skipped: {name} is not there, or portable, which may round twice"));
             continue;
         }
         assert!(train(name, &format!("--kernels {name} --threads 2")) == want, "{name}");

@@ -6,6 +6,7 @@ use model::explain::{Explainer, Explanation, Method, Target};
 use model::{Cell, Encoder, NamedTensor, Network, Samples, Task};
 use safetensors::{Dtype, SafeTensors};
 use std::collections::{BTreeMap, HashMap};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// Images and labels in memory.
@@ -108,6 +109,11 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
+/// Prints a line that the test runner does not swallow.
+pub fn say(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
 /// The golden cases of narrow cells, which are part of this package.
 pub fn tiny() -> Vec<Golden> {
     let files = files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("golden"));
@@ -119,11 +125,11 @@ pub fn tiny() -> Vec<Golden> {
 pub fn full() -> Option<Vec<Golden>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/golden/full");
     if !folder.is_dir() {
-        println!("skipped: no full-size golden cases at {}", folder.display());
+        say(&format!("skipped: no full-size golden cases at {}", folder.display()));
         return None;
     }
     let files = files(&folder);
-    println!("{} full-size golden cases", files.len());
+    say(&format!("{} full-size golden cases", files.len()));
     assert_eq!(files.len(), 16, "four cells, T = 1, 4, 7, 14");
     Some(files.iter().map(|path| Golden::read(path)).collect())
 }
