@@ -3,7 +3,7 @@
 //! Every output of every kernel that multiplies is summed here, in the order of the walk. That is
 //! why tile shape, instruction set and thread count cannot change a bit.
 
-use super::MAX_ROWS;
+use super::product::MAX_ROWS;
 use crate::shape::STRIP;
 use crate::simd::{Kernel, Simd};
 

@@ -11,8 +11,9 @@ pub mod z_plus;
 
 use crate::gemm::epilogue::Epilogue;
 use crate::gemm::pack::{self, Part};
+use crate::gemm::product::Part as ProductPart;
 use crate::gemm::tile::Walk;
-use crate::gemm::{Part as ProductPart, Start, over_panels};
+use crate::gemm::{Start, over_panels};
 use crate::shape::{ConvShape, MatMut, MatRef, Panels, Rows, STRIP, panels_len};
 use crate::threads::with_scratch;
 use crate::{Backend, Kernels};
