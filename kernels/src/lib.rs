@@ -27,6 +27,8 @@ pub mod elementwise;
 mod error;
 mod gemm;
 pub mod peak;
+#[cfg(feature = "peers")]
+pub mod peers;
 pub mod pool;
 pub mod reference;
 pub mod relevance;
