@@ -194,6 +194,11 @@ unsafe fn one_tile<S: Simd>(
     // SAFETY: the caller promises every operand; the buffer has room for the largest tile.
     unsafe {
         if direct {
+            for c in &c[..rows] {
+                for v in 0..strips {
+                    fetch(c.wrapping_add(v * product.c_strip));
+                }
+            }
             let from_c = matches!(product.start, Start::C);
             let target = Target { strip: product.c_strip, from_c };
             sum(simd, product.left, row, rows, strips, &operand, masked, &c, target);
@@ -240,6 +245,18 @@ unsafe fn one_tile<S: Simd>(
             Epilogue::Times { a, shift, add } => finish(simd, &done, &Multiply { a, shift, add }),
         }
     }
+}
+
+/// Asks for the cache line of an output while the sums that it waits for are still running.
+#[inline(always)]
+fn fetch(p: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a hint: it reads nothing, and an address that is not mapped does no harm.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(p.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = p;
 }
 
 /// Sums one tile into `c`; promises as for [`Tile`].

@@ -79,10 +79,25 @@ pub fn add_lost(c: MatRef, eps: f32, lost: &mut [f64]) {
     let rows = c.rows / lost.len().max(1);
     for (i, lost) in lost.iter_mut().enumerate() {
         for row in i * rows..(i + 1) * rows {
-            let sum: f64 = c.row(row).iter().map(|&c| f64::from(c)).sum();
+            let sum = sum(c.row(row));
             *lost += sum * f64::from(eps);
         }
     }
+}
+
+/// Sum in f64: eight chains over every eighth term, then the chains in order.
+fn sum(xs: &[f32]) -> f64 {
+    let mut chains = [0.0f64; 8];
+    let (eights, rest) = xs.as_chunks::<8>();
+    for eight in eights {
+        for (chain, &x) in chains.iter_mut().zip(eight) {
+            *chain += f64::from(x);
+        }
+    }
+    for (chain, &x) in chains.iter_mut().zip(rest) {
+        *chain += f64::from(x);
+    }
+    chains.iter().sum()
 }
 
 /// Rows whose `c` stays in L2 between the two products.
