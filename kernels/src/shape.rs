@@ -38,6 +38,13 @@ impl Rows {
         pixel * self.step + (line % self.height) * self.line + (line / self.height) * self.image
     }
 
+    /// The distance of rows `first..first + rows` where it is the same for all.
+    #[inline(always)]
+    pub(crate) fn spacing(&self, first: usize, rows: usize) -> Option<usize> {
+        let last = first + rows;
+        (last <= self.width || first % self.width + rows <= self.width).then_some(self.step)
+    }
+
     /// The largest offset among rows `0..rows`; strides are not negative, so a full line, a full
     /// image or the last row has it.
     fn max_offset(&self, rows: usize) -> usize {

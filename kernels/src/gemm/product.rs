@@ -4,7 +4,7 @@ use super::Start;
 use super::epilogue::{
     AddBias, AddBiasRelu, AddBiasReluDropout, Divide, Epilogue, Finish, Gradient, Multiply, Plain,
 };
-use super::tile::{Adjacent, Operand, Pointers, Target, Tile, Walk, call_with_shape};
+use super::tile::{Adjacent, Operand, Pointers, Spaced, Target, Tile, Walk, call_with_shape};
 use crate::Kernels;
 use crate::shape::{Rows, STRIP};
 use crate::simd::{Kernel, Simd};
@@ -185,31 +185,29 @@ unsafe fn one_tile<S: Simd>(
     let c_lanes = if ends_here { product.c_lanes } else { STRIP };
     let mut operand = product.operand;
     operand.b = operand.b.wrapping_add(strip * operand.strip);
-    let mut c = [product.c; MAX_ROWS];
-    for (r, c) in c[..rows].iter_mut().enumerate() {
-        *c = product.c.wrapping_add(product.c_rows.offset(row + r) + strip * product.c_strip);
-    }
+    let c = |r: usize, v: usize| {
+        product.c.wrapping_add(product.c_rows.offset(row + r) + (strip + v) * product.c_strip)
+    };
     let plain = matches!(product.epilogue, Epilogue::Store);
+    let spacing = product.c_rows.spacing(row, rows);
     let direct = plain && c_lanes == STRIP && !matches!(product.start, Start::From(_));
     // SAFETY: the caller promises every operand; the buffer has room for the largest tile.
     unsafe {
-        if direct {
-            for c in &c[..rows] {
+        if let Some(step) = spacing.filter(|_| direct) {
+            let at = c(0, 0);
+            for r in 0..rows {
                 for v in 0..strips {
-                    fetch(c.wrapping_add(v * product.c_strip));
+                    fetch(at.wrapping_add(r * step + v * product.c_strip));
                 }
             }
             let from_c = matches!(product.start, Start::C);
-            let target = Target { strip: product.c_strip, from_c };
-            sum(simd, product.left, row, rows, strips, &operand, masked, &c, target);
+            let target = Target { at, row: step, strip: product.c_strip, from_c };
+            sum(simd, product.left, row, rows, strips, &operand, masked, target);
             return;
         }
         let mut buffer = [std::mem::MaybeUninit::<f32>::uninit(); MAX_ROWS * MAX_STRIPS * STRIP];
         let at = buffer.as_mut_ptr().cast::<f32>();
-        let mut place = [at; MAX_ROWS];
-        for (r, place) in place[..rows].iter_mut().enumerate() {
-            *place = at.add(r * MAX_STRIPS * STRIP);
-        }
+        const ROW: usize = MAX_STRIPS * STRIP;
         let from_c = !matches!(product.start, Start::Zero);
         if from_c {
             for r in 0..rows {
@@ -220,15 +218,16 @@ unsafe fn one_tile<S: Simd>(
                             let at = matrix.map.offset(row + r) + (strip + v) * STRIP;
                             matrix.data.as_ptr().add(at)
                         }
-                        _ => c[r].add(v * product.c_strip),
+                        _ => c(r, v),
                     };
-                    simd.store(place[r].add(v * STRIP), simd.load_first(p, lanes));
+                    simd.store(at.add(r * ROW + v * STRIP), simd.load_first(p, lanes));
                 }
             }
         }
-        let target = Target { strip: STRIP, from_c };
-        sum(simd, product.left, row, rows, strips, &operand, masked, &place, target);
-        let done = Done { at, row, rows, strip, strips, c: &c, c_strip: product.c_strip, c_lanes };
+        let target = Target { at, row: ROW, strip: STRIP, from_c };
+        sum(simd, product.left, row, rows, strips, &operand, masked, target);
+        let (c, c_rows, c_strip) = (product.c, product.c_rows, product.c_strip);
+        let done = Done { at, row, rows, strip, strips, c, c_rows, c_strip, c_lanes };
         match product.epilogue {
             Epilogue::Store => finish(simd, &done, &Plain),
             Epilogue::Bias(bias) => finish(simd, &done, &AddBias(bias)),
@@ -259,7 +258,7 @@ fn fetch(p: *const f32) {
     let _ = p;
 }
 
-/// Sums one tile into `c`; promises as for [`Tile`].
+/// Sums one tile into its target; promises as for [`Tile`].
 #[inline(always)]
 #[allow(clippy::too_many_arguments)] // a tile has that many coordinates; they are made in one place
 fn sum<S: Simd>(
@@ -270,43 +269,53 @@ fn sum<S: Simd>(
     strips: usize,
     operand: &Operand,
     masked: bool,
-    c: &[*mut f32; MAX_ROWS],
     target: Target,
 ) {
     match left {
-        Left::Rows(a, map) => {
-            let mut at = [a; MAX_ROWS];
-            for (r, at) in at[..rows].iter_mut().enumerate() {
-                *at = a.wrapping_add(map.offset(row + r));
+        Left::Rows(a, map) => match map.spacing(row, rows) {
+            Some(step) => {
+                let first = a.wrapping_add(map.offset(row));
+                call_with_shape!(S, rows, strips, spaced, (simd, first, step, operand, target));
             }
-            call_with_shape!(S, rows, strips, packed, (simd, &at, operand, c, target));
-        }
+            None => {
+                let mut at = [a; MAX_ROWS];
+                for (r, at) in at[..rows].iter_mut().enumerate() {
+                    *at = a.wrapping_add(map.offset(row + r));
+                }
+                call_with_shape!(S, rows, strips, scattered, (simd, &at, operand, target));
+            }
+        },
         Left::Columns(a) => {
             let a = a.wrapping_add(row);
             if masked {
-                call_with_shape!(S, rows, strips, gradient_masked, (simd, a, operand, c, target));
+                call_with_shape!(S, rows, strips, gradient_masked, (simd, a, operand, target));
             } else {
-                call_with_shape!(S, rows, strips, gradient, (simd, a, operand, c, target));
+                call_with_shape!(S, rows, strips, gradient, (simd, a, operand, target));
             }
         }
     }
 }
 
 #[inline(always)]
-fn first<T: Copy, const R: usize>(xs: &[T; MAX_ROWS]) -> [T; R] {
-    std::array::from_fn(|i| xs[i])
+fn spaced<S: Simd, const R: usize, const V: usize>(
+    simd: S,
+    first: *const f32,
+    step: usize,
+    operand: &Operand,
+    target: Target,
+) {
+    simd.enter(Tile::<_, R, V, false> { rows: Spaced { first, step }, operand, target });
 }
 
 #[inline(always)]
-fn packed<S: Simd, const R: usize, const V: usize>(
+fn scattered<S: Simd, const R: usize, const V: usize>(
     simd: S,
     at: &[*const f32; MAX_ROWS],
     operand: &Operand,
-    c: &[*mut f32; MAX_ROWS],
     target: Target,
 ) {
-    let rows = Pointers::<R>(first(at));
-    simd.enter(Tile::<_, R, V, false> { rows, operand, c, target });
+    let rows = Pointers::<R>(std::array::from_fn(|i| at[i]));
+    simd.enter(Tile::<_, R, V, false> { rows, operand, target });
 }
 
 #[inline(always)]
@@ -314,10 +323,9 @@ fn gradient<S: Simd, const R: usize, const V: usize>(
     simd: S,
     a: *const f32,
     operand: &Operand,
-    c: &[*mut f32; MAX_ROWS],
     target: Target,
 ) {
-    simd.enter(Tile::<_, R, V, false> { rows: Adjacent(a), operand, c, target });
+    simd.enter(Tile::<_, R, V, false> { rows: Adjacent(a), operand, target });
 }
 
 #[inline(always)]
@@ -325,20 +333,20 @@ fn gradient_masked<S: Simd, const R: usize, const V: usize>(
     simd: S,
     a: *const f32,
     operand: &Operand,
-    c: &[*mut f32; MAX_ROWS],
     target: Target,
 ) {
-    simd.enter(Tile::<_, R, V, true> { rows: Adjacent(a), operand, c, target });
+    simd.enter(Tile::<_, R, V, true> { rows: Adjacent(a), operand, target });
 }
 
 /// A summed tile in its buffer, and where it goes.
-struct Done<'a> {
+struct Done {
     at: *const f32,
     row: usize,
     rows: usize,
     strip: usize,
     strips: usize,
-    c: &'a [*mut f32; MAX_ROWS],
+    c: *mut f32,
+    c_rows: Rows,
     c_strip: usize,
     c_lanes: usize,
 }
@@ -348,11 +356,12 @@ struct Done<'a> {
 #[inline(always)]
 unsafe fn finish<S: Simd, E: Finish>(simd: S, done: &Done, epilogue: &E) {
     for r in 0..done.rows {
+        let row = done.c.wrapping_add(done.c_rows.offset(done.row + r) + done.strip * done.c_strip);
         for v in 0..done.strips {
             let lanes = if v + 1 == done.strips { done.c_lanes } else { STRIP };
             // SAFETY: the buffer holds the tile, the rest is the caller's promise.
             unsafe {
-                let c = done.c[r].add(v * done.c_strip);
+                let c = row.add(v * done.c_strip);
                 let s = simd.load(done.at.add((r * MAX_STRIPS + v) * STRIP));
                 let (m, n) = (done.row + r, (done.strip + v) * STRIP);
                 let x = epilogue.lanes(simd, m, n, lanes, s, c);

@@ -3,7 +3,6 @@
 //! Every output of every kernel that multiplies is summed here, in the order of the walk. That is
 //! why tile shape, instruction set and thread count cannot change a bit.
 
-use super::product::MAX_ROWS;
 use crate::shape::STRIP;
 use crate::simd::{Kernel, Simd};
 
@@ -37,6 +36,11 @@ pub(crate) struct Operand {
 /// Where a tile's rows go, and whether the sums start from what stands there.
 #[derive(Clone, Copy)]
 pub(crate) struct Target {
+    /// Row 0, strip 0.
+    pub at: *mut f32,
+    /// Floats from a row to the next.
+    pub row: usize,
+    /// Floats from a strip to the next.
     pub strip: usize,
     pub from_c: bool,
 }
@@ -69,6 +73,26 @@ impl<const R: usize> Source<R> for Pointers<R> {
     }
 }
 
+/// Rows of equal spacing, adjacent terms: the ordinary case, which needs no table of addresses.
+pub(crate) struct Spaced {
+    pub first: *const f32,
+    pub step: usize,
+}
+
+impl<const R: usize> Source<R> for Spaced {
+    #[inline(always)]
+    unsafe fn term(&self, r: usize, at: usize) -> f32 {
+        // SAFETY: the caller's promise.
+        unsafe { *self.first.add(r * self.step).add(at) }
+    }
+
+    #[inline(always)]
+    fn last_strides(&self, a: usize, b: usize) -> (usize, usize) {
+        debug_assert_eq!((a, b), (1, STRIP));
+        (1, STRIP)
+    }
+}
+
 /// Adjacent rows: the transposed activations of a weight gradient.
 pub(crate) struct Adjacent(pub *const f32);
 
@@ -88,12 +112,11 @@ impl<const R: usize> Source<R> for Adjacent {
 /// Sums a tile of `R` rows and `V` strips and stores it.
 ///
 /// Who runs it promises that each term of the walk is readable through `rows` and `operand` (16
-/// lanes a strip, `operand.lanes` of the last one where `MASKED`), and `c[r]` writable (readable if
+/// lanes a strip, `operand.lanes` of the last one where `MASKED`), and the target's rows writable (readable if
 /// `target.from_c`) for `V` strips.
 pub(crate) struct Tile<'a, A, const R: usize, const V: usize, const MASKED: bool> {
     pub rows: A,
     pub operand: &'a Operand,
-    pub c: &'a [*mut f32; MAX_ROWS],
     pub target: Target,
 }
 
@@ -102,13 +125,13 @@ impl<A: Source<R>, const R: usize, const V: usize, const MASKED: bool> Kernel fo
     #[inline(always)]
     #[allow(clippy::needless_range_loop)] // rows and strips index several arrays at once
     fn run<S: Simd>(self, simd: S) {
-        let Tile { rows, operand, c, target } = self;
+        let Tile { rows, operand, target } = self;
         let mut acc = [[simd.splat(0.0); V]; R];
         if target.from_c {
             for r in 0..R {
                 for v in 0..V {
-                    // SAFETY: `c[r]` is readable for `V` strips.
-                    acc[r][v] = unsafe { simd.load(c[r].add(v * target.strip)) };
+                    // SAFETY: the target is readable for `R` rows of `V` strips.
+                    acc[r][v] = unsafe { simd.load(target.at.add(r * target.row + v * target.strip)) };
                 }
             }
         }
@@ -156,8 +179,8 @@ impl<A: Source<R>, const R: usize, const V: usize, const MASKED: bool> Kernel fo
         }
         for r in 0..R {
             for v in 0..V {
-                // SAFETY: `c[r]` is writable for `V` strips.
-                unsafe { simd.store(c[r].add(v * target.strip), acc[r][v]) };
+                // SAFETY: the target is writable for `R` rows of `V` strips.
+                unsafe { simd.store(target.at.add(r * target.row + v * target.strip), acc[r][v]) };
             }
         }
     }
