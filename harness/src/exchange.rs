@@ -115,8 +115,9 @@ pub fn write(path: &Path, model: &ModelFile) -> Result<()> {
         file.write_all(&(text.len() as u64).to_le_bytes())?;
         file.write_all(&text)?;
         for (_, values) in model.tensors.values() {
-            let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-            file.write_all(&bytes)?;
+            let words: Vec<u32> = values.iter().map(|v| v.to_bits().to_le()).collect();
+            let bytes: &[u8] = bytemuck::cast_slice(&words);
+            file.write_all(bytes)?;
         }
         Ok(())
     })

@@ -111,6 +111,15 @@ impl Plan {
         Plane { pad, ..self.planes[i] }
     }
 
+    /// Floats of the product `x·W` of the layer that sees pixels; a convolution's has a border.
+    pub fn pixel_product_len(&self, images: usize) -> usize {
+        match self.encoder.first() {
+            Some(Op::Dense { .. }) => images * self.planes[1].len(),
+            Some(Op::Conv { shape, .. }) => images * shape.output().len(),
+            Some(Op::Pool { .. }) | None => images * self.c,
+        }
+    }
+
     /// Whether activation `i` is the output of a dense relu layer.
     pub fn is_dense_output(&self, i: usize) -> bool {
         i > 0 && matches!(self.encoder[i - 1], Op::Dense { .. })

@@ -71,8 +71,8 @@ struct Manifest<'a> {
     samples: [usize; 3],
     data_sha256: &'a DataSha256,
     version: &'a str,
-    commit: Option<String>,
-    cpu: String,
+    commit: Option<&'a str>,
+    cpu: &'a str,
     kernels: &'a str,
     threads: usize,
     seconds: f64,
@@ -146,6 +146,7 @@ pub fn train(settings: &Settings, out: &Path, existing: Existing, around: &Surro
         (first_epoch, best) = (checkpoint.epoch, checkpoint.best);
     }
     let mut metrics = Metrics::open(&out.join("metrics.csv"), task.seq_len, first_epoch)?;
+    let (commit, cpu) = (commit(), cpu());
     let write_manifest = |state: &str, outcome: Option<&Outcome>| {
         let manifest = Manifest {
             state,
@@ -155,8 +156,8 @@ pub fn train(settings: &Settings, out: &Path, existing: Existing, around: &Surro
             samples: [division.train, division.validation.len(), division.test],
             data_sha256: around.sha256,
             version: env!("CARGO_PKG_VERSION"),
-            commit: commit(),
-            cpu: cpu(),
+            commit: commit.as_deref(),
+            cpu: &cpu,
             kernels: kernels.backend().name(),
             threads: kernels.threads().count(),
             seconds: begin.elapsed().as_secs_f64(),
@@ -167,7 +168,7 @@ pub fn train(settings: &Settings, out: &Path, existing: Existing, around: &Surro
     write_manifest("running", None)?;
     let steps = division.train.div_ceil(settings.batch) as u64;
     let job = progress.job(&title, (settings.epochs.saturating_sub(first_epoch)) * steps);
-    let mut last = evaluate_both(kernels, &trainer, &mut evaluator, &train_set, &test_set, &division)?;
+    let mut last = None;
     for epoch in first_epoch..settings.epochs {
         let epoch_begin = Instant::now();
         let order = shuffled(division.train, settings.seed, epoch);
@@ -194,8 +195,9 @@ pub fn train(settings: &Settings, out: &Path, existing: Existing, around: &Surro
             }
             job.advance(1);
         }
-        last = evaluate_both(kernels, &trainer, &mut evaluator, &train_set, &test_set, &division)?;
-        let (validation, test) = last;
+        let (validation, test) =
+            evaluate_both(kernels, &trainer, &mut evaluator, &train_set, &test_set, &division)?;
+        last = Some((validation, test));
         let seconds = epoch_begin.elapsed().as_secs_f64();
         metrics.add(epoch + 1, [seen, validation, test], seconds, &norms)?;
         let better = best.is_none_or(|(_, accuracy)| validation.accuracy() > accuracy);
@@ -223,11 +225,16 @@ pub fn train(settings: &Settings, out: &Path, existing: Existing, around: &Surro
         ));
     }
     job.finish();
+    // A run that was finished already has nothing to train, and is only judged.
+    let (validation, test) = match last {
+        Some(last) => last,
+        None => evaluate_both(kernels, &trainer, &mut evaluator, &train_set, &test_set, &division)?,
+    };
     let outcome = Outcome {
         title,
         variables,
-        validation_accuracy: last.0.accuracy(),
-        test_accuracy: last.1.accuracy(),
+        validation_accuracy: validation.accuracy(),
+        test_accuracy: test.accuracy(),
         best_epoch: best.map_or(0, |(epoch, _)| epoch),
         seconds: begin.elapsed().as_secs_f64(),
     };

@@ -57,11 +57,6 @@ impl Method {
             _ => return None,
         })
     }
-
-    /// Whether the values have a sign that means something, or are ≥ 0 where `f ≥ 0`.
-    pub fn is_signed(self) -> bool {
-        !matches!(self, Method::DeepTaylor | Method::WSquare | Method::Sensitivity)
-    }
 }
 
 /// Which logit is explained.
@@ -201,7 +196,7 @@ impl Explainer {
                 way.run(kernels, network, &self.trace, &target, guided, &mut self.pixels)?;
             }
             Way::Relevance(way) => {
-                way.run(kernels, network, &mut self.trace, &target, &mut self.pixels, lost)?;
+                way.run(kernels, network, &self.trace, &target, &mut self.pixels, lost)?;
             }
         }
         let mut relevance = vec![0.0; n * size];

@@ -207,7 +207,7 @@ impl RelevanceWay {
             ratios: vec![steps_of_layer_4; pools],
             r_acts: (0..plan.planes.len()).map(|i| vec![0.0; images * plan.back_plane(i).len()]).collect(),
             conv_ratios: conv_ratios.collect(),
-            z: vec![0.0; Trace::new(plan, capacity, true).z.len()],
+            z: vec![0.0; plan.pixel_product_len(images)],
             lost_rows: vec![0.0; images],
         })
     }
@@ -218,7 +218,7 @@ impl RelevanceWay {
         &mut self,
         kernels: &Kernels,
         network: &Network,
-        trace: &mut Trace,
+        trace: &Trace,
         target: &[usize],
         pixels: &mut [f32],
         lost: &mut [f64],

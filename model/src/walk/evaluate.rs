@@ -87,7 +87,12 @@ impl Evaluator {
         Ok(self.trace.logits(&network.plan, indices.len()))
     }
 
-    /// Loss and accuracy of the samples.
+    /// Logits `[N, C]` of the samples last evaluated.
+    pub fn last_logits(&self, network: &Network) -> &[f32] {
+        self.trace.logits(&network.plan, self.labels.len())
+    }
+
+    /// Loss and accuracy of the samples; [`Evaluator::last_logits`] has what they come from.
     ///
     /// # Errors
     /// [`ModelError::Batch`] if there are more than the capacity, a shape error if a label is no

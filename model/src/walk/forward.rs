@@ -51,13 +51,7 @@ fn mask_seed(seed: u64, layer: usize) -> u64 {
 impl Trace {
     pub fn new(plan: &Plan, capacity: usize, explain: bool) -> Trace {
         let images = capacity * plan.task.seq_len;
-        let z = match plan.encoder.first() {
-            _ if !explain => 0,
-            None => images * plan.c,
-            Some(Op::Dense { .. }) => images * plan.planes[1].len(),
-            Some(Op::Conv { shape, .. }) => images * shape.output().len(),
-            Some(Op::Pool { .. }) => 0,
-        };
+        let z = if explain { plan.pixel_product_len(images) } else { 0 };
         let places = plan.encoder.iter().zip(&plan.planes[1..]).map(|(op, plane)| match op {
             Op::Pool { .. } => vec![0; images * plane.pixels() * plane.channels],
             _ => Vec::new(),
