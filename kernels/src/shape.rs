@@ -38,11 +38,19 @@ impl Rows {
         pixel * self.step + (line % self.height) * self.line + (line / self.height) * self.image
     }
 
-    /// The distance of rows `first..first + rows` where it is the same for all.
+    /// Calls `to` with `i` and the offset of row `first + i`, for each `i` below `rows`.
     #[inline(always)]
-    pub(crate) fn spacing(&self, first: usize, rows: usize) -> Option<usize> {
-        let last = first + rows;
-        (last <= self.width || first % self.width + rows <= self.width).then_some(self.step)
+    pub(crate) fn each_offset(&self, first: usize, rows: usize, mut to: impl FnMut(usize, usize)) {
+        let mut done = 0;
+        while done < rows {
+            let start = self.offset(first + done);
+            let left_of_line = self.width - (first + done) % self.width;
+            let end = rows.min(done.saturating_add(left_of_line));
+            for i in done..end {
+                to(i, start + (i - done) * self.step);
+            }
+            done = end;
+        }
     }
 
     /// The largest offset among rows `0..rows`; strides are not negative, so a full line, a full

@@ -3,6 +3,7 @@
 use crate::elementwise::dropout::Dropout;
 use crate::shape::MatRef;
 use crate::simd::Simd;
+use super::tile::load;
 
 /// What happens to each finished sum `s[m,n]` before it is stored in `c[m,n]`.
 ///
@@ -47,55 +48,85 @@ pub enum Epilogue<'a> {
     },
 }
 
-/// One epilogue, over sixteen lanes of which `n` count.
-pub(crate) trait Finish {
+impl Epilogue<'_> {
+    /// The matrix that it reads beside the sums.
+    pub(crate) fn matrix(&self) -> Option<&MatRef<'_>> {
+        match self {
+            Epilogue::ReluGradient { a, .. } | Epilogue::Times { a, .. } => Some(a),
+            Epilogue::Ratio { r, .. } => Some(r),
+            _ => None,
+        }
+    }
+}
+
+/// Up to sixteen adjacent outputs.
+#[derive(Clone, Copy)]
+pub(crate) struct Place {
+    /// Row of the product.
+    pub m: usize,
+    /// First column, a multiple of 16.
+    pub n: usize,
+    pub lanes: usize,
+    /// Where the row starts in [`Epilogue::matrix`].
+    pub with: usize,
+    pub c: *const f32,
+}
+
+impl Place {
     /// # Safety
-    /// The operands are readable at row `m`, columns `n..n + lanes`, as is `c`.
-    unsafe fn lanes<S: Simd>(
-        &self,
-        simd: S,
-        m: usize,
-        n: usize,
-        lanes: usize,
-        s: S::F,
-        c: *const f32,
-    ) -> S::F;
+    /// `matrix` has this place's row and columns.
+    #[inline(always)]
+    unsafe fn read<S: Simd>(&self, simd: S, matrix: &MatRef) -> S::F {
+        debug_assert!(self.n + self.lanes <= matrix.cols);
+        // SAFETY: `MatRef` has checked that each of its rows lies in the slice.
+        unsafe { load(simd, matrix.data.as_ptr().add(self.with + self.n), self.lanes) }
+    }
+}
+
+/// One epilogue, over the lanes of a place.
+pub(crate) trait Lanes {
+    /// Whether [`Place::with`] is used.
+    const READS: bool = false;
+
+    /// # Safety
+    /// The operands are readable at this place, as is `c`.
+    unsafe fn lanes<S: Simd>(&self, simd: S, place: Place, s: S::F) -> S::F;
 }
 
 pub(crate) struct Plain;
-impl Finish for Plain {
+
+impl Lanes for Plain {
     #[inline(always)]
-    unsafe fn lanes<S: Simd>(&self, _: S, _: usize, _: usize, _: usize, s: S::F, _: *const f32) -> S::F {
+    unsafe fn lanes<S: Simd>(&self, _: S, _: Place, s: S::F) -> S::F {
         s
     }
 }
 
 pub(crate) struct AddBias<'a>(pub &'a [f32]);
-impl Finish for AddBias<'_> {
+
+impl Lanes for AddBias<'_> {
     #[inline(always)]
-    unsafe fn lanes<S: Simd>(&self, simd: S, _: usize, n: usize, _: usize, s: S::F, _: *const f32) -> S::F {
-        debug_assert!(n + 16 <= self.0.len());
+    unsafe fn lanes<S: Simd>(&self, simd: S, place: Place, s: S::F) -> S::F {
+        debug_assert!(place.n + 16 <= self.0.len());
         // SAFETY: the vector is padded to whole strips and `n` is the start of one.
-        simd.add(s, unsafe { simd.load(self.0.as_ptr().add(n)) })
+        simd.add(s, unsafe { simd.load(self.0.as_ptr().add(place.n)) })
     }
 }
 
 pub(crate) struct AddBiasRelu<'a>(pub &'a [f32]);
-impl Finish for AddBiasRelu<'_> {
+
+impl Lanes for AddBiasRelu<'_> {
     #[inline(always)]
-    unsafe fn lanes<S: Simd>(
-        &self,
-        simd: S,
-        m: usize,
-        n: usize,
-        lanes: usize,
-        s: S::F,
-        c: *const f32,
-    ) -> S::F {
+    unsafe fn lanes<S: Simd>(&self, simd: S, place: Place, s: S::F) -> S::F {
         // SAFETY: the caller's promise.
-        let h = unsafe { AddBias(self.0).lanes(simd, m, n, lanes, s, c) };
-        simd.where_positive(h, h)
+        relu(simd, unsafe { AddBias(self.0).lanes(simd, place, s) })
     }
+}
+
+/// `max(h, 0)`, and 0 for NaN.
+#[inline(always)]
+pub(crate) fn relu<S: Simd>(simd: S, h: S::F) -> S::F {
+    simd.where_positive(h, h)
 }
 
 pub(crate) struct AddBiasReluDropout<'a> {
@@ -103,20 +134,13 @@ pub(crate) struct AddBiasReluDropout<'a> {
     pub dropout: Dropout,
     pub cols: usize,
 }
-impl Finish for AddBiasReluDropout<'_> {
+
+impl Lanes for AddBiasReluDropout<'_> {
     #[inline(always)]
-    unsafe fn lanes<S: Simd>(
-        &self,
-        simd: S,
-        m: usize,
-        n: usize,
-        lanes: usize,
-        s: S::F,
-        c: *const f32,
-    ) -> S::F {
+    unsafe fn lanes<S: Simd>(&self, simd: S, place: Place, s: S::F) -> S::F {
         // SAFETY: the caller's promise.
-        let a = unsafe { AddBiasRelu(self.bias).lanes(simd, m, n, lanes, s, c) };
-        let factors = self.dropout.factors((m * self.cols + n) as u64);
+        let a = unsafe { AddBiasRelu(self.bias).lanes(simd, place, s) };
+        let factors = self.dropout.factors((place.m * self.cols + place.n) as u64);
         // SAFETY: 16 floats on the stack.
         simd.mul(a, unsafe { simd.load(factors.as_ptr()) })
     }
@@ -127,19 +151,14 @@ pub(crate) struct Gradient<'a> {
     pub scale: f32,
     pub guided: bool,
 }
-impl Finish for Gradient<'_> {
+
+impl Lanes for Gradient<'_> {
+    const READS: bool = true;
+
     #[inline(always)]
-    unsafe fn lanes<S: Simd>(
-        &self,
-        simd: S,
-        m: usize,
-        n: usize,
-        lanes: usize,
-        s: S::F,
-        _: *const f32,
-    ) -> S::F {
+    unsafe fn lanes<S: Simd>(&self, simd: S, place: Place, s: S::F) -> S::F {
         // SAFETY: the caller's promise.
-        let a = unsafe { read(simd, &self.a, m, n, lanes) };
+        let a = unsafe { place.read(simd, &self.a) };
         let s = if self.guided { simd.where_positive(s, s) } else { s };
         simd.where_positive(a, simd.mul(s, simd.splat(self.scale)))
     }
@@ -150,19 +169,14 @@ pub(crate) struct Divide<'a> {
     pub coefficient: f32,
     pub eps: f32,
 }
-impl Finish for Divide<'_> {
+
+impl Lanes for Divide<'_> {
+    const READS: bool = true;
+
     #[inline(always)]
-    unsafe fn lanes<S: Simd>(
-        &self,
-        simd: S,
-        m: usize,
-        n: usize,
-        lanes: usize,
-        s: S::F,
-        _: *const f32,
-    ) -> S::F {
+    unsafe fn lanes<S: Simd>(&self, simd: S, place: Place, s: S::F) -> S::F {
         // SAFETY: the caller's promise.
-        let r = unsafe { read(simd, &self.r, m, n, lanes) };
+        let r = unsafe { place.read(simd, &self.r) };
         simd.div(simd.mul(r, simd.splat(self.coefficient)), simd.add(s, simd.splat(self.eps)))
     }
 }
@@ -172,37 +186,20 @@ pub(crate) struct Multiply<'a> {
     pub shift: f32,
     pub add: bool,
 }
-impl Finish for Multiply<'_> {
+
+impl Lanes for Multiply<'_> {
+    const READS: bool = true;
+
     #[inline(always)]
-    unsafe fn lanes<S: Simd>(
-        &self,
-        simd: S,
-        m: usize,
-        n: usize,
-        lanes: usize,
-        s: S::F,
-        c: *const f32,
-    ) -> S::F {
+    unsafe fn lanes<S: Simd>(&self, simd: S, place: Place, s: S::F) -> S::F {
         // SAFETY: the caller's promise.
-        let a = unsafe { read(simd, &self.a, m, n, lanes) };
+        let a = unsafe { place.read(simd, &self.a) };
         let x = simd.mul(s, simd.sub(a, simd.splat(self.shift)));
         if self.add {
             // SAFETY: the caller's promise.
-            simd.add(x, unsafe { simd.load_first(c, lanes) })
+            simd.add(x, unsafe { load(simd, place.c, place.lanes) })
         } else {
             x
         }
-    }
-}
-
-/// # Safety
-/// `m` is a row of the matrix, `n + lanes` at most its columns.
-#[inline(always)]
-unsafe fn read<S: Simd>(simd: S, matrix: &MatRef, m: usize, n: usize, lanes: usize) -> S::F {
-    debug_assert!(m < matrix.rows && n + lanes <= matrix.cols);
-    // SAFETY: `MatRef` has checked that each of its rows lies in the slice.
-    unsafe {
-        let p = matrix.data.as_ptr().add(matrix.map.offset(m) + n);
-        if lanes == 16 { simd.load(p) } else { simd.load_first(p, lanes) }
     }
 }

@@ -12,8 +12,8 @@ use crate::Kernels;
 use crate::error::{ShapeError, axis};
 use crate::shape::{MatMut, MatRef, Panels, Rows, STRIP, panels_len};
 use epilogue::Epilogue;
-use product::{Left, Product};
-use tile::{Operand, Walk};
+use product::Product;
+use tile::Walk;
 
 /// Where the sums start.
 #[derive(Clone, Copy, Debug)]
@@ -107,9 +107,12 @@ pub(crate) fn over_panels<'a>(
     let c_lanes = lanes_of_last_strip(c.cols);
     Product {
         n: c.cols,
-        left: Left::Rows(a, map),
-        operand: Operand { walk, b: b.data.as_ptr(), strip: b.stride, lanes: STRIP },
-        masked: false,
+        a,
+        a_rows: map,
+        walk,
+        b: b.data.as_ptr(),
+        b_strip: b.stride,
+        b_lanes: STRIP,
         start,
         epilogue,
         c: c.data.as_ptr().cast_mut(),
@@ -170,9 +173,12 @@ pub(crate) fn over_columns<'a>(
 ) -> Product<'a> {
     Product {
         n,
-        left: Left::Columns(a),
-        operand: Operand { walk, b, strip: STRIP, lanes: lanes_of_last_strip(n) },
-        masked: true,
+        a,
+        a_rows: Rows::linear(1),
+        walk,
+        b,
+        b_strip: STRIP,
+        b_lanes: lanes_of_last_strip(n),
         start: if add { Start::C } else { Start::Zero },
         epilogue: Epilogue::Store,
         c,

@@ -1,39 +1,36 @@
-//! The loops around the register tile: blocks of rows, strips of columns, tiles, and the epilogue.
+//! The loops around the register tile: blocks of rows, strips of columns, tiles of balanced height.
 
 use super::Start;
-use super::epilogue::{
-    AddBias, AddBiasRelu, AddBiasReluDropout, Divide, Epilogue, Finish, Gradient, Multiply, Plain,
-};
-use super::tile::{Adjacent, Operand, Pointers, Spaced, Target, Tile, Walk, call_with_shape};
+use super::epilogue::Epilogue;
+use super::tile::{Block, HALF, MASKED, Tiles, WHOLE, Walk, call_with_shape};
 use crate::Kernels;
 use crate::shape::{Rows, STRIP};
 use crate::simd::{Kernel, Simd};
 use crate::threads::with_scratch;
 use std::ops::Range;
 
-/// Floats of `a` that a block of rows may take, so that it stays in L2 beside a tile's strips.
-const ROW_BLOCK: usize = 64 * 1024;
-/// Rows of the largest tile.
-pub(crate) const MAX_ROWS: usize = 16;
-const MAX_STRIPS: usize = 4;
-
-/// The left operand: where row `m` of the product finds its terms.
-#[derive(Clone, Copy)]
-pub(crate) enum Left {
-    /// Row `m` starts at `offset(m)`, its terms are adjacent.
-    Rows(*const f32, Rows),
-    /// Row `m` starts at `m`, its terms are as far apart as the walk says.
-    Columns(*const f32),
-}
+/// Rows that go through all strips before the next ones do.
+pub(crate) const BLOCK: usize = 256;
+/// Floats of packed strips that leave room in L2 for the rows that meet them.
+const PACKED: usize = 64 * 1024;
+/// From so many tiles of rows on, strips of a plain matrix are copied before they are read so often,
+const PACK_FROM_TILES: usize = 32;
+/// if its rows are so many floats apart that they fall into the same few cache sets.
+const PACK_FROM_STEP: usize = 512;
 
 /// A product `[m, n]` with everything checked; its rows can be computed in any split.
 #[derive(Clone, Copy)]
 pub(crate) struct Product<'a> {
     pub n: usize,
-    pub left: Left,
-    pub operand: Operand,
-    /// `b` is a plain matrix: its last strip must be masked.
-    pub masked: bool,
+    pub a: *const f32,
+    /// Where the first term of row `m` is in `a`.
+    pub a_rows: Rows,
+    pub walk: Walk,
+    pub b: *const f32,
+    /// Floats from a strip of `b` to the next.
+    pub b_strip: usize,
+    /// Lanes of the last strip of `b` that may be read: 16 where it is packed.
+    pub b_lanes: usize,
     pub start: Start<'a>,
     pub epilogue: Epilogue<'a>,
     pub c: *mut f32,
@@ -51,322 +48,173 @@ unsafe impl Send for Product<'_> {}
 unsafe impl Sync for Product<'_> {}
 
 impl Product<'_> {
-    /// Floats for packing the strips of one tile, where `b` is a plain matrix that is read once for
-    /// every tile of rows: its lines may be any number of floats apart, which caches dislike.
-    fn packed_len(&self) -> usize {
-        let Walk { count, .. } = self.operand.walk;
-        let len = MAX_STRIPS * STRIP * count[2];
-        if self.masked && count[0] * count[1] == 1 && len <= ROW_BLOCK { len } else { 0 }
-    }
-
     /// Computes rows `0..m`, split over the threads.
     ///
     /// # Safety
     /// Every term of every row is readable, and rows `0..m` of `c` are writable and nobody else's.
     pub unsafe fn run(&self, kernels: &Kernels, m: usize) {
-        let cost = m * self.n * self.operand.walk.len().max(1);
+        let cost = m * self.n * self.walk.len().max(1);
         kernels.threads().split(m, cost, &|rows| {
-            with_scratch(self.packed_len(), |packed| {
-                kernels.backend().run(Part { product: *self, rows, packed });
-            });
+            // SAFETY: the caller's promise, for some of the rows.
+            unsafe { self.run_rows(kernels, rows) };
+        });
+    }
+
+    /// Computes some rows on the calling thread.
+    ///
+    /// # Safety
+    /// As [`Product::run`], for these rows.
+    pub unsafe fn run_rows(&self, kernels: &Kernels, rows: Range<usize>) {
+        let one_loop = self.walk.count[0] * self.walk.count[1] == 1;
+        let room = 4 * STRIP * self.walk.count[2];
+        let far = one_loop && self.walk.b[2] >= PACK_FROM_STEP && room <= PACKED;
+        let room = if far { room } else { 0 };
+        with_scratch(room, |packed| {
+            kernels.backend().run(Part { product: *self, rows, packed });
         });
     }
 }
 
 /// Some rows of a product; who runs it promises what [`Product::run`] asks for, for these rows.
-pub(crate) struct Part<'a> {
-    pub product: Product<'a>,
-    pub rows: Range<usize>,
-    /// Room for [`Product::packed_len`] floats; empty where nothing is to be packed.
-    pub packed: &'a mut [f32],
+struct Part<'a> {
+    product: Product<'a>,
+    rows: Range<usize>,
+    /// Room for packing the strips of a tile, empty where they are packed or do not fit.
+    packed: &'a mut [f32],
 }
 
 impl Kernel for Part<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        // SAFETY: who calls `Product::run` promises it for all rows.
-        unsafe { block(simd, &self.product, self.rows, self.packed) }
+        let Part { product, rows, packed } = self;
+        let blocks = rows.len().div_ceil(BLOCK);
+        for i in 0..blocks {
+            let (from, to) = (rows.len() * i / blocks, rows.len() * (i + 1) / blocks);
+            // SAFETY: who makes a part promises what `Product::run` asks for.
+            unsafe { block(simd, &product, rows.start + from..rows.start + to, packed) };
+        }
     }
 }
 
 /// # Safety
-/// As [`Product::run`], for these rows.
+/// As [`Product::run`], for these rows, at most [`BLOCK`].
 #[inline(always)]
 unsafe fn block<S: Simd>(simd: S, product: &Product, rows: Range<usize>, packed: &mut [f32]) {
+    let block = Block::new(product, rows.clone());
     let strips = product.n.div_ceil(STRIP);
-    let sum = product.operand.walk.len().max(1);
-    let rows_a_block = (ROW_BLOCK / sum).max(MAX_ROWS * 3);
-    let mut from = rows.start;
-    while from < rows.end {
-        let blocks = (rows.end - from).div_ceil(rows_a_block);
-        let to = from + (rows.end - from).div_ceil(blocks);
-        let mut strip = 0;
-        while strip < strips {
-            let width = strips_of_next_tile::<S>(strips - strip);
-            let mut product = *product;
-            if !packed.is_empty() {
-                // SAFETY: these strips of `b` are readable, by the caller's promise.
-                unsafe { pack_strips(simd, &mut product, strip, width, packed) };
+    let mut strip = 0;
+    while strip < strips {
+        let group = next_group::<S>(product, strips - strip);
+        let tiles = rows.len().div_ceil(group.most_rows::<S>());
+        // SAFETY: these strips of `b` are readable, by the caller's promise; tiles lie inside the
+        // rows and strips that it promises.
+        unsafe {
+            let far = tiles >= PACK_FROM_TILES && product.walk.b[2] >= PACK_FROM_STEP;
+            if far && group.edge == WHOLE && !packed.is_empty() {
+                let packed = pack_strips(simd, product, strip, group.strips, packed);
+                run_group(simd, &packed, &block, strip, group, rows.len(), tiles);
+            } else {
+                run_group(simd, product, &block, strip, group, rows.len(), tiles);
             }
-            let tiles = (to - from).div_ceil(S::TILE_ROWS[width - 1]);
-            for i in 0..tiles {
-                let (first, last) = ((to - from) * i / tiles, (to - from) * (i + 1) / tiles);
-                // SAFETY: a tile inside the rows and strips that the caller promises.
-                unsafe { one_tile(simd, &product, from + first, last - first, strip, width) };
-            }
-            strip += width;
         }
-        from = to;
+        strip += group.strips;
     }
 }
 
-/// Copies strips `strip..strip + width` of the plain matrix `b`, and lets the product read the copy.
+/// Strips that one tile takes.
+#[derive(Clone, Copy)]
+struct Group {
+    strips: usize,
+    edge: u8,
+}
+
+impl Group {
+    #[inline(always)]
+    fn most_rows<S: Simd>(self) -> usize {
+        if self.edge == HALF { S::HALF_ROWS } else { S::TILE_ROWS[self.strips - 1] }
+    }
+}
+
+/// The widest tile, but none of one strip where strips of two and three can share its work.
+#[inline(always)]
+fn next_group<S: Simd>(product: &Product, left: usize) -> Group {
+    let over = product.n % STRIP;
+    // A matrix that is not packed ends with its last column.
+    let half = S::HALF_ROWS > 0 && (1..=8).contains(&over) && (product.b_lanes == STRIP || over == 8);
+    let masked = product.b_lanes < STRIP;
+    let whole = |strips: usize| {
+        let widest = S::TILE_ROWS.iter().filter(|&&rows| rows > 0).count();
+        let strips = if strips > widest && strips % widest == 1 { widest - 1 } else { strips.min(widest) };
+        Group { strips: strips.max(1), edge: WHOLE }
+    };
+    match left {
+        1 if masked => Group { strips: 1, edge: MASKED },
+        2 if half => Group { strips: 2, edge: HALF },
+        3.. if half => whole(left - 2),
+        2.. if masked => whole(left - 1),
+        _ => whole(left),
+    }
+}
+
+/// Copies strips `strip..strip + width` of the plain matrix `b`; the product returned reads the copy.
 ///
 /// # Safety
-/// Every term of those strips is readable.
+/// Every term of those strips is readable, in the innermost loop of the walk alone.
 #[inline(always)]
-unsafe fn pack_strips<S: Simd>(
+unsafe fn pack_strips<'a, S: Simd>(
     simd: S,
-    product: &mut Product,
+    product: &Product<'a>,
     strip: usize,
     width: usize,
     packed: &mut [f32],
-) {
-    let operand = &mut product.operand;
-    let (k, step) = (operand.walk.count[2], operand.walk.b[2]);
+) -> Product<'a> {
+    let (k, step) = (product.walk.count[2], product.walk.b[2]);
     assert!(packed.len() >= width * k * STRIP, "room for {width} strips of {k} rows");
-    for v in 0..width {
-        let last = (strip + v + 1) * STRIP > product.n;
-        let lanes = if last { operand.lanes } else { STRIP };
-        for i in 0..k {
-            // SAFETY: row `i` of this strip has `lanes` readable floats; the copy has room.
+    for i in 0..k {
+        for v in 0..width {
+            // SAFETY: row `i` of this strip has 16 readable floats; the copy has room.
             unsafe {
-                let from = operand.b.add(i * step + (strip + v) * operand.strip);
-                let x = if lanes == STRIP { simd.load(from) } else { simd.load_first(from, lanes) };
-                simd.store(packed.as_mut_ptr().add((v * k + i) * STRIP), x);
+                let from = product.b.wrapping_add(i * step + (strip + v) * product.b_strip);
+                simd.store(packed.as_mut_ptr().add((v * k + i) * STRIP), simd.load(from));
             }
         }
     }
+    let mut of_copy = *product;
     // Tiles count strips from the first of the matrix.
-    operand.b = packed.as_ptr().wrapping_sub(strip * k * STRIP);
-    operand.strip = k * STRIP;
-    operand.walk.b[2] = STRIP;
-    product.masked = false;
+    of_copy.b = packed.as_ptr().wrapping_sub(strip * k * STRIP);
+    of_copy.b_strip = k * STRIP;
+    of_copy.walk.b[2] = STRIP;
+    of_copy
 }
 
-/// Tiles of 3 strips read least; a remainder goes into tiles of 4, so that none of 1 is left over.
-#[inline(always)]
-fn strips_of_next_tile<S: Simd>(left: usize) -> usize {
-    if S::TILE_ROWS[2] == 0 {
-        return 1;
-    }
-    match left {
-        1..=4 => left,
-        5 => 3,
-        _ if left.is_multiple_of(3) => 3,
-        _ => 4,
-    }
-}
-
+/// Tiles of two heights at most, one row apart.
+///
 /// # Safety
-/// As [`Product::run`], for these rows and strips.
+/// As [`Product::run`], for the block's rows and these strips.
 #[inline(always)]
-unsafe fn one_tile<S: Simd>(
+unsafe fn run_group<S: Simd>(
     simd: S,
     product: &Product,
-    row: usize,
-    rows: usize,
+    block: &Block,
     strip: usize,
-    strips: usize,
-) {
-    let ends_here = (strip + strips) * STRIP > product.n;
-    let masked = product.masked && ends_here;
-    let c_lanes = if ends_here { product.c_lanes } else { STRIP };
-    let mut operand = product.operand;
-    operand.b = operand.b.wrapping_add(strip * operand.strip);
-    let c = |r: usize, v: usize| {
-        product.c.wrapping_add(product.c_rows.offset(row + r) + (strip + v) * product.c_strip)
-    };
-    let plain = matches!(product.epilogue, Epilogue::Store);
-    let spacing = product.c_rows.spacing(row, rows);
-    let direct = plain && c_lanes == STRIP && !matches!(product.start, Start::From(_));
-    // SAFETY: the caller promises every operand; the buffer has room for the largest tile.
-    unsafe {
-        if let Some(step) = spacing.filter(|_| direct) {
-            let at = c(0, 0);
-            for r in 0..rows {
-                for v in 0..strips {
-                    fetch(at.wrapping_add(r * step + v * product.c_strip));
-                }
-            }
-            let from_c = matches!(product.start, Start::C);
-            let target = Target { at, row: step, strip: product.c_strip, from_c };
-            sum(simd, product.left, row, rows, strips, &operand, masked, target);
-            return;
-        }
-        let mut buffer = [std::mem::MaybeUninit::<f32>::uninit(); MAX_ROWS * MAX_STRIPS * STRIP];
-        let at = buffer.as_mut_ptr().cast::<f32>();
-        const ROW: usize = MAX_STRIPS * STRIP;
-        let from_c = !matches!(product.start, Start::Zero);
-        if from_c {
-            for r in 0..rows {
-                for v in 0..strips {
-                    let lanes = if v + 1 == strips { c_lanes } else { STRIP };
-                    let p = match &product.start {
-                        Start::From(matrix) => {
-                            let at = matrix.map.offset(row + r) + (strip + v) * STRIP;
-                            matrix.data.as_ptr().add(at)
-                        }
-                        _ => c(r, v),
-                    };
-                    simd.store(at.add(r * ROW + v * STRIP), simd.load_first(p, lanes));
-                }
-            }
-        }
-        let target = Target { at, row: ROW, strip: STRIP, from_c };
-        sum(simd, product.left, row, rows, strips, &operand, masked, target);
-        let (c, c_rows, c_strip) = (product.c, product.c_rows, product.c_strip);
-        let done = Done { at, row, rows, strip, strips, c, c_rows, c_strip, c_lanes };
-        match product.epilogue {
-            Epilogue::Store => finish(simd, &done, &Plain),
-            Epilogue::Bias(bias) => finish(simd, &done, &AddBias(bias)),
-            Epilogue::BiasRelu(bias) => finish(simd, &done, &AddBiasRelu(bias)),
-            Epilogue::BiasReluDropout(bias, dropout) => {
-                finish(simd, &done, &AddBiasReluDropout { bias, dropout, cols: product.n });
-            }
-            Epilogue::ReluGradient { a, scale, guided } => {
-                finish(simd, &done, &Gradient { a, scale, guided });
-            }
-            Epilogue::Ratio { r, coefficient, eps } => {
-                finish(simd, &done, &Divide { r, coefficient, eps });
-            }
-            Epilogue::Times { a, shift, add } => finish(simd, &done, &Multiply { a, shift, add }),
-        }
-    }
-}
-
-/// Asks for the cache line of an output while the sums that it waits for are still running.
-#[inline(always)]
-fn fetch(p: *const f32) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a hint: it reads nothing, and an address that is not mapped does no harm.
-    unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(p.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = p;
-}
-
-/// Sums one tile into its target; promises as for [`Tile`].
-#[inline(always)]
-#[allow(clippy::too_many_arguments)] // a tile has that many coordinates; they are made in one place
-fn sum<S: Simd>(
-    simd: S,
-    left: Left,
-    row: usize,
+    group: Group,
     rows: usize,
-    strips: usize,
-    operand: &Operand,
-    masked: bool,
-    target: Target,
+    tiles: usize,
 ) {
-    match left {
-        Left::Rows(a, map) => match map.spacing(row, rows) {
-            Some(step) => {
-                let first = a.wrapping_add(map.offset(row));
-                call_with_shape!(S, rows, strips, spaced, (simd, first, step, operand, target));
-            }
-            None => {
-                let mut at = [a; MAX_ROWS];
-                for (r, at) in at[..rows].iter_mut().enumerate() {
-                    *at = a.wrapping_add(map.offset(row + r));
-                }
-                call_with_shape!(S, rows, strips, scattered, (simd, &at, operand, target));
-            }
-        },
-        Left::Columns(a) => {
-            let a = a.wrapping_add(row);
-            if masked {
-                call_with_shape!(S, rows, strips, gradient_masked, (simd, a, operand, target));
-            } else {
-                call_with_shape!(S, rows, strips, gradient, (simd, a, operand, target));
-            }
-        }
-    }
+    let tallest = rows.div_ceil(tiles);
+    let short = tallest * tiles - rows;
+    let counts = (tiles - short, short);
+    call_with_shape!(S, tallest, (group.strips, group.edge), enter, (simd, product, block, strip, counts));
 }
 
 #[inline(always)]
-fn spaced<S: Simd, const R: usize, const V: usize>(
+fn enter<S: Simd, const R: usize, const L: usize, const V: usize, const EDGE: u8>(
     simd: S,
-    first: *const f32,
-    step: usize,
-    operand: &Operand,
-    target: Target,
-) {
-    simd.enter(Tile::<_, R, V, false> { rows: Spaced { first, step }, operand, target });
-}
-
-#[inline(always)]
-fn scattered<S: Simd, const R: usize, const V: usize>(
-    simd: S,
-    at: &[*const f32; MAX_ROWS],
-    operand: &Operand,
-    target: Target,
-) {
-    let rows = Pointers::<R>(std::array::from_fn(|i| at[i]));
-    simd.enter(Tile::<_, R, V, false> { rows, operand, target });
-}
-
-#[inline(always)]
-fn gradient<S: Simd, const R: usize, const V: usize>(
-    simd: S,
-    a: *const f32,
-    operand: &Operand,
-    target: Target,
-) {
-    simd.enter(Tile::<_, R, V, false> { rows: Adjacent(a), operand, target });
-}
-
-#[inline(always)]
-fn gradient_masked<S: Simd, const R: usize, const V: usize>(
-    simd: S,
-    a: *const f32,
-    operand: &Operand,
-    target: Target,
-) {
-    simd.enter(Tile::<_, R, V, true> { rows: Adjacent(a), operand, target });
-}
-
-/// A summed tile in its buffer, and where it goes.
-struct Done {
-    at: *const f32,
-    row: usize,
-    rows: usize,
+    product: &Product,
+    block: &Block,
     strip: usize,
-    strips: usize,
-    c: *mut f32,
-    c_rows: Rows,
-    c_strip: usize,
-    c_lanes: usize,
-}
-
-/// # Safety
-/// The epilogue's operands and `c` have the tile's rows and columns.
-#[inline(always)]
-unsafe fn finish<S: Simd, E: Finish>(simd: S, done: &Done, epilogue: &E) {
-    for r in 0..done.rows {
-        let row = done.c.wrapping_add(done.c_rows.offset(done.row + r) + done.strip * done.c_strip);
-        for v in 0..done.strips {
-            let lanes = if v + 1 == done.strips { done.c_lanes } else { STRIP };
-            // SAFETY: the buffer holds the tile, the rest is the caller's promise.
-            unsafe {
-                let c = row.add(v * done.c_strip);
-                let s = simd.load(done.at.add((r * MAX_STRIPS + v) * STRIP));
-                let (m, n) = (done.row + r, (done.strip + v) * STRIP);
-                let x = epilogue.lanes(simd, m, n, lanes, s, c);
-                if lanes == STRIP { simd.store(c, x) } else { simd.store_first(c, lanes, x) }
-            }
-        }
-    }
+    (tall, short): (usize, usize),
+) {
+    simd.enter(Tiles::<R, L, V, EDGE> { product, block, strip, tall, short });
 }

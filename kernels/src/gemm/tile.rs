@@ -3,8 +3,15 @@
 //! Every output of every kernel that multiplies is summed here, in the order of the walk. That is
 //! why tile shape, instruction set and thread count cannot change a bit.
 
-use crate::shape::STRIP;
+use super::Start;
+use super::epilogue::{
+    AddBias, AddBiasRelu, AddBiasReluDropout, Divide, Epilogue, Gradient, Lanes, Multiply, Place, Plain, relu,
+};
+use super::product::{BLOCK, Product};
+use crate::shape::{Rows, STRIP};
 use crate::simd::{Kernel, Simd};
+use std::mem::MaybeUninit;
+use std::ops::Range;
 
 /// The order of a sum: three nested loops, outermost first, with the strides of both operands.
 #[derive(Clone, Copy, Debug)]
@@ -22,198 +29,385 @@ impl Walk {
     }
 }
 
-/// What a tile reads besides its rows.
-#[derive(Clone, Copy)]
-pub(crate) struct Operand {
-    pub walk: Walk,
-    pub b: *const f32,
-    /// Floats from a strip of `b` to the next.
-    pub strip: usize,
-    /// Lanes of the last strip that may be read, where `b` is not packed.
-    pub lanes: usize,
-}
+/// Where each row of a block starts in an operand, in floats: worked out once for all strips.
+struct Offsets([MaybeUninit<usize>; BLOCK]);
 
-/// Where a tile's rows go, and whether the sums start from what stands there.
-#[derive(Clone, Copy)]
-pub(crate) struct Target {
-    /// Row 0, strip 0.
-    pub at: *mut f32,
-    /// Floats from a row to the next.
-    pub row: usize,
-    /// Floats from a strip to the next.
-    pub strip: usize,
-    pub from_c: bool,
-}
+impl Offsets {
+    #[inline(always)]
+    fn new() -> Self {
+        Offsets([const { MaybeUninit::uninit() }; BLOCK])
+    }
 
-/// How a tile finds the terms of its rows.
-pub(crate) trait Source<const R: usize> {
+    #[inline(always)]
+    fn fill(&mut self, map: &Rows, rows: Range<usize>) {
+        let to = &mut self.0[..rows.len()];
+        map.each_offset(rows.start, to.len(), |i, offset| _ = to[i].write(offset));
+    }
+
     /// # Safety
-    /// The term of row `r` at `at` floats into the walk is readable.
-    unsafe fn term(&self, r: usize, at: usize) -> f32;
-
-    /// The strides of the innermost loop, as constants where they are known: the compiler folds
-    /// those into addresses.
-    fn last_strides(&self, a: usize, b: usize) -> (usize, usize);
-}
-
-/// Rows anywhere, adjacent terms: activations times packed weights.
-pub(crate) struct Pointers<const R: usize>(pub [*const f32; R]);
-
-impl<const R: usize> Source<R> for Pointers<R> {
+    /// Filled for more than `row` rows.
     #[inline(always)]
-    unsafe fn term(&self, r: usize, at: usize) -> f32 {
+    unsafe fn get(&self, row: usize) -> usize {
         // SAFETY: the caller's promise.
-        unsafe { *self.0[r].add(at) }
-    }
-
-    #[inline(always)]
-    fn last_strides(&self, a: usize, b: usize) -> (usize, usize) {
-        debug_assert_eq!((a, b), (1, STRIP));
-        (1, STRIP)
+        unsafe { self.0.get_unchecked(row).assume_init() }
     }
 }
 
-/// Rows of equal spacing, adjacent terms: the ordinary case, which needs no table of addresses.
-pub(crate) struct Spaced {
-    pub first: *const f32,
-    pub step: usize,
+/// A block of rows of a product, on its way through the strips.
+pub(crate) struct Block {
+    /// The product's row that is the block's first.
+    first: usize,
+    a: Offsets,
+    c: Offsets,
+    /// Of [`Start::From`]'s matrix.
+    start: Offsets,
+    /// Of the epilogue's matrix.
+    with: Offsets,
 }
 
-impl<const R: usize> Source<R> for Spaced {
+impl Block {
+    /// Rows `rows`, at most [`BLOCK`], of a product.
     #[inline(always)]
-    unsafe fn term(&self, r: usize, at: usize) -> f32 {
-        // SAFETY: the caller's promise.
-        unsafe { *self.first.add(r * self.step).add(at) }
-    }
-
-    #[inline(always)]
-    fn last_strides(&self, a: usize, b: usize) -> (usize, usize) {
-        debug_assert_eq!((a, b), (1, STRIP));
-        (1, STRIP)
-    }
-}
-
-/// Adjacent rows: the transposed activations of a weight gradient.
-pub(crate) struct Adjacent(pub *const f32);
-
-impl<const R: usize> Source<R> for Adjacent {
-    #[inline(always)]
-    unsafe fn term(&self, r: usize, at: usize) -> f32 {
-        // SAFETY: the caller's promise.
-        unsafe { *self.0.add(at + r) }
-    }
-
-    #[inline(always)]
-    fn last_strides(&self, a: usize, b: usize) -> (usize, usize) {
-        (a, b)
+    pub fn new(product: &Product, rows: Range<usize>) -> Self {
+        let new = Offsets::new;
+        let mut block = Block { first: rows.start, a: new(), c: new(), start: new(), with: new() };
+        block.a.fill(&product.a_rows, rows.clone());
+        block.c.fill(&product.c_rows, rows.clone());
+        if let Start::From(matrix) = &product.start {
+            block.start.fill(&matrix.map, rows.clone());
+        }
+        if let Some(matrix) = product.epilogue.matrix() {
+            block.with.fill(&matrix.map, rows);
+        }
+        block
     }
 }
 
-/// Sums a tile of `R` rows and `V` strips and stores it.
+/// All strips of the tile have 16 columns.
+pub(crate) const WHOLE: u8 = 0;
+/// The last strip has 8: two rows share a register there.
+pub(crate) const HALF: u8 = 1;
+/// Only `b_lanes` of the last strip may be read.
+pub(crate) const MASKED: u8 = 2;
+
+/// `tall` tiles of `R` rows, then `short` ones of `L = R − 1`, all over the same `V` strips.
 ///
-/// Who runs it promises that each term of the walk is readable through `rows` and `operand` (16
-/// lanes a strip, `operand.lanes` of the last one where `MASKED`), and the target's rows writable (readable if
-/// `target.from_c`) for `V` strips.
-pub(crate) struct Tile<'a, A, const R: usize, const V: usize, const MASKED: bool> {
-    pub rows: A,
-    pub operand: &'a Operand,
-    pub target: Target,
+/// Who runs it promises what [`Product::run`] asks for, for the block's rows and these strips.
+pub(crate) struct Tiles<'a, const R: usize, const L: usize, const V: usize, const EDGE: u8> {
+    pub product: &'a Product<'a>,
+    pub block: &'a Block,
+    pub strip: usize,
+    pub tall: usize,
+    pub short: usize,
 }
 
-impl<A: Source<R>, const R: usize, const V: usize, const MASKED: bool> Kernel for Tile<'_, A, R, V, MASKED> {
+impl<const R: usize, const L: usize, const V: usize, const EDGE: u8> Kernel for Tiles<'_, R, L, V, EDGE> {
     type Output = ();
     #[inline(always)]
-    #[allow(clippy::needless_range_loop)] // rows and strips index several arrays at once
     fn run<S: Simd>(self, simd: S) {
-        let Tile { rows, operand, target } = self;
-        let mut acc = [[simd.splat(0.0); V]; R];
-        if target.from_c {
-            for r in 0..R {
-                for v in 0..V {
-                    // SAFETY: the target is readable for `R` rows of `V` strips.
-                    acc[r][v] = unsafe { simd.load(target.at.add(r * target.row + v * target.strip)) };
-                }
+        let Tiles { product, block, strip, tall, short } = self;
+        // A copy, which no store can reach: what it holds is read once for all tiles.
+        let ends_here = (strip + V) * STRIP > product.n;
+        let column = Column {
+            a: product.a,
+            walk: product.walk,
+            b: product.b.wrapping_add(strip * product.b_strip),
+            b_strip: product.b_strip,
+            b_lanes: product.b_lanes,
+            c: product.c.wrapping_add(strip * product.c_strip),
+            c_strip: product.c_strip,
+            last_lanes: if ends_here { product.c_lanes } else { STRIP },
+            zero: matches!(product.start, Start::Zero),
+            store: matches!(product.epilogue, Epilogue::Store),
+            bias_relu: match product.epilogue {
+                Epilogue::BiasRelu(bias) => bias.as_ptr().wrapping_add(strip * STRIP),
+                _ => std::ptr::null(),
+            },
+        };
+        for i in 0..tall {
+            // SAFETY: the promise of who runs it.
+            unsafe { tile::<S, R, V, EDGE>(simd, product, block, column, i * R, strip) };
+        }
+        for i in 0..short {
+            // SAFETY: as above.
+            unsafe { tile::<S, L, V, EDGE>(simd, product, block, column, tall * R + i * L, strip) };
+        }
+    }
+}
+
+/// What all tiles over the same strips share.
+#[derive(Clone, Copy)]
+struct Column {
+    a: *const f32,
+    walk: Walk,
+    b: *const f32,
+    b_strip: usize,
+    b_lanes: usize,
+    c: *mut f32,
+    c_strip: usize,
+    last_lanes: usize,
+    zero: bool,
+    store: bool,
+    /// Null where the epilogue is another.
+    bias_relu: *const f32,
+}
+
+/// # Safety
+/// As [`Tiles`], for the block's rows `row..row + R`.
+#[inline(always)]
+#[allow(clippy::needless_range_loop)] // rows and strips index several arrays at once
+unsafe fn tile<S: Simd, const R: usize, const V: usize, const EDGE: u8>(
+    simd: S,
+    product: &Product,
+    block: &Block,
+    column: Column,
+    row: usize,
+    strip: usize,
+) {
+    let half = EDGE == HALF;
+    let Column { last_lanes, .. } = column;
+    // SAFETY: the caller's promise: the offsets are filled for these rows.
+    let c_row = |r: usize| unsafe { column.c.wrapping_add(block.c.get(row + r)) };
+    let mut acc = [[simd.splat(0.0); V]; R];
+    if !column.zero {
+        let from = |r: usize| match &product.start {
+            // SAFETY: as above.
+            Start::From(matrix) => unsafe {
+                (matrix.data.as_ptr().wrapping_add(block.start.get(row + r) + strip * STRIP), STRIP)
+            },
+            _ => (c_row(r).cast_const(), column.c_strip),
+        };
+        for r in 0..R {
+            let (p, step) = from(r);
+            for v in 0..V {
+                let lanes = if v + 1 == V { last_lanes } else { STRIP };
+                // SAFETY: the caller promises these rows and strips of the start.
+                acc[r][v] = unsafe { load(simd, p.wrapping_add(v * step), lanes) };
             }
         }
-        let Walk { count, a, b } = operand.walk;
-        let (a2, b2) = rows.last_strides(a[2], b[2]);
-        for i in 0..count[0] {
-            for j in 0..count[1] {
-                let mut at = i * a[0] + j * a[1];
-                // SAFETY: inside the walk.
-                let mut p = unsafe { operand.b.add(i * b[0] + j * b[1]) };
-                macro_rules! step {
-                    () => {{
-                        let mut strips = [simd.splat(0.0); V];
-                        for v in 0..V {
-                            // SAFETY: this term's strips are readable, by the caller's promise.
-                            strips[v] = unsafe {
-                                if MASKED && v == V - 1 {
-                                    simd.load_first(p.add(v * operand.strip), operand.lanes)
-                                } else {
-                                    simd.load(p.add(v * operand.strip))
-                                }
-                            };
-                        }
-                        for r in 0..R {
-                            // SAFETY: this term is readable, by the caller's promise.
-                            let x = simd.splat(unsafe { rows.term(r, at) });
-                            for v in 0..V {
-                                acc[r][v] = simd.mul_add(x, strips[v], acc[r][v]);
-                            }
-                        }
-                        at += a2;
-                        p = p.wrapping_add(b2);
-                    }};
-                }
-                for _ in 0..count[2] / 4 {
-                    step!();
-                    step!();
-                    step!();
-                    step!();
-                }
-                for _ in 0..count[2] % 4 {
-                    step!();
-                }
+        if half {
+            for r in (0..R).step_by(2) {
+                acc[r][V - 1] = simd.join(acc[r][V - 1], acc[(r + 1).min(R - 1)][V - 1]);
             }
         }
+    } else if column.store && column.c_strip == STRIP {
         for r in 0..R {
             for v in 0..V {
-                // SAFETY: the target is writable for `R` rows of `V` strips.
-                unsafe { simd.store(target.at.add(r * target.row + v * target.strip), acc[r][v]) };
+                fetch(c_row(r).wrapping_add(v * column.c_strip));
+            }
+        }
+    }
+    // SAFETY: as above.
+    let a: [*const f32; R] =
+        std::array::from_fn(|r| unsafe { column.a.wrapping_add(block.a.get(row + r)) });
+    let Walk { count, a: a_step, b: b_step } = column.walk;
+    for i in 0..count[0] {
+        for j in 0..count[1] {
+            let mut at = i * a_step[0] + j * a_step[1];
+            let mut p = column.b.wrapping_add(i * b_step[0] + j * b_step[1]);
+            // Not unrolled: there is room for a few more instructions beside this many sums, and
+            // none for the addresses that the compiler would keep for each copy.
+            for _ in 0..count[2] {
+                let mut strips = [simd.splat(0.0); V];
+                for v in 0..V {
+                    let p = p.wrapping_add(v * column.b_strip);
+                    // SAFETY: this term's strips are readable, by the caller's promise.
+                    strips[v] = unsafe {
+                        match v + 1 == V {
+                            true if half => simd.load_twice(p),
+                            true if EDGE == MASKED => simd.load_first(p, column.b_lanes),
+                            _ => simd.load(p),
+                        }
+                    };
+                }
+                // SAFETY: this term is readable, by the caller's promise.
+                let term = |r: usize| simd.splat(unsafe { *a[r].add(at) });
+                if half {
+                    let last = strips[V - 1];
+                    for r in (0..R / 2).map(|pair| 2 * pair) {
+                        let (x, y) = (term(r), term(r + 1));
+                        for v in 0..V - 1 {
+                            acc[r][v] = simd.mul_add(x, strips[v], acc[r][v]);
+                            acc[r + 1][v] = simd.mul_add(y, strips[v], acc[r + 1][v]);
+                        }
+                        acc[r][V - 1] = simd.mul_add(simd.blend(x, y), last, acc[r][V - 1]);
+                    }
+                }
+                for r in if half { R - R % 2 } else { 0 }..R {
+                    let x = term(r);
+                    for v in 0..V {
+                        acc[r][v] = simd.mul_add(x, strips[v], acc[r][v]);
+                    }
+                }
+                at += a_step[2];
+                p = p.wrapping_add(b_step[2]);
+            }
+        }
+    }
+    let sum = |r: usize, v: usize| match half && v + 1 == V {
+        true if r % 2 == 0 => simd.low(acc[r][v]),
+        true => simd.high(acc[r - 1][v]),
+        false => acc[r][v],
+    };
+    // Straight from the registers: what a forward pass and a weight gradient do at every tile.
+    macro_rules! store_each {
+        ($f:expr) => {
+            for r in 0..R {
+                for v in 0..V {
+                    let lanes = if v + 1 == V { last_lanes } else { STRIP };
+                    let (x, c) = ($f(sum(r, v), v), c_row(r).wrapping_add(v * column.c_strip));
+                    // SAFETY: the caller promises these rows and strips of `c`.
+                    unsafe { store(simd, c, lanes, x) };
+                }
+            }
+        };
+    }
+    if column.store {
+        store_each!(|s, _| s);
+    } else if !column.bias_relu.is_null() {
+        let mut bias = [simd.splat(0.0); V];
+        for v in 0..V {
+            // SAFETY: the vector is padded to whole strips.
+            bias[v] = unsafe { simd.load(column.bias_relu.add(v * STRIP)) };
+        }
+        store_each!(|s, v: usize| relu(simd, simd.add(s, bias[v])));
+    } else {
+        // The others are not unrolled into every tile: their sums go through a buffer.
+        let mut sums = Sums([const { MaybeUninit::uninit() }; 32]);
+        const { assert!(R * V <= 32, "a tile's sums fit the buffer") };
+        for r in 0..R {
+            for v in 0..V {
+                // SAFETY: 16 writable floats.
+                unsafe { simd.store(sums.0[r * V + v].as_mut_ptr().cast(), sum(r, v)) };
+            }
+        }
+        let sums = sums.0.as_ptr().cast();
+        simd.enter(Finish::<V> { product, block, sums, row, rows: R, strip, last_lanes });
+    }
+}
+
+/// The sums of one tile; a cache line each, because a split one takes longer to come back.
+#[repr(align(64))]
+struct Sums([MaybeUninit<[f32; STRIP]>; 32]);
+
+/// Brings a summed tile from its buffer through the epilogue to `c`.
+struct Finish<'a, const V: usize> {
+    product: &'a Product<'a>,
+    block: &'a Block,
+    sums: *const f32,
+    row: usize,
+    rows: usize,
+    strip: usize,
+    last_lanes: usize,
+}
+
+impl<const V: usize> Kernel for Finish<'_, V> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let cols = self.product.n;
+        match self.product.epilogue {
+            Epilogue::Store => self.through(simd, &Plain),
+            Epilogue::Bias(bias) => self.through(simd, &AddBias(bias)),
+            Epilogue::BiasRelu(bias) => self.through(simd, &AddBiasRelu(bias)),
+            Epilogue::BiasReluDropout(bias, dropout) => {
+                self.through(simd, &AddBiasReluDropout { bias, dropout, cols });
+            }
+            Epilogue::ReluGradient { a, scale, guided } => {
+                self.through(simd, &Gradient { a, scale, guided });
+            }
+            Epilogue::Ratio { r, coefficient, eps } => self.through(simd, &Divide { r, coefficient, eps }),
+            Epilogue::Times { a, shift, add } => self.through(simd, &Multiply { a, shift, add }),
+        }
+    }
+}
+
+impl<const V: usize> Finish<'_, V> {
+    #[inline(always)]
+    fn through<S: Simd, L: Lanes>(&self, simd: S, epilogue: &L) {
+        let Finish { product, block, row, strip, last_lanes, .. } = *self;
+        let (c, c_strip) = (product.c.wrapping_add(strip * product.c_strip), product.c_strip);
+        for i in 0..self.rows {
+            // SAFETY: the offsets are filled for the block's rows; `with` only where it is read.
+            let (c, with) = unsafe {
+                let with = if L::READS { block.with.get(row + i) } else { 0 };
+                (c.wrapping_add(block.c.get(row + i)), with)
+            };
+            for v in 0..V {
+                let lanes = if v + 1 == V { last_lanes } else { STRIP };
+                let c = c.wrapping_add(v * c_strip);
+                let place = Place { m: block.first + row + i, n: (strip + v) * STRIP, lanes, with, c };
+                // SAFETY: the buffer holds the tile; its rows and strips are those of `c` and of the
+                // epilogue's operands.
+                unsafe {
+                    let s = simd.load(self.sums.add((i * V + v) * STRIP));
+                    store(simd, c, lanes, epilogue.lanes(simd, place, s));
+                }
             }
         }
     }
 }
 
-/// Calls `$f::<S, R, V>` with the constants `R = rows`, `V = strips`; shapes that the instruction
-/// set `S` has no registers for are not compiled.
+/// # Safety
+/// `p` is readable for `lanes` floats.
+#[inline(always)]
+pub(crate) unsafe fn load<S: Simd>(simd: S, p: *const f32, lanes: usize) -> S::F {
+    // SAFETY: the caller's promise.
+    unsafe { if lanes == STRIP { simd.load(p) } else { simd.load_first(p, lanes) } }
+}
+
+/// # Safety
+/// `p` is writable for `lanes` floats.
+#[inline(always)]
+unsafe fn store<S: Simd>(simd: S, p: *mut f32, lanes: usize, x: S::F) {
+    // SAFETY: the caller's promise.
+    unsafe { if lanes == STRIP { simd.store(p, x) } else { simd.store_first(p, lanes, x) } }
+}
+
+/// Asks for the cache line of an output while the sums that it waits for are still running.
+#[inline(always)]
+fn fetch(p: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a hint: it reads nothing, and an address that is not mapped does no harm.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(p.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = p;
+}
+
+/// Calls `$f::<S, R, R − 1, V, EDGE>` with the constants `R = rows`, `V` and `EDGE` of the strips; shapes
+/// that the instruction set `S` has no registers for are not compiled.
 macro_rules! call_with_shape {
-    ($simd:ident, $rows:expr, $strips:expr, $f:ident, $args:tt) => {
-        $crate::gemm::tile::call_with_shape!(@all $simd, $rows, $strips, $f, $args,
-            1: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16;
-            2: 1 2 3 4 5 6 7 8 9 10 11 12 13 14;
-            3: 1 2 3 4 5 6 7 8 9;
-            4: 1 2 3 4 5 6;)
+    ($simd:ident, $rows:expr, $shape:expr, $f:ident, $args:tt) => {
+        $crate::gemm::tile::call_with_shape!(@all $simd, $rows, $shape, $f, $args,
+            (1, WHOLE, $simd::TILE_ROWS[0]): 1 2 3 4 5 6 7 8 9 10 11 12;
+            (1, MASKED, $simd::TILE_ROWS[0]): 1 2 3 4 5 6 7 8 9 10 11 12;
+            (2, WHOLE, $simd::TILE_ROWS[1]): 1 2 3 4 5 6 7 8 9 10 11 12 13 14;
+            (3, WHOLE, $simd::TILE_ROWS[2]): 1 2 3 4 5 6 7 8 9;
+            (4, WHOLE, $simd::TILE_ROWS[3]): 1 2 3 4 5 6;
+            (2, HALF, $simd::HALF_ROWS): 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16;)
     };
-    (@all $simd:ident, $rows:expr, $strips:expr, $f:ident, $args:tt, $($v:literal: $($r:literal)+;)+) => {
-        match $strips {
-            $($v => $crate::gemm::tile::call_with_shape!(@row $simd, $rows, $v, $f, $args, $($r)+),)+
+    (@all $simd:ident, $rows:expr, $shape:expr, $f:ident, $args:tt,
+        $(($v:literal, $edge:ident, $most:expr): $($r:literal)+;)+) => {
+        match $shape {
+            $(($v, $edge) => $crate::gemm::tile::call_with_shape!(
+                @row $simd, $rows, $v, $edge, $most, $f, $args, $($r)+),)+
             _ => unreachable!("a tile has 1 to 4 strips"),
         }
     };
-    (@row $simd:ident, $rows:expr, $v:literal, $f:ident, $args:tt, $($r:literal)+) => {
+    (@row $simd:ident, $rows:expr, $v:literal, $edge:ident, $most:expr, $f:ident, $args:tt, $($r:literal)+) => {
         match $rows {
-            $($r => if const { $r <= $simd::TILE_ROWS[$v - 1] } {
-                $crate::gemm::tile::call_with_shape!(@call $simd, $r, $v, $f, $args)
+            $($r => if const { $r <= $most } {
+                $crate::gemm::tile::call_with_shape!(@call $simd, $r, $v, $edge, $f, $args)
             } else {
                 unreachable!("no register tile of this shape")
             },)+
             _ => unreachable!("no register tile of this shape"),
         }
     };
-    (@call $simd:ident, $r:literal, $v:literal, $f:ident, ($($arg:expr),*)) => {
-        $f::<$simd, $r, $v>($($arg),*)
+    (@call $simd:ident, $r:literal, $v:literal, $edge:ident, $f:ident, ($($arg:expr),*)) => {
+        $f::<$simd, $r, { if $r > 1 { $r - 1 } else { 1 } }, $v, { $crate::gemm::tile::$edge }>($($arg),*)
     };
 }
 pub(crate) use call_with_shape;

@@ -11,12 +11,11 @@ pub mod z_plus;
 
 use crate::gemm::epilogue::Epilogue;
 use crate::gemm::pack::{self, Part};
-use crate::gemm::product::Part as ProductPart;
 use crate::gemm::tile::Walk;
 use crate::gemm::{Start, over_panels};
 use crate::shape::{ConvShape, MatMut, MatRef, Panels, Rows, STRIP, panels_len};
 use crate::threads::with_scratch;
-use crate::{Backend, Kernels};
+use crate::Kernels;
 use std::ops::Range;
 
 /// `ε` of every denominator; the negative pool takes `−ε`.
@@ -131,7 +130,7 @@ pub(crate) fn pools(
         with_scratch(BLOCK * width, |c| {
             for from in rows.clone().step_by(BLOCK) {
                 let rows = from..rows.end.min(from + BLOCK);
-                fused.block(kernels.backend(), rows, c);
+                fused.block(kernels, rows, c);
             }
         });
     });
@@ -150,7 +149,7 @@ struct Fused<'a> {
 }
 
 impl Fused<'_> {
-    fn block(&self, backend: Backend, range: Range<usize>, scratch: &mut [f32]) {
+    fn block(&self, kernels: &Kernels, range: Range<usize>, scratch: &mut [f32]) {
         let Fused { a, pools, r_out, r_in, lost } = self;
         let width = r_out.cols;
         let rows = range.len();
@@ -177,8 +176,8 @@ impl Fused<'_> {
             // SAFETY: operands were checked to one shape by the rule; the block's rows of the
             // scratch are its own, and the parts of a split own different rows of `r_in` and `lost`.
             unsafe {
-                backend.run(ProductPart { product: first, rows: range.clone(), packed: &mut [] });
-                backend.run(ProductPart { product: second, rows: range.clone(), packed: &mut [] });
+                first.run_rows(kernels, range.clone());
+                second.run_rows(kernels, range.clone());
                 let lost = std::slice::from_raw_parts_mut(lost.0.add(range.start), rows);
                 add_lost(MatRef::new(scratch, rows, width), pool.eps, lost);
             }

@@ -36,6 +36,7 @@ fn masks(n: usize) -> (__m256i, __m256i) {
 impl Simd for Avx2 {
     type F = Pair;
     const TILE_ROWS: [usize; 4] = [6, 0, 0, 0];
+    const HALF_ROWS: usize = 4;
 
     #[inline(always)]
     fn splat(self, x: f32) -> Pair {
@@ -70,6 +71,30 @@ impl Simd for Avx2 {
             _mm256_maskstore_ps(p, m, x.0);
             _mm256_maskstore_ps(p.wrapping_add(8), o, x.1);
         }
+    }
+    #[inline(always)]
+    unsafe fn load_twice(self, p: *const f32) -> Pair {
+        // SAFETY: `self` proves AVX2; the caller promises 8 readable floats.
+        let x = unsafe { _mm256_loadu_ps(p) };
+        (x, x)
+    }
+    #[inline(always)]
+    fn join(self, a: Pair, b: Pair) -> Pair {
+        (a.0, b.0)
+    }
+    #[inline(always)]
+    fn blend(self, a: Pair, b: Pair) -> Pair {
+        (a.0, b.1)
+    }
+    #[inline(always)]
+    fn low(self, x: Pair) -> Pair {
+        // SAFETY: `self` proves AVX2.
+        (x.0, unsafe { _mm256_setzero_ps() })
+    }
+    #[inline(always)]
+    fn high(self, x: Pair) -> Pair {
+        // SAFETY: `self` proves AVX2.
+        (x.1, unsafe { _mm256_setzero_ps() })
     }
     #[inline(always)]
     fn add(self, a: Pair, b: Pair) -> Pair {

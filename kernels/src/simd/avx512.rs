@@ -5,14 +5,18 @@ use std::arch::x86_64::*;
 
 /// Proof that this CPU has AVX-512F; only [`Avx512::detect`] makes one.
 #[derive(Clone, Copy)]
-pub(crate) struct Avx512(());
+pub(crate) struct Avx512 {
+    /// The high half. A value, because of a constant the compiler makes a permutation, and that
+    /// needs the port of a multiply-add.
+    high: __mmask16,
+}
 
 impl Avx512 {
     pub(crate) fn detect() -> Option<Self> {
         let found = is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx2")
             && is_x86_feature_detected!("fma");
-        found.then_some(Avx512(()))
+        found.then_some(Avx512 { high: 0xff00 })
     }
 }
 
@@ -24,7 +28,8 @@ fn mask(n: usize) -> __mmask16 {
 
 impl Simd for Avx512 {
     type F = __m512;
-    const TILE_ROWS: [usize; 4] = [16, 14, 9, 6];
+    const TILE_ROWS: [usize; 4] = [12, 14, 9, 6];
+    const HALF_ROWS: usize = 16;
 
     #[inline(always)]
     fn splat(self, x: f32) -> __m512 {
@@ -50,6 +55,31 @@ impl Simd for Avx512 {
     unsafe fn store_first(self, p: *mut f32, n: usize, x: __m512) {
         // SAFETY: `self` proves AVX-512F; masked lanes are not written, the first `n` are writable.
         unsafe { _mm512_mask_storeu_ps(p, mask(n), x) }
+    }
+    #[inline(always)]
+    unsafe fn load_twice(self, p: *const f32) -> __m512 {
+        // SAFETY: `self` proves AVX-512F; the caller promises 8 readable floats.
+        unsafe { _mm512_castpd_ps(_mm512_broadcast_f64x4(_mm256_loadu_pd(p.cast()))) }
+    }
+    #[inline(always)]
+    fn join(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: `self` proves AVX-512F.
+        unsafe { _mm512_shuffle_f32x4::<0b01_00_01_00>(a, b) }
+    }
+    #[inline(always)]
+    fn blend(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: `self` proves AVX-512F.
+        unsafe { _mm512_mask_blend_ps(self.high, a, b) }
+    }
+    #[inline(always)]
+    fn low(self, x: __m512) -> __m512 {
+        // SAFETY: `self` proves AVX-512F.
+        unsafe { _mm512_maskz_mov_ps(0xff, x) }
+    }
+    #[inline(always)]
+    fn high(self, x: __m512) -> __m512 {
+        // SAFETY: `self` proves AVX-512F.
+        unsafe { _mm512_maskz_shuffle_f32x4::<0b11_10_11_10>(0xff, x, x) }
     }
     #[inline(always)]
     fn add(self, a: __m512, b: __m512) -> __m512 {

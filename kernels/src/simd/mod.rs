@@ -18,6 +18,8 @@ pub(crate) trait Simd: Copy + Send + Sync {
 
     /// Rows of the largest register tile with 1, 2, 3 and 4 strips of columns; 0 where none fits.
     const TILE_ROWS: [usize; 4];
+    /// Rows of the largest tile with a strip and a half; 0 where none fits.
+    const HALF_ROWS: usize;
 
     fn splat(self, x: f32) -> Self::F;
     /// # Safety
@@ -33,6 +35,18 @@ pub(crate) trait Simd: Copy + Send + Sync {
     /// # Safety
     /// `p` is writable for `n` floats, `n ≤ 16`.
     unsafe fn store_first(self, p: *mut f32, n: usize, x: Self::F);
+    /// `p[0..8]` in both halves.
+    /// # Safety
+    /// `p` is readable for 8 floats.
+    unsafe fn load_twice(self, p: *const f32) -> Self::F;
+    /// The low half of `a`, then the low half of `b`.
+    fn join(self, a: Self::F, b: Self::F) -> Self::F;
+    /// The low half of `a`, then the high half of `b`.
+    fn blend(self, a: Self::F, b: Self::F) -> Self::F;
+    /// The low half, then zeros.
+    fn low(self, x: Self::F) -> Self::F;
+    /// The high half, moved down, then zeros.
+    fn high(self, x: Self::F) -> Self::F;
     fn add(self, a: Self::F, b: Self::F) -> Self::F;
     fn sub(self, a: Self::F, b: Self::F) -> Self::F;
     fn mul(self, a: Self::F, b: Self::F) -> Self::F;

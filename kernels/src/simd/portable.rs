@@ -10,6 +10,7 @@ pub(crate) struct Portable;
 impl Simd for Portable {
     type F = f32x16;
     const TILE_ROWS: [usize; 4] = [2, 0, 0, 0];
+    const HALF_ROWS: usize = 2;
 
     #[inline(always)]
     fn splat(self, x: f32) -> f32x16 {
@@ -37,6 +38,31 @@ impl Simd for Portable {
         let x = x.to_array();
         // SAFETY: the caller promises `n` writable floats and `n ≤ 16`.
         unsafe { x.as_ptr().copy_to_nonoverlapping(p, n) }
+    }
+    #[inline(always)]
+    unsafe fn load_twice(self, p: *const f32) -> f32x16 {
+        // SAFETY: the caller promises 8 readable floats.
+        let x = unsafe { p.cast::<[f32; 8]>().read_unaligned() };
+        f32x16::new(std::array::from_fn(|i| x[i % 8]))
+    }
+    #[inline(always)]
+    fn join(self, a: f32x16, b: f32x16) -> f32x16 {
+        let (a, b) = (a.to_array(), b.to_array());
+        f32x16::new(std::array::from_fn(|i| if i < 8 { a[i] } else { b[i - 8] }))
+    }
+    #[inline(always)]
+    fn blend(self, a: f32x16, b: f32x16) -> f32x16 {
+        let (a, b) = (a.to_array(), b.to_array());
+        f32x16::new(std::array::from_fn(|i| if i < 8 { a[i] } else { b[i] }))
+    }
+    #[inline(always)]
+    fn low(self, x: f32x16) -> f32x16 {
+        self.join(x, f32x16::ZERO)
+    }
+    #[inline(always)]
+    fn high(self, x: f32x16) -> f32x16 {
+        let x = x.to_array();
+        f32x16::new(std::array::from_fn(|i| if i < 8 { x[i + 8] } else { 0.0 }))
     }
     #[inline(always)]
     fn add(self, a: f32x16, b: f32x16) -> f32x16 {

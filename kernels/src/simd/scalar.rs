@@ -15,6 +15,7 @@ fn zip(a: Lanes, b: Lanes, f: impl Fn(f32, f32) -> f32) -> Lanes {
 impl Simd for Scalar {
     type F = Lanes;
     const TILE_ROWS: [usize; 4] = [2, 0, 0, 0];
+    const HALF_ROWS: usize = 2;
 
     #[inline(always)]
     fn splat(self, x: f32) -> Lanes {
@@ -41,6 +42,28 @@ impl Simd for Scalar {
     unsafe fn store_first(self, p: *mut f32, n: usize, x: Lanes) {
         // SAFETY: the caller promises `n` writable floats and `n ≤ 16`.
         unsafe { x.as_ptr().copy_to_nonoverlapping(p, n) }
+    }
+    #[inline(always)]
+    unsafe fn load_twice(self, p: *const f32) -> Lanes {
+        // SAFETY: the caller promises 8 readable floats.
+        let x = unsafe { p.cast::<[f32; 8]>().read_unaligned() };
+        std::array::from_fn(|i| x[i % 8])
+    }
+    #[inline(always)]
+    fn join(self, a: Lanes, b: Lanes) -> Lanes {
+        std::array::from_fn(|i| if i < 8 { a[i] } else { b[i - 8] })
+    }
+    #[inline(always)]
+    fn blend(self, a: Lanes, b: Lanes) -> Lanes {
+        std::array::from_fn(|i| if i < 8 { a[i] } else { b[i] })
+    }
+    #[inline(always)]
+    fn low(self, x: Lanes) -> Lanes {
+        std::array::from_fn(|i| if i < 8 { x[i] } else { 0.0 })
+    }
+    #[inline(always)]
+    fn high(self, x: Lanes) -> Lanes {
+        std::array::from_fn(|i| if i < 8 { x[i + 8] } else { 0.0 })
     }
     #[inline(always)]
     fn add(self, a: Lanes, b: Lanes) -> Lanes {
