@@ -14,9 +14,9 @@ pub(crate) const BLOCK: usize = 256;
 /// Floats of packed strips that leave room in L2 for the rows that meet them.
 const PACKED: usize = 64 * 1024;
 /// From so many tiles of rows on, strips of a plain matrix are copied before they are read so often,
-const PACK_FROM_TILES: usize = 32;
+const PACK_FROM_TILES: usize = 16;
 /// if its rows are so many floats apart that they fall into the same few cache sets.
-const PACK_FROM_STEP: usize = 512;
+const PACK_FROM_STEP: usize = 256;
 
 /// A product `[m, n]` with everything checked; its rows can be computed in any split.
 #[derive(Clone, Copy)]
