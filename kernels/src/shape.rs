@@ -41,15 +41,22 @@ impl Rows {
     /// Calls `to` with `i` and the offset of row `first + i`, for each `i` below `rows`.
     #[inline(always)]
     pub(crate) fn each_offset(&self, first: usize, rows: usize, mut to: impl FnMut(usize, usize)) {
+        let lines = first / self.width;
+        let mut x = first % self.width;
+        let mut y = lines % self.height;
+        let mut image = lines / self.height * self.image;
         let mut done = 0;
         while done < rows {
-            let start = self.offset(first + done);
-            let left_of_line = self.width - (first + done) % self.width;
-            let end = rows.min(done.saturating_add(left_of_line));
-            for i in done..end {
-                to(i, start + (i - done) * self.step);
+            let run = (rows - done).min(self.width - x);
+            let start = image + y * self.line + x * self.step;
+            for i in 0..run {
+                to(done + i, start + i * self.step);
             }
-            done = end;
+            done += run;
+            (x, y) = (0, y + 1);
+            if y == self.height {
+                (y, image) = (0, image + self.image);
+            }
         }
     }
 

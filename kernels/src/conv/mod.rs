@@ -8,7 +8,7 @@ use crate::error::{ShapeError, axis};
 use crate::gemm::epilogue::Epilogue;
 use crate::gemm::tile::Walk;
 use crate::gemm::{Start, check_ends, over_columns, over_panels};
-use crate::shape::{ConvShape, MatMut, Panels, STRIP, panels_len};
+use crate::shape::{ConvShape, MatMut, Panels, Rows, STRIP, panels_len};
 
 /// `c[p,o] = epilogue(start + Σ patch(p)·w[·,o])` for every pixel `p` of `images` images.
 ///
@@ -89,24 +89,39 @@ pub fn conv_weight_gradient(
         d_w.fill(0.0);
         return Ok(());
     }
+    // Row `q` of the gradient is float `q % run` of filter line `q / run`.
     let run = shape.size * shape.inputs;
-    let walk = Walk {
-        count: [images, shape.rows, shape.cols],
-        a: [input.len(), input.line(), input.channels],
-        b: [output.len(), output.line(), output.channels],
-    };
-    for line in 0..shape.size {
-        // SAFETY: a term is a float of the patch of a pixel inside `x`, and of a pixel inside `d_y`
-        // whose last strip is masked; rows `line·run..` of `d_w` are inside its panels.
-        unsafe {
-            let a = x.as_ptr().add(line * input.line());
-            let b = d_y.as_ptr().add(output.interior());
-            let c = d_w.as_mut_ptr().add(line * run * STRIP);
-            over_columns(a, b, shape.outputs, walk, false, c, shape.patch() * STRIP).run(kernels, run);
+    let map = Rows { width: run, height: shape.size, step: 1, line: input.line(), image: 0 };
+    let images_a_chunk = (IN_L2 / (input.len() + output.len())).max(1);
+    let (d_w, patch) = (Shared(d_w.as_mut_ptr()), shape.patch());
+    let cost = images * input.pixels() * patch * shape.outputs;
+    kernels.threads().split(patch, cost, &|rows| {
+        let d_w = &d_w;
+        for first in (0..images).step_by(images_a_chunk) {
+            let walk = Walk {
+                count: [images_a_chunk.min(images - first), shape.rows, shape.cols],
+                a: [input.len(), input.line(), input.channels],
+                b: [output.len(), output.line(), output.channels],
+            };
+            // SAFETY: a term is a float of the patch of a pixel inside `x`, and of a pixel inside
+            // `d_y` whose last strip is masked; the parts of a split own different rows of `d_w`.
+            unsafe {
+                let a = x.as_ptr().add(first * input.len());
+                let b = d_y.as_ptr().add(first * output.len() + output.interior());
+                over_columns(a, map, b, shape.outputs, walk, first > 0, d_w.0, patch * STRIP)
+                    .run_rows(kernels, rows.clone());
+            }
         }
-    }
+    });
     Ok(())
 }
+
+/// Floats of images that stay in L2 while all rows of a weight gradient read them.
+const IN_L2: usize = 96 * 1024;
+
+struct Shared(*mut f32);
+// SAFETY: the parts of a split write different rows.
+unsafe impl Sync for Shared {}
 
 #[cfg(test)]
 mod tests {

@@ -156,14 +156,16 @@ pub fn gemm_tn(
     // the last strip of `d_y` is masked, and rows `first..first + K` lie inside `d_w`.
     unsafe {
         let c = d_w.as_mut_ptr().add(first * STRIP);
-        over_columns(a.data.as_ptr(), d_y.data.as_ptr(), d_y.cols, walk, add, c, total * STRIP)
+        over_columns(a.data.as_ptr(), Rows::linear(1), d_y.data.as_ptr(), d_y.cols, walk, add, c, total * STRIP)
             .run(kernels, a.cols);
     }
     Ok(())
 }
 
+#[allow(clippy::too_many_arguments)] // an operand is a pointer and its strides
 pub(crate) fn over_columns<'a>(
     a: *const f32,
+    a_rows: Rows,
     b: *const f32,
     n: usize,
     walk: Walk,
@@ -174,7 +176,7 @@ pub(crate) fn over_columns<'a>(
     Product {
         n,
         a,
-        a_rows: Rows::linear(1),
+        a_rows,
         walk,
         b,
         b_strip: STRIP,

@@ -386,7 +386,7 @@ macro_rules! call_with_shape {
             (2, WHOLE, $simd::TILE_ROWS[1]): 1 2 3 4 5 6 7 8 9 10 11 12 13 14;
             (3, WHOLE, $simd::TILE_ROWS[2]): 1 2 3 4 5 6 7 8 9;
             (4, WHOLE, $simd::TILE_ROWS[3]): 1 2 3 4 5 6;
-            (2, HALF, $simd::HALF_ROWS): 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16;)
+            (2, HALF, $simd::HALF_ROWS): 1 2 3 4 5 6 7 8 9 10 11 12;)
     };
     (@all $simd:ident, $rows:expr, $shape:expr, $f:ident, $args:tt,
         $(($v:literal, $edge:ident, $most:expr): $($r:literal)+;)+) => {

@@ -29,7 +29,7 @@ fn mask(n: usize) -> __mmask16 {
 impl Simd for Avx512 {
     type F = __m512;
     const TILE_ROWS: [usize; 4] = [12, 14, 9, 6];
-    const HALF_ROWS: usize = 16;
+    const HALF_ROWS: usize = 12;
 
     #[inline(always)]
     fn splat(self, x: f32) -> __m512 {
