@@ -1,13 +1,12 @@
 //! Convolutions of the convolutional cell, in FLOP/s: forward, input gradient, weight gradient. A
 //! multiply-add with the border of zeros counts like any other.
 
-use benches::{BATCH, activations, assert_close, best, floats, label, padded, sample};
+use benches::patches::{assert_conv, assert_weight_gradient, turned};
+use benches::{BATCH, activations, best, floats, label, padded};
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use kernels::pack::{Part, pack, reverse_conv};
-use kernels::{
-    ConvShape, Epilogue, Kernels, MatMut, Panels, Start, conv, conv_weight_gradient, panels_len, reference,
-};
+use kernels::{ConvShape, Epilogue, Kernels, MatMut, Panels, Start, conv, conv_weight_gradient, panels_len};
 use std::time::Duration;
 
 /// The two layers on a whole image and on a strip of four columns.
@@ -31,38 +30,6 @@ fn id(kernels: &Kernels, shape: &ConvShape) -> BenchmarkId {
     BenchmarkId::new(label(kernels), format!("{size}x{size}-{inputs}-{outputs}-on-{rows}x{cols}"))
 }
 
-/// The patch of pixel `p`, from images without border: an index that falls outside reads zero.
-fn patch(shape: &ConvShape, x: &[f32], p: usize) -> Vec<f32> {
-    let ConvShape { rows, cols, size, inputs, .. } = *shape;
-    let (image, row, col) = (p / (rows * cols), p / cols % rows, p % cols);
-    let mut patch = Vec::new();
-    for dy in 0..size {
-        for dx in 0..size {
-            let (y, x_at) = ((row + dy).wrapping_sub(size / 2), (col + dx).wrapping_sub(size / 2));
-            let inside = y < rows && x_at < cols;
-            let from = if inside { ((image * rows + y) * cols + x_at) * inputs } else { 0 };
-            patch.extend((0..inputs).map(|i| if inside { x[from + i] } else { 0.0 }));
-        }
-    }
-    patch
-}
-
-/// Weights HWIO for the way back, as the definition says: turned, inputs and outputs exchanged.
-fn turned(shape: &ConvShape, w: &[f32]) -> Vec<f32> {
-    let (area, inputs, outputs) = (shape.size * shape.size, shape.inputs, shape.outputs);
-    let at = |q: usize, o: usize, i: usize| w[((area - 1 - q) * inputs + i) * outputs + o];
-    let places = (0..area).flat_map(|q| (0..outputs).map(move |o| (q, o)));
-    places.flat_map(|(q, o)| (0..inputs).map(move |i| (q, o, i))).map(|(q, o, i)| at(q, o, i)).collect()
-}
-
-/// Compares sampled pixels of `y` with the products of their patches and the weights.
-fn check(what: &str, shape: &ConvShape, x: &[f32], w: &[f32], y: &[f32]) {
-    for p in sample(BATCH * shape.rows * shape.cols) {
-        let want = reference::gemm(&patch(shape, x, p), w, 1, shape.outputs, shape.patch());
-        assert_close(what, &y[p * shape.outputs..][..shape.outputs], &want);
-    }
-}
-
 fn run(kernels: &Kernels, shape: &ConvShape, x: &[f32], w: Panels, y: &mut [f32]) {
     let out = MatMut::new(y, BATCH * shape.rows * shape.cols, shape.outputs);
     conv(kernels, shape, x, BATCH, w, Start::Zero, Epilogue::Store, out).expect("shapes fit");
@@ -78,7 +45,7 @@ fn forward(c: &mut Criterion) {
         for kernels in best() {
             let mut y = vec![0.0; pixels * shape.outputs];
             run(&kernels, shape, &planes, panels, &mut y);
-            check("conv", shape, &x, &w, &y);
+            assert_conv("conv", shape, &x, &w, &y, |_, sum| sum);
             group.bench_function(id(&kernels, shape), |bench| {
                 bench.iter(|| run(&kernels, shape, &planes, panels, &mut y));
             });
@@ -100,7 +67,7 @@ fn input_gradient(c: &mut Criterion) {
         for kernels in best() {
             let mut dx = vec![0.0; pixels * shape.inputs];
             run(&kernels, &back, &planes, panels, &mut dx);
-            check("input gradient", &back, &dy, &turned(shape, &w), &dx);
+            assert_conv("input gradient", &back, &dy, &turned(shape, &w), &dx, |_, sum| sum);
             group.bench_function(id(&kernels, shape), |bench| {
                 bench.iter(|| run(&kernels, &back, &planes, panels, &mut dx));
             });
@@ -120,14 +87,7 @@ fn weight_gradient(c: &mut Criterion) {
                 conv_weight_gradient(&kernels, shape, &planes, &d_planes, BATCH, dw).expect("shapes fit");
             };
             run(&mut dw);
-            let patches: Vec<Vec<f32>> = (0..pixels).map(|p| patch(shape, &x, p)).collect();
-            for q in sample(shape.patch()) {
-                let column: Vec<f32> = patches.iter().map(|patch| patch[q]).collect();
-                let want = reference::gemm(&column, &dy, 1, shape.outputs, pixels);
-                let view = Panels::new(&dw, shape.patch(), shape.outputs);
-                let found: Vec<f32> = (0..shape.outputs).map(|o| view.at(q, o)).collect();
-                assert_close("weight gradient", &found, &want);
-            }
+            assert_weight_gradient(shape, &x, &dy, &dw);
             group.bench_function(id(&kernels, shape), |bench| bench.iter(|| run(&mut dw)));
         }
     }

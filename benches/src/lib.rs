@@ -5,6 +5,8 @@
 //! counts the bytes it reads and writes. `cargo bench -p benches --bench gemm -- --quick` gives a first
 //! impression, `cargo bench --workspace -- --save-baseline <name>` what a later run is compared with.
 
+pub mod patches;
+
 use kernels::{Backend, Kernels, Plane, Threads};
 
 /// Samples of a training batch.

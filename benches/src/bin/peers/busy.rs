@@ -1,0 +1,37 @@
+//! Neighbours on a shared machine.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+/// Threads that never rest, until this is dropped.
+pub struct Busy {
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<u64>>,
+}
+
+impl Busy {
+    pub fn start(count: usize) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let work = |stop: Arc<AtomicBool>| {
+            let mut n = 0u64;
+            while !stop.load(Ordering::Relaxed) {
+                n = std::hint::black_box(n.wrapping_add(1));
+            }
+            n
+        };
+        let start = |stop: Arc<AtomicBool>| std::thread::spawn(move || work(stop));
+        let threads = (0..count).map(|_| start(stop.clone())).collect();
+        Busy { stop, threads }
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            // A neighbour that panicked is no neighbour any more, and nothing depends on what it counted.
+            let _ = thread.join();
+        }
+    }
+}

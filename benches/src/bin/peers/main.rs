@@ -1,0 +1,119 @@
+//! Our kernels against other libraries', against plain products and against the registers' own limit,
+//! interleaved in one process: medians over many short rounds.
+//!
+//! `cargo run --release -p benches --bin peers -- [--threads N] [--rounds R] [--kernels NAME] [--json]
+//! [--require RATIO] [--busy N]`
+//!
+//! - Every result is checked before it is timed.
+//! - Weights are packed once per version of them, so ours are packed outside the clock; peers take
+//!   row-major operands or their transposes, as training has them, and pack at each call.
+//! - A percentage is that of the fused multiply-add peak of the same rounds, on as many threads.
+
+mod busy;
+mod by_hand;
+mod conv;
+mod measure;
+mod page;
+mod products;
+mod relevance;
+mod report;
+
+use anyhow::Context;
+use busy::Busy;
+use clap::Parser;
+use kernels::Backend;
+use kernels::peers::MATRIXMULTIPLY_THREADS;
+use measure::Bench;
+use products::Products;
+use serde_json::json;
+use std::process::{Command, ExitCode, ExitStatus};
+use std::time::Duration;
+
+/// Our products, relevance rules and convolutions against peers and against the peak.
+#[derive(Parser)]
+struct Args {
+    /// Threads for ours and for the peers; more than one are also compared with one
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    threads: u16,
+    /// Rounds; each measures the peak and every candidate of a shape once
+    #[arg(long, value_name = "R", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// Kernel set [default: the fastest]
+    #[arg(long, value_name = "NAME")]
+    kernels: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Exit with 1 unless our ratio to the best peer is at least this on every shape
+    #[arg(long, value_name = "RATIO")]
+    require: Option<f64>,
+    /// Threads that compute beside the measurement the whole time, as neighbours would
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    busy: u16,
+}
+
+/// Replaces this program by itself with the variable that bounds matrixmultiply's threads, which a
+/// program cannot safely set for itself.
+fn again(threads: &str) -> anyhow::Result<ExitCode> {
+    let program = std::env::current_exe().context("finding this program to start it again")?;
+    let mut command = Command::new(program);
+    command.args(std::env::args_os().skip(1)).env(MATRIXMULTIPLY_THREADS, threads);
+    #[cfg(unix)]
+    let status = Err(std::os::unix::process::CommandExt::exec(&mut command));
+    #[cfg(not(unix))]
+    let status = command.status();
+    let status: ExitStatus = status.context("starting this program again")?;
+    Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
+}
+
+fn main() -> ExitCode {
+    run().unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn run() -> anyhow::Result<ExitCode> {
+    let args = Args::parse();
+    let threads = args.threads.to_string();
+    if std::env::var(MATRIXMULTIPLY_THREADS).ok().as_deref() != Some(&threads) {
+        return again(&threads);
+    }
+    let backend = match &args.kernels {
+        Some(name) => Backend::by_name(name)
+            .with_context(|| format!("no kernel set {name} here: one of {:?}", Backend::available()))?,
+        None => Backend::best(),
+    };
+    // The scheduler takes turns of some milliseconds: under load a sample has to last several of them.
+    let sample = Duration::from_millis(if args.busy == 0 { 1 } else { 20 });
+    let bench = Bench::new(backend, args.threads.into(), args.rounds as usize, sample)?;
+    let busy = Busy::start(args.busy.into());
+    let products = Products::measure(&bench);
+    let relevance = relevance::measure(&bench);
+    let conv = conv::measure(&bench);
+    drop(busy);
+
+    let all = json!({
+        "cpu": report::cpu(),
+        "kernels": backend.name(),
+        "threads": args.threads,
+        "busy": args.busy,
+        "rounds": args.rounds,
+        "gemm": format!("{} with x86-v4 and rayon", report::locked("gemm")),
+        "matrixmultiply": format!("{} with threading, 4 threads at most", report::locked("matrixmultiply")),
+        "products": products.rows,
+        "geometric_mean": products.geometric_mean,
+        "relevance": relevance,
+        "conv": conv,
+    });
+    if args.json {
+        println!("{all}");
+    } else {
+        println!("{}", page::text(&all));
+    }
+    let below = args.require.map_or(Vec::new(), |required| products.below(required));
+    for line in &below {
+        eprintln!("{line}");
+    }
+    Ok(if below.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

@@ -1,0 +1,188 @@
+//! How everything is timed: short samples of every candidate in turn, round after round, and their medians.
+
+use kernels::{Backend, Kernels, Threads, peak};
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+/// Something to time: makes that many calls on a kernel set and says how long they took.
+pub type Candidate<'a> = Box<dyn FnMut(&Kernels, usize) -> Duration + Send + 'a>;
+
+/// Calls of ours, inside the threads' region, as a training step has them.
+pub fn ours<'a>(mut work: impl FnMut(&Kernels) + Send + 'a) -> Candidate<'a> {
+    Box::new(move |kernels, calls| kernels.threads().enter(|| timed(calls, || work(kernels))))
+}
+
+/// Calls of ours that spoil an operand: `spoilt` becomes a copy of `whole` before each, outside the clock.
+pub fn ours_spoiling<'a>(
+    whole: &'a [f32],
+    mut work: impl FnMut(&Kernels, &mut [f32]) + Send + 'a,
+) -> Candidate<'a> {
+    let mut spoilt = whole.to_vec();
+    Box::new(move |kernels, calls| {
+        let mut one = || {
+            spoilt.copy_from_slice(whole);
+            timed(1, || work(kernels, &mut spoilt))
+        };
+        kernels.threads().enter(|| (0..calls).map(|_| one()).sum())
+    })
+}
+
+/// Calls of another library.
+pub fn theirs<'a>(mut work: impl FnMut() + Send + 'a) -> Candidate<'a> {
+    Box::new(move |_, calls| timed(calls, &mut work))
+}
+
+/// Calls of another library, inside the rayon pool that is theirs.
+pub fn theirs_inside<'a>(pool: &'a Option<ThreadPool>, mut work: impl FnMut() + Send + 'a) -> Candidate<'a> {
+    Box::new(move |_, calls| match pool {
+        Some(pool) => pool.install(|| timed(calls, &mut work)),
+        None => timed(calls, &mut work),
+    })
+}
+
+fn timed(calls: usize, mut work: impl FnMut()) -> Duration {
+    let start = Instant::now();
+    for _ in 0..calls {
+        work();
+    }
+    start.elapsed()
+}
+
+/// The kernel sets and the rounds of a run.
+pub struct Bench {
+    /// One thread of the same backend.
+    one: Kernels,
+    /// The kernel set that is measured.
+    many: Kernels,
+    /// Threads of the peers that borrow rayon's.
+    pub pool: Option<ThreadPool>,
+    rounds: usize,
+    sample: Duration,
+}
+
+/// Medians over all rounds.
+pub struct Medians {
+    /// FLOP/s of the registers, all threads together.
+    pub peak: f64,
+    /// Seconds of a call of each candidate.
+    pub seconds: Vec<f64>,
+    /// Seconds of the first one on one thread, where the others had more.
+    pub alone: Option<f64>,
+}
+
+impl Medians {
+    /// What a table says about the first candidate, whose call takes that many FLOP.
+    pub fn row(&self, flop: f64) -> serde_json::Map<String, Value> {
+        let speed = flop / self.seconds[0];
+        let mut row = serde_json::Map::new();
+        row.insert("peak".into(), json!(self.peak / 1e9));
+        row.insert("microseconds".into(), json!(self.seconds[0] * 1e6));
+        row.insert("ours".into(), json!(speed / 1e9));
+        row.insert("percent".into(), json!(100.0 * speed / self.peak));
+        if let Some(alone) = self.alone {
+            row.insert("times_one_thread".into(), json!(alone / self.seconds[0]));
+        }
+        row
+    }
+}
+
+impl Bench {
+    /// `sample` is how long the calls of one sample last together.
+    pub fn new(backend: Backend, threads: usize, rounds: usize, sample: Duration) -> anyhow::Result<Self> {
+        let pool =
+            (threads > 1).then(|| ThreadPoolBuilder::new().num_threads(threads).build()).transpose()?;
+        let many = Kernels::new(backend, Threads::new(threads)?);
+        Ok(Bench { one: Kernels::new(backend, Threads::one()), many, pool, rounds, sample })
+    }
+
+    /// The kernel set that is measured.
+    pub fn kernels(&self) -> &Kernels {
+        &self.many
+    }
+
+    /// Threads of that set.
+    pub fn threads(&self) -> usize {
+        self.many.threads().count()
+    }
+
+    /// Times the peak and every candidate once a round, each after a call that warms caches and
+    /// threads. With several threads the first candidate is timed on one as well.
+    pub fn measure(&self, mut candidates: Vec<Candidate>) -> Medians {
+        let mut runs: Vec<(usize, &Kernels)> = (0..candidates.len()).map(|i| (i, &self.many)).collect();
+        if self.threads() > 1 {
+            runs.push((0, &self.one));
+        }
+        let calls: Vec<usize> =
+            runs.iter().map(|(i, kernels)| self.calls(kernels, &mut candidates[*i])).collect();
+        let mut peaks = Vec::new();
+        let mut times = vec![Vec::new(); runs.len()];
+        for round in 0..self.rounds {
+            peaks.push(peak::measure_all(&self.many, 1e-3));
+            for run in (0..runs.len()).map(|run| (run + round) % runs.len()) {
+                let (i, kernels) = runs[run];
+                if calls[run] > 1 {
+                    candidates[i](kernels, 1);
+                }
+                times[run].push(candidates[i](kernels, calls[run]).as_secs_f64() / calls[run] as f64);
+            }
+        }
+        let mut seconds: Vec<f64> = times.into_iter().map(median).collect();
+        let alone = if self.threads() > 1 { seconds.pop() } else { None };
+        Medians { peak: median(peaks), seconds, alone }
+    }
+
+    /// How many calls last as long as a sample.
+    fn calls(&self, kernels: &Kernels, candidate: &mut Candidate) -> usize {
+        candidate(kernels, 1);
+        let mut calls = 1;
+        loop {
+            let took = candidate(kernels, calls);
+            if 4 * took >= self.sample || calls >= 1 << 20 {
+                let share = self.sample.as_secs_f64() / took.as_secs_f64().max(1e-9);
+                return ((calls as f64 * share) as usize).max(1);
+            }
+            calls *= 2;
+        }
+    }
+}
+
+/// The median; of an even number the mean of the middle two.
+pub fn median(mut xs: Vec<f64>) -> f64 {
+    xs.sort_by(f64::total_cmp);
+    let middle = xs.len() / 2;
+    if xs.len() % 2 == 1 { xs[middle] } else { (xs[middle - 1] + xs[middle]) / 2.0 }
+}
+
+/// The geometric mean.
+pub fn geometric_mean(xs: &[f64]) -> f64 {
+    (xs.iter().map(|x| x.ln()).sum::<f64>() / xs.len() as f64).exp()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_median_is_the_middle() {
+        assert_eq!(median(vec![3.0, 1.0, 100.0]), 3.0);
+        assert_eq!(median(vec![4.0, 1.0, 100.0, 2.0]), 3.0);
+        assert_eq!(median(vec![5.0]), 5.0);
+    }
+
+    #[test]
+    fn a_geometric_mean_gives_no_weight_to_a_unit() {
+        assert!((geometric_mean(&[0.5, 2.0]) - 1.0).abs() < 1e-12);
+        assert!((geometric_mean(&[1.0, 10.0, 100.0]) - 10.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn every_candidate_is_timed_in_every_round() {
+        let bench = Bench::new(Backend::best(), 2, 3, Duration::from_micros(50)).expect("threads");
+        let nap = |ms| theirs(move || std::thread::sleep(Duration::from_millis(ms)));
+        let found = bench.measure(vec![nap(4), nap(2)]);
+        assert!(found.seconds[0] >= 4e-3 && found.seconds[1] >= 2e-3, "{:?}", found.seconds);
+        assert!(found.alone.expect("two threads") >= 4e-3 && found.peak > 0.0);
+        assert!(found.row(8e9)["times_one_thread"].as_f64().expect("a number") > 0.0);
+    }
+}

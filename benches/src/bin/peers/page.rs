@@ -1,0 +1,84 @@
+//! What is printed for people: the JSON as tables.
+
+use crate::report::{Column, column, table};
+use benches::BATCH;
+use serde_json::Value;
+
+const PRODUCTS: [Column; 11] = [
+    column("form", "form", 0),
+    column("m", "M", 0),
+    column("n", "N", 0),
+    column("k", "K", 0),
+    column("peak", "peak", 0),
+    column("ours", "ours", 0),
+    column("percent", "% of peak", 1),
+    column("times_one_thread", "× one thread", 2),
+    column("gemm", "gemm", 0),
+    column("matrixmultiply", "matrixmultiply", 0),
+    column("ratio", "ours / best peer", 2),
+];
+
+const RELEVANCE: [Column; 14] = [
+    column("rule", "rule", 0),
+    column("n", "N", 0),
+    column("j", "J", 0),
+    column("k", "K", 0),
+    column("peak", "peak", 0),
+    column("ours", "ours", 0),
+    column("percent", "% of peak", 1),
+    column("times_one_thread", "× one thread", 2),
+    column("microseconds", "µs", 0),
+    column("products", "products by hand", 0),
+    column("by_hand_microseconds", "µs by hand", 0),
+    column("ratio", "by hand / ours", 2),
+    column("by_hand_kept_microseconds", "µs, W± kept", 0),
+    column("ratio_kept", "W± kept / ours", 2),
+];
+
+const CONV: [Column; 8] = [
+    column("layer", "layer", 0),
+    column("image", "image", 0),
+    column("pass", "pass", 0),
+    column("peak", "peak", 0),
+    column("ours", "ours", 0),
+    column("percent", "% of peak", 1),
+    column("times_one_thread", "× one thread", 2),
+    column("microseconds", "µs", 0),
+];
+
+/// The whole page.
+pub fn text(all: &Value) -> String {
+    let figure = |key: &str| all[key].as_str().map_or_else(|| all[key].to_string(), str::to_owned);
+    let rows = |columns: &[Column], key: &str| table(columns, all[key].as_array().map_or(&[], Vec::as_slice));
+    format!(
+        "\
+{cpu}, kernels {kernels}, threads {threads}, busy neighbours {busy}
+Peers: gemm {gemm}; matrixmultiply {mm}
+Medians of {rounds} interleaved rounds in GFLOP/s, unless it says µs. The peak is that of fused multiply-adds on
+registers alone, in the same rounds, on all threads together.
+
+Products: X·W is NN, Xᵀ·dY TN, dY·Wᵀ NT. Ours are over W and Wᵀ packed once per version of the weights, outside
+the clock; peers get row-major operands, or transposed views of them, and pack at each call.
+{products}
+geometric mean of ours / best peer: {mean:.3}
+
+Relevance: ours against the same rule by hand, with plain products of ours. By hand W⁺ and W⁻ are materialised in
+each call, or kept from call to call, and what stands between the products runs on one thread. Ours has them
+packed once per version of the weights, and z^β the forward product too. FLOP are those of ours.
+{relevance}
+
+Convolutions: {BATCH} images, SAME; forward with bias and relu.
+{conv}",
+        cpu = figure("cpu"),
+        kernels = figure("kernels"),
+        threads = figure("threads"),
+        busy = figure("busy"),
+        gemm = figure("gemm"),
+        mm = figure("matrixmultiply"),
+        rounds = figure("rounds"),
+        products = rows(&PRODUCTS, "products"),
+        mean = all["geometric_mean"].as_f64().unwrap_or(f64::NAN),
+        relevance = rows(&RELEVANCE, "relevance"),
+        conv = rows(&CONV, "conv"),
+    )
+}

@@ -1,0 +1,73 @@
+//! Tables of the figures: one list of columns names what is printed, and the rows are the JSON itself.
+
+use serde_json::Value;
+
+/// A figure of each row, and how it is printed.
+pub struct Column {
+    key: &'static str,
+    heading: &'static str,
+    decimals: usize,
+}
+
+/// The columns of a table, in order.
+pub const fn column(key: &'static str, heading: &'static str, decimals: usize) -> Column {
+    Column { key, heading, decimals }
+}
+
+/// Rows under headings, aligned to the right; a column that no row has is left out.
+pub fn table(columns: &[Column], rows: &[Value]) -> String {
+    let mut lines = vec![String::new(); rows.len() + 1];
+    for column in columns.iter().filter(|column| rows.iter().any(|row| row.get(column.key).is_some())) {
+        let mut cells = vec![column.heading.to_owned()];
+        cells.extend(rows.iter().map(|row| cell(&row[column.key], column.decimals)));
+        let width = cells.iter().map(|cell| cell.chars().count()).max().unwrap_or(0);
+        for (line, cell) in lines.iter_mut().zip(cells) {
+            let gap = if line.is_empty() { "" } else { "  " };
+            line.push_str(&format!("{gap}{cell:>width$}"));
+        }
+    }
+    lines.join("\n")
+}
+
+fn cell(value: &Value, decimals: usize) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Number(number) => format!("{:.decimals$}", number.as_f64().unwrap_or(f64::NAN)),
+        _ => "–".to_owned(),
+    }
+}
+
+/// The CPU's name, where the system tells it.
+pub fn cpu() -> String {
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
+    name.map_or("unknown".to_owned(), |(_, name)| name.trim().to_owned())
+}
+
+/// The version of a crate that this build was locked to.
+pub fn locked(name: &str) -> &'static str {
+    const LOCK: &str = include_str!("../../../../Cargo.lock");
+    let package = format!("name = \"{name}\"");
+    let mut lines = LOCK.lines().skip_while(|line| *line != package);
+    lines.nth(1).and_then(|line| line.strip_prefix("version = ")).map_or("unknown", |v| v.trim_matches('"'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_table_is_as_wide_as_its_widest_cell_and_leaves_out_what_no_row_has() {
+        let columns = [column("name", "name", 0), column("none", "none", 1), column("x", "×", 2)];
+        let rows = [json!({ "name": "50×10", "x": 1.236 }), json!({ "name": "z⁺", "x": 10 })];
+        assert_eq!(table(&columns, &rows), " name      ×\n50×10   1.24\n   z⁺  10.00");
+    }
+
+    #[test]
+    fn the_peers_are_in_the_lock_file() {
+        assert!(locked("gemm").starts_with("0.19."), "{}", locked("gemm"));
+        assert!(locked("matrixmultiply").starts_with("0.3."), "{}", locked("matrixmultiply"));
+        assert_eq!(locked("no-such-crate"), "unknown");
+    }
+}
