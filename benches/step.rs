@@ -84,9 +84,7 @@ fn train(c: &mut Criterion) {
             assert_close(&name, &gradients(&kernels, &network, &samples), &want);
             let mut trainer = Trainer::new(network.clone(), ADAM, BATCH, 1);
             group.bench_function(BenchmarkId::new(label(&kernels), &name), |bench| {
-                bench.iter(|| {
-                    kernels.threads().enter(|| trainer.step(&kernels, &samples, &batch).expect("runs"))
-                });
+                bench.iter(|| trainer.step(&kernels, &samples, &batch).expect("runs"));
             });
         }
     }
@@ -111,8 +109,7 @@ fn explain(c: &mut Criterion) {
             let mut explainer = Explainer::new(&kernels, &network, Method::DeepTaylor, BATCH).expect("fits");
             group.bench_function(BenchmarkId::new(label(&kernels), &name), |bench| {
                 bench.iter(|| {
-                    let work = || explainer.explain(&kernels, &network, &samples, &batch, Target::Predicted);
-                    kernels.threads().enter(work).expect("runs")
+                    explainer.explain(&kernels, &network, &samples, &batch, Target::Predicted).expect("runs")
                 });
             });
         }

@@ -80,8 +80,7 @@ pub fn explain_all(
     let mut summary = Summary::default();
     for chunk in indices.chunks(CHUNK) {
         check_stop()?;
-        let run = || explainer.explain(kernels, network, samples, chunk, target);
-        let found = kernels.threads().enter(run)?;
+        let found = explainer.explain(kernels, network, samples, chunk, target)?;
         found.iter().for_each(|batch| summary.add(batch));
         visit(chunk, found)?;
     }

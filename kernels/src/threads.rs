@@ -1,17 +1,41 @@
 //! How work is split. A kernel's items are independent, so the split never changes a bit.
+//!
+//! A split is announced in one atomic word; whoever is awake claims parts of it, the caller too, so
+//! the caller waits only for parts that another thread has begun. A helper that finds nothing to do
+//! spins for a while, then sleeps. Where another process takes the processor from a helper in the
+//! middle of a part, the caller loses time waiting; it then works alone for [`CAUTION`] times as
+//! long, so that threads cost little where there are no processors for them.
 
 use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
-use std::cell::Cell;
+use std::cell::{Cell, UnsafeCell};
 use std::ops::Range;
-use std::sync::Arc;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
 
-/// Multiply-adds below which a second thread costs more than it saves.
-const WORTH_A_THREAD: usize = if cfg!(test) { 1 } else { 2_000_000 };
+/// Multiply-adds that a part must have to be worth another thread's while.
+const WORTH_A_THREAD: usize = if cfg!(test) { 1 } else { 200_000 };
+/// How long a helper looks for work before it sleeps: longer than the gap between two kernels.
+const AWAKE: Duration = Duration::from_micros(100);
+/// How long the caller may wait for a part before that counts as a stall.
+const STALL: Duration = Duration::from_micros(100);
+/// Work alone after a stall, in lengths of the stall.
+const CAUTION: u32 = 16;
+/// Tries between two looks at the clock.
+const SPINS: usize = 128;
 
 /// The threads that one run may use.
+///
+/// ```
+/// use kernels::Threads;
+/// assert_eq!(Threads::new(3)?.count(), 3);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Threads {
-    pool: Option<Arc<ThreadPool>>,
+    team: Option<Arc<Team>>,
 }
 
 impl Threads {
@@ -20,7 +44,7 @@ impl Threads {
         Self::default()
     }
 
-    /// `count` threads, made now and kept.
+    /// The calling thread and `count − 1` helpers, made now and kept.
     ///
     /// # Errors
     /// If the operating system refuses a thread.
@@ -28,43 +52,247 @@ impl Threads {
         if count <= 1 {
             return Ok(Self::one());
         }
-        let pool = ThreadPoolBuilder::new().num_threads(count).build()?;
-        Ok(Threads { pool: Some(Arc::new(pool)) })
+        let desk = Arc::new(Desk::new(count - 1));
+        let pool = ThreadPoolBuilder::new()
+            .num_threads(count - 1)
+            .thread_name(|i| format!("kernels-{}", i + 1))
+            .build()?;
+        for i in 0..count - 1 {
+            let desk = Arc::clone(&desk);
+            pool.spawn(move || desk.help(i));
+        }
+        Ok(Threads { team: Some(Arc::new(Team { desk, count, _pool: pool })) })
     }
 
     /// How many.
     pub fn count(&self) -> usize {
-        self.pool.as_ref().map_or(1, |pool| pool.current_num_threads())
-    }
-
-    /// Runs `work` inside the pool, where a split costs a queue operation and no wake-up of the caller.
-    pub fn enter<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
-        match &self.pool {
-            Some(pool) => pool.install(work),
-            None => work(),
-        }
+        self.team.as_ref().map_or(1, |team| team.count)
     }
 
     /// Calls `work` with ranges that cover `0..items`, `cost` multiply-adds in all.
     pub(crate) fn split(&self, items: usize, cost: usize, work: &(dyn Fn(Range<usize>) + Sync)) {
         let parts = self.count().min(cost / WORTH_A_THREAD).min(items).max(1);
-        match &self.pool {
-            Some(pool) if parts > 1 => pool.install(|| halve(0..parts, items, parts, work)),
+        let range = |i: usize| i * items / parts..(i + 1) * items / parts;
+        match &self.team {
+            Some(team) if parts > 1 => {
+                if !team.desk.run(parts, &|i| work(range(i))) {
+                    work(0..items);
+                }
+            }
             _ => work(0..items),
         }
     }
 }
 
-fn halve(span: Range<usize>, items: usize, parts: usize, work: &(dyn Fn(Range<usize>) + Sync)) {
-    if span.len() == 1 {
-        work(span.start * items / parts..span.end * items / parts);
-        return;
+#[derive(Debug)]
+struct Team {
+    desk: Arc<Desk>,
+    count: usize,
+    _pool: ThreadPool,
+}
+
+impl Drop for Team {
+    fn drop(&mut self) {
+        self.desk.closed.store(true, Ordering::SeqCst);
+        self.desk.wake(usize::MAX);
     }
-    let middle = span.start + span.len() / 2;
-    rayon::join(
-        || halve(span.start..middle, items, parts, work),
-        || halve(middle..span.end, items, parts, work),
-    );
+}
+
+/// A borrowed job whose lifetime has been forgotten.
+type Job = *const (dyn Fn(usize) + Sync);
+
+/// Where work is announced and claimed.
+struct Desk {
+    /// The number of the announcement, its parts, and the next part: 32, 16 and 16 bits.
+    word: AtomicU64,
+    /// Parts of the present announcement that are finished.
+    finished: AtomicUsize,
+    job: UnsafeCell<Option<Job>>,
+    /// A caller is at the desk; another one works alone.
+    taken: AtomicBool,
+    panicked: AtomicBool,
+    closed: AtomicBool,
+    /// Nanoseconds since `start` until when the caller works alone.
+    alone_until: AtomicU64,
+    start: Instant,
+    helpers: Vec<Helper>,
+}
+
+#[derive(Default)]
+struct Helper {
+    asleep: AtomicBool,
+    thread: OnceLock<Thread>,
+}
+
+// SAFETY: `job` is written by the one caller at the desk while nobody else may read it: helpers read
+// it only between the claim of a part and the count of that part as finished, and the caller does not
+// leave before all are. The job itself is `Sync`.
+unsafe impl Sync for Desk {}
+// SAFETY: as above; nothing in it belongs to a thread.
+unsafe impl Send for Desk {}
+
+impl std::fmt::Debug for Desk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Desk of {} helpers", self.helpers.len())
+    }
+}
+
+impl Desk {
+    fn new(helpers: usize) -> Self {
+        Desk {
+            word: AtomicU64::new(0),
+            finished: AtomicUsize::new(0),
+            job: UnsafeCell::new(None),
+            taken: AtomicBool::new(false),
+            panicked: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            alone_until: AtomicU64::new(0),
+            start: Instant::now(),
+            helpers: (0..helpers).map(|_| Helper::default()).collect(),
+        }
+    }
+
+    fn nanos(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// Does all parts, with what helpers there are; false if the caller had better work alone.
+    fn run(&self, parts: usize, job: &(dyn Fn(usize) + Sync)) -> bool {
+        let parts = parts.min(usize::from(u16::MAX));
+        let alone_until = self.alone_until.load(Ordering::Relaxed);
+        if alone_until > 0 && self.nanos() < alone_until {
+            return false;
+        }
+        if self.taken.swap(true, Ordering::Acquire) {
+            return false;
+        }
+        self.finished.store(0, Ordering::Relaxed);
+        // SAFETY: this caller has the desk and no part is claimed, so nobody else looks at the job;
+        // the lifetime may be forgotten because the guard below waits for all parts.
+        unsafe {
+            *self.job.get() = Some(std::mem::transmute::<*const (dyn Fn(usize) + Sync + '_), Job>(job));
+        }
+        let number = (self.word.load(Ordering::Relaxed) >> 32).wrapping_add(1);
+        self.word.store(number << 32 | (parts as u64) << 16, Ordering::SeqCst);
+        self.wake(parts - 1);
+        let guard = Guard { desk: self, parts };
+        while let Some(part) = self.claim() {
+            let _counted = Counted(&self.finished);
+            job(part);
+        }
+        drop(guard);
+        assert!(!self.panicked.swap(false, Ordering::Relaxed), "a kernel panicked on another thread");
+        true
+    }
+
+    /// The next part of the present announcement, now the claimer's.
+    fn claim(&self) -> Option<usize> {
+        let mut word = self.word.load(Ordering::SeqCst);
+        loop {
+            let (next, parts) = (word & 0xffff, word >> 16 & 0xffff);
+            if next >= parts {
+                return None;
+            }
+            match self.word.compare_exchange_weak(word, word + 1, Ordering::SeqCst, Ordering::SeqCst) {
+                Ok(_) => return Some(next as usize),
+                Err(found) => word = found,
+            }
+        }
+    }
+
+    fn wake(&self, most: usize) {
+        for helper in self.helpers.iter().take(most) {
+            if helper.asleep.swap(false, Ordering::SeqCst)
+                && let Some(thread) = helper.thread.get()
+            {
+                thread.unpark();
+            }
+        }
+    }
+
+    /// A helper's life.
+    fn help(&self, i: usize) {
+        let helper = &self.helpers[i];
+        helper.thread.get_or_init(thread::current);
+        let mut idle_since = Instant::now();
+        while !self.closed.load(Ordering::SeqCst) {
+            if let Some(part) = (0..SPINS).find_map(|_| {
+                std::hint::spin_loop();
+                self.claim()
+            }) {
+                self.work(part);
+                idle_since = Instant::now();
+            } else if idle_since.elapsed() > AWAKE {
+                helper.asleep.store(true, Ordering::SeqCst);
+                // Whoever announces after this line sees the flag, what came before is seen here.
+                match self.claim() {
+                    Some(part) => self.work(part),
+                    None if self.closed.load(Ordering::SeqCst) => {}
+                    None => thread::park(),
+                }
+                helper.asleep.store(false, Ordering::SeqCst);
+                idle_since = Instant::now();
+            }
+        }
+    }
+
+    fn work(&self, part: usize) {
+        let _counted = Counted(&self.finished);
+        // SAFETY: the part is claimed and not counted as finished, so the caller is still waiting:
+        // the job is there, and what it borrows lives.
+        let job = unsafe { (*self.job.get()).map(|job| &*job) };
+        if let Some(job) = job
+            && catch_unwind(AssertUnwindSafe(|| job(part))).is_err()
+        {
+            self.panicked.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Counts a part as finished, even if its work panics.
+struct Counted<'a>(&'a AtomicUsize);
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::Release);
+    }
+}
+
+/// Leaves the desk when all parts are finished, even if the caller's own panics.
+struct Guard<'a> {
+    desk: &'a Desk,
+    parts: usize,
+}
+
+impl Guard<'_> {
+    fn all_finished(&self) -> bool {
+        self.desk.finished.load(Ordering::Acquire) == self.parts
+    }
+}
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        // What the caller did not claim because it panics, nobody shall; nor is it waited for.
+        while thread::panicking() && self.desk.claim().is_some() {
+            self.desk.finished.fetch_add(1, Ordering::Release);
+        }
+        let mut since = None;
+        while !self.all_finished() {
+            let since = *since.get_or_insert_with(Instant::now);
+            let done = (0..SPINS).any(|_| {
+                std::hint::spin_loop();
+                self.all_finished()
+            });
+            if !done && since.elapsed() > STALL / 4 {
+                thread::yield_now();
+            }
+        }
+        if let Some(since) = since.map(|since: Instant| since.elapsed()).filter(|&wait| wait > STALL) {
+            let caution = u64::try_from((since * CAUTION).as_nanos()).unwrap_or(u64::MAX);
+            self.desk.alone_until.store(self.desk.nanos().saturating_add(caution), Ordering::Relaxed);
+        }
+        self.desk.taken.store(false, Ordering::Release);
+    }
 }
 
 thread_local! {
@@ -89,9 +317,9 @@ mod tests {
 
     #[test]
     fn every_item_is_done_once_whatever_the_count() {
-        for count in [1, 2, 3, 7] {
+        for count in [1, 2, 3, 7, 128] {
             let threads = Threads::new(count).expect("threads");
-            for items in [0, 1, 2, 5, 50] {
+            for items in [0, 1, 2, 5, 50, 300] {
                 let done = Mutex::new(vec![0; items]);
                 threads.split(items, usize::MAX, &|range| {
                     let mut done = done.lock().expect("no panic before");
@@ -99,6 +327,58 @@ mod tests {
                 });
                 assert!(done.into_inner().expect("no panic").iter().all(|&n| n == 1));
             }
+        }
+    }
+
+    #[test]
+    fn helpers_wake_up_and_splits_inside_splits_are_done() {
+        let threads = Threads::new(4).expect("threads");
+        for pause in [0, 1, 3, 0, 0, 2] {
+            thread::sleep(Duration::from_millis(pause));
+            let sum = AtomicUsize::new(0);
+            threads.split(10, usize::MAX, &|outer| {
+                threads.split(100, usize::MAX, &|inner| {
+                    sum.fetch_add(outer.len() * inner.len(), Ordering::Relaxed);
+                });
+            });
+            assert_eq!(sum.into_inner(), 1000);
+        }
+    }
+
+    #[test]
+    fn many_callers_share_one_team() {
+        let threads = Threads::new(3).expect("threads");
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..2_000 {
+                        let sum = AtomicUsize::new(0);
+                        threads.split(9, usize::MAX, &|range| {
+                            sum.fetch_add(range.sum::<usize>(), Ordering::Relaxed);
+                        });
+                        assert_eq!(sum.into_inner(), 36);
+                    }
+                });
+            }
+        });
+    }
+
+    #[test]
+    fn a_panic_on_any_thread_reaches_the_caller_and_the_team_goes_on() {
+        let threads = Threads::new(3).expect("threads");
+        for bad in 0..3 {
+            let caught = catch_unwind(AssertUnwindSafe(|| {
+                threads.split(3, usize::MAX, &|range| {
+                    thread::sleep(Duration::from_millis(2));
+                    assert!(!range.contains(&bad), "part {bad}");
+                });
+            }));
+            assert!(caught.is_err());
+            let sum = AtomicUsize::new(0);
+            threads.split(50, usize::MAX, &|range| {
+                sum.fetch_add(range.len(), Ordering::Relaxed);
+            });
+            assert_eq!(sum.into_inner(), 50);
         }
     }
 }

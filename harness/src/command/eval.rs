@@ -42,7 +42,7 @@ pub fn run(args: &EvalArgs, common: &Common) -> Result<()> {
     let mut logits = Vec::new();
     let mut sum = Evaluation::default();
     for chunk in indices.chunks(CHUNK) {
-        let part = kernels.threads().enter(|| evaluator.evaluate(&kernels, &network, samples, chunk))?;
+        let part = evaluator.evaluate(&kernels, &network, samples, chunk)?;
         sum.add(part);
         if args.logits.is_some() {
             logits.extend_from_slice(evaluator.last_logits(&network));

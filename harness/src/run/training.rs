@@ -179,7 +179,7 @@ pub fn train(settings: &Settings, out: &Path, existing: Existing, around: &Surro
                 write_manifest("interrupted", None)?;
                 return Err(interrupted.into());
             }
-            let found = kernels.threads().enter(|| trainer.step(kernels, &train_set, batch))?;
+            let found = trainer.step(kernels, &train_set, batch)?;
             if !found.loss.is_finite() {
                 write_manifest("failed", None)?;
                 bail!(
@@ -277,7 +277,7 @@ pub fn evaluate(
     let mut sum = Evaluation::default();
     let indices: Vec<usize> = range.collect();
     for chunk in indices.chunks(evaluator.capacity()) {
-        sum.add(kernels.threads().enter(|| evaluator.evaluate(kernels, network, samples, chunk))?);
+        sum.add(evaluator.evaluate(kernels, network, samples, chunk)?);
     }
     Ok(sum)
 }

@@ -1,9 +1,9 @@
 //! What happens to a finished sum before it is stored.
 
+use super::tile::load;
 use crate::elementwise::dropout::Dropout;
 use crate::shape::MatRef;
 use crate::simd::Simd;
-use super::tile::load;
 
 /// What happens to each finished sum `s[m,n]` before it is stored in `c[m,n]`.
 ///

@@ -156,8 +156,17 @@ pub fn gemm_tn(
     // the last strip of `d_y` is masked, and rows `first..first + K` lie inside `d_w`.
     unsafe {
         let c = d_w.as_mut_ptr().add(first * STRIP);
-        over_columns(a.data.as_ptr(), Rows::linear(1), d_y.data.as_ptr(), d_y.cols, walk, add, c, total * STRIP)
-            .run(kernels, a.cols);
+        over_columns(
+            a.data.as_ptr(),
+            Rows::linear(1),
+            d_y.data.as_ptr(),
+            d_y.cols,
+            walk,
+            add,
+            c,
+            total * STRIP,
+        )
+        .run(kernels, a.cols);
     }
     Ok(())
 }

@@ -198,8 +198,7 @@ unsafe fn tile<S: Simd, const R: usize, const V: usize, const EDGE: u8>(
         }
     }
     // SAFETY: as above.
-    let a: [*const f32; R] =
-        std::array::from_fn(|r| unsafe { column.a.wrapping_add(block.a.get(row + r)) });
+    let a: [*const f32; R] = std::array::from_fn(|r| unsafe { column.a.wrapping_add(block.a.get(row + r)) });
     let Walk { count, a: a_step, b: b_step } = column.walk;
     for i in 0..count[0] {
         for j in 0..count[1] {

@@ -9,13 +9,13 @@ pub mod w_square;
 pub mod z_beta;
 pub mod z_plus;
 
+use crate::Kernels;
 use crate::gemm::epilogue::Epilogue;
 use crate::gemm::pack::{self, Part};
 use crate::gemm::tile::Walk;
 use crate::gemm::{Start, over_panels};
 use crate::shape::{ConvShape, MatMut, MatRef, Panels, Rows, STRIP, panels_len};
 use crate::threads::with_scratch;
-use crate::Kernels;
 use std::ops::Range;
 
 /// `ε` of every denominator; the negative pool takes `−ε`.
