@@ -76,28 +76,20 @@ impl Common {
         }
     }
 
-    /// The chosen instruction set.
+    /// The chosen kernel set on `threads` threads.
     ///
     /// # Errors
-    /// If this CPU does not have it, with the names of those it has.
-    pub fn backend(&self) -> Result<Backend> {
-        let Some(name) = &self.kernels else { return Ok(Backend::best()) };
-        let Some(backend) = Backend::by_name(name) else {
-            let here: Vec<_> = Backend::available().iter().map(|backend| backend.name()).collect();
-            let known = Backend::NAMES.contains(&name.as_str());
-            let why = if known { "this CPU does not have it" } else { "no such kernel set" };
-            bail!(Misuse(format!("--kernels {name}: {why}; choose one of {}", here.join(", "))));
-        };
-        Ok(backend)
-    }
-
-    /// The kernel set on `threads` threads.
-    ///
-    /// # Errors
-    /// As [`Common::backend`], or if a thread cannot be started.
+    /// If this CPU does not have it, with the names of those it has, or if a thread cannot be started.
     pub fn kernels(&self, threads: usize) -> Result<Kernels> {
-        let backend = self.backend()?;
-        Ok(Kernels::new(backend, Threads::new(threads).context("cannot start the threads")?))
+        let threads = Threads::new(threads).context("cannot start the threads")?;
+        let name = self.kernels.as_deref().unwrap_or(Backend::best().name());
+        let Some(kernels) = Kernels::by_name(name, threads) else {
+            let known = Backend::NAMES.contains(&name);
+            let why = if known { "this CPU does not have it" } else { "no such kernel set" };
+            let here = Kernels::names().join(", ");
+            bail!(Misuse(format!("--kernels {name}: {why}; choose one of {here}")));
+        };
+        Ok(kernels)
     }
 
     /// Where progress goes.

@@ -22,6 +22,8 @@
 //! println!("{:?} on {} thread", kernels.backend(), kernels.threads().count());
 //! ```
 
+#[cfg(test)]
+mod bits;
 pub mod conv;
 pub mod elementwise;
 mod error;
@@ -42,22 +44,55 @@ pub use conv::{conv, conv_weight_gradient};
 pub use elementwise::dropout::Dropout;
 pub use error::ShapeError;
 pub use gemm::epilogue::Epilogue;
+pub use gemm::own::Gemm;
 pub use gemm::{Start, gemm, gemm_tn, pack};
 pub use shape::{ConvShape, MatMut, MatRef, Panels, Plane, Rows, STRIP, panel_index, panels_len};
 pub use simd::dispatch::Backend;
 pub use threads::Threads;
 
-/// A kernel set: an instruction set and the threads to run it on. Every kernel takes one.
+use std::sync::Arc;
+
+/// A kernel set: an instruction set, the threads to run it on, and whose matrix product it is. Every
+/// kernel takes one, and so does everything in `model`.
 #[derive(Clone, Debug)]
 pub struct Kernels {
     backend: Backend,
     threads: Threads,
+    gemm: Option<Arc<dyn Gemm>>,
 }
 
 impl Kernels {
-    /// A kernel set.
+    /// A kernel set of this crate.
     pub fn new(backend: Backend, threads: Threads) -> Self {
-        Kernels { backend, threads }
+        Kernels { backend, threads, gemm: None }
+    }
+
+    /// A kernel set whose products are `gemm`'s; the backend does the rest.
+    pub fn with_gemm(backend: Backend, threads: Threads, gemm: Arc<dyn Gemm>) -> Self {
+        Kernels { backend, threads, gemm: Some(gemm) }
+    }
+
+    /// What [`Kernels::by_name`] knows: the backends that this CPU has and, with the cargo feature
+    /// `peers`, the products of other libraries.
+    pub fn names() -> Vec<&'static str> {
+        let names = Backend::available().into_iter().map(Backend::name);
+        #[cfg(feature = "peers")]
+        let names = names.chain(peers::PEERS.iter().map(|peer| peer.name));
+        names.collect()
+    }
+
+    /// The kernel set with one of the [`Kernels::names`].
+    pub fn by_name(name: &str, threads: Threads) -> Option<Self> {
+        #[cfg(feature = "peers")]
+        if let Some(peer) = peers::PEERS.iter().find(|peer| peer.name == name) {
+            return Some(Kernels::with_gemm(Backend::best(), threads, Arc::new(*peer)));
+        }
+        Backend::by_name(name).map(|backend| Kernels::new(backend, threads))
+    }
+
+    /// The name of its product: the backend's, if that is its own.
+    pub fn name(&self) -> &str {
+        self.gemm.as_ref().map_or(self.backend.name(), |gemm| gemm.name())
     }
 
     /// The instruction set.
@@ -65,9 +100,18 @@ impl Kernels {
         self.backend
     }
 
+    /// Whether its results have the bits that every backend but `portable` shares.
+    pub fn promises_bits(&self) -> bool {
+        self.gemm.is_none() && self.backend.promises_bits()
+    }
+
     /// The threads.
     pub fn threads(&self) -> &Threads {
         &self.threads
+    }
+
+    pub(crate) fn gemm(&self) -> Option<&dyn Gemm> {
+        self.gemm.as_deref()
     }
 }
 

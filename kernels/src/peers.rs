@@ -1,5 +1,31 @@
 //! The same product by other libraries, to measure against: both pack their operands at every call.
 
+use crate::Gemm;
+
+/// Another library's product as a kernel set, on the threads of the kernel set alone.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer {
+    /// The crate's name.
+    pub name: &'static str,
+    product: fn(Strided, Strided, &mut [f32]),
+}
+
+/// The peers that [`crate::Kernels::by_name`] knows.
+pub const PEERS: [Peer; 2] = [
+    Peer { name: "gemm", product: |a, b, c| gemm_crate(1, a, b, c) },
+    Peer { name: "matrixmultiply", product: matrixmultiply_crate },
+];
+
+impl Gemm for Peer {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn gemm(&self, [m, n, k]: [usize; 3], a: &[f32], b: &[f32], c: &mut [f32]) {
+        (self.product)(Strided::row_major(a, m, k), Strided::row_major(b, k, n), c);
+    }
+}
+
 /// A matrix as other libraries take it: element `(i, j)` stands at `i·row_stride + j·col_stride`.
 #[derive(Clone, Copy, Debug)]
 pub struct Strided<'a> {

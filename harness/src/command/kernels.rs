@@ -13,7 +13,8 @@ const SECONDS: f64 = 0.3;
 /// # Errors
 /// If the chosen kernel set does not exist here, or the threads cannot be started.
 pub fn run(common: &Common) -> Result<()> {
-    let (chosen, threads) = (common.backend()?, common.thread_count()?);
+    let threads = common.thread_count()?;
+    let chosen = common.kernels(1)?.backend();
     let mut table = Table::new(&["kernels", "here", "chosen", "1 thread GFLOP/s", "all threads GFLOP/s"]);
     let mut rows = Vec::new();
     for name in Backend::NAMES {

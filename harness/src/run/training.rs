@@ -158,7 +158,7 @@ pub fn train(settings: &Settings, out: &Path, existing: Existing, around: &Surro
             version: env!("CARGO_PKG_VERSION"),
             commit: commit.as_deref(),
             cpu: &cpu,
-            kernels: kernels.backend().name(),
+            kernels: kernels.name(),
             threads: kernels.threads().count(),
             seconds: begin.elapsed().as_secs_f64(),
             outcome,

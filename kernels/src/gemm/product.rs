@@ -65,6 +65,10 @@ impl Product<'_> {
     /// # Safety
     /// As [`Product::run`], for these rows.
     pub unsafe fn run_rows(&self, kernels: &Kernels, rows: Range<usize>) {
+        if let Some(own) = kernels.gemm() {
+            // SAFETY: the caller's promise.
+            return unsafe { super::own::run_rows(kernels, own, self, rows) };
+        }
         let one_loop = self.walk.count[0] * self.walk.count[1] == 1;
         let room = 4 * STRIP * self.walk.count[2];
         let far = one_loop && self.walk.b[2] >= PACK_FROM_STEP && room <= PACKED;

@@ -83,6 +83,29 @@ impl Block {
     }
 }
 
+impl Block {
+    /// Where the block's row `i` starts in `a`; likewise in `c` and the start.
+    ///
+    /// # Safety
+    /// `i` is a row of the block.
+    pub unsafe fn a_offset(&self, i: usize) -> usize {
+        // SAFETY: the caller's promise.
+        unsafe { self.a.get(i) }
+    }
+    /// # Safety
+    /// `i` is a row of the block.
+    pub unsafe fn c_offset(&self, i: usize) -> usize {
+        // SAFETY: the caller's promise.
+        unsafe { self.c.get(i) }
+    }
+    /// # Safety
+    /// `i` is a row of the block, and the product starts from another matrix.
+    pub unsafe fn start_offset(&self, i: usize) -> usize {
+        // SAFETY: the caller's promise.
+        unsafe { self.start.get(i) }
+    }
+}
+
 /// All strips of the tile have 16 columns.
 pub(crate) const WHOLE: u8 = 0;
 /// The last strip has 8: two rows share a register there.
@@ -244,7 +267,7 @@ unsafe fn tile<S: Simd, const R: usize, const V: usize, const EDGE: u8>(
         }
     }
     let sum = |r: usize, v: usize| match half && v + 1 == V {
-        true if r % 2 == 0 => simd.low(acc[r][v]),
+        true if r.is_multiple_of(2) => simd.low(acc[r][v]),
         true => simd.high(acc[r - 1][v]),
         false => acc[r][v],
     };
@@ -281,7 +304,8 @@ unsafe fn tile<S: Simd, const R: usize, const V: usize, const EDGE: u8>(
             }
         }
         let sums = sums.0.as_ptr().cast();
-        simd.enter(Finish::<V> { product, block, sums, row, rows: R, strip, last_lanes });
+        let sums_row = V * STRIP;
+        simd.enter(Finish::<V> { product, block, sums, sums_row, row, rows: R, strip, last_lanes });
     }
 }
 
@@ -290,14 +314,17 @@ unsafe fn tile<S: Simd, const R: usize, const V: usize, const EDGE: u8>(
 struct Sums([MaybeUninit<[f32; STRIP]>; 32]);
 
 /// Brings a summed tile from its buffer through the epilogue to `c`.
-struct Finish<'a, const V: usize> {
-    product: &'a Product<'a>,
-    block: &'a Block,
-    sums: *const f32,
-    row: usize,
-    rows: usize,
-    strip: usize,
-    last_lanes: usize,
+pub(super) struct Finish<'a, const V: usize> {
+    pub product: &'a Product<'a>,
+    pub block: &'a Block,
+    pub sums: *const f32,
+    /// Floats from a row of sums to the next.
+    pub sums_row: usize,
+    /// Row of the block.
+    pub row: usize,
+    pub rows: usize,
+    pub strip: usize,
+    pub last_lanes: usize,
 }
 
 impl<const V: usize> Kernel for Finish<'_, V> {
@@ -339,7 +366,7 @@ impl<const V: usize> Finish<'_, V> {
                 // SAFETY: the buffer holds the tile; its rows and strips are those of `c` and of the
                 // epilogue's operands.
                 unsafe {
-                    let s = simd.load(self.sums.add((i * V + v) * STRIP));
+                    let s = simd.load(self.sums.add(i * self.sums_row + v * STRIP));
                     store(simd, c, lanes, epilogue.lanes(simd, place, s));
                 }
             }

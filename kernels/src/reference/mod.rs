@@ -235,7 +235,7 @@ mod tests {
         for name in Backend::NAMES {
             let threads: Vec<usize> = sets
                 .iter()
-                .filter(|kernels| kernels.backend().name() == name)
+                .filter(|kernels| kernels.name() == name)
                 .map(|kernels| kernels.threads().count())
                 .collect();
             let found = Backend::by_name(name).is_some();

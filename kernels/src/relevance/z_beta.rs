@@ -381,7 +381,7 @@ mod tests {
         let x: Vec<f32> = column.iter().map(|&w| if w > 0.0 { -1.0 } else { 1.0 }).collect();
         let packed = pack::pack(&w, j, k);
         let rule = ZBeta::dense(Panels::new(&packed, j, k), -1.0, 1.0);
-        for kernels in kernel_sets().into_iter().filter(|kernels| kernels.backend().promises_bits()) {
+        for kernels in kernel_sets().into_iter().filter(|kernels| kernels.promises_bits()) {
             let (mut z, mut r_in, mut lost) = (vec![0.0; k], vec![f32::NAN; j], [0.0]);
             let (x, panels) = (MatRef::new(&x, 1, j), Panels::new(&packed, j, k));
             gemm(&kernels, x, panels, Start::Zero, Epilogue::Store, MatMut::new(&mut z, 1, k)).expect("fits");

@@ -1,0 +1,79 @@
+//! Plug in a matrix product of your own and see the thesis workload run on it, checked against ours.
+//!
+//! `cargo run --release -p kernels --example own_kernel`
+
+use kernels::{Backend, Gemm, Kernels, Threads};
+use model::explain::{Explainer, Method, Target};
+use model::train::{Optimiser, Trainer};
+use model::{Cell, Network, Samples, Task};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Your product: here three plain loops, in an order that the compiler makes vectors of.
+#[derive(Debug)]
+struct Own;
+impl Gemm for Own {
+    fn name(&self) -> &str {
+        "own"
+    }
+    fn gemm(&self, [_, n, k]: [usize; 3], a: &[f32], b: &[f32], c: &mut [f32]) {
+        for (a, c) in a.chunks_exact(k).zip(c.chunks_exact_mut(n)) {
+            c.fill(0.0);
+            for (&a, b) in a.iter().zip(b.chunks_exact(n)) {
+                c.iter_mut().zip(b).for_each(|(c, &b)| *c += a * b);
+            }
+        }
+    }
+}
+
+/// Stripes, another pattern for each class.
+struct Stripes;
+impl Samples for Stripes {
+    fn len(&self) -> usize {
+        50
+    }
+    fn pixels(&self, i: usize, x: &mut [f32]) {
+        (0..).zip(x).for_each(|(place, x)| *x = (place * (2 + i % 10) % 11) as f32 / 5.0 - 1.0);
+    }
+    fn label(&self, i: usize) -> u8 {
+        (i % 10) as u8
+    }
+}
+
+type Outcome = Result<([Vec<f32>; 2], f64), Box<dyn std::error::Error>>;
+/// The gradient of a training step, a batch of explanations, and the milliseconds of one of each.
+fn workload(kernels: &Kernels, network: &Network, batch: usize, times: u32) -> Outcome {
+    let indices: Vec<usize> = (0..batch).collect();
+    let mut trainer = Trainer::new(network.clone(), Optimiser::Adam { lr: 5e-4 }, batch, 1);
+    let mut explainer = Explainer::new(kernels, network, Method::DeepTaylor, batch)?;
+    trainer.gradient_without_dropout(kernels, &Stripes, &indices)?;
+    let gradient = trainer.gradients().to_vec();
+    let relevance = explainer.explain(kernels, network, &Stripes, &indices, Target::True)?;
+    let relevance = relevance.into_iter().flat_map(|batch| batch.relevance).collect();
+    let start = Instant::now();
+    for _ in 0..times {
+        trainer.step(kernels, &Stripes, &indices)?;
+        explainer.explain(kernels, network, &Stripes, &indices, Target::True)?;
+    }
+    Ok(([gradient, relevance], start.elapsed().as_secs_f64() * 1e3 / f64::from(times)))
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let reference = Kernels::by_name("reference", Threads::one()).ok_or("every CPU has it")?;
+    let own = Kernels::with_gemm(Backend::best(), Threads::one(), Arc::new(Own));
+    for cell in Cell::PRESETS {
+        let network = Network::new(Cell::preset(cell)?, Task { seq_len: 7, ..Task::default() }, 1)?;
+        let [want, found] = [workload(&reference, &network, 4, 0)?.0, workload(&own, &network, 4, 0)?.0];
+        for (want, found) in want.iter().zip(&found) {
+            let largest = want.iter().fold(0.0f32, |max, x| max.max(x.abs()));
+            let agrees = want.iter().zip(found).all(|(w, f)| (w - f).abs() <= 1e-4 * largest);
+            assert!(agrees, "{cell}-7: more than 1e-4 of the largest value off");
+        }
+        let [ours, theirs] = [&Kernels::default(), &own].map(|set| workload(set, &network, 50, 10));
+        println!(
+            "{cell}-7 agrees; a step and an explanation: own {:.1} ms, ours {:.1} ms",
+            theirs?.1, ours?.1
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,215 @@
+//! The promise about bits, held to at 200 random shapes: every form of product, convolution and pool,
+//! and every relevance rule, on every backend that makes it, on 1, 2, 3 and 7 threads, with `==`.
+
+use crate::conv::{conv, conv_weight_gradient};
+use crate::gemm::pack::{self, Part, reverse_conv, transpose};
+use crate::pool::{PoolBack, PoolKind, PoolShape, pool, pool_back};
+use crate::relevance::z_beta::{ZBeta, z_beta, z_beta_conv};
+use crate::relevance::{EPS, PackedPart, alpha_beta, joint, w_square, z_plus};
+use crate::testing::{activations, floats, kernel_sets};
+use crate::{
+    ConvShape, Dropout, Epilogue, Kernels, MatMut, MatRef, Panels, Plane, ShapeError, Start, gemm, gemm_tn,
+    panels_len,
+};
+
+const SHAPES: u64 = 200;
+
+/// A number in `from..to` that `seed` and `place` decide.
+fn pick(seed: u64, place: u64, from: usize, to: usize) -> usize {
+    let mixed = (seed * 31 + place + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    from + (mixed >> 33) as usize % (to - from)
+}
+
+/// Named results in the order they were made.
+type Results = Vec<(&'static str, Vec<f32>)>;
+
+/// Adds a result of `len` floats that `make` writes.
+fn add(
+    results: &mut Results,
+    name: &'static str,
+    mut out: Vec<f32>,
+    make: impl FnOnce(&mut [f32]) -> Result<(), ShapeError>,
+) {
+    make(&mut out).expect("shapes fit");
+    results.push((name, out));
+}
+
+/// Every product and dense rule at `[n, j]·[j, k]`.
+fn dense(kernels: &Kernels, seed: u64) -> Results {
+    let (n, j, k) = (pick(seed, 0, 1, 70), pick(seed, 1, 1, 90), pick(seed, 2, 1, 90));
+    let (a, r) = (activations(n * j, seed), floats(n * k, seed + 1));
+    let (w, gradients) = (pack::pack(&floats(j * k, seed + 2), j, k), floats(n * k, seed + 3));
+    let bias = floats(k.next_multiple_of(16), seed + 4);
+    let panels = Panels::new(&w, j, k);
+    let mut back = vec![0.0; panels_len(k, j)];
+    transpose(panels, Part::All, &mut back);
+    let (a, r, dy) = (MatRef::new(&a, n, j), MatRef::new(&r, n, k), MatRef::new(&gradients, n, k));
+    let mut results = Results::new();
+    let epilogues = [
+        ("NN", Epilogue::Store),
+        ("bias", Epilogue::Bias(&bias)),
+        ("bias relu", Epilogue::BiasRelu(&bias)),
+        ("bias relu dropout", Epilogue::BiasReluDropout(&bias, Dropout::new(0.5, seed))),
+        ("relu gradient", Epilogue::ReluGradient { a: r, scale: 2.0, guided: false }),
+        ("guided", Epilogue::ReluGradient { a: r, scale: 1.0, guided: true }),
+        ("ratio", Epilogue::Ratio { r, coefficient: 2.0, eps: EPS }),
+        ("times", Epilogue::Times { a: r, shift: 0.5, add: true }),
+    ];
+    for (name, epilogue) in epilogues {
+        for start in [Start::Zero, Start::C, Start::From(dy)] {
+            add(&mut results, name, vec![0.25; n * k], |out| {
+                gemm(kernels, a, panels, start, epilogue, MatMut::new(out, n, k))
+            });
+        }
+    }
+    add(&mut results, "NT", vec![0.0; n * j], |out| {
+        let out = MatMut::new(out, n, j);
+        gemm(kernels, dy, Panels::new(&back, k, j), Start::Zero, Epilogue::Store, out)
+    });
+    for accumulate in [false, true] {
+        add(&mut results, "TN", vec![0.5; panels_len(j + 1, k)], |out| {
+            gemm_tn(kernels, a, dy, accumulate, out, j + 1, 1)
+        });
+    }
+    let part = |part| PackedPart::dense(panels, part);
+    let (positive, negative, square) = (part(Part::Positive), part(Part::Negative), part(Part::Square));
+    add(&mut results, "z⁺", vec![0.0; n * j], |out| {
+        z_plus::z_plus(kernels, a, &positive, r, MatMut::new(out, n, j), &mut vec![0.0; n])
+    });
+    add(&mut results, "αβ", vec![0.0; n * j], |out| {
+        let (pair, out) = ((2.0, 1.0), MatMut::new(out, n, j));
+        alpha_beta::alpha_beta(kernels, pair, a, &positive, &negative, r, out, &mut vec![0.0; n])
+    });
+    add(&mut results, "w²", vec![0.0; n * j], |out| {
+        let (z, out) = (w_square::dense_denominators(&square), MatMut::new(out, n, j));
+        w_square::w_square(kernels, &square, &z, r, out, &mut vec![0.0; n * k], &mut vec![0.0; n])
+    });
+    add(&mut results, "z^β", vec![0.0; n * j], |out| {
+        let mut z = vec![0.0; n * k];
+        gemm(kernels, a, panels, Start::Zero, Epilogue::Store, MatMut::new(&mut z, n, k))?;
+        let rule = ZBeta::dense(panels, -0.5, 1.0);
+        z_beta(kernels, &rule, a, &mut z, r, MatMut::new(out, n, j), &mut vec![0.0; n])
+    });
+    add(&mut results, "joint", vec![0.0; n * j], |out| {
+        let (mut c, mut lost) = (vec![0.0; n * k], vec![0.0; n]);
+        joint::ratios(kernels, dy, a, &positive, (1.0, EPS), r, MatMut::new(&mut c, n, k), &mut lost)?;
+        joint::messages(kernels, &[(MatRef::new(&c, n, k), &positive)], a, MatMut::new(out, n, j))
+    });
+    results
+}
+
+/// `plane` images of pixels with a border of zeros.
+fn padded(plane: &Plane, images: usize, seed: u64) -> Vec<f32> {
+    let mut x = vec![0.0; images * plane.len()];
+    let pixels = activations(images * plane.pixels() * plane.channels, seed);
+    let mut inside = plane.pixels_mut(&mut x, images);
+    for (i, pixel) in pixels.chunks_exact(plane.channels).enumerate() {
+        inside.row_mut(i).copy_from_slice(pixel);
+    }
+    x
+}
+
+/// Every convolution, pool and rule of theirs.
+fn images(kernels: &Kernels, seed: u64) -> Results {
+    let shape = ConvShape {
+        rows: pick(seed, 3, 1, 9),
+        cols: pick(seed, 4, 1, 9),
+        size: [1, 3, 5][pick(seed, 5, 0, 3)],
+        inputs: pick(seed, 6, 1, 30),
+        outputs: pick(seed, 7, 1, 60),
+    };
+    let images = pick(seed, 8, 1, 4);
+    let (input, output) = (shape.input(), shape.output());
+    let (pixels, inputs, outputs) = (images * input.pixels(), shape.inputs, shape.outputs);
+    let w = pack::pack(&floats(shape.patch() * outputs, seed + 2), shape.patch(), outputs);
+    let panels = Panels::new(&w, shape.patch(), outputs);
+    let (x, dy) = (padded(&input, images, seed), padded(&output, images, seed + 1));
+    let r = floats(pixels * outputs, seed + 5);
+    let r = MatRef::new(&r, pixels, outputs);
+    let mut results = Results::new();
+    let bias = floats(outputs.next_multiple_of(16), seed + 4);
+    add(&mut results, "conv", vec![0.0; images * output.len()], |out| {
+        let out = output.pixels_mut(out, images);
+        conv(kernels, &shape, &x, images, panels, Start::Zero, Epilogue::BiasRelu(&bias), out)
+    });
+    add(&mut results, "conv dX", vec![0.0; pixels * inputs], |out| {
+        let back = shape.reversed();
+        let mut reversed = vec![0.0; panels_len(back.patch(), inputs)];
+        reverse_conv(&shape, panels, Part::All, &mut reversed);
+        let (w, out) = (Panels::new(&reversed, back.patch(), inputs), MatMut::new(out, pixels, inputs));
+        conv(kernels, &back, &dy, images, w, Start::Zero, Epilogue::Store, out)
+    });
+    add(&mut results, "conv dW", vec![0.0; w.len()], |out| {
+        conv_weight_gradient(kernels, &shape, &x, &dy, images, out)
+    });
+    let part = |part| PackedPart::conv(&shape, panels, part);
+    let (positive, negative, square) = (part(Part::Positive), part(Part::Negative), part(Part::Square));
+    let planes = || (vec![0.0; images * output.len()], vec![0.0; images]);
+    add(&mut results, "z⁺ conv", vec![0.0; pixels * inputs], |out| {
+        let ((mut c, mut lost), out) = (planes(), MatMut::new(out, pixels, inputs));
+        z_plus::z_plus_conv(kernels, &shape, &x, &positive, r, out, &mut c, &mut lost)
+    });
+    add(&mut results, "αβ conv", vec![0.0; pixels * inputs], |out| {
+        let ((mut c, mut lost), out) = (planes(), MatMut::new(out, pixels, inputs));
+        let (p, n, pair) = (&positive, &negative, (2.0, 1.0));
+        alpha_beta::alpha_beta_conv(kernels, pair, &shape, &x, p, n, r, out, &mut c, &mut lost)
+    });
+    add(&mut results, "w² conv", vec![0.0; pixels * inputs], |out| {
+        let z = w_square::conv_denominators(kernels, &shape, &square)?;
+        let ((mut c, mut lost), out) = (planes(), MatMut::new(out, pixels, inputs));
+        w_square::w_square_conv(kernels, &shape, &square, &z, r, out, &mut c, &mut lost)
+    });
+    add(&mut results, "z^β conv", vec![0.0; pixels * inputs], |out| {
+        let (mut z, mut lost) = planes();
+        let forward = output.pixels_mut(&mut z, images);
+        conv(kernels, &shape, &x, images, panels, Start::Zero, Epilogue::Store, forward)?;
+        let rule = ZBeta::conv(kernels, &shape, panels, -0.5, 1.0)?;
+        let out = MatMut::new(out, pixels, inputs);
+        z_beta_conv(kernels, &rule, &shape, &x, &mut z, r, out, &mut lost)
+    });
+    let kind = [PoolKind::Max, PoolKind::Sum][pick(seed, 9, 0, 2)];
+    let pooling =
+        PoolShape { rows: shape.rows, cols: shape.cols, channels: inputs, size: pick(seed, 10, 1, 4), kind };
+    let pooled = images * pooling.out_rows() * pooling.out_cols();
+    let a = input.pixels_of(&x, images);
+    let (mut y, mut places) = (vec![0.0; pooled * inputs], vec![0; pooled * inputs]);
+    let out = MatMut::new(&mut y, pooled, inputs);
+    pool(kernels, pooling, images, a, out, &mut places).expect("shapes fit");
+    let above = floats(pooled * inputs, seed + 6);
+    for way in [PoolBack::Gradient { guided: false }, PoolBack::Relevance { eps: EPS }] {
+        add(&mut results, "pool back", vec![0.0; images * input.len()], |out| {
+            let (y, above) = (MatRef::new(&y, pooled, inputs), MatRef::new(&above, pooled, inputs));
+            let to = input.pixels_mut(out, images);
+            pool_back(kernels, pooling, images, way, a, y, &places, above, to)
+        });
+    }
+    results.push(("pool", y));
+    results
+}
+
+fn check(all: impl Fn(&Kernels, u64) -> Results) {
+    let sets: Vec<Kernels> = kernel_sets().into_iter().filter(Kernels::promises_bits).collect();
+    for seed in 1..=SHAPES {
+        let want = all(&sets[0], seed);
+        for kernels in &sets[1..] {
+            for ((name, want), (_, found)) in want.iter().zip(all(kernels, seed)) {
+                let same = want.iter().zip(&found).all(|(w, f)| w.to_bits() == f.to_bits());
+                let (set, threads) = (kernels.name(), kernels.threads().count());
+                assert!(
+                    same && want.len() == found.len(),
+                    "{name}, shape {seed}: {set} on {threads} threads"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn products_and_dense_rules_have_the_same_bits_at_200_shapes() {
+    check(dense);
+}
+
+#[test]
+fn convolutions_pools_and_their_rules_have_the_same_bits_at_200_shapes() {
+    check(images);
+}
