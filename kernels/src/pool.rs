@@ -3,7 +3,8 @@
 use crate::Kernels;
 use crate::elementwise::{Loop, run};
 use crate::error::{ShapeError, axis};
-use crate::shape::{MatMut, MatRef};
+use crate::shape::{MatMut, MatRef, Rows};
+use std::ops::Range;
 
 /// How a window becomes one value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,21 +41,28 @@ impl PoolShape {
         self.cols.div_ceil(self.size)
     }
 
-    /// Calls `visit(pooled pixel, place in the window, pixel)` window by window, row-major.
+    /// Rows of windows in a batch: what threads share.
+    fn window_rows(&self, images: usize) -> usize {
+        images * self.out_rows()
+    }
+
+    /// Calls `visit(window, place in the window, place in x, place in y)` for the windows of some rows
+    /// of windows, pixel by pixel; places of `x` and `y` as their maps say.
     #[inline(always)]
-    fn windows(&self, images: usize, mut visit: impl FnMut(usize, usize, usize)) {
-        let mut out = 0;
-        for image in 0..images {
-            for y in 0..self.out_rows() {
-                for x in 0..self.out_cols() {
-                    for dy in 0..self.size.min(self.rows - y * self.size) {
-                        for dx in 0..self.size.min(self.cols - x * self.size) {
-                            let (row, col) = (y * self.size + dy, x * self.size + dx);
-                            let pixel = (image * self.rows + row) * self.cols + col;
-                            visit(out, dy * self.size + dx, pixel);
-                        }
+    fn windows(&self, rows: Range<usize>, x: &Rows, y: &Rows, mut visit: impl FnMut(usize, usize, usize, usize)) {
+        for window_row in rows {
+            let (image, row) = (window_row / self.out_rows(), window_row % self.out_rows() * self.size);
+            let first = window_row * self.out_cols();
+            let y_at = y.offset(first);
+            for dy in 0..self.size.min(self.rows - row) {
+                let x_at = x.offset((image * self.rows + row + dy) * self.cols);
+                let (mut window, mut dx) = (0, 0);
+                for col in 0..self.cols {
+                    visit(first + window, dy * self.size + dx, x_at + col * x.step, y_at + window * y.step);
+                    dx += 1;
+                    if dx == self.size {
+                        (window, dx) = (window + 1, 0);
                     }
-                    out += 1;
                 }
             }
         }
@@ -73,33 +81,77 @@ impl PoolShape {
         axis(kernel, "pixels", "y", y.0, images * self.out_rows() * self.out_cols())?;
         axis(kernel, "channels", "y", y.1, self.channels)
     }
+
+    /// Lines of pixels must be evenly spaced, as they are in images and planes.
+    fn check_lines(&self, kernel: &'static str, x: [&Rows; 2], y: [&Rows; 3]) -> Result<(), ShapeError> {
+        let even = |map: &Rows, cols: usize| map.width == usize::MAX || map.width.is_multiple_of(cols.max(1));
+        let x = x.iter().all(|map| even(map, self.cols));
+        let y = y.iter().all(|map| even(map, self.out_cols()));
+        axis(kernel, "cols", "x (lines of equal spacing)", if x { self.cols } else { 0 }, self.cols)?;
+        axis(kernel, "cols", "y (lines of equal spacing)", if y { self.cols } else { 0 }, self.cols)
+    }
 }
+
+/// Floats that a thread writes in rows of its own.
+#[derive(Clone, Copy)]
+struct Shared<T>(*mut T);
+// SAFETY: the parts of a split write different rows, checked against the operands' shapes.
+unsafe impl<T> Send for Shared<T> {}
+// SAFETY: as above.
+unsafe impl<T> Sync for Shared<T> {}
+
+/// Lanes that are worked on together: channels come in eights where a layer has many.
+const LANES: usize = 8;
 
 struct Forward<'a> {
     shape: PoolShape,
-    images: usize,
+    rows: Range<usize>,
     x: MatRef<'a>,
-    y: MatMut<'a>,
-    places: &'a mut [u8],
+    y: Shared<f32>,
+    y_map: Rows,
+    places: Shared<u8>,
 }
 
 impl Loop for Forward<'_> {
     #[inline(always)]
-    fn run(mut self) {
+    fn run(self) {
         let (shape, channels) = (self.shape, self.shape.channels);
-        shape.windows(self.images, |out, place, pixel| {
-            let (x, y) = (self.x.row(pixel), self.y.row_mut(out));
+        shape.windows(self.rows, &self.x.map, &self.y_map, |window, place, x_at, y_at| {
+            let x = &self.x.data[x_at..][..channels];
+            // SAFETY: `y` and `places` were checked to hold this window, which is in one part only.
+            let (y, places) = unsafe {
+                (
+                    std::slice::from_raw_parts_mut(self.y.0.add(y_at), channels),
+                    std::slice::from_raw_parts_mut(self.places.0.add(window * channels), channels),
+                )
+            };
             if place == 0 {
                 y.copy_from_slice(x);
-                self.places[out * channels..][..channels].fill(0);
-            } else if shape.kind == PoolKind::Sum {
-                y.iter_mut().zip(x).for_each(|(y, &x)| *y += x);
-            } else {
-                let places = &mut self.places[out * channels..][..channels];
-                for ((y, &x), at) in y.iter_mut().zip(x).zip(places) {
-                    let larger = x > *y;
-                    *y = if larger { x } else { *y };
-                    *at = if larger { place as u8 } else { *at };
+                places.fill(0);
+                return;
+            }
+            let larger = |y: &mut f32, x: f32, at: &mut u8| {
+                let larger = x > *y;
+                *y = if larger { x } else { *y };
+                *at = if larger { place as u8 } else { *at };
+            };
+            let (ys, y_rest) = y.as_chunks_mut::<LANES>();
+            let (xs, x_rest) = x.as_chunks::<LANES>();
+            let (places, places_rest) = places.as_chunks_mut::<LANES>();
+            match shape.kind {
+                PoolKind::Sum => {
+                    for (y, x) in ys.iter_mut().zip(xs) {
+                        (0..LANES).for_each(|i| y[i] += x[i]);
+                    }
+                    y_rest.iter_mut().zip(x_rest).for_each(|(y, &x)| *y += x);
+                }
+                PoolKind::Max => {
+                    for ((y, x), at) in ys.iter_mut().zip(xs).zip(places) {
+                        (0..LANES).for_each(|i| larger(&mut y[i], x[i], &mut at[i]));
+                    }
+                    for ((y, &x), at) in y_rest.iter_mut().zip(x_rest).zip(places_rest) {
+                        larger(y, x, at);
+                    }
                 }
             }
         });
@@ -123,8 +175,18 @@ pub fn pool(
 ) -> Result<(), ShapeError> {
     shape.check("pool", images, (x.rows, x.cols), (y.rows, y.cols))?;
     axis("pool", "pixels·channels", "places", places.len(), y.rows * y.cols)?;
-    run(kernels.backend(), Forward { shape, images, x, y, places });
+    shape.check_lines("pool", [&x.map; 2], [&y.map; 3])?;
+    let (y_map, y, places) = (y.map, Shared(y.data.as_mut_ptr()), Shared(places.as_mut_ptr()));
+    split(kernels, shape, images, &|rows| {
+        run(kernels.backend(), Forward { shape, rows, x, y, y_map, places });
+    });
     Ok(())
+}
+
+/// Shares the rows of windows; a pixel's channel costs about what sixteen multiply-adds do.
+fn split(kernels: &Kernels, shape: PoolShape, images: usize, work: &(dyn Fn(Range<usize>) + Sync)) {
+    let cost = 16 * images * shape.rows * shape.cols * shape.channels;
+    kernels.threads().split(shape.window_rows(images), cost, work);
 }
 
 /// What comes back through a pooling layer.
@@ -142,39 +204,84 @@ pub enum PoolBack {
     },
 }
 
+/// `out[i] = f(x[0][i], x[1][i], x[2][i], places[i])`
+#[inline(always)]
+fn each_lane(out: &mut [f32], x: [&[f32]; 3], places: &[u8], f: impl Fn(f32, f32, f32, u8) -> f32) {
+    let (outs, out_rest) = out.as_chunks_mut::<LANES>();
+    let whole = outs.len();
+    let ([a, a_rest], [b, b_rest], [c, c_rest]) = (halves(x[0], whole), halves(x[1], whole), halves(x[2], whole));
+    let (at, at_rest) = places.split_at(whole * LANES);
+    let lanes = a.as_chunks::<LANES>().0.iter().zip(b.as_chunks::<LANES>().0).zip(c.as_chunks::<LANES>().0);
+    for ((out, ((a, b), c)), at) in outs.iter_mut().zip(lanes).zip(at.as_chunks::<LANES>().0) {
+        (0..LANES).for_each(|i| out[i] = f(a[i], b[i], c[i], at[i]));
+    }
+    for (i, out) in out_rest.iter_mut().enumerate() {
+        *out = f(a_rest[i], b_rest[i], c_rest[i], at_rest[i]);
+    }
+}
+
+/// Whole chunks of lanes, and the rest.
+#[inline(always)]
+fn halves(x: &[f32], whole: usize) -> [&[f32]; 2] {
+    let (a, b) = x.split_at(whole * LANES);
+    [a, b]
+}
+
 struct Backward<'a> {
     shape: PoolShape,
-    images: usize,
+    rows: Range<usize>,
     what: PoolBack,
     a: MatRef<'a>,
     pooled: MatRef<'a>,
     places: &'a [u8],
     back: MatRef<'a>,
-    out: MatMut<'a>,
+    out: Shared<f32>,
+    out_map: Rows,
 }
 
 impl Loop for Backward<'_> {
     #[inline(always)]
-    fn run(mut self) {
+    fn run(self) {
         let (shape, channels) = (self.shape, self.shape.channels);
-        shape.windows(self.images, |window, place, pixel| {
-            let (a, back) = (self.a.row(pixel), self.back.row(window));
-            let out = self.out.row_mut(pixel);
+        let x_map = &self.a.map;
+        let (mut line, mut pooled_at, mut out_at) = (usize::MAX, 0, 0);
+        shape.windows(self.rows.clone(), x_map, &self.back.map, |window, place, x_at, back_at| {
+            // The other maps, once a line of windows.
+            if line != window / shape.out_cols() || place % shape.size == 0 && window % shape.out_cols() == 0 {
+                line = window / shape.out_cols();
+                let row = line / shape.out_rows() * shape.rows
+                    + line % shape.out_rows() * shape.size
+                    + place / shape.size;
+                pooled_at = self.pooled.map.offset(line * shape.out_cols());
+                out_at = self.out_map.offset(row * shape.cols);
+            }
+            let in_line = window % shape.out_cols();
+            let col = in_line * shape.size + place % shape.size;
+            let a = &self.a.data[x_at..][..channels];
+            let back = &self.back.data[back_at..][..channels];
+            let pooled = &self.pooled.data[pooled_at + in_line * self.pooled.map.step..][..channels];
             let places = &self.places[window * channels..][..channels];
-            let pooled = self.pooled.row(window);
-            for i in 0..channels {
-                let mine = shape.kind == PoolKind::Sum || places[i] == place as u8;
-                let share = match self.what {
-                    PoolBack::Gradient { guided } => {
-                        let cut = a[i] <= 0.0 || guided && back[i] < 0.0;
-                        if cut { 0.0 } else { back[i] }
-                    }
-                    PoolBack::Relevance { eps } if shape.kind == PoolKind::Sum => {
-                        back[i] * a[i] / (pooled[i] + eps)
-                    }
-                    PoolBack::Relevance { .. } => back[i],
+            // SAFETY: `out` was checked to hold this pixel, which is in one part only.
+            let out = unsafe {
+                std::slice::from_raw_parts_mut(self.out.0.add(out_at + col * self.out_map.step), channels)
+            };
+            let place = place as u8;
+            let sum = shape.kind == PoolKind::Sum;
+            macro_rules! share {
+                ($of:expr) => {
+                    each_lane(out, [a, back, pooled], places, |a, back, pooled, at| {
+                        let share: f32 = $of(a, back, pooled);
+                        if sum || at == place { share } else { 0.0 }
+                    })
                 };
-                out[i] = if mine { share } else { 0.0 };
+            }
+            match self.what {
+                PoolBack::Gradient { guided: false } => share!(|a, back, _| if a > 0.0 { back } else { 0.0 }),
+                PoolBack::Gradient { guided: true } => {
+                    share!(|a, back, _| if a > 0.0 && back > 0.0 { back } else { 0.0 });
+                }
+                PoolBack::Relevance { eps } if sum => share!(|a, back, pooled| back * a / (pooled + eps)),
+                PoolBack::Relevance { .. } => share!(|_, back, _| back),
             }
         });
     }
@@ -203,7 +310,11 @@ pub fn pool_back(
     shape.check(NAME, images, (a.rows, a.cols), (back.rows, back.cols))?;
     shape.check(NAME, images, (out.rows, out.cols), (pooled.rows, pooled.cols))?;
     axis(NAME, "pixels·channels", "places", places.len(), pooled.rows * pooled.cols)?;
-    run(kernels.backend(), Backward { shape, images, what, a, pooled, places, back, out });
+    shape.check_lines(NAME, [&a.map, &out.map], [&pooled.map, &back.map, &back.map])?;
+    let (out_map, out) = (out.map, Shared(out.data.as_mut_ptr()));
+    split(kernels, shape, images, &|rows| {
+        run(kernels.backend(), Backward { shape, rows, what, a, pooled, places, back, out, out_map });
+    });
     Ok(())
 }
 
