@@ -49,7 +49,13 @@ impl PoolShape {
     /// Calls `visit(window, place in the window, place in x, place in y)` for the windows of some rows
     /// of windows, pixel by pixel; places of `x` and `y` as their maps say.
     #[inline(always)]
-    fn windows(&self, rows: Range<usize>, x: &Rows, y: &Rows, mut visit: impl FnMut(usize, usize, usize, usize)) {
+    fn windows(
+        &self,
+        rows: Range<usize>,
+        x: &Rows,
+        y: &Rows,
+        mut visit: impl FnMut(usize, usize, usize, usize),
+    ) {
         for window_row in rows {
             let (image, row) = (window_row / self.out_rows(), window_row % self.out_rows() * self.size);
             let first = window_row * self.out_cols();
@@ -209,7 +215,8 @@ pub enum PoolBack {
 fn each_lane(out: &mut [f32], x: [&[f32]; 3], places: &[u8], f: impl Fn(f32, f32, f32, u8) -> f32) {
     let (outs, out_rest) = out.as_chunks_mut::<LANES>();
     let whole = outs.len();
-    let ([a, a_rest], [b, b_rest], [c, c_rest]) = (halves(x[0], whole), halves(x[1], whole), halves(x[2], whole));
+    let ([a, a_rest], [b, b_rest], [c, c_rest]) =
+        (halves(x[0], whole), halves(x[1], whole), halves(x[2], whole));
     let (at, at_rest) = places.split_at(whole * LANES);
     let lanes = a.as_chunks::<LANES>().0.iter().zip(b.as_chunks::<LANES>().0).zip(c.as_chunks::<LANES>().0);
     for ((out, ((a, b), c)), at) in outs.iter_mut().zip(lanes).zip(at.as_chunks::<LANES>().0) {
@@ -247,7 +254,8 @@ impl Loop for Backward<'_> {
         let (mut line, mut pooled_at, mut out_at) = (usize::MAX, 0, 0);
         shape.windows(self.rows.clone(), x_map, &self.back.map, |window, place, x_at, back_at| {
             // The other maps, once a line of windows.
-            if line != window / shape.out_cols() || place % shape.size == 0 && window % shape.out_cols() == 0 {
+            if line != window / shape.out_cols() || place % shape.size == 0 && window % shape.out_cols() == 0
+            {
                 line = window / shape.out_cols();
                 let row = line / shape.out_rows() * shape.rows
                     + line % shape.out_rows() * shape.size

@@ -2,6 +2,7 @@
 //! `size` runs of adjacent floats, so the tile walks it in place: im2col that is never written.
 
 pub mod im2col;
+mod scatter;
 
 use crate::Kernels;
 use crate::error::{ShapeError, axis};
@@ -58,7 +59,13 @@ pub fn conv(
     let product = over_panels(x.as_ptr(), plane.map(), walk, w, start, epilogue, &c);
     // SAFETY: the patch of the last pixel ends with the last float of its padded plane, and `x` has
     // `images` planes; panels and `c` have the checked shape, and `c` is borrowed mutably.
-    unsafe { product.run(kernels, c.rows) };
+    unsafe {
+        if scatter::pays(shape) {
+            scatter::run(kernels, shape, x, images, w, &product);
+        } else {
+            product.run(kernels, c.rows);
+        }
+    }
     Ok(())
 }
 

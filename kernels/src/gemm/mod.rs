@@ -2,6 +2,7 @@
 //! over transposed panels), weight gradient (TN) and convolution.
 
 pub(crate) mod epilogue;
+pub(crate) mod finish;
 pub(crate) mod own;
 pub mod pack;
 pub(crate) mod product;

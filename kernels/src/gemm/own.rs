@@ -1,9 +1,9 @@
 //! Anybody's matrix product in place of the tile: operands are gathered into plain matrices, the sums
 //! go through the same starts and epilogues.
 
-use super::Start;
+use super::finish::finish_block;
 use super::product::{BLOCK, Product};
-use super::tile::{Block, Finish};
+use super::tile::Block;
 use crate::Kernels;
 use crate::shape::STRIP;
 use std::ops::Range;
@@ -63,43 +63,18 @@ pub(super) unsafe fn run_rows(kernels: &Kernels, own: &dyn Gemm, product: &Produ
         for (i, row) in a.chunks_exact_mut(k.max(1)).enumerate() {
             for (x, &(at, _)) in row.iter_mut().zip(&terms) {
                 // SAFETY: this term of this row is readable.
-                *x = unsafe { *product.a.add(block.a_offset(i) + at) };
+                *x = unsafe { *product.a.add(block.a.get(i) + at) };
             }
         }
         if m * n * k > 0 {
             own.gemm([m, n, k], &a, &b, &mut c);
         }
         let mut sums = vec![0.0; m * padded];
-        for (i, sums) in sums.chunks_exact_mut(padded.max(1)).enumerate() {
-            sums[..n].copy_from_slice(&c[i * n..][..n]);
-            for (j, sum) in sums[..n].iter_mut().enumerate() {
-                // SAFETY: row and column of `c`, or of the start, which has its shape.
-                *sum += unsafe {
-                    match &product.start {
-                        Start::Zero => 0.0,
-                        Start::C => {
-                            *product.c.add(block.c_offset(i) + j / STRIP * product.c_strip + j % STRIP)
-                        }
-                        Start::From(matrix) => *matrix.data.as_ptr().add(block.start_offset(i) + j),
-                    }
-                };
-            }
+        for (sums, c) in sums.chunks_exact_mut(padded.max(1)).zip(c.chunks_exact(n.max(1))) {
+            sums[..n].copy_from_slice(c);
         }
-        for strip in 0..padded / STRIP {
-            let last_lanes = if strip + 1 == padded / STRIP { product.c_lanes } else { STRIP };
-            let sums = sums[strip * STRIP..].as_ptr();
-            let (block, sums_row) = (&block, padded);
-            kernels.backend().run(Finish::<1> {
-                product,
-                block,
-                sums,
-                sums_row,
-                row: 0,
-                rows: m,
-                strip,
-                last_lanes,
-            });
-        }
+        // SAFETY: the caller's promise.
+        unsafe { finish_block(kernels, product, &block, m, &mut sums) };
     }
 }
 

@@ -4,9 +4,8 @@
 //! why tile shape, instruction set and thread count cannot change a bit.
 
 use super::Start;
-use super::epilogue::{
-    AddBias, AddBiasRelu, AddBiasReluDropout, Divide, Epilogue, Gradient, Lanes, Multiply, Place, Plain, relu,
-};
+use super::epilogue::{Epilogue, relu};
+use super::finish::Finish;
 use super::product::{BLOCK, Product};
 use crate::shape::{Rows, STRIP};
 use crate::simd::{Kernel, Simd};
@@ -30,7 +29,7 @@ impl Walk {
 }
 
 /// Where each row of a block starts in an operand, in floats: worked out once for all strips.
-struct Offsets([MaybeUninit<usize>; BLOCK]);
+pub(crate) struct Offsets([MaybeUninit<usize>; BLOCK]);
 
 impl Offsets {
     #[inline(always)]
@@ -47,7 +46,7 @@ impl Offsets {
     /// # Safety
     /// Filled for more than `row` rows.
     #[inline(always)]
-    unsafe fn get(&self, row: usize) -> usize {
+    pub unsafe fn get(&self, row: usize) -> usize {
         // SAFETY: the caller's promise.
         unsafe { self.0.get_unchecked(row).assume_init() }
     }
@@ -56,13 +55,13 @@ impl Offsets {
 /// A block of rows of a product, on its way through the strips.
 pub(crate) struct Block {
     /// The product's row that is the block's first.
-    first: usize,
-    a: Offsets,
-    c: Offsets,
+    pub first: usize,
+    pub a: Offsets,
+    pub c: Offsets,
     /// Of [`Start::From`]'s matrix.
-    start: Offsets,
+    pub start: Offsets,
     /// Of the epilogue's matrix.
-    with: Offsets,
+    pub with: Offsets,
 }
 
 impl Block {
@@ -80,29 +79,6 @@ impl Block {
             block.with.fill(&matrix.map, rows);
         }
         block
-    }
-}
-
-impl Block {
-    /// Where the block's row `i` starts in `a`; likewise in `c` and the start.
-    ///
-    /// # Safety
-    /// `i` is a row of the block.
-    pub unsafe fn a_offset(&self, i: usize) -> usize {
-        // SAFETY: the caller's promise.
-        unsafe { self.a.get(i) }
-    }
-    /// # Safety
-    /// `i` is a row of the block.
-    pub unsafe fn c_offset(&self, i: usize) -> usize {
-        // SAFETY: the caller's promise.
-        unsafe { self.c.get(i) }
-    }
-    /// # Safety
-    /// `i` is a row of the block, and the product starts from another matrix.
-    pub unsafe fn start_offset(&self, i: usize) -> usize {
-        // SAFETY: the caller's promise.
-        unsafe { self.start.get(i) }
     }
 }
 
@@ -313,67 +289,6 @@ unsafe fn tile<S: Simd, const R: usize, const V: usize, const EDGE: u8>(
 #[repr(align(64))]
 struct Sums([MaybeUninit<[f32; STRIP]>; 32]);
 
-/// Brings a summed tile from its buffer through the epilogue to `c`.
-pub(super) struct Finish<'a, const V: usize> {
-    pub product: &'a Product<'a>,
-    pub block: &'a Block,
-    pub sums: *const f32,
-    /// Floats from a row of sums to the next.
-    pub sums_row: usize,
-    /// Row of the block.
-    pub row: usize,
-    pub rows: usize,
-    pub strip: usize,
-    pub last_lanes: usize,
-}
-
-impl<const V: usize> Kernel for Finish<'_, V> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        let cols = self.product.n;
-        match self.product.epilogue {
-            Epilogue::Store => self.through(simd, &Plain),
-            Epilogue::Bias(bias) => self.through(simd, &AddBias(bias)),
-            Epilogue::BiasRelu(bias) => self.through(simd, &AddBiasRelu(bias)),
-            Epilogue::BiasReluDropout(bias, dropout) => {
-                self.through(simd, &AddBiasReluDropout { bias, dropout, cols });
-            }
-            Epilogue::ReluGradient { a, scale, guided } => {
-                self.through(simd, &Gradient { a, scale, guided });
-            }
-            Epilogue::Ratio { r, coefficient, eps } => self.through(simd, &Divide { r, coefficient, eps }),
-            Epilogue::Times { a, shift, add } => self.through(simd, &Multiply { a, shift, add }),
-        }
-    }
-}
-
-impl<const V: usize> Finish<'_, V> {
-    #[inline(always)]
-    fn through<S: Simd, L: Lanes>(&self, simd: S, epilogue: &L) {
-        let Finish { product, block, row, strip, last_lanes, .. } = *self;
-        let (c, c_strip) = (product.c.wrapping_add(strip * product.c_strip), product.c_strip);
-        for i in 0..self.rows {
-            // SAFETY: the offsets are filled for the block's rows; `with` only where it is read.
-            let (c, with) = unsafe {
-                let with = if L::READS { block.with.get(row + i) } else { 0 };
-                (c.wrapping_add(block.c.get(row + i)), with)
-            };
-            for v in 0..V {
-                let lanes = if v + 1 == V { last_lanes } else { STRIP };
-                let c = c.wrapping_add(v * c_strip);
-                let place = Place { m: block.first + row + i, n: (strip + v) * STRIP, lanes, with, c };
-                // SAFETY: the buffer holds the tile; its rows and strips are those of `c` and of the
-                // epilogue's operands.
-                unsafe {
-                    let s = simd.load(self.sums.add(i * self.sums_row + v * STRIP));
-                    store(simd, c, lanes, epilogue.lanes(simd, place, s));
-                }
-            }
-        }
-    }
-}
-
 /// # Safety
 /// `p` is readable for `lanes` floats.
 #[inline(always)]
@@ -385,7 +300,7 @@ pub(crate) unsafe fn load<S: Simd>(simd: S, p: *const f32, lanes: usize) -> S::F
 /// # Safety
 /// `p` is writable for `lanes` floats.
 #[inline(always)]
-unsafe fn store<S: Simd>(simd: S, p: *mut f32, lanes: usize, x: S::F) {
+pub(super) unsafe fn store<S: Simd>(simd: S, p: *mut f32, lanes: usize, x: S::F) {
     // SAFETY: the caller's promise.
     unsafe { if lanes == STRIP { simd.store(p, x) } else { simd.store_first(p, lanes, x) } }
 }
