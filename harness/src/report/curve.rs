@@ -36,14 +36,14 @@ pub struct LineChart {
 }
 
 const SIZE: (u32, u32) = (900, 480);
-const FONT: &str = "Helvetica, Arial, sans-serif";
+pub(super) const FONT: &str = "Helvetica, Arial, sans-serif";
 /// plotters divides the sizes it is given by this.
-const FONT_UNIT: f64 = 1.24;
-const INK: RGBColor = RGBColor(34, 34, 34);
-const GREY: RGBColor = RGBColor(110, 110, 110);
-const MESH: RGBColor = RGBColor(228, 228, 228);
+pub(super) const FONT_UNIT: f64 = 1.24;
+pub(super) const INK: RGBColor = RGBColor(34, 34, 34);
+pub(super) const GREY: RGBColor = RGBColor(110, 110, 110);
+pub(super) const MESH: RGBColor = RGBColor(228, 228, 228);
 /// The palette of Okabe and Ito, which colour-blind readers can tell apart; its yellow and black are left out.
-const PALETTE: [RGBColor; 6] = [
+pub(super) const PALETTE: [RGBColor; 6] = [
     RGBColor(213, 94, 0),
     RGBColor(0, 114, 178),
     RGBColor(0, 158, 115),
@@ -160,7 +160,7 @@ fn is_finite(&(x, y): &(f64, f64)) -> bool {
 }
 
 /// The range of an axis and the places of its labels.
-struct Axis {
+pub(super) struct Axis {
     low: f64,
     high: f64,
     ticks: Vec<f64>,
@@ -170,7 +170,7 @@ struct Axis {
 impl Axis {
     /// An axis around `values` with about `count` labels at 1, 2 or 5 times a power of ten; `whole` widens it to the
     /// nearest labels.
-    fn around(values: impl Iterator<Item = f64>, count: usize, whole: bool) -> Self {
+    pub(super) fn around(values: impl Iterator<Item = f64>, count: usize, whole: bool) -> Self {
         let (low, high) =
             values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
         let (low, high) = match (low, high) {
