@@ -98,6 +98,7 @@ pub fn run(args: &ReproduceArgs, common: &Common) -> Result<()> {
     let train_in = |planned: &Planned, existing: Existing| {
         let set = open(planned)?;
         let (dataset, sha256) = (&set.dataset, &set.sha256);
+        let progress = progress.of_run(&planned.folder);
         let around = Surroundings { dataset, sha256, kernels: &kernels, progress: &progress };
         train(&planned.settings, &out.join(&planned.folder), existing, &around)
     };
@@ -118,6 +119,7 @@ pub fn run(args: &ReproduceArgs, common: &Common) -> Result<()> {
         }
         train_in(planned, existing)?;
         let Open { dataset, chosen, .. } = set;
+        let progress = progress.of_run(&planned.folder);
         let bench =
             Bench { dataset, chosen, measure: &experiment.measure, kernels: &kernels, progress: &progress };
         measure(&folder, &planned.title, &bench)

@@ -161,8 +161,11 @@ impl Measured {
 /// Files that measuring writes to a run's folder.
 pub const FILES: [&str; 2] = ["measured.json", "heatmaps.npy"];
 
+/// Goes up when the same settings come to other numbers, so that old measurements are made again.
+const VERSION: u32 = 2;
+
 /// Steps, length of a step and pull to the mean of the prototypes (section 3.2).
-const ASCENT: (usize, f32, f32) = (100, 0.02, 0.02);
+const ASCENT: (usize, f32, f32) = (100, 0.02, 0.001);
 
 /// What measuring needs beside the network.
 #[derive(Debug)]
@@ -183,7 +186,7 @@ pub struct Bench<'a> {
 pub fn asked(measure: &Measure, chosen: &Chosen) -> Result<String> {
     // The neuron of Figures 3.4 to 3.6 is no part of a run.
     let measure = Measure { neuron: Measure::default().neuron, ..measure.clone() };
-    Ok(serde_json::to_string(&(measure, &chosen.measured, &chosen.population, chosen.test))?)
+    Ok(serde_json::to_string(&(VERSION, measure, &chosen.measured, &chosen.population, chosen.test))?)
 }
 
 /// Measures the network of a run's folder and writes what it finds there.

@@ -6,15 +6,16 @@ use anyhow::Result;
 use model::Network;
 use serde::{Deserialize, Serialize};
 
-/// How like the original the heatmaps are once a layer and all above it are random.
+/// How like the original the heatmaps are once a layer and all above it are random. Sizes are compared, not signs: a
+/// random network may well turn a logit negative, and with it every sign of a heatmap that conserves it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Likeness {
     /// The lowest random layer.
     pub layer: String,
-    /// Mean cosine.
+    /// Mean cosine of the absolute values.
     pub cosine: Option<f64>,
-    /// Mean rank correlation.
+    /// Mean rank correlation of the absolute values.
     pub rank_correlation: Option<f64>,
 }
 
@@ -44,11 +45,15 @@ pub fn cascade(
         let pairs = || original.chunks_exact(size).zip(maps.chunks_exact(size));
         found.push(Likeness {
             layer: layer.name.clone(),
-            cosine: mean(pairs().map(|(a, b)| cosine(a, b))),
-            rank_correlation: mean(pairs().map(|(a, b)| rank_correlation(a, b))),
+            cosine: mean(pairs().map(|(a, b)| cosine(&sizes(a), &sizes(b)))),
+            rank_correlation: mean(pairs().map(|(a, b)| rank_correlation(&sizes(a), &sizes(b)))),
         });
     }
     Ok(found)
+}
+
+fn sizes(map: &[f32]) -> Vec<f32> {
+    map.iter().map(|r| r.abs()).collect()
 }
 
 #[cfg(test)]
@@ -74,6 +79,6 @@ mod tests {
         let layers: Vec<&str> = found.iter().map(|of| &of.layer[..]).collect();
         assert_eq!(layers, ["head.1", "head.0", "recurrent", "combine", "encoder.0"]);
         assert_eq!(seen, [4, 3, 2, 1, 0]);
-        assert!(found.iter().all(|of| of.cosine == Some(-1.0) && of.rank_correlation == Some(-1.0)));
+        assert!(found.iter().all(|of| of.cosine == Some(1.0) && of.rank_correlation == Some(1.0)));
     }
 }

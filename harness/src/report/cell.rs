@@ -55,7 +55,7 @@ pub fn layers(cell: &Cell, task: &Task) -> (Vec<Layer>, Option<Layer>) {
     (found, recurrent)
 }
 
-const SIZE: (u32, u32) = (900, 340);
+const SIZE: (u32, u32) = (800, 340);
 const MIDDLE: i32 = 130;
 const BELOW: i32 = 272;
 const HALF: i32 = 13;
@@ -94,8 +94,8 @@ fn draw<'a>(svg: &'a mut String, cell: &Cell, task: &Task) -> Result<(), Box<dyn
             root.draw(&Rectangle::new(corners, colour.mix(0.3).filled()))?;
             root.draw(&Rectangle::new(corners, colour.stroke_width(1)))?;
             let name = format!("{} {}", layer.number, layer.kind);
-            root.draw(&Text::new(name, (x, y + h + 14), centred(12.0)))?;
-            root.draw(&Text::new(layer.shape.clone(), (x, y + h + 31), centred(13.0)))?;
+            root.draw(&Text::new(name, (x, y + h + 14), centred(14.0)))?;
+            root.draw(&Text::new(layer.shape.clone(), (x, y + h + 32), centred(14.0)))?;
             Ok(())
         };
     let arrow = |path: &[(i32, i32)]| -> Result<(), Box<dyn std::error::Error + 'a>> {
@@ -122,7 +122,7 @@ fn draw<'a>(svg: &'a mut String, cell: &Cell, task: &Task) -> Result<(), Box<dyn
     let last = "at the last step only";
     if combine + 1 < layers.len() && task.seq_len > 1 {
         let at = (x(combine) + x(combine + 1)) / 2;
-        root.draw(&Text::new(last, (at.min(SIZE.0 as i32 - 90), MIDDLE - 62), centred(11.0)))?;
+        root.draw(&Text::new(last, (at.min(SIZE.0 as i32 - 90), MIDDLE - 62), centred(13.0)))?;
     }
     if let Some(recurrent) = recurrent {
         let (at, side) = (x(combine), space.min(74));
@@ -131,7 +131,7 @@ fn draw<'a>(svg: &'a mut String, cell: &Cell, task: &Task) -> Result<(), Box<dyn
         arrow(&[(at + HALF + 3, MIDDLE + 8), (right, MIDDLE + 8), (right, BELOW), (at + HALF + 3, BELOW)])?;
         let left = at - side / 2 - 12;
         arrow(&[(at - HALF - 3, BELOW), (left, BELOW), (left, MIDDLE + 8), (at - HALF - 3, MIDDLE + 8)])?;
-        root.draw(&Text::new("r, to the next step", (left - 62, BELOW), centred(11.0)))?;
+        root.draw(&Text::new("r, to the next step", (left - 70, BELOW), centred(13.0)))?;
     }
     root.present()?;
     Ok(())

@@ -18,7 +18,7 @@ pub struct Line {
     pub dashed: bool,
 }
 
-/// Lines over two named axes, with the legend at the right.
+/// Lines over two named axes, with the legend below.
 #[derive(Clone, Debug, Default)]
 pub struct LineChart {
     /// one line above the chart
@@ -35,7 +35,10 @@ pub struct LineChart {
     pub lines: Vec<Line>,
 }
 
-const SIZE: (u32, u32) = (900, 480);
+/// Width, and height without the legend: narrow enough that the text can be read on a small screen.
+const SIZE: (u32, u32) = (640, 400);
+/// Height of a row of the legend.
+const LEGEND_ROW: i32 = 22;
 pub(super) const FONT: &str = "Helvetica, Arial, sans-serif";
 /// plotters divides the sizes it is given by this.
 pub(super) const FONT_UNIT: f64 = 1.24;
@@ -99,14 +102,17 @@ impl LineChart {
     fn draw(&self, svg: &mut String) -> Result<(), Box<dyn std::error::Error + '_>> {
         let x = self.x_axis();
         let y = Axis::around(self.finite().map(|(_, y)| y).chain(self.from_zero.then_some(0.0)), 6, true);
-        let root = SVGBackend::with_string(svg, SIZE).into_drawing_area();
+        let longest = self.lines.iter().map(|line| line.label.chars().count()).max().unwrap_or(0);
+        let entry = 64 + 8 * longest as i32;
+        let columns = ((SIZE.0 as i32 - 72) / entry).max(1);
+        let rows = (self.lines.len() as i32 + columns - 1) / columns;
+        let height = SIZE.1 as i32 + LEGEND_ROW * rows;
+        let root = SVGBackend::with_string(svg, (SIZE.0, height as u32)).into_drawing_area();
         root.fill(&WHITE)?;
 
         let text = |size: f64| (FONT, size * FONT_UNIT).into_font().color(&INK);
-        let longest = self.lines.iter().map(|line| line.label.chars().count()).max().unwrap_or(0);
-        let legend_width = (56.0 + 8.0 * longest as f64).min(f64::from(SIZE.0) / 3.0) as i32;
-        root.draw(&Text::new(self.title.as_str(), (72, 20), text(17.0)))?;
-        let (plot, legend) = root.margin(44, 8, 8, 20).split_horizontally(SIZE.0 as i32 - 28 - legend_width);
+        root.draw(&Text::new(self.title.as_str(), (72, 16), text(16.0)))?;
+        let (plot, legend) = root.margin(44, 6, 4, 12).split_vertically(SIZE.1 as i32 - 50);
 
         let mut chart = ChartBuilder::on(&plot)
             .x_label_area_size(48)
@@ -128,11 +134,18 @@ impl LineChart {
         let mut colours = PALETTE.iter().cycle();
         for (i, line) in self.lines.iter().enumerate() {
             let colour = if line.dashed { GREY } else { *colours.next().unwrap_or(&INK) };
+            // Where the colours are used up, they come again with another stroke.
+            let broken = match (line.dashed, i / PALETTE.len()) {
+                (true, _) => Some((7, 5)),
+                (_, 0) => None,
+                (_, 1) => Some((9, 3)),
+                _ => Some((2, 3)),
+            };
             let stroke = colour.stroke_width(2);
             for piece in line.points.split(|point| !is_finite(point)).filter(|piece| !piece.is_empty()) {
                 let points = piece.iter().copied();
-                if line.dashed {
-                    chart.draw_series(DashedLineSeries::new(points, 7, 5, stroke))?;
+                if let Some((line, gap)) = broken {
+                    chart.draw_series(DashedLineSeries::new(points, line, gap, stroke))?;
                 } else {
                     chart.draw_series(LineSeries::new(points, stroke))?;
                 }
@@ -140,15 +153,15 @@ impl LineChart {
                     chart.draw_series(piece.iter().map(|&point| Circle::new(point, 3, colour.filled())))?;
                 }
             }
-            let at = 16 + 22 * i as i32;
-            let sample = [(10, at), (40, at)];
-            if line.dashed {
-                legend.draw(&DashedPathElement::new(sample, 7, 5, stroke))?;
+            let (x, y) = (68 + entry * (i as i32 % columns), LEGEND_ROW * (i as i32 / columns) + 12);
+            let sample = [(x, y), (x + 30, y)];
+            if let Some((line, gap)) = broken {
+                legend.draw(&DashedPathElement::new(sample, line, gap, stroke))?;
             } else {
                 legend.draw(&PathElement::new(sample, stroke))?;
             }
             let style = text(13.0).pos(Pos::new(HPos::Left, VPos::Center));
-            legend.draw(&Text::new(line.label.as_str(), (48, at), style))?;
+            legend.draw(&Text::new(line.label.as_str(), (x + 38, y), style))?;
         }
         root.present()?;
         Ok(())

@@ -98,7 +98,9 @@ impl Neuron {
     }
 }
 
-const SIZE: (u32, u32) = (760, 560);
+const SIZE: (u32, u32) = (640, 620);
+/// Height of the legend below.
+const LEGEND: i32 = 56;
 /// The plane that is drawn.
 const EXTENT: f64 = 1.25;
 /// Between two contour lines.
@@ -125,7 +127,7 @@ fn draw<'a>(
     let root = SVGBackend::with_string(svg, SIZE).into_drawing_area();
     root.fill(&WHITE)?;
     root.draw(&Text::new(title, (72, 20), text(17.0)))?;
-    let (plot, legend) = root.margin(44, 8, 8, 12).split_horizontally(SIZE.0 as i32 - 220);
+    let (plot, legend) = root.margin(44, 6, 4, 12).split_vertically(SIZE.1 as i32 - 50 - LEGEND);
     let axis = || Axis::around([-EXTENT, EXTENT].into_iter(), 6, false);
     let mut chart = ChartBuilder::on(&plot)
         .x_label_area_size(48)
@@ -169,12 +171,13 @@ fn draw<'a>(
         let closed: Vec<(f64, f64)> = points(&domain).into_iter().chain([point(domain[0])]).collect();
         chart.draw_series(DashedLineSeries::new(closed, 6, 4, INK.stroke_width(1)))?;
     }
-    let mut row = 16;
+    let mut entries = 0;
     let mut entry = |colour: RGBColor, label: String| -> Result<(), Box<dyn std::error::Error + 'a>> {
-        legend.draw(&Circle::new((16, row), 5, colour.filled()))?;
+        let (x, y) = (72 + 270 * (entries % 2), 14 + 26 * (entries / 2));
+        legend.draw(&Circle::new((x, y), 5, colour.filled()))?;
         let style = text(13.0).pos(Pos::new(HPos::Left, VPos::Center));
-        legend.draw(&Text::new(label, (30, row), style))?;
-        row += 24;
+        legend.draw(&Text::new(label, (x + 14, y), style))?;
+        entries += 1;
         Ok(())
     };
     entry(INK, format!("a, R = {:.2}", neuron.value(neuron.a)))?;

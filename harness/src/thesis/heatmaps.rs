@@ -28,7 +28,7 @@ pub(super) fn section(set: &Set) -> Result<Section> {
     }
     for t in set.lengths().into_iter().filter(|&t| t > 1) {
         let series: Vec<(String, Vec<f64>)> =
-            set.of_length(t).iter().map(|net| (net.title.to_owned(), net.share())).collect();
+            set.of_length(t).iter().map(|net| (net.title.to_owned(), net.share(MAIN))).collect();
         let class = set.chosen.class;
         let title = format!("{}, class {class}, T = {t}: share of each step", set.label());
         let caption = format!(

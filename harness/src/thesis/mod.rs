@@ -29,7 +29,7 @@ pub fn report(loaded: &Loaded) -> Result<Report> {
     let names = if names.is_empty() { "no data".to_owned() } else { names.join(" and ") };
     let mut statements = Section::new("Statements");
     statements.text(
-        "The claims of the thesis, judged by the numbers of this reproduction. Each has a fixed threshold; a claim \
+        "The claims of the thesis, judged by the numbers of this reproduction. Each has a fixed threshold; checks are not the thesis's, but a heatmap that fails them explains less than it seems. A claim \
          that fails says so.",
     );
     let caption = "Claims of the thesis, with the number that decides each.";

@@ -1,7 +1,6 @@
 //! The runs of a set as networks: what differs by the seed only belongs together.
 
 use crate::experiment::folder::{Finished, Loaded};
-use crate::measure::heatmaps::MAIN;
 use crate::measure::numbers::mean_and_deviation;
 use crate::measure::samples::Chosen;
 use crate::report::share::{cosine, jensen_shannon_distance, normalised};
@@ -179,9 +178,9 @@ impl Net<'_> {
         self.shares_in(method, self.settings.seq_len)
     }
 
-    /// Their mean over the runs, by the method of the figures.
-    pub fn share(&self) -> Vec<f64> {
-        let shares = self.shares(MAIN);
+    /// Their mean over the runs.
+    pub fn share(&self, method: &str) -> Vec<f64> {
+        let shares = self.shares(method);
         let sum = |t: usize| shares.iter().map(|share| share[t]).sum::<f64>() / shares.len().max(1) as f64;
         (0..self.settings.seq_len).map(sum).collect()
     }

@@ -39,6 +39,11 @@ pub(super) fn section(set: &Set) -> Result<Section> {
             chosen.measured.len()
         );
         section.table(format!("methods-{}", set.name), caption, methods(&nets, &pixels));
+        let caption = format!(
+            "Share of each step by method over the test samples of class {}, T = {t}. The control spreads evenly.",
+            chosen.class
+        );
+        section.table(format!("method-shares-{}", set.name), caption, method_shares(&nets, t));
         let caption = "AOPC by pixel flipping: the mean fall of P(class) as regions are removed, most relevant first (higher is \
                        better), least relevant first (lower is better), or in random order, and filled with background or \
                        noise. random is the control: a method below it has found nothing.";
@@ -48,9 +53,9 @@ pub(super) fn section(set: &Set) -> Result<Section> {
             let name = format!("flipping-{}-{}-{}", at.cell, at.seq_len, set.name);
             section.figure(chart(name, flipping_caption(net), &flipping_chart(net))?);
         }
-        let caption = "Cascading randomisation: mean rank correlation of the heatmaps with the original ones once the weights \
+        let caption = "Cascading randomisation: mean rank correlation of the heatmaps' sizes |R| with the original ones once the weights \
                        from the logits down to a layer are random (1: unchanged). What stays high shows the input or the \
-                       method, not what was learnt; random never looks at the network, so it stays 1 up to ties.";
+                       method, not what was learnt; random never looks at the network, so it stays 1.";
         section.table(
             format!("randomisation-{}", set.name),
             caption,
@@ -86,7 +91,7 @@ fn shares(set: &Set, t: usize) -> Table {
             text(net.cosine(MAIN, &pixels), 3),
             text(net.distance(MAIN, &pixels), 3),
         ];
-        add(net.title.to_owned(), &net.share(), rest);
+        add(net.title.to_owned(), &net.share(MAIN), rest);
         if let Some(share) = printed(&net.settings.cell) {
             let name = format!("{}, finished thesis", net.title);
             let to = [cosine(&share, &pixels), jensen_shannon_distance(&share, &pixels)];
@@ -101,7 +106,7 @@ fn shares(set: &Set, t: usize) -> Table {
 }
 
 fn small(value: f64) -> String {
-    format!("{value:.1e}")
+    if value == 0.0 { "0".to_owned() } else { format!("{value:.1e}") }
 }
 
 fn conservation(set: &Set) -> Table {
@@ -182,6 +187,20 @@ fn methods(nets: &[&Net], pixels: &[f64]) -> Table {
                 text(spread(net, method, |of| of.noise), 2),
                 text(spread(net, method, |of| of.rival_cosine), 3),
             ]);
+        }
+    }
+    table
+}
+
+fn method_shares(nets: &[&Net], t: usize) -> Table {
+    let steps: Vec<String> = (1..=t).map(|t| t.to_string()).collect();
+    let columns = ["network", "method"].into_iter().chain(steps.iter().map(String::as_str));
+    let mut table = Table::new(&columns.collect::<Vec<_>>());
+    for net in nets {
+        for method in names(net) {
+            let head = [net.title.to_owned(), method.to_owned()];
+            let share = net.share(method).into_iter().map(|share| format!("{share:.3}"));
+            table.row(head.into_iter().chain(share).collect());
         }
     }
     table

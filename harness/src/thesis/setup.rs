@@ -88,9 +88,9 @@ fn global_and_local(set: &Set) -> Result<Option<Figure>> {
     let (Some(prototype), Some(map)) = (prototypes.get(chosen.class), maps.get(at)) else { return Ok(None) };
     let image = chosen.each_class_images()[at];
     let cells = vec![
-        input(rows, cols, prototype, 0.0, 1.0, 6),
-        input(rows, cols, image, 0.0, 1.0, 6),
-        heatmap(rows, cols, map, Colormap::Bwr, Norm::Symmetric, 6),
+        input(rows, cols, prototype, 0.0, 1.0, 4),
+        input(rows, cols, image, 0.0, 1.0, 4),
+        heatmap(rows, cols, map, Colormap::Bwr, Norm::Symmetric, 4),
     ];
     let grid = Grid {
         column_labels: ["global", "input", "local"].map(str::to_owned).to_vec(),

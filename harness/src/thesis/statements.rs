@@ -3,6 +3,7 @@
 use super::networks::{Net, Set};
 use super::printed;
 use crate::experiment::Experiment;
+use crate::experiment::folder::Finished;
 use crate::experiment::search::Rates;
 use crate::measure::Measured;
 use crate::measure::flipping::{Flipped, Order};
@@ -19,6 +20,11 @@ const CONCENTRATED: f64 = 0.5;
 const FOLLOWS: f64 = 0.9;
 /// Conservation error that rounding to f32 leaves.
 const CONSERVED: f64 = 1e-4;
+
+/// Cosine from which two heatmaps are the same picture.
+const ALIKE: f64 = 0.95;
+/// Rank correlation above which a heatmap has little to do with the weights.
+const UNLEARNT: f64 = 0.5;
 
 /// One claim about one network or pair.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,7 +50,7 @@ impl Statement {
 
 /// The claims as a table.
 pub fn table(sets: &[Set], experiment: &Experiment) -> Table {
-    let mut table = Table::new(&["claim", "data", "network", "number", "value", "threshold", "verdict"]);
+    let mut table = Table::new(&["claim", "data", "network", "verdict", "value", "threshold", "number"]);
     for set in sets {
         for statement in all(set, experiment) {
             let sign = if statement.below { "≤" } else { "≥" };
@@ -52,10 +58,10 @@ pub fn table(sets: &[Set], experiment: &Experiment) -> Table {
                 statement.claim.to_owned(),
                 set.label().to_owned(),
                 statement.of.clone(),
-                statement.number.to_owned(),
+                statement.verdict().to_owned(),
                 statement.value.map_or("–".to_owned(), number),
                 format!("{sign} {}", number(statement.threshold)),
-                statement.verdict().to_owned(),
+                statement.number.to_owned(),
             ]);
         }
     }
@@ -95,6 +101,10 @@ fn all(set: &Set, experiment: &Experiment) -> Vec<Statement> {
         let number = "AOPC of most relevant first, above a random order's";
         say("the heatmaps of T = 1 are sound", net.title, number, gain(net), false, 0.0);
     }
+    let follows = match set.published() {
+        "fashion-mnist" => "Deep follows the garment, of which the thesis is not sure",
+        _ => "Deep follows the digit",
+    };
     for t in set.lengths().into_iter().filter(|&t| t > 1) {
         let pixels = set.pixel_share(t);
         let quarter = t.div_ceil(4);
@@ -106,7 +116,7 @@ fn all(set: &Set, experiment: &Experiment) -> Vec<Statement> {
         for net in set.of_length(t).into_iter().filter(|net| net.settings.cell != "shallow") {
             let value = net.cosine(MAIN, &pixels).map(|spread| spread.mean);
             let number = "cosine of relevance and pixels, by step";
-            say("Deep follows the digit", net.title, number, value, false, FOLLOWS);
+            say(follows, net.title, number, value, false, FOLLOWS);
         }
     }
     optimisers(set, experiment, &mut say);
@@ -118,6 +128,17 @@ fn all(set: &Set, experiment: &Experiment) -> Vec<Statement> {
     for net in set.adam().filter(|net| net.settings.seq_len > 1 && net.settings.cell != "shallow") {
         let number = "AOPC of most relevant first, above a random order's";
         say("Deep's heatmaps find the evidence", net.title, number, gain(net), false, 0.0);
+    }
+    for net in set.adam() {
+        let value = net.spread(|run| run.measured.method(MAIN)?.rival_cosine).map(|spread| spread.mean);
+        let number = "size of the cosine between the true class's heatmap and its rival's";
+        say("check: heatmaps depend on the class", net.title, number, value, true, ALIKE);
+    }
+    for net in set.adam() {
+        let last = |run: &Finished| run.measured.method(MAIN)?.randomised.last()?.rank_correlation;
+        let value = net.spread(last).map(|spread| spread.mean);
+        let number = "rank correlation of |R| with that of a network of random weights";
+        say("check: heatmaps depend on what was learnt", net.title, number, value, true, UNLEARNT);
     }
     found
 }

@@ -54,16 +54,20 @@ fn section(number: usize, section: &Section) -> Markup {
     }
 }
 
-/// Verdicts get a colour beside their word.
-fn class(cell: &str) -> Option<&'static str> {
+/// Verdicts get a colour beside their word; numbers stand at the right; short texts stay on one line.
+fn class(cell: &str, right: bool) -> Option<&'static str> {
     match cell {
         "holds" | "met" | "done" => Some("good"),
         "fails" | "not met" | "missing" => Some("bad"),
         "not measured" => Some("open"),
         cell if cell.starts_with("unfinished") || cell.starts_with("damaged") => Some("bad"),
-        _ => None,
+        _ if right => Some("n"),
+        cell => (cell.chars().count() <= SHORT).then_some("s"),
     }
 }
+
+/// Letters of a text that stays on one line.
+const SHORT: usize = 24;
 
 fn table_of(name: &str, caption: &str, table: &Table) -> Markup {
     let right: Vec<bool> = (0..table.columns().len()).map(|i| table.is_numeric(i)).collect();
@@ -80,7 +84,7 @@ fn table_of(name: &str, caption: &str, table: &Table) -> Markup {
                     tbody {
                         @for row in table.rows() { tr {
                             @for (cell, right) in row.iter().zip(&right) {
-                                td class=[class(cell).or(right.then_some("n"))] { (cell) }
+                                td class=[class(cell, *right)] { (cell) }
                             }
                         } }
                     }
