@@ -119,6 +119,8 @@ fn a_report_is_rebuilt_bit_for_bit_and_stands_alone() {
         assert!(!page.contains(fetched), "{fetched}");
     }
     desk.refuses(&format!("{TINY} --out @all"), &["--resume", "--overwrite"]);
+    fs::write(desk.at("other.toml"), EXPERIMENT.replace("\"tiny\"", "\"other\"")).expect("written");
+    desk.refuses("reproduce @other.toml --data-dir @ --out @all --resume", &["holds tiny, not other"]);
     desk.does("compare @all @again --out @both");
     assert!(desk.text("both/tables/table-4.5.csv").contains("Deep-4 (SGD)"));
 }

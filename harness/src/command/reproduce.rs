@@ -77,8 +77,14 @@ pub fn run(args: &ReproduceArgs, common: &Common) -> Result<()> {
         "{}: holds a reproduction already; choose another --out, --resume or --overwrite",
         out.display()
     );
-    if existing == Existing::Overwrite {
-        remove(&out, &[search::FILE])?;
+    match existing {
+        Existing::Resume if out.join(FILE).exists() => {
+            let there = Experiment::read(&out.join(FILE))?.name;
+            let name = &experiment.name;
+            ensure!(there == *name, "{}: holds {there}, not {name}; choose another --out", out.display());
+        }
+        Existing::Overwrite => remove(&out, &[search::FILE])?,
+        _ => {}
     }
     write_experiment(&out, &experiment)?;
     for set in &mut sets {

@@ -106,7 +106,7 @@ impl LineChart {
         let entry = 64 + 8 * longest as i32;
         let columns = ((SIZE.0 as i32 - 72) / entry).max(1);
         let rows = (self.lines.len() as i32 + columns - 1) / columns;
-        let height = SIZE.1 as i32 + LEGEND_ROW * rows;
+        let height = SIZE.1 as i32 + LEGEND_ROW * rows + 6;
         let root = SVGBackend::with_string(svg, (SIZE.0, height as u32)).into_drawing_area();
         root.fill(&WHITE)?;
 
@@ -153,7 +153,7 @@ impl LineChart {
                     chart.draw_series(piece.iter().map(|&point| Circle::new(point, 3, colour.filled())))?;
                 }
             }
-            let (x, y) = (68 + entry * (i as i32 % columns), LEGEND_ROW * (i as i32 / columns) + 12);
+            let (x, y) = (68 + entry * (i as i32 % columns), LEGEND_ROW * (i as i32 / columns) + 16);
             let sample = [(x, y), (x + 30, y)];
             if let Some((line, gap)) = broken {
                 legend.draw(&DashedPathElement::new(sample, line, gap, stroke))?;
