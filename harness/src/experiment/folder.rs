@@ -209,9 +209,12 @@ fn found(folder: &Path, planned: &Planned, experiment: &Experiment, chosen: &Cho
         "{}: is not what was measured",
         path.display()
     );
-    let (maps, [n, ..]) = npy::read_images(&path)?;
+    let (maps, found) = npy::read_images(&path)?;
     let groups: usize = measured.groups.iter().map(|group| group.count).sum();
-    ensure!(groups == n, "{}: {n} pictures, expected {groups}", path.display());
+    let expected = [groups, chosen.rows, chosen.cols];
+    ensure!(found == expected, "{}: {found:?} pictures, expected {expected:?}", path.display());
+    let whole = measured.methods.iter().all(|of| of.class_columns.len() == chosen.cols);
+    ensure!(whole, "{}: not a number for each column", at(MEASURED[0]).display());
     Ok(State::Done(Box::new(Finished { manifest, outcome, metrics, measured, maps })))
 }
 

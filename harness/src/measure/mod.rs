@@ -183,6 +183,9 @@ pub struct Bench<'a> {
 }
 
 /// What a run's measurements were asked for: the settings and the samples they were made on.
+///
+/// # Errors
+/// If they cannot be written as JSON.
 pub fn asked(measure: &Measure, chosen: &Chosen) -> Result<String> {
     // The neuron of Figures 3.4 to 3.6 is no part of a run.
     let measure = Measure { neuron: Measure::default().neuron, ..measure.clone() };

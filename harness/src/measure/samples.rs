@@ -144,7 +144,19 @@ impl Chosen {
         let bytes =
             std::fs::read(&images).with_context(|| format!("{}: cannot be read", images.display()))?;
         ensure!(checksum::sha256(&bytes) == found.images_sha256, "{}: is damaged", images.display());
-        found.images = npy::read_images(&images)?.0;
+        let (values, shape) = npy::read_images(&images)?;
+        let pictures = found.gallery.iter().map(Vec::len).sum::<usize>() + found.population.len();
+        let columns = found.class_columns.len();
+        let classes = [found.labels.len(), found.each_class.len()];
+        ensure!(classes == [found.gallery.len(); 2], "{}: not a sample for each class", json.display());
+        ensure!(
+            shape == [pictures, found.rows, found.cols] && columns == found.cols,
+            "{}: does not go with {}: {shape:?} and {columns} columns, expected {:?}",
+            json.display(),
+            images.display(),
+            [pictures, found.rows, found.cols]
+        );
+        found.images = values;
         Ok(found)
     }
 

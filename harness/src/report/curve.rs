@@ -5,7 +5,6 @@ use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, ValueFormatte
 use plotters::element::DashedPathElement;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
-use std::path::Path;
 
 /// One line of a [`LineChart`].
 #[derive(Clone, Debug, Default)]
@@ -67,15 +66,6 @@ impl LineChart {
         self.draw(&mut svg)
             .map_err(|error| anyhow!("the chart \"{}\" was not drawn: {error}", self.title))?;
         Ok(svg)
-    }
-
-    /// Saves the chart as an SVG file.
-    ///
-    /// # Errors
-    /// If the file cannot be written.
-    pub fn save(&self, path: &Path) -> Result<()> {
-        let svg = self.svg()?;
-        super::write_atomically(path, |file| Ok(file.write_all(svg.as_bytes())?))
     }
 
     fn finite(&self) -> impl Iterator<Item = (f64, f64)> {

@@ -32,6 +32,7 @@ pub fn report(loaded: &Loaded) -> Result<Report> {
         "The claims of the thesis, judged by the numbers of this reproduction. Each has a fixed threshold; checks are not the thesis's, but a heatmap that fails them explains less than it seems. A claim \
          that fails says so.",
     );
+    sets.iter().for_each(|set| statements.text(statements::words(set, experiment)));
     let caption = "Claims of the thesis, with the number that decides each.";
     statements.table("statements", caption, statements::table(&sets, experiment));
     let mut sections = vec![statements, runs(loaded)];

@@ -68,6 +68,37 @@ pub fn table(sets: &[Set], experiment: &Experiment) -> Table {
     table
 }
 
+/// The verdicts on a set in words: which claims hold for all networks, for some, for none.
+pub fn words(set: &Set, experiment: &Experiment) -> String {
+    sentence(set.title(), &all(set, experiment))
+}
+
+fn sentence(title: &str, statements: &[Statement]) -> String {
+    let mut claims: Vec<(&str, usize, usize)> = Vec::new();
+    for statement in statements.iter().filter(|statement| statement.value.is_some()) {
+        let holds = usize::from(statement.verdict() == "holds");
+        match claims.iter_mut().find(|(claim, ..)| *claim == statement.claim) {
+            Some((_, held, judged)) => (*held, *judged) = (*held + holds, *judged + 1),
+            None => claims.push((statement.claim, holds, 1)),
+        }
+    }
+    let list = |wanted: fn(usize, usize) -> bool, counted: bool| {
+        let shown = |&(claim, held, judged): &(&str, usize, usize)| match counted {
+            true => format!("{claim} ({held} of {judged})"),
+            false => claim.to_owned(),
+        };
+        let of = claims.iter().filter(|&&(_, held, judged)| wanted(held, judged)).map(shown);
+        let of = of.collect::<Vec<_>>().join("; ");
+        if of.is_empty() { "none".to_owned() } else { of }
+    };
+    format!(
+        "On {title}, these hold throughout: {}. These hold for some networks: {}. These fail: {}.",
+        list(|held, judged| held == judged, false),
+        list(|held, judged| held > 0 && held < judged, true),
+        list(|held, _| held == 0, false)
+    )
+}
+
 /// Four digits of any size of number.
 fn number(value: f64) -> String {
     match value.abs() {
@@ -192,6 +223,24 @@ mod tests {
         assert_eq!((verdict(Some(0.5), true), verdict(Some(0.5), false)), ("holds", "holds"));
         assert_eq!((verdict(Some(0.6), true), verdict(Some(0.6), false)), ("fails", "holds"));
         assert_eq!((verdict(Some(f64::NAN), true), verdict(None, false)), ("fails", "not measured"));
+    }
+
+    #[test]
+    fn a_claim_is_counted_over_its_networks() {
+        let of = |claim, value| Statement {
+            claim,
+            of: String::new(),
+            number: "",
+            value,
+            below: false,
+            threshold: 0.5,
+        };
+        let judged =
+            [of("a", Some(1.0)), of("b", Some(1.0)), of("b", Some(0.0)), of("c", Some(0.0)), of("d", None)];
+        assert_eq!(
+            sentence("MNIST", &judged),
+            "On MNIST, these hold throughout: a. These hold for some networks: b (1 of 2). These fail: c."
+        );
     }
 
     #[test]
