@@ -98,7 +98,7 @@ fn runs(loaded: &Loaded) -> Section {
         section.text(format!("The samples of {name} cannot be shown: {error}."));
     }
     let caption = "What was trained and what is there of it. Samples: to learn from, held out for validation, to test on. \
-                   Seconds are those of the training, several at a time.";
+                   Seconds are those of the process that ended the training, beside others.";
     section.table("runs", caption, table);
     let mut machines: Vec<String> = Vec::new();
     for run in loaded.runs.iter().filter_map(Run::finished) {
