@@ -1,6 +1,7 @@
 //! The command line from its arguments to the files it writes, in this process and in a folder of its own.
 
 mod models;
+mod reproduction;
 
 use anyhow::{Error, Result};
 use harness::cli::{Misuse, run};
@@ -253,42 +254,6 @@ fn kernels_are_those_of_this_cpu() {
 }
 
 #[test]
-fn reproduce_is_the_default_and_leaves_tables_and_figures() {
-    let desk = Desk::new();
-    let line = "--dataset synth --data-dir @ --seq-lens 1,4 --epochs 1 --limit-train 300 --limit-test 100";
-    let results = |out: &str| {
-        let mut results = desk.json(&format!("{out}/results.json"));
-        for run in results["runs"].as_array_mut().expect("runs") {
-            run["outcome"]["seconds"] = 0.into();
-        }
-        results
-    };
-    desk.does(&format!("{line} --out @all --threads 2"));
-    let first = results("all");
-    assert_eq!((&first["dataset"], &first["epochs"]), (&"synth".into(), &1.into()));
-    assert_eq!(first["shares"][0]["seq_len"], 4);
-    for table in ["accuracy", "conservation", "runs"] {
-        assert_eq!(first[table].as_array().map(Vec::len), Some(4), "{table}");
-    }
-    for network in ["shallow-1", "shallow-4", "deep-1", "deep-4"] {
-        assert_eq!(desk.json(&format!("all/{network}/run.json"))["state"], "done");
-    }
-    let figures = ["figure-4.7.png", "figure-4.8.png", "figure-4.9-t4.svg"];
-    assert_eq!(first["figures"], json!(figures));
-    for figure in &figures[..2] {
-        assert!(png_size(&desk.bytes(&format!("all/{figure}"))).0 > 0);
-    }
-    desk.refuses(&format!("reproduce {line} --out @all"), &["--resume", "--overwrite"]);
-    // One after the other, or where all is trained already, the results are the same.
-    desk.does(&format!("reproduce {line} --out @again --jobs 1"));
-    desk.does(&format!("reproduce {line} --out @all --resume"));
-    assert_eq!((results("again"), results("all")), (first.clone(), first));
-    for file in ["deep-4/last.safetensors"].iter().chain(&figures) {
-        assert!(desk.bytes(&format!("all/{file}")) == desk.bytes(&format!("again/{file}")), "{file}");
-    }
-}
-
-#[test]
 fn misuse_is_told_from_failure() {
     let desk = Desk::new();
     for (more, word) in [
@@ -307,7 +272,7 @@ fn misuse_is_told_from_failure() {
         let error = desk.run(line).expect_err(line);
         error.downcast::<clap::Error>().unwrap_or_else(|error| panic!("{line}: {error:#}")).use_stderr()
     };
-    for line in ["trian", "train --epochs many", "train --resume", "eval", "reproduce --no-such-flag"] {
+    for line in ["train --epochs many", "train --resume", "eval", "reproduce --no-such-flag"] {
         assert!(parses(line), "{line}");
     }
     assert!(parses("eval --model @model.safetensors --dataset synth --input @x.npy"));
@@ -315,6 +280,7 @@ fn misuse_is_told_from_failure() {
     for line in ["--help", "--version", "train --help"] {
         assert!(!parses(line), "{line}");
     }
+    desk.misused("trian", &["trian", "--help"]);
     let failed = desk.refuses("train --dataset absent --data-dir @ --out @run", &["absent"]);
     assert!(failed.downcast_ref::<Misuse>().is_none(), "a failure, no misuse");
 }

@@ -40,7 +40,7 @@ fn check_network(what: &str, network: &Network, samples: &Arrays) {
     let kernels = Kernels::default();
     let indices: Vec<usize> = (0..samples.labels.len()).collect();
     for method in CONSERVING {
-        let targets = [Target::Predicted, Target::True, Target::Class(2), Target::All];
+        let targets = [Target::Predicted, Target::True, Target::Rival, Target::Class(2), Target::All];
         let mut most = 0.0f64;
         for target in targets {
             let found = explain(&kernels, network, method, (samples, &indices), target);
@@ -53,9 +53,12 @@ fn check_network(what: &str, network: &Network, samples: &Arrays) {
                     Target::True => usize::from(samples.labels[i]),
                     Target::Class(class) => class,
                     Target::All => k,
-                    Target::Predicted => {
+                    Target::Predicted | Target::Rival => {
                         let h = &one.logits[i * classes..][..classes];
-                        (0..classes).rev().max_by(|&a, &b| h[a].total_cmp(&h[b])).expect("a class")
+                        let label = usize::from(samples.labels[i]);
+                        let others = |&k: &usize| target == Target::Predicted || k != label;
+                        let all = (0..classes).rev().filter(others);
+                        all.max_by(|&a, &b| h[a].total_cmp(&h[b])).expect("a class")
                     }
                 };
                 assert!(one.target.iter().enumerate().all(|(i, &class)| class == right(i)), "{what}");

@@ -1,6 +1,7 @@
 //! The command line: parse, run, print one error, choose the exit code.
 
-use crate::command::{data, eval, explain, kernels as kernels_command, prototype, reproduce, train};
+use crate::command::kernels as kernels_command;
+use crate::command::{compare, data, eval, explain, prototype, report, reproduce, train};
 use crate::progress::Progress;
 use crate::run::Interrupted;
 use anyhow::{Context, Result, bail};
@@ -45,8 +46,12 @@ pub struct Common {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Train Shallow and Deep, T = 1, 4, 7, explain the test set, write tables and heatmaps (the default)
+    /// Train the networks of an experiment, measure them, write the report of the thesis (the default)
     Reproduce(reproduce::ReproduceArgs),
+    /// Rebuild the report of a reproduction from its finished runs
+    Report(report::ReportArgs),
+    /// Two reproductions side by side
+    Compare(compare::CompareArgs),
     /// Train one network
     Train(train::TrainArgs),
     /// Loss and accuracy of a model
@@ -61,7 +66,8 @@ enum Command {
     Kernels,
 }
 
-const COMMANDS: [&str; 8] = ["reproduce", "train", "eval", "explain", "prototype", "data", "kernels", "help"];
+const COMMANDS: [&str; 10] =
+    ["reproduce", "report", "compare", "train", "eval", "explain", "prototype", "data", "kernels", "help"];
 
 impl Common {
     /// How many threads there are to use.
@@ -130,6 +136,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<()> {
     let common = &cli.common;
     match &cli.command {
         Command::Reproduce(args) => reproduce::run(args, common),
+        Command::Report(args) => report::run(args, common),
+        Command::Compare(args) => compare::run(args, common),
         Command::Train(args) => train::run(args, common),
         Command::Eval(args) => eval::run(args, common),
         Command::Explain(args) => explain::run(args, common),

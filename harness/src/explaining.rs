@@ -5,13 +5,13 @@ use anyhow::Result;
 use kernels::Kernels;
 use model::explain::{Explainer, Explanation, Method, Target};
 use model::{Network, Samples};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Samples explained at once.
 pub const CHUNK: usize = 100;
 
 /// What can be said of many explanations without their pictures.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     /// Explanations.
     pub explanations: usize,

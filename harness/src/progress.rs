@@ -8,6 +8,7 @@ use std::io::IsTerminal;
 pub struct Progress {
     bars: Option<MultiProgress>,
     lines: bool,
+    run: Option<String>,
 }
 
 /// The progress of one job.
@@ -22,15 +23,23 @@ impl Progress {
     /// Bars or lines, or neither if `quiet`.
     pub fn new(quiet: bool) -> Progress {
         if quiet {
-            return Progress { bars: None, lines: false };
+            return Progress { bars: None, lines: false, run: None };
         }
         let terminal = std::io::stderr().is_terminal();
         let target = ProgressDrawTarget::stderr();
-        Progress { bars: terminal.then(|| MultiProgress::with_draw_target(target)), lines: !terminal }
+        let bars = terminal.then(|| MultiProgress::with_draw_target(target));
+        Progress { bars, lines: !terminal, run: None }
+    }
+
+    /// The same place, where every job is called by the name of a run: many run side by side.
+    #[must_use]
+    pub fn of_run(&self, name: &str) -> Progress {
+        Progress { run: Some(name.to_owned()), ..self.clone() }
     }
 
     /// A job of `total` equal parts.
     pub fn job(&self, name: &str, total: u64) -> Job {
+        let name = self.run.as_deref().unwrap_or(name);
         let bar = self.bars.as_ref().map(|bars| {
             let bar = bars.add(ProgressBar::new(total));
             if let Ok(style) =

@@ -1,10 +1,12 @@
 //! One subcommand a file.
 
+pub mod compare;
 pub mod data;
 pub mod eval;
 pub mod explain;
 pub mod kernels;
 pub mod prototype;
+pub mod report;
 pub mod reproduce;
 pub mod source;
 pub mod train;

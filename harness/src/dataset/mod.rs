@@ -167,9 +167,9 @@ impl Dataset {
         Ok(Self { name: located.name.clone(), train, test, rows, cols, classes })
     }
 
-    /// Whether this is MNIST, judged by its labels and not by its name.
-    pub fn is_mnist(&self) -> bool {
-        let published = checksum::published("mnist");
+    /// Whether this is the published set `name`, judged by its labels and not by its name.
+    pub fn is_published(&self, name: &str) -> bool {
+        let published = checksum::published(name);
         published.is_some_and(|files| {
             let is = |half: &Split, i: usize| {
                 files[i].sha256 == Some(checksum::sha256(half.labels.bytes()).as_str())
@@ -216,7 +216,7 @@ mod tests {
         assert_eq!((set.rows, set.cols, set.classes, set.name.as_str()), (3, 1, 7, "tiny"));
         assert_eq!((set.train.len(), set.test.len(), set.train.label(2)), (3, 2, 4));
         assert_eq!(set.train.image(2), [7, 7, 7]);
-        assert!(!set.is_mnist() && !set.train.is_empty());
+        assert!(!set.is_published("mnist") && !set.train.is_empty());
         assert_eq!(set.test.sha256().labels, checksum::sha256(&[0, 0, 8, 1, 0, 0, 0, 2, 6, 2]));
         fn shared<T: Send + Sync>(_: &T) {}
         shared(&set);
@@ -241,6 +241,6 @@ mod tests {
         synth::write(&root.path().join("synth"), 3, 200, 50).unwrap();
         let set = Dataset::open("synth", Some(root.path())).unwrap();
         assert_eq!((set.rows, set.cols, set.classes, set.train.len()), (28, 28, 10, 200));
-        assert!(!set.is_mnist());
+        assert!(!set.is_published("mnist"));
     }
 }

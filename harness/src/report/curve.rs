@@ -5,7 +5,6 @@ use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, ValueFormatte
 use plotters::element::DashedPathElement;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
-use std::path::Path;
 
 /// One line of a [`LineChart`].
 #[derive(Clone, Debug, Default)]
@@ -18,7 +17,7 @@ pub struct Line {
     pub dashed: bool,
 }
 
-/// Lines over two named axes, with the legend at the right.
+/// Lines over two named axes, with the legend below.
 #[derive(Clone, Debug, Default)]
 pub struct LineChart {
     /// one line above the chart
@@ -35,15 +34,18 @@ pub struct LineChart {
     pub lines: Vec<Line>,
 }
 
-const SIZE: (u32, u32) = (900, 480);
-const FONT: &str = "Helvetica, Arial, sans-serif";
+/// Width, and height without the legend: narrow enough that the text can be read on a small screen.
+const SIZE: (u32, u32) = (640, 400);
+/// Height of a row of the legend.
+const LEGEND_ROW: i32 = 22;
+pub(super) const FONT: &str = "Helvetica, Arial, sans-serif";
 /// plotters divides the sizes it is given by this.
-const FONT_UNIT: f64 = 1.24;
-const INK: RGBColor = RGBColor(34, 34, 34);
-const GREY: RGBColor = RGBColor(110, 110, 110);
-const MESH: RGBColor = RGBColor(228, 228, 228);
+pub(super) const FONT_UNIT: f64 = 1.24;
+pub(super) const INK: RGBColor = RGBColor(34, 34, 34);
+pub(super) const GREY: RGBColor = RGBColor(110, 110, 110);
+pub(super) const MESH: RGBColor = RGBColor(228, 228, 228);
 /// The palette of Okabe and Ito, which colour-blind readers can tell apart; its yellow and black are left out.
-const PALETTE: [RGBColor; 6] = [
+pub(super) const PALETTE: [RGBColor; 6] = [
     RGBColor(213, 94, 0),
     RGBColor(0, 114, 178),
     RGBColor(0, 158, 115),
@@ -64,15 +66,6 @@ impl LineChart {
         self.draw(&mut svg)
             .map_err(|error| anyhow!("the chart \"{}\" was not drawn: {error}", self.title))?;
         Ok(svg)
-    }
-
-    /// Saves the chart as an SVG file.
-    ///
-    /// # Errors
-    /// If the file cannot be written.
-    pub fn save(&self, path: &Path) -> Result<()> {
-        let svg = self.svg()?;
-        super::write_atomically(path, |file| Ok(file.write_all(svg.as_bytes())?))
     }
 
     fn finite(&self) -> impl Iterator<Item = (f64, f64)> {
@@ -99,14 +92,17 @@ impl LineChart {
     fn draw(&self, svg: &mut String) -> Result<(), Box<dyn std::error::Error + '_>> {
         let x = self.x_axis();
         let y = Axis::around(self.finite().map(|(_, y)| y).chain(self.from_zero.then_some(0.0)), 6, true);
-        let root = SVGBackend::with_string(svg, SIZE).into_drawing_area();
+        let longest = self.lines.iter().map(|line| line.label.chars().count()).max().unwrap_or(0);
+        let entry = 64 + 8 * longest as i32;
+        let columns = ((SIZE.0 as i32 - 72) / entry).max(1);
+        let rows = (self.lines.len() as i32 + columns - 1) / columns;
+        let height = SIZE.1 as i32 + LEGEND_ROW * rows + 6;
+        let root = SVGBackend::with_string(svg, (SIZE.0, height as u32)).into_drawing_area();
         root.fill(&WHITE)?;
 
         let text = |size: f64| (FONT, size * FONT_UNIT).into_font().color(&INK);
-        let longest = self.lines.iter().map(|line| line.label.chars().count()).max().unwrap_or(0);
-        let legend_width = (56.0 + 8.0 * longest as f64).min(f64::from(SIZE.0) / 3.0) as i32;
-        root.draw(&Text::new(self.title.as_str(), (72, 20), text(17.0)))?;
-        let (plot, legend) = root.margin(44, 8, 8, 20).split_horizontally(SIZE.0 as i32 - 28 - legend_width);
+        root.draw(&Text::new(self.title.as_str(), (72, 16), text(16.0)))?;
+        let (plot, legend) = root.margin(44, 6, 4, 12).split_vertically(SIZE.1 as i32 - 50);
 
         let mut chart = ChartBuilder::on(&plot)
             .x_label_area_size(48)
@@ -128,11 +124,18 @@ impl LineChart {
         let mut colours = PALETTE.iter().cycle();
         for (i, line) in self.lines.iter().enumerate() {
             let colour = if line.dashed { GREY } else { *colours.next().unwrap_or(&INK) };
+            // Where the colours are used up, they come again with another stroke.
+            let broken = match (line.dashed, i / PALETTE.len()) {
+                (true, _) => Some((7, 5)),
+                (_, 0) => None,
+                (_, 1) => Some((9, 3)),
+                _ => Some((2, 3)),
+            };
             let stroke = colour.stroke_width(2);
             for piece in line.points.split(|point| !is_finite(point)).filter(|piece| !piece.is_empty()) {
                 let points = piece.iter().copied();
-                if line.dashed {
-                    chart.draw_series(DashedLineSeries::new(points, 7, 5, stroke))?;
+                if let Some((line, gap)) = broken {
+                    chart.draw_series(DashedLineSeries::new(points, line, gap, stroke))?;
                 } else {
                     chart.draw_series(LineSeries::new(points, stroke))?;
                 }
@@ -140,15 +143,15 @@ impl LineChart {
                     chart.draw_series(piece.iter().map(|&point| Circle::new(point, 3, colour.filled())))?;
                 }
             }
-            let at = 16 + 22 * i as i32;
-            let sample = [(10, at), (40, at)];
-            if line.dashed {
-                legend.draw(&DashedPathElement::new(sample, 7, 5, stroke))?;
+            let (x, y) = (68 + entry * (i as i32 % columns), LEGEND_ROW * (i as i32 / columns) + 16);
+            let sample = [(x, y), (x + 30, y)];
+            if let Some((line, gap)) = broken {
+                legend.draw(&DashedPathElement::new(sample, line, gap, stroke))?;
             } else {
                 legend.draw(&PathElement::new(sample, stroke))?;
             }
             let style = text(13.0).pos(Pos::new(HPos::Left, VPos::Center));
-            legend.draw(&Text::new(line.label.as_str(), (48, at), style))?;
+            legend.draw(&Text::new(line.label.as_str(), (x + 38, y), style))?;
         }
         root.present()?;
         Ok(())
@@ -160,7 +163,7 @@ fn is_finite(&(x, y): &(f64, f64)) -> bool {
 }
 
 /// The range of an axis and the places of its labels.
-struct Axis {
+pub(super) struct Axis {
     low: f64,
     high: f64,
     ticks: Vec<f64>,
@@ -170,7 +173,7 @@ struct Axis {
 impl Axis {
     /// An axis around `values` with about `count` labels at 1, 2 or 5 times a power of ten; `whole` widens it to the
     /// nearest labels.
-    fn around(values: impl Iterator<Item = f64>, count: usize, whole: bool) -> Self {
+    pub(super) fn around(values: impl Iterator<Item = f64>, count: usize, whole: bool) -> Self {
         let (low, high) =
             values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
         let (low, high) = match (low, high) {

@@ -1,13 +1,16 @@
 //! What a command leaves behind: one output format a file.
 //!
-//! Pictures ([`picture`], [`panel`]) are PNG, curves ([`curve`], [`share`]) SVG, arrays ([`npy`]) NumPy's formats and
-//! tables ([`table`]) text or JSON. The same values give the same bytes, and a file appears whole or not at all.
+//! Pictures ([`picture`], [`panel`]) are PNG, curves ([`curve`], [`share`]) and drawings ([`cell`], [`root_point`]) SVG,
+//! arrays ([`npy`]) NumPy's formats and tables ([`table`]) text, JSON or CSV; a [`page`] holds them together. The same values give the same bytes, and a file appears whole or not at all.
 
+pub mod cell;
 pub mod colormap;
 pub mod curve;
 pub mod npy;
+pub mod page;
 pub mod panel;
 pub mod picture;
+pub mod root_point;
 pub mod share;
 pub mod table;
 

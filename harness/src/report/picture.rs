@@ -97,21 +97,29 @@ impl Canvas {
         }
     }
 
-    /// Saves as PNG, RGB with 8 bits each.
+    /// As PNG, RGB with 8 bits each.
+    ///
+    /// # Errors
+    /// If the canvas has no pixels, or more than 2³² − 1 a side.
+    pub fn png(&self) -> Result<Vec<u8>> {
+        let side = |pixels: usize| u32::try_from(pixels).context("a PNG has at most 2^32 - 1 pixels a side");
+        let mut bytes = Vec::new();
+        let mut encoder = png::Encoder::new(&mut bytes, side(self.width)?, side(self.height)?);
+        encoder.set_color(png::ColorType::Rgb);
+        encoder.set_depth(png::BitDepth::Eight);
+        let mut writer = encoder.write_header().context("the PNG header was refused")?;
+        writer.write_image_data(&self.rgb).context("the PNG pixels were refused")?;
+        writer.finish()?;
+        Ok(bytes)
+    }
+
+    /// Saves as PNG.
     ///
     /// # Errors
     /// If the file cannot be written, or the canvas has no pixels.
     pub fn save_png(&self, path: &Path) -> Result<()> {
-        super::write_atomically(path, |file| {
-            let side =
-                |pixels: usize| u32::try_from(pixels).context("a PNG has at most 2^32 - 1 pixels a side");
-            let mut encoder = png::Encoder::new(file, side(self.width)?, side(self.height)?);
-            encoder.set_color(png::ColorType::Rgb);
-            encoder.set_depth(png::BitDepth::Eight);
-            let mut writer = encoder.write_header().context("the PNG header was refused")?;
-            writer.write_image_data(&self.rgb).context("the PNG pixels were refused")?;
-            Ok(writer.finish()?)
-        })
+        let bytes = self.png()?;
+        super::write_atomically(path, |file| Ok(file.write_all(&bytes)?))
     }
 }
 

@@ -1,8 +1,6 @@
 //! Where along the sequence the relevance goes: share per step, its distance from the share of the pixels, Figure 4.9.
 
 use super::curve::{Line, LineChart};
-use anyhow::Result;
-use std::path::Path;
 
 /// Sum of each step's strip of columns, `[T]`.
 ///
@@ -69,14 +67,6 @@ pub fn jensen_shannon_distance(p: &[f64], q: &[f64]) -> f64 {
 /// Figure 4.9: the share of each step, of the pixels (dashed) and of the relevance of each network.
 ///
 /// - `pixels` `[T]`, and each of `series` its name and `[T]`: shares, which sum to 1
-///
-/// # Errors
-/// If the file cannot be written.
-pub fn figure_4_9(path: &Path, title: &str, pixels: &[f64], series: &[(String, Vec<f64>)]) -> Result<()> {
-    share_chart(title, pixels, series).save(path)
-}
-
-/// The chart that [`figure_4_9`] saves.
 pub fn share_chart(title: &str, pixels: &[f64], series: &[(String, Vec<f64>)]) -> LineChart {
     let points = |shares: &[f64]| shares.iter().zip(1..).map(|(&share, t)| (f64::from(t), share)).collect();
     let line =
@@ -149,10 +139,8 @@ mod tests {
 
     #[test]
     fn the_figure_names_its_series() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("share.svg");
-        figure_4_9(&path, "MNIST, class 1", &[0.2, 0.8], &[("Deep-2".into(), vec![0.3, 0.7])]).unwrap();
-        let svg = std::fs::read_to_string(path).unwrap();
+        let series = [("Deep-2".to_owned(), vec![0.3, 0.7])];
+        let svg = share_chart("MNIST, class 1", &[0.2, 0.8], &series).svg().unwrap();
         assert!(svg.contains("pixel intensity") && svg.contains("Deep-2") && svg.contains("MNIST, class 1"));
     }
 }

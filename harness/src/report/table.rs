@@ -32,6 +32,33 @@ impl Table {
         self
     }
 
+    /// The names of the columns.
+    pub fn columns(&self) -> &[String] {
+        &self.columns
+    }
+
+    /// The rows, a text a column.
+    pub fn rows(&self) -> &[Vec<String>] {
+        &self.rows
+    }
+
+    /// Whether a column holds numbers only, which stand at its right.
+    pub fn is_numeric(&self, column: usize) -> bool {
+        let mut cells =
+            self.rows.iter().map(|row| row[column].as_str()).filter(|cell| !is_missing(cell)).peekable();
+        cells.peek().is_some() && cells.all(is_number)
+    }
+
+    /// As comma-separated values; a cell with a comma, a quote or a line end is quoted.
+    pub fn to_csv(&self) -> String {
+        let cell = |cell: &String| match cell.contains([',', '"', '\n', '\r']) {
+            true => format!("\"{}\"", cell.replace('"', "\"\"")),
+            false => cell.clone(),
+        };
+        let line = |row: &Vec<String>| row.iter().map(cell).collect::<Vec<_>>().join(",") + "\n";
+        std::iter::once(&self.columns).chain(&self.rows).map(line).collect()
+    }
+
     /// One object a row, keyed by column: numbers where the text is one in JSON's eyes, null where it is empty, else text.
     pub fn to_json(&self) -> Value {
         let value = |cell: &String| match (cell.is_empty(), serde_json::from_str::<Number>(cell)) {
@@ -43,12 +70,6 @@ impl Table {
             self.columns.iter().cloned().zip(row.iter().map(value)).collect::<Map<_, _>>()
         };
         self.rows.iter().map(|row| Value::Object(object(row))).collect()
-    }
-
-    fn is_numeric(&self, column: usize) -> bool {
-        let mut cells =
-            self.rows.iter().map(|row| row[column].as_str()).filter(|cell| !is_missing(cell)).peekable();
-        cells.peek().is_some() && cells.all(is_number)
     }
 }
 
@@ -117,6 +138,13 @@ Deep     14                –
             serde_json::json!({"cell": "Shallow", "T": 1, "accuracy": 0.9813, "speed": "1.5x"})
         );
         assert_eq!(json[1]["accuracy"], Value::Null);
+    }
+
+    #[test]
+    fn csv_quotes_what_would_be_misread() {
+        let mut table = Table::new(&["claim", "value"]);
+        table.row(vec!["Deep-4, -7 \"follow\"".into(), "0.9".into()]);
+        assert_eq!(table.to_csv(), "claim,value\n\"Deep-4, -7 \"\"follow\"\"\",0.9\n");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail, ensure};
 use kernels::Kernels;
 use model::train::{Trainer, shuffled};
 use model::{Evaluation, Evaluator, Network, Samples};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::Path;
@@ -46,7 +46,7 @@ pub struct Surroundings<'a> {
 }
 
 /// What a run came to.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Outcome {
     /// `Deep-7`
     pub title: String,

@@ -66,6 +66,8 @@ pub enum Target {
     Predicted,
     /// The label's.
     True,
+    /// The largest one that is not the label's.
+    Rival,
     /// That of one class.
     Class(usize),
     /// Each in turn, over one forward pass.
@@ -166,6 +168,11 @@ impl Explainer {
             Target::True => {
                 vec![indices.iter().map(|&i| usize::from(samples.label(i))).collect()]
             }
+            Target::Rival => {
+                let logits = self.trace.logits(plan, n).chunks_exact(classes);
+                let rival = |(h, &i): (&[f32], &usize)| rival(h, usize::from(samples.label(i)));
+                vec![logits.zip(indices).map(rival).collect()]
+            }
             Target::Class(class) => vec![vec![class; n]],
             Target::All => (0..classes).map(|class| vec![class; n]).collect(),
         };
@@ -232,5 +239,25 @@ impl Explainer {
             .collect();
         let lost = self.lost[..n].to_vec();
         Ok(Explanation { target, explained, logits, relevance, lost, conservation_error })
+    }
+}
+
+/// Index of the largest logit but that of `label`.
+fn rival(logits: &[f32], label: usize) -> usize {
+    let without = |&i: &usize| i != label;
+    let larger = |best: usize, i| if logits[i] > logits[best] { i } else { best };
+    (0..logits.len()).filter(without).reduce(larger).unwrap_or(label)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::rival;
+
+    #[test]
+    fn the_rival_is_the_strongest_of_the_others() {
+        assert_eq!(rival(&[1.0, 5.0, 3.0], 1), 2);
+        assert_eq!(rival(&[1.0, 5.0, 3.0], 0), 1);
+        assert_eq!(rival(&[2.0, 2.0, 2.0], 0), 1);
+        assert_eq!(rival(&[2.0], 0), 0);
     }
 }

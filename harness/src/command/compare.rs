@@ -1,0 +1,50 @@
+//! `harness compare`: two reproductions side by side.
+
+use crate::cli::Common;
+use crate::experiment::folder::Loaded;
+use crate::thesis::compare::compare;
+use crate::thesis::report;
+use anyhow::Result;
+use clap::Args;
+use std::path::PathBuf;
+
+/// Arguments of `harness compare`.
+#[derive(Debug, Args)]
+pub struct CompareArgs {
+    /// Folder of a reproduction
+    #[arg(value_name = "A")]
+    a: PathBuf,
+    /// Folder of another
+    #[arg(value_name = "B")]
+    b: PathBuf,
+    /// Folder for the page, the JSON and the tables [default: only print]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+/// Runs `harness compare`.
+///
+/// # Errors
+/// If a folder holds no experiment, or a file cannot be written.
+pub fn run(args: &CompareArgs, common: &Common) -> Result<()> {
+    let names = [&args.a, &args.b].map(|folder| folder.display().to_string());
+    let [a, b] = [&args.a, &args.b].map(|folder| Loaded::read(folder).and_then(|loaded| report(&loaded)));
+    let found = compare([&names[0], &names[1]], [&a?, &b?]);
+    if let Some(out) = &args.out {
+        std::fs::create_dir_all(out)?;
+        found.write(out)?;
+    }
+    if common.json {
+        println!("{}", found.json());
+        return Ok(());
+    }
+    for name in ["table-4.5", "statements"] {
+        if let Some(table) = found.table(name) {
+            println!("{table}");
+        }
+    }
+    if let Some(out) = &args.out {
+        println!("{}", out.join("report.html").display());
+    }
+    Ok(())
+}

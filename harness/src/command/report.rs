@@ -1,0 +1,44 @@
+//! `harness report`: the page, the JSON, the tables and the figures of an experiment's folder.
+
+use crate::cli::Common;
+use crate::experiment::folder::Loaded;
+use crate::thesis::report;
+use anyhow::Result;
+use clap::Args;
+use std::path::{Path, PathBuf};
+
+/// Arguments of `harness report`.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// Folder of a reproduction
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+}
+
+/// Runs `harness report`.
+///
+/// # Errors
+/// If the folder holds no experiment, or a file cannot be written.
+pub fn run(args: &ReportArgs, common: &Common) -> Result<()> {
+    rebuild(&args.folder, common)
+}
+
+/// Writes the report of a folder from what is there, and says the main results.
+///
+/// # Errors
+/// As [`run`].
+pub fn rebuild(folder: &Path, common: &Common) -> Result<()> {
+    let report = report(&Loaded::read(folder)?)?;
+    report.write(folder)?;
+    if common.json {
+        println!("{}", report.json());
+        return Ok(());
+    }
+    for name in ["table-4.5", "statements"] {
+        if let Some(table) = report.table(name) {
+            println!("{table}");
+        }
+    }
+    println!("{}", folder.join("report.html").display());
+    Ok(())
+}

@@ -1,0 +1,154 @@
+//! `harness reproduce`: trains the networks of an experiment side by side, measures them, and writes the report.
+
+use crate::cli::Common;
+use crate::dataset::Dataset;
+use crate::experiment::folder::{FILE, State, state, write_experiment};
+use crate::experiment::schedule::side_by_side;
+use crate::experiment::search::{self, Rates, search};
+use crate::experiment::{Experiment, Narrowed, Planned};
+use crate::measure::samples::Chosen;
+use crate::measure::{Bench, FILES, measure};
+use crate::run::folder::{Existing, free};
+use crate::run::training::{DataSha256, Surroundings, train};
+use crate::run::{Interrupted, stop_on_signals};
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
+use std::path::{Path, PathBuf};
+
+/// Arguments of `harness reproduce`.
+#[derive(Debug, Args)]
+pub struct ReproduceArgs {
+    /// quick, draft, full, or a TOML file that describes an experiment
+    #[arg(value_name = "EXPERIMENT", default_value = "quick")]
+    experiment: String,
+    #[command(flatten)]
+    narrowed: Narrowed,
+    /// Folder to search for data first; then RELEVANCE_DATA_DIR, ./data and the cache folder
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Folder of the results [default: runs/EXPERIMENT-DATASET, with a number where there is one already]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Trainings side by side [default: one a thread]
+    #[arg(long, value_name = "N")]
+    jobs: Option<usize>,
+    /// Go on with the reproduction in --out; what is finished is not repeated
+    #[arg(long, requires = "out", conflicts_with = "overwrite")]
+    resume: bool,
+    /// Replace the reproduction in --out
+    #[arg(long)]
+    overwrite: bool,
+}
+
+/// A data set of the experiment, open, with the samples that are looked at.
+struct Open {
+    dataset: Dataset,
+    sha256: DataSha256,
+    chosen: Chosen,
+}
+
+/// Runs `harness reproduce`.
+///
+/// # Errors
+/// If the experiment does not fit, data is not found, or a run fails; the others are finished and the report is written
+/// first.
+pub fn run(args: &ReproduceArgs, common: &Common) -> Result<()> {
+    stop_on_signals()?;
+    let experiment = Experiment::by_name(&args.experiment)?.narrowed(&args.narrowed);
+    let plan = experiment.plan(&Rates::default())?;
+    let threads = common.thread_count()?;
+    let jobs = args.jobs.unwrap_or(threads).clamp(1, plan.len());
+    let kernels = common.kernels((threads / jobs).max(1))?;
+    let mut sets: Vec<Open> = Vec::new();
+    for planned in &plan {
+        let name = &planned.settings.dataset;
+        if sets.iter().all(|set| set.dataset.name != *name) {
+            let dataset = Dataset::open(name, args.data_dir.as_deref())?;
+            let limit = experiment.train.limit_test;
+            let chosen = Chosen::new(&dataset, &experiment.measure, limit, experiment.seeds[0])?;
+            sets.push(Open { sha256: super::train::checksums(&dataset), dataset, chosen });
+        }
+    }
+    let names = sets.iter().map(|set| &set.dataset.name[..]).collect::<Vec<_>>().join("-");
+    let out = args.out.clone().unwrap_or_else(|| free(&format!("{}-{names}", experiment.name)));
+    let existing = Existing::from_flags(args.resume, args.overwrite);
+    ensure!(
+        existing != Existing::Keep || !out.join(FILE).exists(),
+        "{}: holds a reproduction already; choose another --out, --resume or --overwrite",
+        out.display()
+    );
+    match existing {
+        Existing::Resume if out.join(FILE).exists() => {
+            let there = Experiment::read(&out.join(FILE))?.name;
+            let name = &experiment.name;
+            ensure!(there == *name, "{}: holds {there}, not {name}; choose another --out", out.display());
+        }
+        Existing::Overwrite => remove(&out, &[search::FILE])?,
+        _ => {}
+    }
+    write_experiment(&out, &experiment)?;
+    for set in &mut sets {
+        set.chosen.write(&out.join(&set.dataset.name))?;
+    }
+    let progress = common.progress();
+    progress.say(&format!(
+        "{}: {} trainings on {names}, {jobs} side by side, into {}",
+        experiment.name,
+        plan.len(),
+        out.display()
+    ));
+    let open = |planned: &Planned| {
+        let found = sets.iter().find(|set| set.dataset.name == planned.settings.dataset);
+        found.context("the data set of a run is open")
+    };
+    let train_in = |planned: &Planned, existing: Existing| {
+        let set = open(planned)?;
+        let (dataset, sha256) = (&set.dataset, &set.sha256);
+        let progress = progress.of_run(&planned.folder);
+        let around = Surroundings { dataset, sha256, kernels: &kernels, progress: &progress };
+        train(&planned.settings, &out.join(&planned.folder), existing, &around)
+    };
+    let rates = search(&experiment, &out, |candidates| {
+        progress.say(&format!("searching learning rates: {} short trainings", candidates.len()));
+        side_by_side(candidates, jobs, &progress, |planned| train_in(planned, existing))
+    })?;
+    let plan = experiment.plan(&rates)?;
+    let results = side_by_side(&plan, jobs, &progress, |planned| {
+        let set = open(planned)?;
+        let folder = out.join(&planned.folder);
+        let there = state(&folder, planned, &experiment, &set.chosen);
+        if existing == Existing::Resume && matches!(there, State::Done(_)) {
+            return Ok(());
+        }
+        if existing == Existing::Overwrite {
+            remove(&folder, &FILES)?;
+        }
+        train_in(planned, existing)?;
+        let Open { dataset, chosen, .. } = set;
+        let progress = progress.of_run(&planned.folder);
+        let bench =
+            Bench { dataset, chosen, measure: &experiment.measure, kernels: &kernels, progress: &progress };
+        measure(&folder, &planned.title, &bench)
+    });
+    let mut failed = Vec::new();
+    for (planned, result) in plan.iter().zip(results) {
+        let Err(error) = result else { continue };
+        match error.downcast_ref::<Interrupted>() {
+            Some(interrupted) => return Err(interrupted.clone().into()),
+            None => failed.push(format!("{}: {error:#}", planned.folder)),
+        }
+    }
+    super::report::rebuild(&out, common)?;
+    if !failed.is_empty() {
+        bail!("{} of {} runs failed: {}", failed.len(), plan.len(), failed.join("; "));
+    }
+    Ok(())
+}
+
+/// Removes files that are there.
+fn remove(folder: &Path, files: &[&str]) -> Result<()> {
+    for path in files.iter().map(|file| folder.join(file)).filter(|path| path.exists()) {
+        std::fs::remove_file(&path).with_context(|| format!("{}: cannot be removed", path.display()))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,251 @@
+//! An experiment's folder: what is there, run by run, whole, missing, unfinished or damaged.
+
+use super::search::Rates;
+use super::{Experiment, Planned};
+use crate::dataset::checksum::sha256;
+use crate::measure::samples::Chosen;
+use crate::measure::{FILES as MEASURED, Measured, asked};
+use crate::report::{npy, write_atomically};
+use crate::run::settings::Settings;
+use crate::run::training::Outcome;
+use anyhow::{Context, Result, bail, ensure};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// The file that says which experiment a folder holds.
+pub const FILE: &str = "experiment.toml";
+
+/// What of `run.json` a report needs.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Manifest {
+    /// `running`, `done`, `failed` or `interrupted`.
+    pub state: String,
+    /// What it was trained with.
+    pub settings: Settings,
+    /// Samples to learn from, to validate on, to test on.
+    pub samples: [usize; 3],
+    /// The commit of the program.
+    pub commit: Option<String>,
+    /// The CPU.
+    pub cpu: String,
+    /// The kernel set.
+    pub kernels: String,
+    /// What it came to.
+    pub outcome: Option<Outcome>,
+}
+
+/// A run whose files are all there and whole.
+#[derive(Clone, Debug)]
+pub struct Finished {
+    /// `run.json`
+    pub manifest: Manifest,
+    /// What it came to.
+    pub outcome: Outcome,
+    /// Columns of `metrics.csv` by name, a value an epoch.
+    pub metrics: BTreeMap<String, Vec<f64>>,
+    /// `measured.json`
+    pub measured: Measured,
+    /// `heatmaps.npy`
+    pub maps: Vec<f32>,
+}
+
+impl Finished {
+    /// The pictures of a group, `size` floats each.
+    pub fn group(&self, name: &str, size: usize) -> Vec<&[f32]> {
+        let mut from = 0;
+        for group in &self.measured.groups {
+            if group.name == name {
+                return self.maps[from..from + group.count * size].chunks_exact(size).collect();
+            }
+            from += group.count * size;
+        }
+        Vec::new()
+    }
+}
+
+/// What a run's folder holds.
+#[derive(Clone, Debug)]
+pub enum State {
+    /// Everything.
+    Done(Box<Finished>),
+    /// Nothing.
+    Missing,
+    /// A training or a measuring that did not end; why, if it is known.
+    Unfinished(String),
+    /// Files that do not go together or cannot be read.
+    Damaged(String),
+}
+
+/// A run of an experiment and what is there of it.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// What it was to be.
+    pub planned: Planned,
+    /// What is there.
+    pub state: State,
+}
+
+impl Run {
+    /// The run, if it is whole.
+    pub fn finished(&self) -> Option<&Finished> {
+        match &self.state {
+            State::Done(finished) => Some(finished),
+            _ => None,
+        }
+    }
+}
+
+/// An experiment's folder as it was found.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The experiment.
+    pub experiment: Experiment,
+    /// Rates that were searched.
+    pub rates: Rates,
+    /// Its sets; the reason where one cannot be read.
+    pub sets: Vec<(String, Result<Chosen, String>)>,
+    /// Its runs, in the order of the plan.
+    pub runs: Vec<Run>,
+}
+
+impl Loaded {
+    /// Reads a folder.
+    ///
+    /// # Errors
+    /// If it holds no experiment. What is missing or damaged of the runs is no error: it is shown.
+    pub fn read(folder: &Path) -> Result<Loaded> {
+        let file = folder.join(FILE);
+        ensure!(
+            file.exists(),
+            "{}: holds no experiment ({FILE} is missing); `harness reproduce` makes one",
+            folder.display()
+        );
+        let experiment = Experiment::read(&file)?;
+        let rates = Rates::read(folder)?;
+        let plan = experiment.plan(&rates)?;
+        let mut sets: Vec<(String, Result<Chosen, String>)> = Vec::new();
+        for planned in &plan {
+            let name = &planned.settings.dataset;
+            if sets.iter().all(|(other, _)| other != name) {
+                let set = Chosen::read(&folder.join(name)).map_err(|error| format!("{error:#}"));
+                sets.push((name.clone(), set));
+            }
+        }
+        let runs = plan.into_iter().map(|planned| {
+            let set = sets.iter().find(|(name, _)| *name == planned.settings.dataset);
+            let state = match set {
+                Some((_, Ok(chosen))) => state(&folder.join(&planned.folder), &planned, &experiment, chosen),
+                Some((_, Err(error))) => State::Damaged(error.clone()),
+                None => State::Missing,
+            };
+            Run { planned, state }
+        });
+        let runs = runs.collect();
+        Ok(Loaded { experiment, rates, sets, runs })
+    }
+}
+
+/// Writes which experiment a folder holds.
+///
+/// # Errors
+/// If the folder cannot be written.
+pub fn write_experiment(folder: &Path, experiment: &Experiment) -> Result<()> {
+    std::fs::create_dir_all(folder).with_context(|| format!("{}: cannot be made", folder.display()))?;
+    let text = toml::to_string(experiment)?;
+    write_atomically(&folder.join(FILE), |file| Ok(file.write_all(text.as_bytes())?))
+}
+
+/// What is there of a run.
+pub fn state(folder: &Path, planned: &Planned, experiment: &Experiment, chosen: &Chosen) -> State {
+    match found(folder, planned, experiment, chosen) {
+        Ok(state) => state,
+        Err(error) => State::Damaged(format!("{error:#}")),
+    }
+}
+
+fn found(folder: &Path, planned: &Planned, experiment: &Experiment, chosen: &Chosen) -> Result<State> {
+    let at = |file: &str| folder.join(file);
+    if !at("run.json").exists() {
+        return Ok(State::Missing);
+    }
+    let manifest: Manifest = json(&at("run.json"))?;
+    let epochs = planned.settings.epochs;
+    let (settings, wanted) = (&manifest.settings, &planned.settings);
+    ensure!(
+        Settings { epochs, ..settings.clone() } == *wanted,
+        "{}: is a run with other settings than the experiment's",
+        at("run.json").display()
+    );
+    let metrics = metrics(&at("metrics.csv"));
+    let outcome = match manifest.outcome.clone() {
+        Some(outcome) if manifest.state == "done" && settings.epochs == epochs => outcome,
+        _ => {
+            let state = if manifest.state == "done" { "shorter than asked for" } else { &manifest.state };
+            // The last line of a run that was killed may be half a line.
+            let seen = metrics.ok().map(|metrics| format!(": {} of {epochs} epochs", rows(&metrics)));
+            return Ok(State::Unfinished(format!("{state}{}", seen.unwrap_or_default())));
+        }
+    };
+    let metrics = metrics?;
+    let seen = rows(&metrics);
+    ensure!(seen as u64 == epochs, "{}: {seen} epochs, expected {epochs}", at("metrics.csv").display());
+    let model = bytes(&at("last.safetensors"))?;
+    if !at(MEASURED[0]).exists() {
+        return Ok(State::Unfinished("trained, not measured".to_owned()));
+    }
+    let measured: Measured = json(&at(MEASURED[0]))?;
+    if measured.asked != asked(&experiment.measure, chosen)? {
+        return Ok(State::Unfinished("trained, measured for another experiment".to_owned()));
+    }
+    ensure!(
+        sha256(&model) == measured.model_sha256,
+        "{}: is not the model that was measured",
+        at("last.safetensors").display()
+    );
+    let path = at(MEASURED[1]);
+    ensure!(
+        sha256(&bytes(&path)?) == measured.heatmaps_sha256,
+        "{}: is not what was measured",
+        path.display()
+    );
+    let (maps, found) = npy::read_images(&path)?;
+    let groups: usize = measured.groups.iter().map(|group| group.count).sum();
+    let expected = [groups, chosen.rows, chosen.cols];
+    ensure!(found == expected, "{}: {found:?} pictures, expected {expected:?}", path.display());
+    let whole = measured.methods.iter().all(|of| of.class_columns.len() == chosen.cols);
+    ensure!(whole, "{}: not a number for each column", at(MEASURED[0]).display());
+    Ok(State::Done(Box::new(Finished { manifest, outcome, metrics, measured, maps })))
+}
+
+fn bytes(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).with_context(|| format!("{}: cannot be read", path.display()))
+}
+
+fn json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
+    serde_json::from_slice(&bytes(path)?).with_context(|| format!("{}: is damaged", path.display()))
+}
+
+fn rows(metrics: &BTreeMap<String, Vec<f64>>) -> usize {
+    metrics.get("epoch").map_or(0, Vec::len)
+}
+
+/// Columns of a table of numbers.
+fn metrics(path: &Path) -> Result<BTreeMap<String, Vec<f64>>> {
+    let text = String::from_utf8(bytes(path)?).with_context(|| format!("{}: is damaged", path.display()))?;
+    let mut lines = text.lines();
+    let header: Vec<&str> = lines.next().unwrap_or_default().split(',').collect();
+    let mut columns: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+    for (i, line) in lines.enumerate() {
+        let cells: Vec<&str> = line.split(',').collect();
+        if cells.len() != header.len() {
+            bail!("{}: line {} has {} cells, expected {}", path.display(), i + 2, cells.len(), header.len());
+        }
+        for (name, cell) in header.iter().zip(cells) {
+            let value =
+                cell.parse().with_context(|| format!("{}: line {}: {cell:?}", path.display(), i + 2))?;
+            columns.entry((*name).to_owned()).or_default().push(value);
+        }
+    }
+    Ok(columns)
+}

@@ -1,0 +1,234 @@
+//! Pixel flipping: regions of the image are replaced one after the other, and the decision is watched.
+//!
+//! A heatmap that found the evidence makes `P(class)` fall fast when its most relevant regions go first and slowly when
+//! its least relevant ones do. `AOPC = 1/(L+1)·Σ_k (P(x⁰) − P(xᵏ))` over the `L` regions is the area between.
+
+use crate::images::Arrays;
+use crate::run::check_stop;
+use anyhow::Result;
+use kernels::Kernels;
+use model::train::shuffled;
+use model::{Evaluator, Network, Samples};
+use rand::SeedableRng;
+use rand_xoshiro::Xoshiro256PlusPlus;
+use serde::{Deserialize, Serialize};
+
+/// What a removed region is filled with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fill {
+    /// The lowest pixel value, which is the ground of the images.
+    Background,
+    /// Uniform noise over the pixel range.
+    Noise,
+}
+
+impl Fill {
+    /// Both.
+    pub const ALL: [Fill; 2] = [Fill::Background, Fill::Noise];
+
+    /// Its name in tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Fill::Background => "background",
+            Fill::Noise => "noise",
+        }
+    }
+}
+
+/// Which regions go first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Order {
+    /// Those with the most relevance.
+    MostFirst,
+    /// Those with the least.
+    LeastFirst,
+    /// Any.
+    Random,
+}
+
+/// A curve of pixel flipping.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Flipped {
+    /// What stands in the place of removed regions.
+    pub fill: Fill,
+    /// Which go first.
+    pub order: Order,
+    /// Area over the perturbation curve, in units of probability.
+    pub aopc: f64,
+    /// Mean `P(class)` after 0, 1, … removed regions; the class is the one predicted at first.
+    pub curve: Vec<f64>,
+}
+
+/// Samples evaluated at once.
+const CHUNK: usize = 250;
+
+/// The samples of a flipping, and what they are filled with.
+#[derive(Debug)]
+pub struct Flipping {
+    images: Vec<f32>,
+    classes: Vec<usize>,
+    fills: Vec<(Fill, Vec<f32>)>,
+    /// Pixels of each region.
+    regions: Vec<Vec<usize>>,
+    evaluator: Evaluator,
+}
+
+impl Flipping {
+    /// Prepares the samples `indices` with regions of `side`×`side` pixels, smaller at the edge.
+    ///
+    /// # Errors
+    /// If the samples do not fit the network.
+    pub fn new(
+        kernels: &Kernels,
+        network: &Network,
+        samples: &dyn Samples,
+        indices: &[usize],
+        side: usize,
+    ) -> Result<Flipping> {
+        let task = network.task();
+        let size = task.rows * task.cols;
+        let mut images = vec![0.0; indices.len() * size];
+        for (&i, image) in indices.iter().zip(images.chunks_exact_mut(size)) {
+            samples.pixels(i, image);
+        }
+        let across = task.cols.div_ceil(side);
+        let mut regions = vec![Vec::new(); across * task.rows.div_ceil(side)];
+        for pixel in 0..size {
+            regions[pixel / task.cols / side * across + pixel % task.cols / side].push(pixel);
+        }
+        let filled = |fill: Fill| match fill {
+            Fill::Background => vec![task.low; images.len()],
+            Fill::Noise => {
+                let noise = |&i: &usize| {
+                    let mut rng = Xoshiro256PlusPlus::seed_from_u64(i as u64);
+                    let span = f64::from(task.high) - f64::from(task.low);
+                    (0..size)
+                        .map(|_| (f64::from(task.low) + span * super::heatmaps::unit(&mut rng)) as f32)
+                        .collect::<Vec<f32>>()
+                };
+                indices.iter().flat_map(noise).collect()
+            }
+        };
+        let fills = Fill::ALL.map(|fill| (fill, filled(fill))).to_vec();
+        let evaluator = Evaluator::new(network, CHUNK.min(indices.len().max(1)));
+        let mut flipping = Flipping { images, classes: Vec::new(), fills, regions, evaluator };
+        let images = flipping.images.clone();
+        let most = |p: &[f64]| {
+            p.iter().enumerate().fold(0, |best, (i, &value)| if value > p[best] { i } else { best })
+        };
+        flipping.classes =
+            flipping.probabilities(kernels, network, images)?.iter().map(|p| most(p)).collect();
+        Ok(flipping)
+    }
+
+    /// The curves of one order with each fill; `relevance` `[N, rows, cols]` makes the order, chance breaks its ties.
+    ///
+    /// # Errors
+    /// If the process is told to stop.
+    pub fn run(
+        &mut self,
+        network: &Network,
+        kernels: &Kernels,
+        order: Order,
+        relevance: Option<&[f32]>,
+    ) -> Result<Vec<Flipped>> {
+        let n = self.classes.len();
+        let size = self.images.len() / n.max(1);
+        let order_of = |i: usize| {
+            let mut regions = shuffled(self.regions.len(), i as u64, 0);
+            if let Some(relevance) = relevance {
+                let map = &relevance[i * size..][..size];
+                let sum = |region: &Vec<usize>| region.iter().map(|&at| f64::from(map[at])).sum();
+                let sums: Vec<f64> = self.regions.iter().map(sum).collect();
+                let sign = if order == Order::LeastFirst { 1.0 } else { -1.0 };
+                regions.sort_by(|&a, &b| (sign * sums[a]).total_cmp(&(sign * sums[b])));
+            }
+            regions
+        };
+        let orders: Vec<Vec<usize>> = (0..n).map(order_of).collect();
+        let mut found = Vec::new();
+        for which in 0..self.fills.len() {
+            let mut images = self.images.clone();
+            let mut curve = Vec::with_capacity(self.regions.len() + 1);
+            for step in 0..=self.regions.len() {
+                check_stop()?;
+                if step > 0 {
+                    for (i, order) in orders.iter().enumerate() {
+                        for &pixel in &self.regions[order[step - 1]] {
+                            images[i * size + pixel] = self.fills[which].1[i * size + pixel];
+                        }
+                    }
+                }
+                let probabilities = self.probabilities(kernels, network, images.clone())?;
+                let of_class = probabilities.iter().zip(&self.classes).map(|(p, &class)| p[class]);
+                curve.push(of_class.sum::<f64>() / n.max(1) as f64);
+            }
+            let aopc = curve.iter().map(|p| curve[0] - p).sum::<f64>() / curve.len() as f64;
+            found.push(Flipped { fill: self.fills[which].0, order, aopc, curve });
+        }
+        Ok(found)
+    }
+
+    /// Softmax of each image's logits.
+    fn probabilities(
+        &mut self,
+        kernels: &Kernels,
+        network: &Network,
+        images: Vec<f32>,
+    ) -> Result<Vec<Vec<f64>>> {
+        let task = network.task();
+        let arrays = Arrays { images, size: task.rows * task.cols, labels: None };
+        let indices: Vec<usize> = (0..arrays.len()).collect();
+        let mut found = Vec::with_capacity(indices.len());
+        for chunk in indices.chunks(self.evaluator.capacity()) {
+            let evaluator = &mut self.evaluator;
+            let logits = evaluator.logits(kernels, network, &arrays, chunk)?;
+            found.extend(logits.chunks_exact(task.classes).map(softmax));
+        }
+        Ok(found)
+    }
+}
+
+fn softmax(logits: &[f32]) -> Vec<f64> {
+    let most = logits.iter().fold(f32::NEG_INFINITY, |most, &h| most.max(h));
+    let powers: Vec<f64> = logits.iter().map(|&h| (f64::from(h) - f64::from(most)).exp()).collect();
+    let sum: f64 = powers.iter().sum();
+    powers.into_iter().map(|power| power / sum).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::{Cell, Task};
+
+    /// A network that nobody trained, and the relevance of a plain function of its input.
+    #[test]
+    fn the_curve_starts_whole_ends_filled_and_its_area_is_the_mean_fall() {
+        let task = Task { rows: 6, cols: 6, seq_len: 2, classes: 3, ..Task::default() };
+        let network = Network::new(Cell::preset("shallow").unwrap(), task, 3).unwrap();
+        let images: Vec<f32> = (0..72).map(|i| ((i * 7) % 11) as f32 / 5.5 - 1.0).collect();
+        let samples = Arrays { images: images.clone(), size: 36, labels: None };
+        let kernels = Kernels::default();
+        let mut flipping = Flipping::new(&kernels, &network, &samples, &[0, 1], 4).unwrap();
+        assert_eq!(flipping.regions.iter().map(Vec::len).collect::<Vec<_>>(), [16, 8, 8, 4]);
+        let most = flipping.run(&network, &kernels, Order::MostFirst, Some(&images)).unwrap();
+        let least = flipping.run(&network, &kernels, Order::LeastFirst, Some(&images)).unwrap();
+        let any = flipping.run(&network, &kernels, Order::Random, None).unwrap();
+        for curves in [&most, &least, &any] {
+            for (curve, reference) in curves.iter().zip(&most) {
+                let near = |a: f64, b: f64| (a - b).abs() < 1e-12;
+                assert_eq!(curve.curve.len(), 5);
+                assert!(near(curve.curve[0], reference.curve[0]) && near(curve.curve[4], reference.curve[4]));
+                let fall = curve.curve.iter().map(|p| curve.curve[0] - p).sum::<f64>() / 5.0;
+                assert!(near(fall, curve.aopc));
+            }
+        }
+        // With the regions in opposite orders, what one has left the other has lost.
+        assert_ne!(most[0].curve[1], least[0].curve[1]);
+        assert_eq!((most[0].fill, most[1].fill), (Fill::Background, Fill::Noise));
+        assert_eq!(flipping.run(&network, &kernels, Order::Random, None).unwrap(), any);
+    }
+}

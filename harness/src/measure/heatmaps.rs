@@ -1,0 +1,112 @@
+//! Where heatmaps come from: the methods of the model, and chance as their control.
+
+use crate::explaining::{CHUNK, Summary, explain_all};
+use crate::run::check_stop;
+use anyhow::Result;
+use kernels::Kernels;
+use model::explain::{Explanation, Method, Target};
+use model::{Network, Samples};
+use rand::{Rng, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+
+/// The methods that are compared.
+pub const NAMES: [&str; 7] =
+    ["deep-taylor", "lrp", "w-square", "sensitivity", "simple-taylor", "guided-backprop", "random"];
+/// The method of the thesis's figures.
+pub const MAIN: &str = "deep-taylor";
+/// α and β of `lrp`: the values of the thesis for shallower networks.
+const ALPHA_BETA: (f32, f32) = (2.0, 1.0);
+
+/// What hands out relevance.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Relevance {
+    /// A method of explanation.
+    Method(Method),
+    /// Uniform chance, scaled so that it conserves the logit: drawn from sample and class, blind to the network.
+    Random,
+}
+
+impl Relevance {
+    /// The one of that name.
+    pub fn by_name(name: &str) -> Option<Relevance> {
+        match name {
+            "random" => Some(Relevance::Random),
+            name => Method::by_name(name, ALPHA_BETA.0, ALPHA_BETA.1).map(Relevance::Method),
+        }
+    }
+
+    /// Explains the samples chunk by chunk; `visit` gets each chunk's indices and its explanation.
+    ///
+    /// # Errors
+    /// What the explainer or `visit` says, or an interruption.
+    pub fn explain(
+        self,
+        kernels: &Kernels,
+        network: &Network,
+        samples: &dyn Samples,
+        indices: &[usize],
+        target: Target,
+        mut visit: impl FnMut(&[usize], Explanation) -> Result<()>,
+    ) -> Result<Summary> {
+        let mut drawn = Summary::default();
+        let method = match self {
+            Relevance::Method(method) => method,
+            // The logits come from any method; the relevance is thrown away.
+            Relevance::Random => Method::Sensitivity,
+        };
+        let summary = explain_all(kernels, network, method, samples, indices, target, |chunk, found| {
+            for mut batch in found {
+                if self == Relevance::Random {
+                    draw(chunk, &mut batch);
+                    drawn.add(&batch);
+                }
+                visit(chunk, batch)?;
+            }
+            Ok(())
+        })?;
+        Ok(if self == Relevance::Random { drawn } else { summary })
+    }
+
+    /// All heatmaps, `[N, rows, cols]`.
+    ///
+    /// # Errors
+    /// As [`Relevance::explain`].
+    pub fn collect(
+        self,
+        kernels: &Kernels,
+        network: &Network,
+        samples: &dyn Samples,
+        indices: &[usize],
+        target: Target,
+    ) -> Result<(Vec<f32>, Summary)> {
+        check_stop()?;
+        let mut maps = Vec::new();
+        let summary = self.explain(kernels, network, samples, indices, target, |_, found| {
+            maps.extend(found.relevance);
+            Ok(())
+        })?;
+        Ok((maps, summary))
+    }
+}
+
+/// Puts chance in the place of an explanation.
+fn draw(indices: &[usize], batch: &mut Explanation) {
+    debug_assert!(indices.len() <= CHUNK);
+    let n = indices.len().max(1);
+    let size = batch.relevance.len() / n;
+    for (i, map) in batch.relevance.chunks_exact_mut(size.max(1)).enumerate() {
+        let seed = (indices[i] as u64) << 16 | batch.target[i] as u64;
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+        let values: Vec<f64> = map.iter().map(|_| unit(&mut rng)).collect();
+        let scale = f64::from(batch.explained[i]) / values.iter().sum::<f64>();
+        map.iter_mut().zip(&values).for_each(|(r, value)| *r = (value * scale) as f32);
+        let sum: f64 = map.iter().map(|&r| f64::from(r)).sum();
+        let f = f64::from(batch.explained[i]);
+        batch.conservation_error[i] = (f - sum).abs() / f.abs().max(f64::MIN_POSITIVE);
+    }
+}
+
+/// Uniform in 0…1, 53 bits.
+pub(super) fn unit(rng: &mut impl Rng) -> f64 {
+    (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64
+}

@@ -1,0 +1,146 @@
+//! Figures 4.7 to 4.9, all methods side by side, optimisers side by side, prototypes.
+
+use super::accuracy::chart;
+use super::networks::{Net, Set};
+use super::setup::png;
+use crate::measure::heatmaps::MAIN;
+use crate::report::colormap::{Colormap, Norm};
+use crate::report::page::{Figure, Section};
+use crate::report::panel::{Grid, GridRow, HeatRow, Style, heat_grid};
+use crate::report::picture::input;
+use crate::report::share::share_chart;
+use anyhow::Result;
+use serde_json::{Value, json};
+
+pub(super) fn section(set: &Set) -> Result<Section> {
+    let mut section = Section::new(&format!("Heatmaps of {}", set.title()));
+    let adam: Vec<&Net> = set.adam().collect();
+    section.figure(each_class(
+        set,
+        "figure-4.7",
+        &rows(set, &adam, "each-class"),
+        "Figure 4.7. Deep Taylor heatmaps of one test sample a class, the input on top. Red pixels speak for the predicted \
+         class; ticks mark the steps of the sequence. Look at T > 1: Shallow puts its relevance on the last steps, at the \
+         right edge, Deep on the strokes.",
+    )?);
+    if let Some(t) = set.main_length() {
+        section.figure(population(set, t)?);
+    }
+    for t in set.lengths().into_iter().filter(|&t| t > 1) {
+        let series: Vec<(String, Vec<f64>)> =
+            set.of_length(t).iter().map(|net| (net.title.to_owned(), net.share(MAIN))).collect();
+        let class = set.chosen.class;
+        let title = format!("{}, class {class}, T = {t}: share of each step", set.label());
+        let caption = format!(
+            "Figure 4.9, T = {t}. Share of each step over all {} test samples of class {class}: of the pixels' intensity \
+             (dashed) and of the relevance (deep Taylor). A network that can be explained follows the dashed line; one \
+             that cannot pass relevance back through time rises to the right.",
+            set.chosen.of_class.len()
+        );
+        let name = format!("figure-4.9-{}-t{t}", set.name);
+        section.figure(chart(name, caption, &share_chart(&title, &set.pixel_share(t), &series))?);
+    }
+    if let Some(t) = set.main_length() {
+        for net in set.of_length(t) {
+            let methods: Vec<HeatRow> = net
+                .first()
+                .measured
+                .methods
+                .iter()
+                .map(|of| HeatRow {
+                    label: of.method.clone(),
+                    seq_len: 1,
+                    maps: net.first().group(&format!("{}/each-class", of.method), set.chosen.size()),
+                })
+                .collect();
+            let caption = format!(
+                "All methods on {}, for the samples of Figure 4.7; red is positive, blue negative relevance, each heatmap \
+                 by its own largest value. random does not look at the network: whatever resembles it says nothing.",
+                net.title
+            );
+            section.figure(each_class(set, &format!("methods-{}", file(net)), &methods, &caption)?);
+        }
+    }
+    let pairs = set.adam().filter_map(|net| Some([net, set.by_sgd(net)?]));
+    let pairs: Vec<&Net> = pairs.flatten().collect();
+    if !pairs.is_empty() {
+        let caption = "Adam against SGD (section 4.4): deep Taylor heatmaps of the same samples. The thesis finds those of \
+                       networks trained by Adam less noisy; the number that measures it is among the statements.";
+        section.figure(each_class(set, "optimisers", &rows(set, &pairs, "each-class"), caption)?);
+    }
+    section.figure(prototypes(set, &adam)?);
+    Ok(section)
+}
+
+/// `shallow-7`
+fn file(net: &Net) -> String {
+    format!("{}-{}", net.settings.cell, net.settings.seq_len)
+}
+
+fn rows<'a>(set: &Set, nets: &[&'a Net], group: &str) -> Vec<HeatRow<'a>> {
+    let row = |net: &&'a Net| HeatRow {
+        label: net.title.to_owned(),
+        seq_len: net.settings.seq_len,
+        maps: net.first().group(&format!("{MAIN}/{group}"), set.chosen.size()),
+    };
+    nets.iter().map(row).collect()
+}
+
+fn style(set: &Set) -> Style {
+    let (rows, cols) = (set.chosen.rows, set.chosen.cols);
+    Style { rows, cols, low: 0.0, high: 1.0, cmap: Colormap::Bwr, norm: Norm::Symmetric, scale: 3 }
+}
+
+/// Rows of heatmaps below one sample of each class.
+fn each_class(set: &Set, name: &str, rows: &[HeatRow], caption: &str) -> Result<Figure> {
+    let labels: Vec<String> = set.chosen.labels.iter().map(u8::to_string).collect();
+    let images = set.chosen.each_class_images();
+    let grid = heat_grid("", "", &labels, &images, rows, &style(set));
+    let data = json!({ "samples": set.chosen.each_class, "labels": set.chosen.labels });
+    let name = format!("{name}-{}", set.name);
+    Ok(Figure { name, caption: caption.to_owned(), picture: png(&grid.draw())?, data })
+}
+
+/// Figure 4.8.
+fn population(set: &Set, t: usize) -> Result<Figure> {
+    let chosen = set.chosen;
+    let labels: Vec<String> = chosen.population.iter().map(|i| format!("#{i}")).collect();
+    let images = chosen.population_images();
+    let grid = heat_grid("", "", &labels, &images, &rows(set, &set.of_length(t), "population"), &style(set));
+    let caption = format!(
+        "Figure 4.8. Deep Taylor heatmaps of {} random test samples of class {}, T = {t}. A network that can be explained \
+         puts its relevance where the stroke is, sample by sample.",
+        chosen.population.len(),
+        chosen.class
+    );
+    let name = format!("figure-4.8-{}", set.name);
+    Ok(Figure { name, caption, picture: png(&grid.draw())?, data: json!({ "samples": chosen.population }) })
+}
+
+fn prototypes(set: &Set, nets: &[&Net]) -> Result<Figure> {
+    let chosen = set.chosen;
+    let row = |net: &&Net| GridRow {
+        label: net.title.to_owned(),
+        cells: net
+            .first()
+            .group("prototypes", chosen.size())
+            .iter()
+            .map(|image| input(chosen.rows, chosen.cols, image, 0.0, 1.0, 3))
+            .collect(),
+        ..GridRow::default()
+    };
+    let grid = Grid {
+        column_labels: (0..chosen.classes).map(|class| class.to_string()).collect(),
+        rows: nets.iter().map(row).collect(),
+        ..Grid::default()
+    };
+    let probabilities: Vec<Value> = nets
+        .iter()
+        .map(|net| json!({ "network": net.title, "probability": net.first().measured.prototype_probability }))
+        .collect();
+    let caption = "Prototypes by activation maximisation (section 3.2): for each class the image near the mean of the \
+                   training images that the network is surest of. What is bright or dark in the shape of the class is what \
+                   the network has learnt of it; a pattern of single pixels is what it can be fooled by.";
+    let name = format!("prototypes-{}", set.name);
+    Ok(Figure { name, caption: caption.to_owned(), picture: png(&grid.draw())?, data: json!(probabilities) })
+}

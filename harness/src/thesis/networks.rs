@@ -1,0 +1,222 @@
+//! The runs of a set as networks: what differs by the seed only belongs together.
+
+use crate::experiment::folder::{Finished, Loaded};
+use crate::measure::numbers::mean_and_deviation;
+use crate::measure::samples::Chosen;
+use crate::report::share::{cosine, jensen_shannon_distance, normalised};
+use crate::run::settings::{OptimiserName, Settings};
+
+/// A network of an experiment and its finished runs, by seed.
+#[derive(Clone, Debug)]
+pub struct Net<'a> {
+    /// `Deep-7`, `Deep-7 (SGD)`
+    pub title: &'a str,
+    /// What it was trained with; the seed is the first run's.
+    pub settings: &'a Settings,
+    /// Its finished runs, at least one.
+    pub runs: Vec<&'a Finished>,
+}
+
+/// Mean and deviation over seeds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Spread {
+    /// Mean.
+    pub mean: f64,
+    /// Standard deviation of the sample, where there is more than one seed.
+    pub deviation: Option<f64>,
+}
+
+impl Spread {
+    /// `0.9813 ± 0.0012`, or the mean alone.
+    pub fn text(self, decimals: usize) -> String {
+        let Spread { mean, deviation } = self;
+        match deviation {
+            Some(deviation) => format!("{mean:.decimals$} ± {deviation:.decimals$}"),
+            None => format!("{mean:.decimals$}"),
+        }
+    }
+}
+
+/// The text of a value, or a dash.
+pub fn text(value: Option<Spread>, decimals: usize) -> String {
+    value.map_or("–".to_owned(), |value| value.text(decimals))
+}
+
+/// A set with its networks.
+#[derive(Clone, Debug)]
+pub struct Set<'a> {
+    /// The name of its folder.
+    pub name: &'a str,
+    /// Its samples.
+    pub chosen: &'a Chosen,
+    /// Its networks with at least one finished run, in the order of the plan.
+    pub nets: Vec<Net<'a>>,
+}
+
+impl<'a> Set<'a> {
+    /// The readable sets of an experiment.
+    pub fn of(loaded: &'a Loaded) -> Vec<Set<'a>> {
+        let readable = loaded.sets.iter().filter_map(|(name, set)| Some((name, set.as_ref().ok()?)));
+        readable.map(|(name, chosen)| Set { name, chosen, nets: nets(loaded, name) }).collect()
+    }
+
+    /// How texts call it.
+    pub fn title(&self) -> &str {
+        match self.published() {
+            "mnist" => "MNIST",
+            "fashion-mnist" => "Fashion-MNIST",
+            "" if self.name == "synth" => "the synthetic digits",
+            _ => self.name,
+        }
+    }
+
+    /// How tables and charts call it.
+    pub fn label(&self) -> &str {
+        if self.published().is_empty() { self.name } else { self.title() }
+    }
+
+    /// The published set it is, or nothing.
+    pub fn published(&self) -> &str {
+        self.chosen.published.as_deref().unwrap_or_default()
+    }
+
+    /// The networks that Adam has trained: the thesis's own.
+    pub fn adam(&self) -> impl Iterator<Item = &Net<'a>> {
+        self.nets.iter().filter(|net| net.settings.optimiser == OptimiserName::Adam)
+    }
+
+    /// The networks that Adam has trained on sequences of this length.
+    pub fn of_length(&self, seq_len: usize) -> Vec<&Net<'a>> {
+        self.adam().filter(|net| net.settings.seq_len == seq_len).collect()
+    }
+
+    /// A cell's network.
+    pub fn net(&self, cell: &str, seq_len: usize) -> Option<&Net<'a>> {
+        self.adam().find(|net| net.settings.cell == cell && net.settings.seq_len == seq_len)
+    }
+
+    /// The same network, trained by the other optimiser.
+    pub fn by_sgd(&self, of: &Net) -> Option<&Net<'a>> {
+        let same = |net: &&Net| {
+            (&net.settings.cell, net.settings.seq_len) == (&of.settings.cell, of.settings.seq_len)
+        };
+        self.nets.iter().filter(|net| net.settings.optimiser == OptimiserName::Sgd).find(same)
+    }
+
+    /// Lengths of the sequences, ascending.
+    pub fn lengths(&self) -> Vec<usize> {
+        let mut lengths: Vec<usize> = self.adam().map(|net| net.settings.seq_len).collect();
+        lengths.sort_unstable();
+        lengths.dedup();
+        lengths
+    }
+
+    /// The length that the thesis looks at most closely: 7, or the longest there is.
+    pub fn main_length(&self) -> Option<usize> {
+        let lengths = self.lengths();
+        lengths.iter().copied().find(|&t| t == 7).or(lengths.last().copied())
+    }
+
+    /// Share of the class's pixel intensity in each step.
+    pub fn pixel_share(&self, seq_len: usize) -> Vec<f64> {
+        steps(&self.chosen.class_columns, seq_len)
+    }
+}
+
+fn nets<'a>(loaded: &'a Loaded, dataset: &str) -> Vec<Net<'a>> {
+    let mut nets: Vec<(&str, Net)> = Vec::new();
+    for run in loaded.runs.iter().filter(|run| run.planned.settings.dataset == dataset) {
+        let Some(finished) = run.finished() else { continue };
+        match nets.iter_mut().find(|(group, _)| *group == run.planned.group) {
+            Some((_, net)) => net.runs.push(finished),
+            None => {
+                let planned = &run.planned;
+                let net = Net { title: &planned.title, settings: &planned.settings, runs: vec![finished] };
+                nets.push((&planned.group, net));
+            }
+        }
+    }
+    nets.into_iter().map(|(_, net)| net).collect()
+}
+
+/// Sums of columns as shares of `seq_len` steps.
+fn steps(columns: &[f64], seq_len: usize) -> Vec<f64> {
+    let width = (columns.len() / seq_len.max(1)).max(1);
+    normalised(&columns.chunks(width).map(|step| step.iter().sum()).collect::<Vec<f64>>())
+}
+
+impl Net<'_> {
+    /// The run whose pictures are shown.
+    pub fn first(&self) -> &Finished {
+        self.runs[0]
+    }
+
+    /// Mean and deviation over the seeds of a number of each run.
+    pub fn spread(&self, of: impl Fn(&Finished) -> Option<f64>) -> Option<Spread> {
+        let values: Vec<f64> = self.runs.iter().filter_map(|run| of(run)).filter(|v| v.is_finite()).collect();
+        mean_and_deviation(&values).map(|(mean, deviation)| Spread { mean, deviation })
+    }
+
+    /// The largest over the seeds.
+    pub fn largest(&self, of: impl Fn(&Finished) -> f64) -> f64 {
+        self.runs.iter().map(|run| of(run)).fold(f64::NEG_INFINITY, f64::max)
+    }
+
+    /// Test accuracy.
+    pub fn accuracy(&self) -> Option<Spread> {
+        self.spread(|run| Some(run.outcome.test_accuracy))
+    }
+
+    /// Share of a method's relevance in each of `seq_len` steps, by run, over the class's test samples.
+    pub fn shares_in(&self, method: &str, seq_len: usize) -> Vec<Vec<f64>> {
+        let of = |run: &&Finished| run.measured.method(method).map(|of| steps(&of.class_columns, seq_len));
+        self.runs.iter().filter_map(of).collect()
+    }
+
+    /// The same, in the steps of the network.
+    pub fn shares(&self, method: &str) -> Vec<Vec<f64>> {
+        self.shares_in(method, self.settings.seq_len)
+    }
+
+    /// Their mean over the runs.
+    pub fn share(&self, method: &str) -> Vec<f64> {
+        let shares = self.shares(method);
+        let sum = |t: usize| shares.iter().map(|share| share[t]).sum::<f64>() / shares.len().max(1) as f64;
+        (0..self.settings.seq_len).map(sum).collect()
+    }
+
+    /// Cosine of a method's share per step with the pixels', over `seq_len` steps.
+    pub fn cosine(&self, method: &str, pixels: &[f64]) -> Option<Spread> {
+        spread_of(self.shares_in(method, pixels.len()).iter().map(|share| cosine(share, pixels)))
+    }
+
+    /// Jensen–Shannon distance of the two.
+    pub fn distance(&self, method: &str, pixels: &[f64]) -> Option<Spread> {
+        let shares = self.shares_in(method, pixels.len());
+        spread_of(shares.iter().map(|share| jensen_shannon_distance(share, pixels)))
+    }
+
+    /// Share of the last `count` steps.
+    pub fn last_steps(&self, method: &str, count: usize) -> Option<Spread> {
+        let tail = |share: &Vec<f64>| share.iter().rev().take(count).sum();
+        spread_of(self.shares(method).iter().map(tail))
+    }
+}
+
+fn spread_of(values: impl Iterator<Item = f64>) -> Option<Spread> {
+    let values: Vec<f64> = values.filter(|value| value.is_finite()).collect();
+    mean_and_deviation(&values).map(|(mean, deviation)| Spread { mean, deviation })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_become_shares_of_steps() {
+        assert_eq!(steps(&[1.0, 1.0, 0.0, 2.0], 2), [0.5, 0.5]);
+        assert_eq!(steps(&[1.0, 1.0, 0.0, 2.0], 1), [1.0]);
+        assert_eq!(Spread { mean: 0.5, deviation: Some(0.25) }.text(2), "0.50 ± 0.25");
+        assert_eq!(text(None, 2), "–");
+    }
+}

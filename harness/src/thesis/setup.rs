@@ -1,0 +1,252 @@
+//! Chapters 3 and 4 up to the results: how rules find their root points, the data, the cells, the setting.
+
+use super::networks::Set;
+use super::printed;
+use crate::experiment::Experiment;
+use crate::measure::heatmaps::MAIN;
+use crate::report::colormap::{Colormap, Norm};
+use crate::report::page::{Figure, Picture, Section};
+use crate::report::panel::{Grid, GridRow};
+use crate::report::picture::{heatmap, input};
+use crate::report::root_point::{self, Neuron, Rule};
+use crate::report::table::Table;
+use crate::report::{cell, picture};
+use anyhow::Result;
+use model::{Cell, Network, Task};
+use serde_json::{Value, json};
+
+/// A picture of a canvas.
+pub(super) fn png(canvas: &picture::Canvas) -> Result<Picture> {
+    Ok(Picture::Png(canvas.png()?, canvas.width))
+}
+
+/// Figures 3.2 and 3.4 to 3.6.
+pub(super) fn background(experiment: &Experiment, sets: &[Set]) -> Result<Section> {
+    let mut section = Section::new("What an explanation is (chapter 3)");
+    if let Some(figure) = sets.first().map(global_and_local).transpose()?.flatten() {
+        section.figure(figure);
+    }
+    let chosen = &experiment.measure.neuron;
+    let neuron = Neuron { w: chosen.weights, b: chosen.bias, a: chosen.activations };
+    let pictures = [
+        (
+            "3.4",
+            "Root points of the three rules",
+            &Rule::ALL[..],
+            "From the point a, each rule walks in its own direction to the line R = 0, where it expands. w² takes the \
+          steepest way, which may leave the domain; z⁺ and zᵝ stay inside theirs.",
+        ),
+        (
+            "3.5",
+            "z⁺: activations are not negative",
+            &[Rule::ZPlus][..],
+            "The dashed frame is the domain a ≥ 0. z⁺ only lets go of inputs with a positive weight, so the root point \
+          keeps the other activation and stays in the frame.",
+        ),
+        (
+            "3.6",
+            "zᵝ: pixels lie in −1…1",
+            &[Rule::ZBeta][..],
+            "The dashed frame is the domain −1 ≤ a ≤ 1. zᵝ walks towards the corner of the frame that speaks least for \
+          the neuron, so the root point stays in the frame.",
+        ),
+    ];
+    for (number, title, rules, caption) in pictures {
+        let term = |x: f64| format!("{} {:.2}", if x < 0.0 { '−' } else { '+' }, x.abs());
+        let [w2, b] = [neuron.w[1], neuron.b].map(term);
+        let of = format!("R = max(0, {:.2}·a₁ {w2}·a₂ {b})", neuron.w[0]);
+        section.figure(Figure {
+            name: format!("figure-{number}"),
+            caption: format!("Figure {number}. {of} over its two activations, with contour lines of R. {caption}"),
+            picture: Picture::Svg(root_point::svg(title, neuron, rules)?),
+            data: json!({ "neuron": chosen, "rules": rules.iter().map(|rule| rule.name()).collect::<Vec<_>>() }),
+        });
+    }
+    let mut table = Table::new(&["rule", "v₁", "v₂", "ã₁", "ã₂", "R(ã)", "R₁", "R₂", "R₁ + R₂"]);
+    for rule in Rule::ALL {
+        let (v, root, r) = (rule.direction(neuron), rule.root(neuron), rule.relevance(neuron));
+        let numbers = [v[0], v[1], root[0], root[1], neuron.value(root), r[0], r[1], r[0] + r[1]];
+        let texts = numbers.iter().map(|x| format!("{:.3}", if x.abs() < 5e-4 { 0.0 } else { *x }));
+        table.row(std::iter::once(rule.name().to_owned()).chain(texts).collect());
+    }
+    let caption = "Table to Figures 3.4–3.6: search direction v, root point ã and the relevance each rule gives the two \
+                   inputs. All hand on the same sum, R(a).";
+    section.table("figure-3.4-numbers", caption, table);
+    Ok(section)
+}
+
+/// Figure 3.2: what the usual member of a class looks like, against what makes this one a member.
+fn global_and_local(set: &Set) -> Result<Option<Figure>> {
+    let Some(net) = set.main_length().and_then(|t| set.of_length(t).pop()) else { return Ok(None) };
+    let chosen = set.chosen;
+    let (rows, cols, size) = (chosen.rows, chosen.cols, chosen.size());
+    let prototypes = net.first().group("prototypes", size);
+    let maps = net.first().group(&format!("{MAIN}/each-class"), size);
+    let Some(at) = chosen.labels.iter().position(|&label| usize::from(label) == chosen.class) else {
+        return Ok(None);
+    };
+    let (Some(prototype), Some(map)) = (prototypes.get(chosen.class), maps.get(at)) else { return Ok(None) };
+    let image = chosen.each_class_images()[at];
+    let cells = vec![
+        input(rows, cols, prototype, 0.0, 1.0, 4),
+        input(rows, cols, image, 0.0, 1.0, 4),
+        heatmap(rows, cols, map, Colormap::Bwr, Norm::Symmetric, 4),
+    ];
+    let grid = Grid {
+        column_labels: ["global", "input", "local"].map(str::to_owned).to_vec(),
+        rows: vec![GridRow { cells, ..GridRow::default() }],
+        ..Grid::default()
+    };
+    let caption = format!(
+        "Figure 3.2. Global against local analysis of class {} by {}. Left: what the network is surest of \
+         (activation maximisation, pulled to the mean image). Middle: one test sample. Right: which of its pixels speak \
+         for the decision (red, deep Taylor).",
+        chosen.class, net.title
+    );
+    Ok(Some(Figure {
+        name: "figure-3.2".to_owned(),
+        caption,
+        picture: png(&grid.draw())?,
+        data: Value::Null,
+    }))
+}
+
+/// Figures 4.1 and 4.2, Table 4.1.
+pub(super) fn data(experiment: &Experiment, sets: &[Set]) -> Result<Section> {
+    let mut section = Section::new("Data (section 4.1)");
+    for set in sets {
+        let chosen = set.chosen;
+        let number = match set.published() {
+            "mnist" => "Figure 4.1. ",
+            "fashion-mnist" => "Figure 4.2. ",
+            _ => "",
+        };
+        let per_class = chosen.gallery.iter().map(Vec::len).max().unwrap_or(0);
+        let mut columns: Vec<Vec<&[f32]>> = Vec::new();
+        let mut from = 0;
+        for of in &chosen.gallery {
+            columns.push((from..from + of.len()).map(|i| chosen.image(i)).collect());
+            from += of.len();
+        }
+        let draw = |image: &&[f32]| input(chosen.rows, chosen.cols, image, 0.0, 1.0, 2);
+        let row = |i: usize| GridRow {
+            cells: columns.iter().filter_map(|column| column.get(i)).map(draw).collect(),
+            ..GridRow::default()
+        };
+        let grid = Grid {
+            column_labels: chosen.labels.iter().map(u8::to_string).collect(),
+            rows: (0..per_class).map(row).collect(),
+            ..Grid::default()
+        };
+        let caption = format!(
+            "{number}Test samples of each class of {}: a column a class, labelled above. {} training and {} test samples \
+             of {}×{} pixels.",
+            set.title(),
+            chosen.train,
+            chosen.test,
+            chosen.rows,
+            chosen.cols
+        );
+        let name = format!("samples-{}", set.name);
+        section.figure(Figure { name, caption, picture: png(&grid.draw())?, data: json!(chosen.gallery) });
+    }
+    let mut table = Table::new(&["data", "T", "thesis", "ours"]);
+    for set in sets {
+        for &t in &lengths(experiment) {
+            let thesis = printed::LENGTHS.iter().position(|&of| of == t).map(|i| printed::DIMENSIONS[i]);
+            let thesis = thesis.filter(|_| !set.published().is_empty()).unwrap_or("–");
+            let ours = format!("{}×{}", set.chosen.rows, set.chosen.cols / t.max(1));
+            table.row(vec![set.label().to_owned(), t.to_string(), thesis.to_owned(), ours]);
+        }
+    }
+    section.table("table-4.1", "Table 4.1. Rows × columns of one step for each sequence length T.", table);
+    Ok(section)
+}
+
+/// The lengths of the experiment.
+fn lengths(experiment: &Experiment) -> Vec<usize> {
+    let mut lengths = experiment.seq_lens.clone();
+    lengths.sort_unstable();
+    lengths
+}
+
+/// Figures 4.4 to 4.6, Tables 4.2 to 4.4.
+pub(super) fn cells(experiment: &Experiment, sets: &[Set]) -> Result<Section> {
+    let mut section = Section::new("Cells and setting (sections 4.3, 4.4)");
+    let t = sets.first().and_then(Set::main_length).or(lengths(experiment).last().copied()).unwrap_or(1);
+    let task = Task { seq_len: t, ..Task::default() };
+    for name in &experiment.cells {
+        let Ok(preset) = Cell::preset(name) else { continue };
+        let (layers, recurrent) = cell::layers(&preset, &task);
+        let widths: Vec<Value> = layers
+            .iter()
+            .chain(&recurrent)
+            .map(|layer| json!({ "layer": layer.number, "shape": layer.shape, "neurons": layer.width }))
+            .collect();
+        let number = if matches!(name.as_str(), "shallow" | "deep") { "4.4" } else { "4.5" };
+        section.figure(Figure {
+            name: format!("figure-{number}-{name}"),
+            caption: format!(
+                "Figures {number} and 4.6. {} at T = {t}: numbers are neurons, the height of a box grows with their square \
+                 root. Layer 4 (orange) joins what the encoder has made of a step with what layer 5 (green) hands on from \
+                 the step before.",
+                preset.title()
+            ),
+            picture: Picture::Svg(cell::svg(&preset, &task)?),
+            data: json!(widths),
+        });
+    }
+    let mut table = Table::new(&["hyper-parameter", "thesis", "ours"]);
+    if let Some(net) = sets.iter().find_map(|set| set.adam().next()) {
+        let settings = net.settings;
+        let dropout = sets.iter().flat_map(Set::adam).map(|net| net.settings.dropout).fold(0.0, f32::max);
+        let optimiser = serde_json::to_value(settings.optimiser)?;
+        let ours = [
+            optimiser.as_str().map_or(String::new(), capital),
+            settings.epochs.to_string(),
+            dropout.to_string(),
+            settings.batch.to_string(),
+        ];
+        for ((name, thesis), ours) in printed::HYPER_PARAMETERS.iter().zip(ours) {
+            table.row(vec![(*name).to_owned(), (*thesis).to_owned(), ours]);
+        }
+    }
+    section.table("table-4.2", "Table 4.2. Hyper-parameters. Shallow has no layer to drop from.", table);
+    let mut table = Table::new(&["cell", "T", "thesis", "ours", "equal"]);
+    for (name, row) in printed::VARIABLES {
+        for (seq_len, thesis) in printed::LENGTHS.into_iter().zip(row) {
+            let ours = Network::new(Cell::preset(name)?, Task { seq_len, ..Task::default() }, 0)?.variables();
+            let equal = if ours == thesis { "yes" } else { "no" };
+            let title = Cell::preset(name)?.title().to_owned();
+            let texts = [seq_len.to_string(), thesis.to_string(), ours.to_string(), equal.to_owned()];
+            table.row(std::iter::once(title).chain(texts).collect());
+        }
+    }
+    section.table(
+        "table-4.3",
+        "Table 4.3. Variables of each cell with its default widths, 28×28 images, 10 classes.",
+        table,
+    );
+    let mut table = Table::new(&["data", "criterion", "networks", "met by", "verdict"]);
+    for set in sets {
+        let Some(criterion) = printed::criterion(set.published()) else { continue };
+        let reached = |net: &&super::networks::Net| net.accuracy().is_some_and(|of| of.mean >= criterion);
+        let (all, met) = (set.adam().count(), set.adam().filter(reached).count());
+        table.row(vec![
+            set.label().to_owned(),
+            criterion.to_string(),
+            all.to_string(),
+            met.to_string(),
+            if all > 0 && met == all { "met" } else { "not met" }.to_owned(),
+        ]);
+    }
+    let caption = "Table 4.4. The least test accuracy at which heatmaps are compared, and how many networks reach it; each \
+                   network's own verdict is in Table 4.5.";
+    section.table("table-4.4", caption, table);
+    Ok(section)
+}
+
+fn capital(word: &str) -> String {
+    let mut letters = word.chars();
+    letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
+}

@@ -1,0 +1,249 @@
+//! A reproduction from its experiment to its page, and what the page makes of runs that are not whole.
+
+use super::{Desk, png_size};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fs;
+
+/// Two cells at T = 4, one epoch, few samples.
+const TINY: &str = "reproduce @tiny.toml --data-dir @";
+
+const EXPERIMENT: &str = r#"
+name = "tiny"
+datasets = ["synth"]
+cells = ["shallow", "deep"]
+seq-lens = [4]
+seeds = [1, 2]
+lr = 5e-4
+[train]
+epochs = 1
+limit-train = 240
+limit-test = 60
+[[also]]
+cell = "deep"
+seq-len = 4
+optimiser = "sgd"
+lr = 0.01
+[measure]
+samples = 5
+region = 14
+population = 3
+"#;
+
+impl Desk {
+    fn with_experiment() -> Desk {
+        let desk = Desk::new();
+        fs::write(desk.at("tiny.toml"), EXPERIMENT).expect("written");
+        desk
+    }
+
+    /// The page, the JSON, the tables and the figures.
+    fn report(&self, folder: &str) -> BTreeMap<String, Vec<u8>> {
+        let mut found = BTreeMap::new();
+        for inner in ["", "/tables", "/figures"] {
+            let path = self.at(&format!("{folder}{inner}"));
+            for entry in fs::read_dir(path).expect("a folder").map(|entry| entry.expect("an entry").path()) {
+                let name = entry.to_string_lossy().into_owned();
+                if entry.is_file() && !name.ends_with("experiment.toml") {
+                    found.insert(name, fs::read(&entry).expect("readable"));
+                }
+            }
+        }
+        found
+    }
+
+    /// The state of each run, as the page's table says it.
+    fn states(&self, folder: &str) -> Vec<String> {
+        let text = self.text(&format!("{folder}/tables/runs.csv"));
+        text.lines().skip(1).map(|line| line.split(',').nth(1).unwrap_or_default().to_owned()).collect()
+    }
+}
+
+/// All texts and numbers of a JSON value, as they are written.
+fn leaves(value: &Value, found: &mut Vec<String>) {
+    match value {
+        Value::Array(items) => items.iter().for_each(|item| leaves(item, found)),
+        Value::Object(map) => {
+            for (key, item) in map {
+                found.push(key.clone());
+                leaves(item, found);
+            }
+        }
+        Value::String(text) => found.push(text.clone()),
+        other => found.push(other.to_string()),
+    }
+}
+
+/// What stands between `<tag …>` and `</tag>`, with the few entities that are written.
+fn texts(html: &str, tag: &str) -> Vec<String> {
+    let open = format!("<{tag}");
+    let close = format!("</{tag}>");
+    let piece = |rest: &str| {
+        let inside = rest.split_once('>')?.1.split_once(&close)?.0;
+        let plain = inside.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"");
+        (!inside.contains('<')).then(|| plain.replace("&amp;", "&"))
+    };
+    html.split(&open).skip(1).filter_map(piece).collect()
+}
+
+#[test]
+fn a_report_is_rebuilt_bit_for_bit_and_stands_alone() {
+    let desk = Desk::with_experiment();
+    desk.does(&format!("{TINY} --out @all --threads 2"));
+    let first = desk.report("all");
+    assert!(desk.states("all").iter().all(|state| state == "done"), "{:?}", desk.states("all"));
+    for file in ["all/report.html", "all/report.json", "all/tables/runs.csv"] {
+        fs::remove_file(desk.at(file)).expect("removed");
+    }
+    desk.does("report @all");
+    assert!(desk.report("all") == first, "rebuilt");
+    // Nothing is trained or measured again, and nothing changes.
+    let model = |run: &str| fs::metadata(desk.at(run)).and_then(|data| data.modified()).expect("a time");
+    let file = "all/synth/deep-4-seed2/measured.json";
+    let before = model(file);
+    desk.does(&format!("{TINY} --out @all --resume"));
+    assert!(desk.report("all") == first && model(file) == before);
+    // One after the other, everything but the seconds is the same.
+    desk.does(&format!("{TINY} --out @again --jobs 1"));
+    for file in
+        ["statements.csv", "table-4.5.csv", "methods-synth.csv", "aopc-synth.csv", "shares-synth-t4.csv"]
+    {
+        assert_eq!(
+            desk.text(&format!("all/tables/{file}")),
+            desk.text(&format!("again/tables/{file}")),
+            "{file}"
+        );
+    }
+    let page = desk.text("all/report.html");
+    for fetched in ["<script", "<link", "src=\"http", "url(", "@import"] {
+        assert!(!page.contains(fetched), "{fetched}");
+    }
+    desk.refuses(&format!("{TINY} --out @all"), &["--resume", "--overwrite"]);
+    fs::write(desk.at("other.toml"), EXPERIMENT.replace("\"tiny\"", "\"other\"")).expect("written");
+    desk.refuses("reproduce @other.toml --data-dir @ --out @all --resume", &["holds tiny, not other"]);
+    desk.does("compare @all @again --out @both");
+    assert!(desk.text("both/tables/table-4.5.csv").contains("Deep-4 (SGD)"));
+}
+
+#[test]
+fn every_number_of_the_page_is_in_the_json_and_every_figure_is_a_file() {
+    let desk = Desk::with_experiment();
+    desk.does(&format!("{TINY} --out @all --seeds 1 --cells deep"));
+    let page = desk.text("all/report.html");
+    let json = desk.json("all/report.json");
+    let mut known = Vec::new();
+    leaves(&json, &mut known);
+    let number = |text: &str| text.parse::<f64>().ok();
+    let known_numbers: Vec<f64> = known.iter().filter_map(|text| number(text)).collect();
+    let mut cells = 0;
+    for tag in ["td", "th", "figcaption", "p", "h2"] {
+        for text in texts(&page, tag) {
+            let same = |n: f64| known_numbers.contains(&n);
+            assert!(
+                text.is_empty() || known.contains(&text) || number(&text).is_some_and(same),
+                "{tag}: {text}"
+            );
+            cells += 1;
+        }
+    }
+    assert!(cells > 200, "{cells} texts were looked at");
+    let mut figures = 0;
+    for part in
+        json["sections"].as_array().expect("sections").iter().flat_map(|s| s["parts"].as_array()).flatten()
+    {
+        let Some(file) = part["file"].as_str() else { continue };
+        let bytes = desk.bytes(&format!("all/{file}"));
+        match file.rsplit_once('.').map(|(_, end)| end) {
+            Some("png") => assert!(png_size(&bytes).0 > 0),
+            Some("svg") => assert!(bytes.starts_with(b"<svg") && bytes.trim_ascii_end().ends_with(b"</svg>")),
+            _ => assert!(file.starts_with("tables/"), "{file}"),
+        }
+        figures += usize::from(!part["figure"].is_null());
+        assert!(part["caption"].as_str().is_some_and(|caption| caption.len() > 20), "{file}");
+    }
+    assert!(figures >= 14, "{figures}");
+    for name in
+        ["statements", "table-4.1", "table-4.2", "table-4.3", "table-4.5", "runs", "conservation-synth"]
+    {
+        assert!(page.contains(&format!("id=\"{name}\"")), "{name}");
+    }
+    for name in ["3.2", "3.4", "3.5", "3.6", "4.4-deep", "4.7-synth", "4.8-synth", "4.9-synth-t4"] {
+        assert!(page.contains(&format!("id=\"figure-{name}\"")), "{name}");
+    }
+}
+
+#[test]
+fn a_run_that_is_not_whole_is_shown_as_such() {
+    let desk = Desk::with_experiment();
+    desk.does(&format!("{TINY} --out @all --seeds 1"));
+    let run = |name: &str| desk.at(&format!("all/synth/{name}-seed1"));
+    assert_eq!(desk.states("all"), ["done", "done", "done"]);
+    fs::remove_dir_all(run("shallow-4")).expect("removed");
+    let model = run("deep-4").join("last.safetensors");
+    let mut bytes = fs::read(&model).expect("readable");
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    fs::write(&model, bytes).expect("written");
+    let manifest = run("deep-4-sgd").join("run.json");
+    let text = fs::read_to_string(&manifest).expect("readable").replace("\"done\"", "\"running\"");
+    fs::write(&manifest, text).expect("written");
+    desk.does("report @all");
+    let states = desk.states("all");
+    assert_eq!(states[0], "missing");
+    assert!(states[1].starts_with("damaged: ") && states[1].contains("last.safetensors"), "{}", states[1]);
+    assert!(states[2].starts_with("unfinished: running"), "{}", states[2]);
+    assert!(desk.text("all/report.html").contains("0 of 3 runs are whole"));
+    // Half-written files.
+    fs::write(&manifest, "{\"state\": \"do").expect("written");
+    fs::write(desk.at("all/synth/samples.json"), "{").expect("written");
+    desk.does("report @all");
+    assert!(desk.states("all").iter().all(|state| state.starts_with("damaged")), "{:?}", desk.states("all"));
+    fs::remove_file(desk.at("all/experiment.toml")).expect("removed");
+    desk.refuses("report @all", &["all", "experiment.toml"]);
+}
+
+#[test]
+fn one_failed_run_does_not_stop_the_rest() {
+    let desk = Desk::with_experiment();
+    // A rate at which SGD's loss stops being a number.
+    let text = EXPERIMENT.replace("lr = 0.01", "lr = 1e30").replace("epochs = 1", "epochs = 2");
+    fs::write(desk.at("wild.toml"), text).expect("written");
+    let line = "reproduce @wild.toml --data-dir @ --seeds 1 --cells deep --out @wild";
+    desk.refuses(line, &["1 of 2 runs failed", "synth/deep-4-sgd-seed1"]);
+    let states = desk.states("wild");
+    assert_eq!(states[0], "done");
+    assert!(states[1].starts_with("unfinished: "), "{}", states[1]);
+}
+
+#[test]
+fn a_learning_rate_is_searched_on_held_out_samples() {
+    let desk = Desk::with_experiment();
+    let search = "[search]\nrates = [1e-3, 1e-6]\nepochs = 1\n[measure]";
+    fs::write(desk.at("search.toml"), EXPERIMENT.replace("[measure]", search)).expect("written");
+    desk.does("reproduce @search.toml --data-dir @ --seeds 1 --cells deep --lr search --out @found");
+    let rates = desk.json("found/learning-rates.json");
+    let tried = rates["synth/deep-4"].as_array().expect("candidates");
+    assert_eq!(tried.len(), 2);
+    assert!(tried[0]["validation_accuracy"].as_f64() > tried[1]["validation_accuracy"].as_f64(), "{tried:?}");
+    assert!(rates["synth/deep-4-sgd"].is_null(), "its rate was given");
+    let settings = &desk.json("found/synth/deep-4-seed1/run.json")["settings"];
+    assert!((settings["lr"].as_f64().expect("a rate") - 1e-3).abs() < 1e-9);
+    assert!(desk.text("found/report.html").contains("id=\"learning-rates\""));
+}
+
+#[test]
+fn what_is_asked_for_must_fit() {
+    let desk = Desk::with_experiment();
+    for (line, words) in [
+        ("reproduce quik --data-dir @", &["quik", "quick, draft, full"][..]),
+        ("reproduce @absent.toml --data-dir @", &["absent.toml"]),
+        ("reproduce quick --cells lstm --data-dir @", &["lstm"]),
+        ("reproduce quick --seq-lens 4,4 --data-dir @", &["twice"]),
+        ("report @", &["experiment.toml"]),
+        ("compare @ @", &["experiment.toml"]),
+    ] {
+        desk.refuses(line, words);
+    }
+    // Without a command, the words are those of `reproduce`.
+    desk.refuses("--dataset absent --data-dir @", &["absent"]);
+}
