@@ -4,6 +4,7 @@ use crate::Kernels;
 use crate::elementwise::{Loop, run};
 use crate::error::{ShapeError, axis};
 use crate::shape::{MatMut, MatRef, Rows};
+use crate::threads::Shared;
 use std::ops::Range;
 
 /// How a window becomes one value.
@@ -98,14 +99,6 @@ impl PoolShape {
     }
 }
 
-/// Floats that a thread writes in rows of its own.
-#[derive(Clone, Copy)]
-struct Shared<T>(*mut T);
-// SAFETY: the parts of a split write different rows, checked against the operands' shapes.
-unsafe impl<T> Send for Shared<T> {}
-// SAFETY: as above.
-unsafe impl<T> Sync for Shared<T> {}
-
 /// Lanes that are worked on together: channels come in eights where a layer has many.
 const LANES: usize = 8;
 
@@ -113,9 +106,9 @@ struct Forward<'a> {
     shape: PoolShape,
     rows: Range<usize>,
     x: MatRef<'a>,
-    y: Shared<f32>,
+    y: &'a Shared<f32>,
     y_map: Rows,
-    places: Shared<u8>,
+    places: &'a Shared<u8>,
 }
 
 impl Loop for Forward<'_> {
@@ -126,10 +119,8 @@ impl Loop for Forward<'_> {
             let x = &self.x.data[x_at..][..channels];
             // SAFETY: `y` and `places` were checked to hold this window, which is in one part only.
             let (y, places) = unsafe {
-                (
-                    std::slice::from_raw_parts_mut(self.y.0.add(y_at), channels),
-                    std::slice::from_raw_parts_mut(self.places.0.add(window * channels), channels),
-                )
+                let place = window * channels;
+                (self.y.slice(y_at..y_at + channels), self.places.slice(place..place + channels))
             };
             if place == 0 {
                 y.copy_from_slice(x);
@@ -182,7 +173,7 @@ pub fn pool(
     shape.check("pool", images, (x.rows, x.cols), (y.rows, y.cols))?;
     axis("pool", "pixels·channels", "places", places.len(), y.rows * y.cols)?;
     shape.check_lines("pool", [&x.map; 2], [&y.map; 3])?;
-    let (y_map, y, places) = (y.map, Shared(y.data.as_mut_ptr()), Shared(places.as_mut_ptr()));
+    let (y_map, y, places) = (y.map, &Shared::new(y.data), &Shared::new(places));
     split(kernels, shape, images, &|rows| {
         run(kernels.backend(), Forward { shape, rows, x, y, y_map, places });
     });
@@ -242,7 +233,7 @@ struct Backward<'a> {
     pooled: MatRef<'a>,
     places: &'a [u8],
     back: MatRef<'a>,
-    out: Shared<f32>,
+    out: &'a Shared<f32>,
     out_map: Rows,
 }
 
@@ -269,10 +260,9 @@ impl Loop for Backward<'_> {
             let back = &self.back.data[back_at..][..channels];
             let pooled = &self.pooled.data[pooled_at + in_line * self.pooled.map.step..][..channels];
             let places = &self.places[window * channels..][..channels];
+            let out_at = out_at + col * self.out_map.step;
             // SAFETY: `out` was checked to hold this pixel, which is in one part only.
-            let out = unsafe {
-                std::slice::from_raw_parts_mut(self.out.0.add(out_at + col * self.out_map.step), channels)
-            };
+            let out = unsafe { self.out.slice(out_at..out_at + channels) };
             let place = place as u8;
             let sum = shape.kind == PoolKind::Sum;
             macro_rules! share {
@@ -319,7 +309,7 @@ pub fn pool_back(
     shape.check(NAME, images, (out.rows, out.cols), (pooled.rows, pooled.cols))?;
     axis(NAME, "pixels·channels", "places", places.len(), pooled.rows * pooled.cols)?;
     shape.check_lines(NAME, [&a.map, &out.map], [&pooled.map, &back.map, &back.map])?;
-    let (out_map, out) = (out.map, Shared(out.data.as_mut_ptr()));
+    let (out_map, out) = (out.map, &Shared::new(out.data));
     split(kernels, shape, images, &|rows| {
         run(kernels.backend(), Backward { shape, rows, what, a, pooled, places, back, out, out_map });
     });

@@ -295,6 +295,34 @@ impl Drop for Guard<'_> {
     }
 }
 
+/// Memory of which the parts of a split write places of their own.
+pub(crate) struct Shared<T>(*mut T);
+
+// SAFETY: a borrowed slice of plain numbers; `slice` asks that nobody else has the same places.
+unsafe impl<T: Send> Send for Shared<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Sync for Shared<T> {}
+
+impl<T> Shared<T> {
+    pub fn new(slice: &mut [T]) -> Self {
+        Shared(slice.as_mut_ptr())
+    }
+
+    pub fn as_ptr(&self) -> *mut T {
+        self.0
+    }
+
+    /// # Safety
+    /// The range lies in the slice that it was made of, which is still borrowed, and nobody else has a
+    /// place in it.
+    #[inline(always)]
+    #[allow(clippy::mut_from_ref)] // that is what it is for
+    pub unsafe fn slice(&self, range: Range<usize>) -> &mut [T] {
+        // SAFETY: the caller's promise.
+        unsafe { std::slice::from_raw_parts_mut(self.0.add(range.start), range.len()) }
+    }
+}
+
 thread_local! {
     static SCRATCH: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
 }

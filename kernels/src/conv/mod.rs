@@ -10,6 +10,7 @@ use crate::gemm::epilogue::Epilogue;
 use crate::gemm::tile::Walk;
 use crate::gemm::{Start, check_ends, over_columns, over_panels};
 use crate::shape::{ConvShape, MatMut, Panels, Rows, STRIP, panels_len};
+use crate::threads::Shared;
 
 /// `c[p,o] = epilogue(start + Σ patch(p)·w[·,o])` for every pixel `p` of `images` images.
 ///
@@ -100,10 +101,9 @@ pub fn conv_weight_gradient(
     let run = shape.size * shape.inputs;
     let map = Rows { width: run, height: shape.size, step: 1, line: input.line(), image: 0 };
     let images_a_chunk = (IN_L2 / (input.len() + output.len())).max(1);
-    let (d_w, patch) = (Shared(d_w.as_mut_ptr()), shape.patch());
+    let (d_w, patch) = (Shared::new(d_w), shape.patch());
     let cost = images * input.pixels() * patch * shape.outputs;
     kernels.threads().split(patch, cost, &|rows| {
-        let d_w = &d_w;
         for first in (0..images).step_by(images_a_chunk) {
             let walk = Walk {
                 count: [images_a_chunk.min(images - first), shape.rows, shape.cols],
@@ -115,7 +115,7 @@ pub fn conv_weight_gradient(
             unsafe {
                 let a = x.as_ptr().add(first * input.len());
                 let b = d_y.as_ptr().add(first * output.len() + output.interior());
-                over_columns(a, map, b, shape.outputs, walk, first > 0, d_w.0, patch * STRIP)
+                over_columns(a, map, b, shape.outputs, walk, first > 0, d_w.as_ptr(), patch * STRIP)
                     .run_rows(kernels, rows.clone());
             }
         }
@@ -125,10 +125,6 @@ pub fn conv_weight_gradient(
 
 /// Floats of images that stay in L2 while all rows of a weight gradient read them.
 const IN_L2: usize = 96 * 1024;
-
-struct Shared(*mut f32);
-// SAFETY: the parts of a split write different rows.
-unsafe impl Sync for Shared {}
 
 #[cfg(test)]
 mod tests {

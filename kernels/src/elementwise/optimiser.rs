@@ -3,6 +3,8 @@
 use super::{Loop, run};
 use crate::Kernels;
 use crate::error::{ShapeError, axis};
+use crate::threads::Shared;
+use std::ops::Range;
 
 /// Adam's constants at one step (Kingma & Ba, algorithm 1).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -86,8 +88,18 @@ pub fn adam(
     axis("adam", "P", "grad", grad.len(), param.len())?;
     axis("adam", "P", "m", m.len(), param.len())?;
     axis("adam", "P", "v", v.len(), param.len())?;
-    run(kernels.backend(), Adam { step, grad, m, v, param });
+    let [m, v, param] = [m, v, param].map(Shared::new);
+    split(kernels, grad.len(), &|range| {
+        // SAFETY: each part has a range of its own, of slices of one length.
+        let [m, v, param] = [&m, &v, &param].map(|shared| unsafe { shared.slice(range.clone()) });
+        run(kernels.backend(), Adam { step, grad: &grad[range], m, v, param });
+    });
     Ok(())
+}
+
+/// Shares parameters; one of them costs about what sixteen multiply-adds do.
+fn split(kernels: &Kernels, len: usize, work: &(dyn Fn(Range<usize>) + Sync)) {
+    kernels.threads().split(len, 16 * len, work);
 }
 
 struct Sgd<'a> {
@@ -122,7 +134,12 @@ pub fn sgd(
 ) -> Result<(), ShapeError> {
     axis("sgd", "P", "grad", grad.len(), param.len())?;
     axis("sgd", "P", "m", m.len(), param.len())?;
-    run(kernels.backend(), Sgd { lr, momentum, grad, m, param });
+    let [m, param] = [m, param].map(Shared::new);
+    split(kernels, grad.len(), &|range| {
+        // SAFETY: each part has a range of its own, of slices of one length.
+        let [m, param] = [&m, &param].map(|shared| unsafe { shared.slice(range.clone()) });
+        run(kernels.backend(), Sgd { lr, momentum, grad: &grad[range], m, param });
+    });
     Ok(())
 }
 

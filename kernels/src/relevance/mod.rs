@@ -15,7 +15,7 @@ use crate::gemm::pack::{self, Part};
 use crate::gemm::tile::Walk;
 use crate::gemm::{Start, over_panels};
 use crate::shape::{ConvShape, MatMut, MatRef, Panels, Rows, STRIP, panels_len};
-use crate::threads::with_scratch;
+use crate::threads::{Shared, with_scratch};
 use std::ops::Range;
 
 /// `ε` of every denominator; the negative pool takes `−ε`.
@@ -123,7 +123,7 @@ pub(crate) fn pools(
 ) {
     let Some(any) = pools.first() else { return };
     let (m, width) = (a.rows, r_out.cols);
-    let lost_at = Shared(lost.as_mut_ptr());
+    let lost_at = Shared::new(lost);
     let fused = Fused { a, pools, r_out, r_in: &r_in, lost: lost_at };
     let cost = 2 * pools.len() * m * any.weights.k * any.weights.n;
     kernels.threads().split(m, cost, &|rows: Range<usize>| {
@@ -136,16 +136,12 @@ pub(crate) fn pools(
     });
 }
 
-struct Shared(*mut f64);
-// SAFETY: the parts of a split touch different samples.
-unsafe impl Sync for Shared {}
-
 struct Fused<'a> {
     a: MatRef<'a>,
     pools: &'a [Pool<'a>],
     r_out: MatRef<'a>,
     r_in: &'a MatMut<'a>,
-    lost: Shared,
+    lost: Shared<f64>,
 }
 
 impl Fused<'_> {
@@ -178,7 +174,7 @@ impl Fused<'_> {
             unsafe {
                 first.run_rows(kernels, range.clone());
                 second.run_rows(kernels, range.clone());
-                let lost = std::slice::from_raw_parts_mut(lost.0.add(range.start), rows);
+                let lost = lost.slice(range.clone());
                 add_lost(MatRef::new(scratch, rows, width), pool.eps, lost);
             }
         }
