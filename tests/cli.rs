@@ -85,16 +85,9 @@ impl Desk {
         names.map(|name| (name.clone(), self.bytes(&format!("{folder}/{name}")))).collect()
     }
 
-    /// `metrics.csv` without its seconds.
     fn metrics(&self, run: &str) -> Vec<Vec<String>> {
         let text = self.text(&format!("{run}/metrics.csv"));
-        let header: Vec<&str> = text.lines().next().expect("a header").split(',').collect();
-        let seconds = header.iter().position(|&name| name == "seconds").expect("seconds");
-        let kept = |line: &str| {
-            let cells = line.split(',').enumerate().filter(|&(i, _)| i != seconds);
-            cells.map(|(_, cell)| cell.to_owned()).collect()
-        };
-        text.lines().map(kept).collect()
+        text.lines().map(|line| line.split(',').map(str::to_owned).collect()).collect()
     }
 
     fn dataset(&self) -> Dataset {
@@ -140,7 +133,7 @@ fn a_training_leaves_a_manifest_metrics_and_models() {
     let names: Vec<_> = desk.files("run").into_keys().collect();
     assert_eq!(
         names,
-        ["best.safetensors", "last.safetensors", "metrics.csv", "resume.safetensors", "run.json"]
+        ["best.safetensors", "last.safetensors", "lock", "metrics.csv", "resume.safetensors", "run.json"]
     );
     let manifest = desk.json("run/run.json");
     assert_eq!(manifest["state"], "done");

@@ -17,7 +17,7 @@ use std::process::ExitCode;
     name = "harness",
     version,
     about,
-    after_help = "exit status: 0 done, 1 failed, 2 misused, 130 interrupted"
+    after_help = "exit status: 0 done, 1 failed, 2 misused, 130 or 143 interrupted"
 )]
 pub struct Cli {
     #[command(flatten)]

@@ -7,7 +7,7 @@ use crate::run::folder::{Existing, free};
 use crate::run::settings::Given;
 use crate::run::stop_on_signals;
 use crate::run::training::{DataSha256, Surroundings, train};
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -44,7 +44,11 @@ pub fn checksums(dataset: &Dataset) -> DataSha256 {
 /// If a setting does not fit, the data is not found, or the training fails.
 pub fn run(args: &TrainArgs, common: &Common) -> Result<()> {
     stop_on_signals()?;
-    let settings = args.given.clone().over_file(args.config.as_deref())?.complete()?;
+    let settings = args.given.clone().over_file(args.config.as_deref())?.complete();
+    let settings = match &args.config {
+        Some(file) => settings.with_context(|| format!("with the settings of {}", file.display())),
+        None => settings,
+    }?;
     let kernels = common.kernels(common.thread_count()?)?;
     let dataset = Dataset::open(&settings.dataset, args.data_dir.as_deref())?;
     let name = format!("{}-{}-{}", settings.cell, settings.seq_len, dataset.name);
@@ -58,12 +62,13 @@ pub fn run(args: &TrainArgs, common: &Common) -> Result<()> {
         println!("{}", serde_json::json!({ "out": out, "outcome": outcome }));
         return Ok(());
     }
-    let mut table = Table::new(&["run", "variables", "validation", "test", "best epoch"]);
+    let mut table = Table::new(&["run", "variables", "validation", "test", "dead", "best epoch"]);
     table.row(vec![
         outcome.title.clone(),
         outcome.variables.to_string(),
         format!("{:.4}", outcome.validation_accuracy),
         format!("{:.4}", outcome.test_accuracy),
+        outcome.test_dead.to_string(),
         outcome.best_epoch.to_string(),
     ]);
     print!("{table}");

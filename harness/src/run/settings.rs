@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use kernels::pool::PoolKind;
 use model::train::Optimiser;
-use model::{Cell, Task};
+use model::{Cell, ModelError, Task};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -201,8 +201,9 @@ fn one_line(text: &str) -> String {
 impl Settings {
     fn check(&self) -> Result<(), Misuse> {
         let refuse = |text: String| Err(Misuse(text));
-        if self.batch == 0 || self.seq_len == 0 || self.epochs == 0 {
-            return refuse("--batch, --seq-len and --epochs must be at least 1".to_owned());
+        let counts = [("batch", self.batch), ("seq-len", self.seq_len), ("epochs", self.epochs as usize)];
+        if let Some((name, _)) = counts.into_iter().find(|&(_, count)| count == 0) {
+            return refuse(format!("--{name} is 0; it must be at least 1"));
         }
         if !(self.lr.is_finite() && self.lr > 0.0) {
             return refuse(format!("--lr is {}; it must be a positive number such as 5e-4", self.lr));
@@ -214,6 +215,16 @@ impl Settings {
             return refuse(format!("--dropout is {}; it must be at least 0 and below 1", self.dropout));
         }
         Ok(())
+    }
+
+    /// What the model says of these settings, with the option that it is about.
+    pub fn misuse(&self, error: ModelError) -> Misuse {
+        let option = match error {
+            ModelError::SequenceLength { seq_len, .. } => format!("--seq-len {seq_len}: "),
+            ModelError::Range { what: "low" | "high", .. } => "--input-range: ".to_owned(),
+            _ => String::new(),
+        };
+        Misuse(format!("{option}{error}"))
     }
 
     /// The cell with the chosen widths and dropout.
