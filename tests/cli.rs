@@ -1,6 +1,7 @@
 //! The command line from its arguments to the files it writes, in this process and in a folder of its own.
 
 mod models;
+mod refusals;
 
 use anyhow::{Error, Result};
 use harness::cli::{Misuse, run};

@@ -8,6 +8,7 @@ pub mod dataset;
 pub mod exchange;
 pub mod explaining;
 pub mod images;
+pub mod input;
 pub mod model_file;
 pub mod progress;
 pub mod report;

@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::dataset::checksum::{self, State};
 use crate::dataset::idx::Header;
 use crate::dataset::locate::{self, FILES, KINDS, Located, Places};
-use crate::dataset::synth;
+use crate::dataset::{synth, unpack};
 
 /// Arguments of `harness data`.
 #[derive(Debug, Args)]
@@ -164,7 +164,7 @@ struct Sizes {
 impl Listed {
     fn new(set: Located, places: &Places) -> Self {
         let header = |i: usize| {
-            let source = locate::reader(&set.files[i])
+            let source = unpack::reader(&set.files[i])
                 .with_context(|| format!("{}: cannot open", set.files[i].display()));
             Header::read(source?, KINDS[i], &set.files[i])
         };
@@ -180,7 +180,7 @@ impl Listed {
             Err(error) => (None, Some(format!("{error:#}"))),
         };
         let opens = places.find(&set.name).is_some_and(|first| first.folder == set.folder);
-        let packed = set.files.iter().any(|file| locate::is_gz(file));
+        let packed = set.files.iter().any(|file| unpack::is_gz(file));
         Self { name: set.name, folder: set.folder, sizes, packed, opens, problem }
     }
 }

@@ -12,7 +12,8 @@ use md5::Md5;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::locate::{FILES, is_gz, reader};
+use super::locate::FILES;
+use super::unpack::{is_gz, reader};
 
 /// What is known of one published file; checksums in hex.
 #[derive(Clone, Copy, Debug)]

@@ -1,7 +1,8 @@
 //! What a training is made of: defaults, an optional TOML file, and the command line, later ones first.
 
 use crate::cli::Misuse;
-use anyhow::{Context, Result};
+use crate::input;
+use anyhow::Result;
 use clap::{Args, ValueEnum};
 use kernels::pool::PoolKind;
 use model::train::Optimiser;
@@ -133,10 +134,19 @@ impl Given {
     /// If the file cannot be read, or has an unknown or mistyped key; the message names it.
     pub fn over_file(self, path: Option<&Path>) -> Result<Given> {
         let Some(path) = path else { return Ok(self) };
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("{}: cannot be read as TOML settings", path.display()))?;
-        let file: Given = toml::from_str(&text)
-            .map_err(|error| Misuse(format!("{}: {}", path.display(), one_line(&error.to_string()))))?;
+        let name = path.display();
+        let bytes = input::read(path, MOST_BYTES)?;
+        let text = String::from_utf8(bytes).map_err(|error| {
+            Misuse(format!("{name}: is not UTF-8 text ({error}), expected TOML settings"))
+        })?;
+        let file: Given = toml::from_str(&text).map_err(|error| {
+            let place = error.span().map_or(String::new(), |span| {
+                let before = text.get(..span.start).unwrap_or_default();
+                let line = before.matches('\n').count() + 1;
+                format!(" line {line}, {:?}:", text.lines().nth(line - 1).unwrap_or_default())
+            });
+            Misuse(format!("{name}:{place} {}", one_line(error.message())))
+        })?;
         Ok(self.over(file))
     }
 
@@ -193,6 +203,9 @@ impl Given {
         Ok(settings)
     }
 }
+
+/// The longest file of settings.
+const MOST_BYTES: u64 = 1 << 20;
 
 fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
