@@ -237,6 +237,15 @@ fn settings_come_from_a_file_and_the_command_line_goes_over_it() {
 }
 
 #[test]
+fn bits_are_checked_on_every_kernel_set_that_promises_them() {
+    let desk = Desk::new();
+    desk.does("check bits --cells shallow,convdeep --steps 2 --batch 3 --samples 2 --seq-len 4 --json");
+    desk.misused("check bits --steps 0", &["--steps is 0", "at least 1"]);
+    desk.misused("check bits --cells lstm", &["lstm"]);
+    desk.misused("check bits --seq-len 3", &["3", "does not divide"]);
+}
+
+#[test]
 fn kernels_are_those_of_this_cpu() {
     let desk = Desk::new();
     desk.does("kernels --json --threads 2");

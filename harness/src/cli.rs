@@ -1,6 +1,6 @@
 //! The command line: parse, run, print one error, choose the exit code.
 
-use crate::command::{data, eval, explain, kernels as kernels_command, prototype, reproduce, train};
+use crate::command::{check, data, eval, explain, kernels as kernels_command, prototype, reproduce, train};
 use crate::progress::Progress;
 use crate::run::Interrupted;
 use anyhow::{Context, Result, bail};
@@ -57,11 +57,14 @@ enum Command {
     Prototype(prototype::PrototypeArgs),
     /// Draw, find and verify data sets
     Data(data::DataArgs),
+    /// See on this machine that results do not depend on kernels or threads
+    Check(check::CheckArgs),
     /// The kernel sets of this CPU and its fused multiply-add peak
     Kernels,
 }
 
-const COMMANDS: [&str; 8] = ["reproduce", "train", "eval", "explain", "prototype", "data", "kernels", "help"];
+const COMMANDS: [&str; 9] =
+    ["reproduce", "train", "eval", "explain", "prototype", "data", "check", "kernels", "help"];
 
 /// More threads than any of these networks can use.
 const MOST_THREADS: usize = 1024;
@@ -149,6 +152,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<()> {
         Command::Explain(args) => explain::run(args, common),
         Command::Prototype(args) => prototype::run(args, common),
         Command::Data(args) => data::run(args, common.json),
+        Command::Check(args) => check::run(args, common),
         Command::Kernels => kernels_command::run(common),
     }
 }

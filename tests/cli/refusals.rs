@@ -345,16 +345,15 @@ fn listing(folder: &Path) -> Vec<(PathBuf, u64)> {
 
 #[test]
 fn bad_input_is_one_line_and_leaves_nothing_behind() {
-    let parts: [(&str, fn() -> Vec<Case>); 5] = [
-        ("data", data),
-        ("models", models),
-        ("arrays", arrays),
-        ("settings", settings),
-        ("options", options),
+    let parts = [
+        ("data", data()),
+        ("models", models()),
+        ("arrays", arrays()),
+        ("settings", settings()),
+        ("options", options()),
     ];
     let (mut told, mut wrong) = (Vec::new(), Vec::new());
     for (part, cases) in parts {
-        let cases = cases();
         told.push(format!("{} of {part}", cases.len()));
         for Case(spoil, line, status, words) in cases {
             let desk = Desk::new();

@@ -1,5 +1,6 @@
 //! One subcommand a file.
 
+pub mod check;
 pub mod data;
 pub mod eval;
 pub mod explain;
