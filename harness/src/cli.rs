@@ -151,7 +151,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<()> {
         Command::Eval(args) => eval::run(args, common),
         Command::Explain(args) => explain::run(args, common),
         Command::Prototype(args) => prototype::run(args, common),
-        Command::Data(args) => data::run(args, common.json),
+        Command::Data(args) => data::run(args, common),
         Command::Check(args) => check::run(args, common),
         Command::Kernels => kernels_command::run(common),
     }

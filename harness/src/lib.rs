@@ -9,6 +9,7 @@ pub mod exchange;
 pub mod explaining;
 pub mod images;
 pub mod input;
+pub mod lock;
 pub mod model_file;
 pub mod progress;
 pub mod report;

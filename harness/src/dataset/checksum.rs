@@ -214,7 +214,8 @@ pub fn verify(name: &str, files: &[Option<PathBuf>; 4]) -> Vec<FileReport> {
     (0..FILES.len()).map(compare).collect()
 }
 
-fn verify_file(
+/// Whether the file at `path` is the `known` one of the set `name`: the result, its SHA-256, and how that was found.
+pub(super) fn verify_file(
     name: &str,
     path: &Path,
     known: Option<&Published>,

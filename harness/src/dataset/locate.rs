@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use anyhow::{Context, anyhow, bail, ensure};
 
 use super::idx::Kind;
-use super::{checksum, synth};
+use super::{checksum, fetch, synth};
 
 /// Environment variable that names a folder to search, after `--data-dir`.
 pub const DATA_DIR_ENV: &str = "RELEVANCE_DATA_DIR";
@@ -152,9 +152,13 @@ impl Places {
             .filter_map(|root| Some((root, own_set(root)?)))
             .map(|(root, set)| format!("; {} itself holds {set}", root.display()))
             .collect();
+        let download = match fetch::is_published(name) {
+            true => format!("download it: harness data fetch {name}, "),
+            false => String::new(),
+        };
         anyhow!(
             "no data set {name:?} in {} (nor as torchvision keeps it){missing}{others}; put {}, each plain or .gz, into one of these, \
-             name another place with --data-dir or {DATA_DIR_ENV}, or draw a set without a download: harness data synth",
+             name another place with --data-dir or {DATA_DIR_ENV}, {download}or draw a set without a download: harness data synth",
             roots.join(", "),
             FILES.join(", "),
         )

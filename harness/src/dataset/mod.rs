@@ -4,6 +4,7 @@
 //! ([`idx`]). [`synth`] draws a set where none can be had, [`checksum`] tells whether files are the published ones.
 
 pub mod checksum;
+pub mod fetch;
 pub mod idx;
 pub mod locate;
 pub mod synth;

@@ -1,8 +1,9 @@
 //! A run's folder: opened before the computing starts, held by one process at a time, never overwritten
 //! without being asked.
 
-use anyhow::{Context, Result, bail, ensure};
-use std::fs::{self, File, TryLockError};
+use crate::lock;
+use anyhow::{Context, Result, bail};
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 /// What to do with a folder that holds a run already.
@@ -31,12 +32,7 @@ impl Existing {
 pub const FILES: [&str; 5] =
     ["run.json", "metrics.csv", "last.safetensors", "best.safetensors", "resume.safetensors"];
 
-/// Its lock says that a process works in the folder; the file itself stays.
-const LOCK: &str = "lock";
-
 /// A run's folder while this process works in it.
-///
-/// The lock is the operating system's: it ends with the process, however that ends.
 #[derive(Debug)]
 pub struct RunFolder {
     path: PathBuf,
@@ -56,7 +52,7 @@ impl RunFolder {
             refuse_run(path)?;
         }
         fs::create_dir_all(path).with_context(|| format!("{name}: the run folder cannot be made"))?;
-        let _lock = lock(path)?;
+        let _lock = lock::hold(path)?;
         match existing {
             // Once more: another process may have started and ended a run here in between.
             Existing::Keep => refuse_run(path)?,
@@ -112,22 +108,6 @@ fn refuse_run(folder: &Path) -> Result<()> {
         folder.display(),
         file.display()
     )
-}
-
-fn lock(folder: &Path) -> Result<File> {
-    let name = folder.display();
-    // Asked of the mode bits too: the superuser could write into a folder that is meant to stay as it is.
-    let read_only = fs::metadata(folder).is_ok_and(|meta| meta.permissions().readonly());
-    ensure!(!read_only, "{name}: the folder is read-only; choose another --out or make it writable");
-    let file = File::options().create(true).append(true).open(folder.join(LOCK));
-    let file = file.with_context(|| format!("{name}: cannot be written; choose another --out"))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            bail!("{name}: another process works in it; wait until that ends or choose another --out")
-        }
-        Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("{name}: cannot be locked")),
-    }
 }
 
 fn remove(file: &Path) -> Result<()> {
