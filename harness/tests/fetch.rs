@@ -32,14 +32,16 @@ struct Asked<'a> {
 /// A server that answers one request a connection, each on a thread of its own.
 struct Server {
     url: String,
-    /// File and first byte of each request.
-    log: Arc<Mutex<Vec<(String, Option<usize>)>>>,
+    log: Log,
 }
+
+/// File and first byte of each request.
+type Log = Arc<Mutex<Vec<(String, Option<usize>)>>>;
 
 fn serve(answer: impl Fn(&mut TcpStream, Asked) + Send + Sync + 'static) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/sets/", listener.local_addr().unwrap());
-    let (log, answer) = (Arc::new(Mutex::new(Vec::new())), Arc::new(answer));
+    let (log, answer) = (Log::default(), Arc::new(answer));
     let seen = Arc::clone(&log);
     std::thread::spawn(move || {
         for stream in listener.incoming() {
