@@ -1,6 +1,7 @@
 //! The command line from its arguments to the files it writes, in this process and in a folder of its own.
 
 mod models;
+mod refusals;
 mod reproduction;
 
 use anyhow::{Error, Result};
@@ -86,16 +87,9 @@ impl Desk {
         names.map(|name| (name.clone(), self.bytes(&format!("{folder}/{name}")))).collect()
     }
 
-    /// `metrics.csv` without its seconds.
     fn metrics(&self, run: &str) -> Vec<Vec<String>> {
         let text = self.text(&format!("{run}/metrics.csv"));
-        let header: Vec<&str> = text.lines().next().expect("a header").split(',').collect();
-        let seconds = header.iter().position(|&name| name == "seconds").expect("seconds");
-        let kept = |line: &str| {
-            let cells = line.split(',').enumerate().filter(|&(i, _)| i != seconds);
-            cells.map(|(_, cell)| cell.to_owned()).collect()
-        };
-        text.lines().map(kept).collect()
+        text.lines().map(|line| line.split(',').map(str::to_owned).collect()).collect()
     }
 
     fn dataset(&self) -> Dataset {
@@ -141,7 +135,7 @@ fn a_training_leaves_a_manifest_metrics_and_models() {
     let names: Vec<_> = desk.files("run").into_keys().collect();
     assert_eq!(
         names,
-        ["best.safetensors", "last.safetensors", "metrics.csv", "resume.safetensors", "run.json"]
+        ["best.safetensors", "last.safetensors", "lock", "metrics.csv", "resume.safetensors", "run.json"]
     );
     let manifest = desk.json("run/run.json");
     assert_eq!(manifest["state"], "done");
@@ -241,6 +235,15 @@ fn settings_come_from_a_file_and_the_command_line_goes_over_it() {
     desk.misused("train --config @bad.toml --data-dir @ --out @bad", &["bad.toml", "`epoch`"]);
     desk.refuses("train --config @absent.toml --data-dir @ --out @bad", &["absent.toml"]);
     assert!(!desk.at("bad").exists());
+}
+
+#[test]
+fn bits_are_checked_on_every_kernel_set_that_promises_them() {
+    let desk = Desk::new();
+    desk.does("check bits --cells shallow,convdeep --steps 2 --batch 3 --samples 2 --seq-len 4 --json");
+    desk.misused("check bits --steps 0", &["--steps is 0", "at least 1"]);
+    desk.misused("check bits --cells lstm", &["lstm"]);
+    desk.misused("check bits --seq-len 3", &["3", "does not divide"]);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The command line: parse, run, print one error, choose the exit code.
 
 use crate::command::kernels as kernels_command;
-use crate::command::{compare, data, eval, explain, prototype, report, reproduce, train};
+use crate::command::{check, compare, data, eval, explain, prototype, report, reproduce, train};
 use crate::progress::Progress;
 use crate::run::Interrupted;
 use anyhow::{Context, Result, bail};
@@ -18,7 +18,7 @@ use std::process::ExitCode;
     name = "harness",
     version,
     about,
-    after_help = "exit status: 0 done, 1 failed, 2 misused, 130 interrupted"
+    after_help = "exit status: 0 done, 1 failed, 2 misused, 130 or 143 interrupted"
 )]
 pub struct Cli {
     #[command(flatten)]
@@ -62,12 +62,18 @@ enum Command {
     Prototype(prototype::PrototypeArgs),
     /// Draw, find and verify data sets
     Data(data::DataArgs),
+    /// See on this machine that results do not depend on kernels or threads
+    Check(check::CheckArgs),
     /// The kernel sets of this CPU and its fused multiply-add peak
     Kernels,
 }
 
-const COMMANDS: [&str; 10] =
-    ["reproduce", "report", "compare", "train", "eval", "explain", "prototype", "data", "kernels", "help"];
+const COMMANDS: [&str; 11] = [
+    "reproduce", "report", "compare", "train", "eval", "explain", "prototype", "data", "check", "kernels", "help",
+];
+
+/// More threads than any of these networks can use.
+const MOST_THREADS: usize = 1024;
 
 impl Common {
     /// How many threads there are to use.
@@ -77,6 +83,9 @@ impl Common {
     pub fn thread_count(&self) -> Result<usize> {
         match self.threads {
             Some(0) => bail!(Misuse("--threads is 0; it must be at least 1".to_owned())),
+            Some(n) if n > MOST_THREADS => {
+                bail!(Misuse(format!("--threads is {n}; it must be at most {MOST_THREADS}")))
+            }
             Some(n) => Ok(n),
             None => Ok(std::thread::available_parallelism().map_or(1, usize::from)),
         }
@@ -142,7 +151,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<()> {
         Command::Eval(args) => eval::run(args, common),
         Command::Explain(args) => explain::run(args, common),
         Command::Prototype(args) => prototype::run(args, common),
-        Command::Data(args) => data::run(args, common.json),
+        Command::Data(args) => data::run(args, common),
+        Command::Check(args) => check::run(args, common),
         Command::Kernels => kernels_command::run(common),
     }
 }

@@ -1,7 +1,7 @@
 //! Explaining any number of samples through bounded memory.
 
 use crate::run::check_stop;
-use anyhow::Result;
+use anyhow::{Result, bail};
 use kernels::Kernels;
 use model::explain::{Explainer, Explanation, Method, Target};
 use model::{Network, Samples};
@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 
 /// Samples explained at once.
 pub const CHUNK: usize = 100;
+
+/// The share of `f` that may get lost unnoticed: the tolerance of conservation.
+pub const LOST: f64 = 1e-4;
 
 /// What can be said of many explanations without their pictures.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -23,6 +26,8 @@ pub struct Summary {
     pub lost_share_mean: f64,
     /// The largest.
     pub lost_share_max: f64,
+    /// Explanations that lost more than [`LOST`] of `f` to dead units.
+    pub losing: usize,
     /// Explained logits that are not positive: there is no evidence to hand on.
     pub not_positive: usize,
     /// Share of the absolute relevance that is negative.
@@ -51,8 +56,9 @@ impl Summary {
         let errors = &mut self.conservation_error_mean;
         mean(errors, &mut self.conservation_error_max, &mut batch.conservation_error.iter().copied());
         let lost = batch.lost.iter().zip(&batch.explained);
-        let mut shares = lost.map(|(lost, &f)| lost.abs() / f64::from(f).abs().max(f64::MIN_POSITIVE));
-        mean(&mut self.lost_share_mean, &mut self.lost_share_max, &mut shares);
+        let shares = lost.map(|(lost, &f)| lost.abs() / f64::from(f).abs().max(f64::MIN_POSITIVE));
+        self.losing += shares.clone().filter(|&share| share > LOST).count();
+        mean(&mut self.lost_share_mean, &mut self.lost_share_max, &mut { shares });
         self.not_positive += batch.explained.iter().filter(|&&f| f <= 0.0).count();
         for &r in &batch.relevance {
             self.absolute += f64::from(r.abs());
@@ -66,7 +72,7 @@ impl Summary {
 /// target.
 ///
 /// # Errors
-/// What the explainer or `visit` says, or an interruption.
+/// What the explainer or `visit` says, relevance that is not finite, or an interruption.
 pub fn explain_all(
     kernels: &Kernels,
     network: &Network,
@@ -81,8 +87,37 @@ pub fn explain_all(
     for chunk in indices.chunks(CHUNK) {
         check_stop()?;
         let found = explainer.explain(kernels, network, samples, chunk, target)?;
-        found.iter().for_each(|batch| summary.add(batch));
+        for batch in &found {
+            let size = batch.relevance.len() / chunk.len();
+            if let Some(at) = batch.relevance.iter().position(|r| !r.is_finite()) {
+                bail!(
+                    "sample {}: its relevance is {}, not a finite number",
+                    chunk[at / size],
+                    batch.relevance[at]
+                );
+            }
+            summary.add(batch);
+        }
         visit(chunk, found)?;
     }
     Ok(summary)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_loses_relevance_or_has_no_evidence_is_counted() {
+        let mut summary = Summary::default();
+        for (explained, lost) in [(2.0, 0.0), (2.0, 1e-3), (-1.0, 0.0), (0.0, 0.0)] {
+            let (explained, lost) = (vec![explained], vec![lost]);
+            let (relevance, conservation_error) = (vec![1.0, -1.0], vec![0.0]);
+            let batch =
+                Explanation { explained, lost, relevance, conservation_error, ..Explanation::default() };
+            summary.add(&batch);
+        }
+        assert_eq!((summary.explanations, summary.losing, summary.not_positive), (4, 1, 2));
+        assert_eq!((summary.lost_share_max, summary.negative_share), (5e-4, 0.5));
+    }
 }

@@ -9,6 +9,8 @@ pub mod exchange;
 pub mod experiment;
 pub mod explaining;
 pub mod images;
+pub mod input;
+pub mod lock;
 pub mod measure;
 pub mod model_file;
 pub mod progress;

@@ -43,7 +43,8 @@ pub fn save(path: &Path, network: &Network) -> Result<()> {
 /// One line that names the file and the metadata key or tensor that is missing or does not fit.
 pub fn load(path: &Path) -> Result<Network> {
     let file = exchange::read(path)?;
-    build(&file).with_context(|| format!("{}: is not a model of this program", path.display()))
+    let advice = "is no model that this program can use, export it as the README says under Model files";
+    build(&file).with_context(|| format!("{}: {advice}", path.display()))
 }
 
 fn build(file: &ModelFile) -> Result<Network> {

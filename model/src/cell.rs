@@ -90,6 +90,11 @@ pub struct Task {
     pub pool: PoolKind,
 }
 
+/// Rows or columns of an image: with the bounds of [`crate::plan`], no product of sizes leaves a `usize`.
+const MOST_PIXELS: usize = 4096;
+/// A label is a byte.
+const MOST_CLASSES: usize = 256;
+
 impl Default for Task {
     /// MNIST in one step.
     fn default() -> Self {
@@ -104,11 +109,17 @@ impl Task {
     }
 
     pub(crate) fn check(&self) -> Result<(), ModelError> {
-        for (what, size) in
-            [("rows", self.rows), ("cols", self.cols), ("seq_len", self.seq_len), ("classes", self.classes)]
-        {
-            if size == 0 {
+        for (what, found, most) in [
+            ("rows", self.rows, MOST_PIXELS),
+            ("cols", self.cols, MOST_PIXELS),
+            ("seq_len", self.seq_len, MOST_PIXELS),
+            ("classes", self.classes, MOST_CLASSES),
+        ] {
+            if found == 0 {
                 return Err(ModelError::Zero { what });
+            }
+            if found > most {
+                return Err(ModelError::TooLarge { what, found, most });
             }
         }
         if !self.cols.is_multiple_of(self.seq_len) {

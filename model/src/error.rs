@@ -86,6 +86,22 @@ pub enum ModelError {
         /// Samples that fit.
         capacity: usize,
     },
+    /// A layer, an image or a number of classes that no network here has.
+    #[error("{what} is {found}; it must be at most {most}")]
+    TooLarge {
+        /// The size.
+        what: &'static str,
+        /// Its value.
+        found: usize,
+        /// The largest there may be.
+        most: usize,
+    },
+    /// A number that is none turned up in training.
+    #[error("numbers stopped being finite, first in {place}")]
+    NotFinite {
+        /// Where it was found first.
+        place: String,
+    },
     /// Kernel operands that do not fit together.
     #[error(transparent)]
     Shape(#[from] ShapeError),

@@ -23,7 +23,7 @@ impl Network {
     /// # Errors
     /// [`ModelError`] if the cell and the task do not go together.
     pub fn new(cell: Cell, task: Task, seed: u64) -> Result<Network, ModelError> {
-        let mut network = Self::zeroed(cell, task)?;
+        let mut network = Self::zeroed(Plan::new(cell, task)?);
         initialise(&network.plan.specs, seed, &mut network.values);
         network.refresh(&Kernels::default())?;
         Ok(network)
@@ -34,41 +34,40 @@ impl Network {
     /// # Errors
     /// [`ModelError`] if a tensor is missing, has another shape, or belongs to no layer.
     pub fn from_tensors(cell: Cell, task: Task, tensors: &[NamedTensor]) -> Result<Network, ModelError> {
-        let mut network = Self::zeroed(cell, task)?;
-        let Network { plan, values, .. } = &mut network;
+        let plan = Plan::new(cell, task)?;
         let find = |name: &str| tensors.iter().find(|tensor| tensor.name == name);
         let wanted = || plan.specs.iter().flat_map(|spec| spec.tensors());
         if let Some((name, expected)) = wanted().find(|(name, _)| find(name).is_none()) {
             return Err(ModelError::MissingTensor { name, expected });
         }
-        for spec in &plan.specs {
-            for (part, (name, shape)) in spec.tensors().into_iter().enumerate() {
-                let Some(tensor) = find(&name) else { continue };
-                if tensor.shape != shape || tensor.values.len() != shape.iter().product::<usize>() {
-                    let found = tensor.shape.clone();
-                    return Err(ModelError::TensorShape { name, found, expected: shape });
-                }
-                if part == 0 {
-                    spec.import_weight(&tensor.values, values);
-                } else {
-                    values[spec.bias.clone()].copy_from_slice(&tensor.values);
-                }
+        for (name, expected) in wanted() {
+            let Some(tensor) = find(&name) else { continue };
+            if tensor.shape != expected || tensor.values.len() != expected.iter().product::<usize>() {
+                return Err(ModelError::TensorShape { name, found: tensor.shape.clone(), expected });
             }
         }
-        let known = |name: &str| plan.specs.iter().any(|s| s.tensors().iter().any(|(n, _)| n == name));
-        if let Some(tensor) = tensors.iter().find(|tensor| !known(&tensor.name)) {
+        if let Some(tensor) = tensors.iter().find(|tensor| !wanted().any(|(name, _)| name == tensor.name)) {
             let known = plan.specs.iter().map(|spec| spec.name.as_str()).collect::<Vec<_>>().join(", ");
             return Err(ModelError::UnknownTensor { name: tensor.name.clone(), known });
+        }
+        // Only now, when the tensors are known to fill it, is room made for them.
+        let mut network = Self::zeroed(plan);
+        let Network { plan, values, .. } = &mut network;
+        for spec in &plan.specs {
+            let [weight, bias] = spec.tensors().map(|(name, _)| find(&name));
+            if let (Some(weight), Some(bias)) = (weight, bias) {
+                spec.import_weight(&weight.values, values);
+                values[spec.bias.clone()].copy_from_slice(&bias.values);
+            }
         }
         network.refresh(&Kernels::default())?;
         Ok(network)
     }
 
-    fn zeroed(cell: Cell, task: Task) -> Result<Network, ModelError> {
-        let plan = Plan::new(cell, task)?;
+    fn zeroed(plan: Plan) -> Network {
         let biases = plan.specs.iter().map(|spec| vec![0.0; spec.n.next_multiple_of(STRIP)]).collect();
         let values = vec![0.0; plan.len];
-        Ok(Network { plan, values, biases })
+        Network { plan, values, biases }
     }
 
     /// The cell.

@@ -8,6 +8,14 @@ use kernels::{ConvShape, Plane};
 
 /// The pool behind a convolution: 2×2, stride 2.
 const POOL: usize = 2;
+/// The widest layer; the largest of the thesis has 768 units.
+const MOST_UNITS: usize = 1 << 16;
+/// The largest filter.
+const MOST_FILTER: usize = 255;
+/// The most layers of an encoder or of a head.
+const MOST_LAYERS: usize = 16;
+/// The most floats that a network's parameters take: 1 GiB.
+const MOST_FLOATS: usize = 1 << 28;
 
 /// Every layer of a network, in words of shapes.
 #[derive(Clone, Debug)]
@@ -98,6 +106,7 @@ impl Plan {
             head.push(add(format!("head.{i}"), vec![inputs, units]));
             inputs = units;
         }
+        at_most("the number of parameters", len, MOST_FLOATS)?;
         Ok(Plan { cell, task, specs, encoder, planes, combine, recurrent, head, e, r, c, len })
     }
 
@@ -126,18 +135,27 @@ impl Plan {
     }
 }
 
+fn at_most(what: &'static str, found: usize, most: usize) -> Result<(), ModelError> {
+    if found > most { Err(ModelError::TooLarge { what, found, most }) } else { Ok(()) }
+}
+
 fn check_cell(cell: &Cell) -> Result<(), ModelError> {
+    at_most("the number of encoder layers", cell.encoder.len(), MOST_LAYERS)?;
+    at_most("the number of head layers", cell.head.len(), MOST_LAYERS)?;
     let widths = cell.encoder.iter().map(|layer| match *layer {
         Encoder::Dense { units } => units,
         Encoder::Conv { channels, .. } => channels,
     });
-    if widths.chain(cell.head.iter().copied()).chain([cell.combine, cell.recurrent]).any(|w| w == 0) {
-        return Err(ModelError::Zero { what: "a layer's width" });
+    for width in widths.chain(cell.head.iter().copied()).chain([cell.combine, cell.recurrent]) {
+        if width == 0 {
+            return Err(ModelError::Zero { what: "a layer's width" });
+        }
+        at_most("a layer's width", width, MOST_UNITS)?;
     }
     for layer in &cell.encoder {
-        if let Encoder::Conv { size, .. } = *layer
-            && size.is_multiple_of(2)
-        {
+        let Encoder::Conv { size, .. } = *layer else { continue };
+        at_most("the size of a filter", size, MOST_FILTER)?;
+        if size.is_multiple_of(2) {
             let (what, expected) = ("the size of a filter", "odd");
             return Err(ModelError::Range { what, found: size as f64, expected });
         }

@@ -28,7 +28,7 @@ impl Desk {
     }
 
     /// Images and labels as `x.npy` and `y.npy`.
-    fn save_arrays(&self, (rows, cols): (usize, usize), images: &[f32], labels: &[i64]) {
+    pub fn save_arrays(&self, (rows, cols): (usize, usize), images: &[f32], labels: &[i64]) {
         npy::write_f32(&self.at("x.npy"), &[images.len() / rows / cols, rows, cols], images)
             .expect("written");
         write_npy(self.at("y.npy"), &Array1::from(labels.to_vec())).expect("written");

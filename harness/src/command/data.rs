@@ -7,10 +7,13 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 use serde_json::json;
 
+use crate::cli::Common;
 use crate::dataset::checksum::{self, State};
+use crate::dataset::fetch::Order;
 use crate::dataset::idx::Header;
 use crate::dataset::locate::{self, FILES, KINDS, Located, Places};
-use crate::dataset::synth;
+use crate::dataset::{synth, unpack};
+use crate::run::stop_on_signals;
 
 /// Arguments of `harness data`.
 #[derive(Debug, Args)]
@@ -38,6 +41,17 @@ enum Action {
         /// Replace files that are there
         #[arg(long)]
         overwrite: bool,
+    },
+    /// Download a published data set: mirrors in turn, checked before a file gets its name
+    Fetch {
+        /// mnist, fashion-mnist or kmnist
+        name: String,
+        /// Folder on a server that has the four files as .gz, in place of the known ones
+        #[arg(long, value_name = "URL")]
+        mirror: Option<String>,
+        /// Folder to put it into, as NAME [default: the cache folder]
+        #[arg(long, value_name = "DIR")]
+        data_dir: Option<PathBuf>,
     },
     /// Compare the files of a data set with the published checksums
     Verify {
@@ -73,11 +87,12 @@ impl Place {
     }
 }
 
-/// Runs `harness data`: results on stdout, as JSON if `json`.
+/// Runs `harness data`: results on stdout.
 ///
 /// # Errors
 /// If a data set is not found, not as published, or cannot be written.
-pub fn run(args: &DataArgs, json: bool) -> anyhow::Result<()> {
+pub fn run(args: &DataArgs, common: &Common) -> anyhow::Result<()> {
+    let json = common.json;
     match &args.action {
         Action::Synth { seed, train, test, out, overwrite } => {
             let dir = match out {
@@ -85,6 +100,21 @@ pub fn run(args: &DataArgs, json: bool) -> anyhow::Result<()> {
                 None => Places::new(None)?.cache()?.join("synth"),
             };
             draw(&dir, *seed, [*train, *test], *overwrite, json)
+        }
+        Action::Fetch { name, mirror, data_dir } => {
+            stop_on_signals()?;
+            let name = locate::usual_name(name)?;
+            let root = match data_dir {
+                Some(dir) => dir.clone(),
+                None => Places::new(None)?.cache()?.to_owned(),
+            };
+            let order = Order::new(&name, &root.join(&name), mirror.as_deref())?;
+            let files = order.fetch(&common.progress())?;
+            if json {
+                return print_json(&json!({ "name": name, "folder": order.folder, "files": files }));
+            }
+            println!("{}", order.folder.display());
+            Ok(())
         }
         Action::Verify { name, place } => verify(&locate::usual_name(name)?, &place.places()?, json),
         Action::Path { name, place } => path(&locate::usual_name(name)?, &place.places()?, json),
@@ -164,7 +194,7 @@ struct Sizes {
 impl Listed {
     fn new(set: Located, places: &Places) -> Self {
         let header = |i: usize| {
-            let source = locate::reader(&set.files[i])
+            let source = unpack::reader(&set.files[i])
                 .with_context(|| format!("{}: cannot open", set.files[i].display()));
             Header::read(source?, KINDS[i], &set.files[i])
         };
@@ -180,7 +210,7 @@ impl Listed {
             Err(error) => (None, Some(format!("{error:#}"))),
         };
         let opens = places.find(&set.name).is_some_and(|first| first.folder == set.folder);
-        let packed = set.files.iter().any(|file| locate::is_gz(file));
+        let packed = set.files.iter().any(|file| unpack::is_gz(file));
         Self { name: set.name, folder: set.folder, sizes, packed, opens, problem }
     }
 }

@@ -56,13 +56,18 @@ pub fn run(args: &EvalArgs, common: &Common) -> Result<()> {
         let (accuracy, loss) = (known.then(|| sum.accuracy()), known.then(|| sum.mean_loss()));
         println!(
             "{}",
-            serde_json::json!({ "samples": sum.samples, "accuracy": accuracy, "loss": loss, "logits": args.logits })
+            serde_json::json!({ "samples": sum.samples, "accuracy": accuracy, "loss": loss, "dead": sum.dead, "logits": args.logits })
         );
         return Ok(());
     }
-    let mut table = Table::new(&["samples", "accuracy", "loss (nats)"]);
+    let mut table = Table::new(&["samples", "accuracy", "loss (nats)", "dead"]);
     let shown = |value: f64| if known { format!("{value:.4}") } else { String::new() };
-    table.row(vec![sum.samples.to_string(), shown(sum.accuracy()), shown(sum.mean_loss())]);
+    table.row(vec![
+        sum.samples.to_string(),
+        shown(sum.accuracy()),
+        shown(sum.mean_loss()),
+        sum.dead.to_string(),
+    ]);
     print!("{table}");
     Ok(())
 }

@@ -233,6 +233,7 @@ fn print_summary(args: &ExplainArgs, common: &Common, summary: &Summary) -> Resu
         "largest",
         "lost share",
         "largest lost",
+        "lose > 1e-4",
         "f ≤ 0",
     ]);
     table.row(vec![
@@ -242,6 +243,7 @@ fn print_summary(args: &ExplainArgs, common: &Common, summary: &Summary) -> Resu
         format!("{:.1e}", summary.conservation_error_max),
         format!("{:.1e}", summary.lost_share_mean),
         format!("{:.1e}", summary.lost_share_max),
+        summary.losing.to_string(),
         summary.not_positive.to_string(),
     ]);
     print!("{table}");

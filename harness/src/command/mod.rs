@@ -1,5 +1,6 @@
 //! One subcommand a file.
 
+pub mod check;
 pub mod compare;
 pub mod data;
 pub mod eval;

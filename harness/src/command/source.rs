@@ -3,6 +3,7 @@
 use crate::cli::Misuse;
 use crate::dataset::Dataset;
 use crate::images::{Arrays, Scaled};
+use crate::input;
 use crate::model_file;
 use crate::report::npy;
 use crate::run::settings::{Range, parse_range};
@@ -110,10 +111,13 @@ impl SourceArgs {
 
     fn arrays(&self, path: &Path, network: &Network) -> Result<Source> {
         let (name, task) = (path.display(), network.task());
+        for path in [Some(path), self.labels.as_deref()].into_iter().flatten() {
+            input::plain_file(path).with_context(|| format!("{}: cannot be read", path.display()))?;
+        }
         let (images, [n, rows, cols]) = npy::read_images(path)?;
         ensure!(
             (rows, cols) == (task.rows, task.cols),
-            "{name}: images are {rows}×{cols}, the model reads {}×{}",
+            "{name}: images are {rows}×{cols}, the model reads {}×{}; scale or cut them",
             task.rows,
             task.cols
         );
@@ -133,11 +137,14 @@ impl SourceArgs {
 fn labels(path: &Path, n: usize, classes: usize) -> Result<Vec<u8>> {
     let name = path.display();
     let labels = npy::read_labels(path)?;
-    ensure!(labels.len() == n, "{name}: {} labels for {n} images", labels.len());
+    ensure!(labels.len() == n, "{name}: {} labels for {n} images; save one label an image", labels.len());
     let class = |(i, &label): (usize, &i64)| {
         let found = u8::try_from(label).ok().filter(|&label| usize::from(label) < classes);
         found.with_context(|| {
-            format!("{name}: label {i} is {label}; the model has classes 0 to {}", classes - 1)
+            format!(
+                "{name}: label {i} is {label}; the model has classes 0 to {}; leave those samples out",
+                classes - 1
+            )
         })
     };
     labels.iter().enumerate().map(class).collect()

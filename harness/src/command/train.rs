@@ -1,13 +1,13 @@
 //! `harness train`: one network.
 
-use crate::cli::Common;
+use crate::cli::{Common, Misuse};
 use crate::dataset::Dataset;
 use crate::report::table::Table;
 use crate::run::folder::{Existing, free};
 use crate::run::settings::Given;
 use crate::run::stop_on_signals;
 use crate::run::training::{DataSha256, Surroundings, train};
-use anyhow::Result;
+use anyhow::{Error, Result};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -33,6 +33,18 @@ pub struct TrainArgs {
     overwrite: bool,
 }
 
+impl TrainArgs {
+    /// An error of settings, with the file that they may come from.
+    fn of_config(&self, error: Error) -> Error {
+        match &self.config {
+            Some(file) if error.is::<Misuse>() => {
+                error.context(format!("with the settings of {}", file.display()))
+            }
+            _ => error,
+        }
+    }
+}
+
 /// Checksums of a data set's files.
 pub fn checksums(dataset: &Dataset) -> DataSha256 {
     DataSha256 { train: dataset.train.sha256(), test: dataset.test.sha256() }
@@ -44,7 +56,8 @@ pub fn checksums(dataset: &Dataset) -> DataSha256 {
 /// If a setting does not fit, the data is not found, or the training fails.
 pub fn run(args: &TrainArgs, common: &Common) -> Result<()> {
     stop_on_signals()?;
-    let settings = args.given.clone().over_file(args.config.as_deref())?.complete()?;
+    let settings = args.given.clone().over_file(args.config.as_deref())?;
+    let settings = settings.complete().map_err(|error| args.of_config(error))?;
     let kernels = common.kernels(common.thread_count()?)?;
     let dataset = Dataset::open(&settings.dataset, args.data_dir.as_deref())?;
     let name = format!("{}-{}-{}", settings.cell, settings.seq_len, dataset.name);
@@ -53,17 +66,19 @@ pub fn run(args: &TrainArgs, common: &Common) -> Result<()> {
     progress.say(&format!("{} on {}, into {}", settings.title(), dataset.name, out.display()));
     let sha256 = checksums(&dataset);
     let around = Surroundings { dataset: &dataset, sha256: &sha256, kernels: &kernels, progress: &progress };
-    let outcome = train(&settings, &out, Existing::from_flags(args.resume, args.overwrite), &around)?;
+    let existing = Existing::from_flags(args.resume, args.overwrite);
+    let outcome = train(&settings, &out, existing, &around).map_err(|error| args.of_config(error))?;
     if common.json {
         println!("{}", serde_json::json!({ "out": out, "outcome": outcome }));
         return Ok(());
     }
-    let mut table = Table::new(&["run", "variables", "validation", "test", "best epoch"]);
+    let mut table = Table::new(&["run", "variables", "validation", "test", "dead", "best epoch"]);
     table.row(vec![
         outcome.title.clone(),
         outcome.variables.to_string(),
         format!("{:.4}", outcome.validation_accuracy),
         format!("{:.4}", outcome.test_accuracy),
+        outcome.test_dead.to_string(),
         outcome.best_epoch.to_string(),
     ]);
     print!("{table}");

@@ -12,7 +12,8 @@ use md5::Md5;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::locate::{FILES, is_gz, reader};
+use super::locate::FILES;
+use super::unpack::{is_gz, reader};
 
 /// What is known of one published file; checksums in hex.
 #[derive(Clone, Copy, Debug)]
@@ -213,7 +214,8 @@ pub fn verify(name: &str, files: &[Option<PathBuf>; 4]) -> Vec<FileReport> {
     (0..FILES.len()).map(compare).collect()
 }
 
-fn verify_file(
+/// Whether the file at `path` is the `known` one of the set `name`: the result, its SHA-256, and how that was found.
+pub(super) fn verify_file(
     name: &str,
     path: &Path,
     known: Option<&Published>,

@@ -4,14 +4,16 @@
 //! ([`idx`]). [`synth`] draws a set where none can be had, [`checksum`] tells whether files are the published ones.
 
 pub mod checksum;
+pub mod fetch;
 pub mod idx;
 pub mod locate;
 pub mod synth;
+pub mod unpack;
 
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use serde::Serialize;
 
 use idx::{Idx, Kind};
@@ -143,7 +145,8 @@ impl Dataset {
         let places = Places::new(data_dir)?;
         let located = match places.find(&name) {
             Some(located) => located,
-            None if name == "synth" => places.draw_synth()?,
+            // A set that lacks a file is no reason to draw another one in its place.
+            None if name == "synth" && places.find_some(&name).is_none() => places.draw_synth()?,
             None => return Err(places.not_found(&name)),
         };
         Self::map(&places, &located).with_context(|| format!("cannot open the data set {name}"))
@@ -162,6 +165,10 @@ impl Dataset {
             test.cols(),
             train_images.display()
         );
+        if checksum::published(&located.name).is_some() {
+            check_labels(&train)?;
+            check_labels(&test)?;
+        }
         let largest = train.labels().iter().chain(test.labels()).max().copied().unwrap_or(0);
         let classes = (usize::from(largest) + 1).max(2);
         Ok(Self { name: located.name.clone(), train, test, rows, cols, classes })
@@ -177,6 +184,19 @@ impl Dataset {
             is(&self.test, 3) && is(&self.train, 1)
         })
     }
+}
+
+/// Classes of each data set that has a name of its own; of others, the labels alone tell.
+const CLASSES: u8 = 10;
+
+fn check_labels(half: &Split) -> anyhow::Result<()> {
+    let Some(i) = half.labels().iter().position(|&label| label >= CLASSES) else { return Ok(()) };
+    bail!(
+        "{}: label {i} is {}, expected 0 to {}; the file is damaged, fetch it again",
+        half.labels_path().display(),
+        half.label(i),
+        CLASSES - 1
+    )
 }
 
 #[cfg(test)]

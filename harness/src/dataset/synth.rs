@@ -113,6 +113,14 @@ pub fn write(dir: &Path, seed: u64, train: usize, test: usize) -> anyhow::Result
     write_half(&dir.join(test_images), &dir.join(test_labels), seed, 1, test)
 }
 
+/// The first `len` training samples of that seed: pixels `[len, 28, 28]` and classes.
+pub fn draw(seed: u64, len: usize) -> (Vec<u8>, Vec<u8>) {
+    let mut pixels = vec![0; len * PIXELS];
+    let images = pixels.chunks_exact_mut(PIXELS).enumerate();
+    let labels = images.map(|(i, image)| sample(seed, 0, i as u64, image)).collect();
+    (pixels, labels)
+}
+
 fn write_half(images: &Path, labels: &Path, seed: u64, half: u64, len: usize) -> anyhow::Result<()> {
     let open = |path: &Path| {
         AtomicWriteFile::open(path)

@@ -6,6 +6,9 @@ use model::train::State;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+/// What to do about a file that is no checkpoint.
+const ADVICE: &str = "it is no checkpoint of this program; give --overwrite or choose another --out";
+
 /// A training between two epochs.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Checkpoint {
@@ -21,6 +24,8 @@ pub struct Checkpoint {
     pub settings: String,
     /// Checksums of the data they were learnt from, as JSON.
     pub data: String,
+    /// Lines of `metrics.csv` up to here.
+    pub metrics: String,
 }
 
 impl Checkpoint {
@@ -34,6 +39,7 @@ impl Checkpoint {
             ("steps".to_owned(), self.state.steps.to_string()),
             ("settings".to_owned(), self.settings.clone()),
             ("data".to_owned(), self.data.clone()),
+            ("metrics".to_owned(), self.metrics.clone()),
         ]);
         if let Some((epoch, accuracy)) = self.best {
             metadata.insert("best_epoch".to_owned(), epoch.to_string());
@@ -55,18 +61,23 @@ impl Checkpoint {
     pub fn read(path: &Path) -> Result<Checkpoint> {
         let name = path.display();
         let file = exchange::read(path)?;
+        let text = |key: &str| -> Result<&String> {
+            file.metadata.get(key).with_context(|| format!("{name}: `{key}` is missing; {ADVICE}"))
+        };
         let number = |key: &str| -> Result<u64> {
-            let text = file.metadata.get(key).with_context(|| format!("{name}: `{key}` is missing"))?;
-            text.parse().with_context(|| format!("{name}: `{key}` is {text:?}, expected a number"))
+            let text = text(key)?;
+            text.parse().with_context(|| format!("{name}: `{key}` is {text:?}, expected a number; {ADVICE}"))
         };
         let vector = |key: &str| -> Result<Vec<f32>> {
-            let found =
-                file.tensors.get(key).with_context(|| format!("{name}: tensor `{key}` is missing"))?;
+            let found = file
+                .tensors
+                .get(key)
+                .with_context(|| format!("{name}: tensor `{key}` is missing; {ADVICE}"))?;
             Ok(found.1.clone())
         };
         let best = match file.metadata.get("best_accuracy").map(|text| text.parse::<f64>()) {
             Some(Ok(accuracy)) => Some((number("best_epoch")?, accuracy)),
-            Some(Err(_)) => bail!("{name}: `best_accuracy` is no number"),
+            Some(Err(_)) => bail!("{name}: `best_accuracy` is no number; {ADVICE}"),
             None => None,
         };
         Ok(Checkpoint {
@@ -74,8 +85,9 @@ impl Checkpoint {
             best,
             state: State { steps: number("steps")?, m: vector("m")?, v: vector("v")? },
             values: vector("values")?,
-            settings: file.metadata.get("settings").cloned().unwrap_or_default(),
-            data: file.metadata.get("data").cloned().unwrap_or_default(),
+            settings: text("settings")?.clone(),
+            data: text("data")?.clone(),
+            metrics: text("metrics")?.clone(),
         })
     }
 }
@@ -91,8 +103,9 @@ mod tests {
         let state = State { steps: 7, m: vec![0.5, -1.0], v: vec![] };
         let values = vec![1.0, 2.0, 3.0];
         let best = Some((2, 0.912_345_678_9));
-        let checkpoint =
-            Checkpoint { epoch: 3, best, state, values, settings: "{}".to_owned(), data: "[]".to_owned() };
+        let (settings, data) = ("{}".to_owned(), "[]".to_owned());
+        let metrics = "1,0.5\n2,0.4\n3,0.3\n".to_owned();
+        let checkpoint = Checkpoint { epoch: 3, best, state, values, settings, data, metrics };
         checkpoint.write(&path).unwrap();
         assert_eq!(Checkpoint::read(&path).unwrap(), checkpoint);
     }

@@ -1,6 +1,9 @@
-//! A run's folder: opened before the computing starts, never overwritten without being asked.
+//! A run's folder: opened before the computing starts, held by one process at a time, never overwritten
+//! without being asked.
 
+use crate::lock;
 use anyhow::{Context, Result, bail};
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 /// What to do with a folder that holds a run already.
@@ -29,30 +32,86 @@ impl Existing {
 pub const FILES: [&str; 5] =
     ["run.json", "metrics.csv", "last.safetensors", "best.safetensors", "resume.safetensors"];
 
-/// Makes the folder of a run, or opens the one that is there.
-///
-/// # Errors
-/// If a run is there and `existing` says to keep it, or the folder cannot be written.
-pub fn open(folder: &Path, existing: Existing) -> Result<()> {
-    let name = folder.display();
-    std::fs::create_dir_all(folder).with_context(|| format!("{name}: the run folder cannot be made"))?;
-    let found = FILES.iter().map(|file| folder.join(file)).find(|file| file.exists());
-    match (found, existing) {
-        (Some(file), Existing::Keep) => {
-            bail!(
-                "{name}: holds a run already ({}); choose another --out, --resume or --overwrite",
-                file.display()
-            )
+/// A run's folder while this process works in it.
+#[derive(Debug)]
+pub struct RunFolder {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl RunFolder {
+    /// Makes the folder of a run, or opens the one that is there.
+    ///
+    /// # Errors
+    /// If a run is there and `existing` says to keep it, if another process works in it, or if it cannot be
+    /// written.
+    pub fn open(path: &Path, existing: Existing) -> Result<RunFolder> {
+        let name = path.display();
+        // Before a folder that is to be kept is touched at all.
+        if existing == Existing::Keep {
+            refuse_run(path)?;
         }
-        (Some(_), Existing::Overwrite) => {
-            for file in FILES.iter().map(|file| folder.join(file)).filter(|file| file.exists()) {
-                std::fs::remove_file(&file)
-                    .with_context(|| format!("{}: cannot be removed", file.display()))?;
+        fs::create_dir_all(path).with_context(|| format!("{name}: the run folder cannot be made"))?;
+        let _lock = lock::hold(path)?;
+        match existing {
+            // Once more: another process may have started and ended a run here in between.
+            Existing::Keep => refuse_run(path)?,
+            Existing::Resume => {}
+            Existing::Overwrite => {
+                for file in FILES.iter().map(|file| path.join(file)).filter(|file| file.exists()) {
+                    remove(&file)?;
+                }
             }
         }
-        _ => {}
+        Ok(RunFolder { path: path.to_owned(), _lock })
     }
-    Ok(())
+
+    /// Where the file of that name is.
+    pub fn join(&self, file: &str) -> PathBuf {
+        self.path.join(file)
+    }
+
+    /// Removes what a process left that was killed while it wrote: `.run.json.x7Ab2K` and the like.
+    ///
+    /// # Errors
+    /// If a file cannot be removed.
+    pub fn tidy(&self) -> Result<()> {
+        let is_unfinished = |name: &str| {
+            let rest = name.strip_prefix('.').unwrap_or_default();
+            let tails = FILES.iter().filter_map(|file| rest.strip_prefix(file));
+            tails.into_iter().any(|tail| tail.len() == 7 && tail.starts_with('.'))
+        };
+        let entries = fs::read_dir(&self.path);
+        let entries = entries.with_context(|| format!("{}: cannot be read", self.path.display()))?;
+        for path in entries.flatten().map(|entry| entry.path()) {
+            if path.file_name().and_then(|name| name.to_str()).is_some_and(is_unfinished) {
+                remove(&path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The first of a run's files that is there.
+    pub fn found(&self) -> Option<PathBuf> {
+        found(&self.path)
+    }
+}
+
+fn found(folder: &Path) -> Option<PathBuf> {
+    FILES.iter().map(|file| folder.join(file)).find(|file| file.exists())
+}
+
+fn refuse_run(folder: &Path) -> Result<()> {
+    let Some(file) = found(folder) else { return Ok(()) };
+    bail!(
+        "{}: holds a run already ({}); choose another --out, --resume or --overwrite",
+        folder.display(),
+        file.display()
+    )
+}
+
+fn remove(file: &Path) -> Result<()> {
+    fs::remove_file(file).with_context(|| format!("{}: cannot be removed", file.display()))
 }
 
 /// Refuses a file that is there, unless it may be replaced.
@@ -82,15 +141,52 @@ mod tests {
     #[test]
     fn a_run_is_only_overwritten_when_asked() {
         let folder = tempfile::tempdir().unwrap();
-        open(folder.path(), Existing::Keep).unwrap();
-        std::fs::write(folder.path().join("metrics.csv"), "epoch\n").unwrap();
-        std::fs::write(folder.path().join("mine.txt"), "notes").unwrap();
-        let error = open(folder.path(), Existing::Keep).unwrap_err().to_string();
+        let open = |existing| RunFolder::open(folder.path(), existing);
+        open(Existing::Keep).unwrap();
+        fs::write(folder.path().join("metrics.csv"), "epoch\n").unwrap();
+        fs::write(folder.path().join("mine.txt"), "notes").unwrap();
+        let error = open(Existing::Keep).unwrap_err().to_string();
         assert!(error.contains("--resume"), "{error}");
-        open(folder.path(), Existing::Resume).unwrap();
+        open(Existing::Resume).unwrap();
         assert!(folder.path().join("metrics.csv").exists());
-        open(folder.path(), Existing::Overwrite).unwrap();
+        open(Existing::Overwrite).unwrap();
         assert!(!folder.path().join("metrics.csv").exists());
         assert!(folder.path().join("mine.txt").exists(), "a stranger's file stays");
+    }
+
+    #[test]
+    fn a_second_owner_is_refused_until_the_first_is_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        for existing in [Existing::Keep, Existing::Resume, Existing::Overwrite] {
+            let first = RunFolder::open(folder.path(), existing).unwrap();
+            let error = RunFolder::open(folder.path(), existing).unwrap_err().to_string();
+            assert!(error.contains("another process works in it"), "{error}");
+            drop(first);
+        }
+        RunFolder::open(folder.path(), Existing::Resume).unwrap();
+    }
+
+    #[test]
+    fn what_a_killed_process_had_not_finished_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in [".resume.safetensors.x7Ab2K", ".mine.safetensors.x7Ab2K", ".run.json-old"] {
+            fs::write(folder.path().join(name), "part").unwrap();
+        }
+        RunFolder::open(folder.path(), Existing::Resume).unwrap().tidy().unwrap();
+        let mut names: Vec<_> =
+            fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, [".mine.safetensors.x7Ab2K", ".run.json-old", "lock"]);
+    }
+
+    #[test]
+    fn a_read_only_folder_is_refused_and_left_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut mode = fs::metadata(folder.path()).unwrap().permissions();
+        mode.set_readonly(true);
+        fs::set_permissions(folder.path(), mode).unwrap();
+        let error = RunFolder::open(folder.path(), Existing::Resume).unwrap_err().to_string();
+        assert!(error.contains("read-only"), "{error}");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 }

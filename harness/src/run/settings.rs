@@ -1,11 +1,12 @@
 //! What a training is made of: defaults, an optional TOML file, and the command line, later ones first.
 
 use crate::cli::Misuse;
-use anyhow::{Context, Result};
+use crate::input;
+use anyhow::Result;
 use clap::{Args, ValueEnum};
 use kernels::pool::PoolKind;
 use model::train::Optimiser;
-use model::{Cell, Task};
+use model::{Cell, ModelError, Task};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -133,10 +134,19 @@ impl Given {
     /// If the file cannot be read, or has an unknown or mistyped key; the message names it.
     pub fn over_file(self, path: Option<&Path>) -> Result<Given> {
         let Some(path) = path else { return Ok(self) };
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("{}: cannot be read as TOML settings", path.display()))?;
-        let file: Given = toml::from_str(&text)
-            .map_err(|error| Misuse(format!("{}: {}", path.display(), one_line(&error.to_string()))))?;
+        let name = path.display();
+        let bytes = input::read(path, MOST_BYTES)?;
+        let text = String::from_utf8(bytes).map_err(|error| {
+            Misuse(format!("{name}: is not UTF-8 text ({error}), expected TOML settings"))
+        })?;
+        let file: Given = toml::from_str(&text).map_err(|error| {
+            let place = error.span().map_or(String::new(), |span| {
+                let before = text.get(..span.start).unwrap_or_default();
+                let line = before.matches('\n').count() + 1;
+                format!(" line {line}, {:?}:", text.lines().nth(line - 1).unwrap_or_default())
+            });
+            Misuse(format!("{name}:{place} {}", one_line(error.message())))
+        })?;
         Ok(self.over(file))
     }
 
@@ -194,6 +204,9 @@ impl Given {
     }
 }
 
+/// The longest file of settings.
+const MOST_BYTES: u64 = 1 << 20;
+
 fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
@@ -201,8 +214,9 @@ fn one_line(text: &str) -> String {
 impl Settings {
     fn check(&self) -> Result<(), Misuse> {
         let refuse = |text: String| Err(Misuse(text));
-        if self.batch == 0 || self.seq_len == 0 || self.epochs == 0 {
-            return refuse("--batch, --seq-len and --epochs must be at least 1".to_owned());
+        let counts = [("batch", self.batch), ("seq-len", self.seq_len), ("epochs", self.epochs as usize)];
+        if let Some((name, _)) = counts.into_iter().find(|&(_, count)| count == 0) {
+            return refuse(format!("--{name} is 0; it must be at least 1"));
         }
         if !(self.lr.is_finite() && self.lr > 0.0) {
             return refuse(format!("--lr is {}; it must be a positive number such as 5e-4", self.lr));
@@ -214,6 +228,16 @@ impl Settings {
             return refuse(format!("--dropout is {}; it must be at least 0 and below 1", self.dropout));
         }
         Ok(())
+    }
+
+    /// What the model says of these settings, with the option that it is about.
+    pub fn misuse(&self, error: ModelError) -> Misuse {
+        let option = match error {
+            ModelError::SequenceLength { seq_len, .. } => format!("--seq-len {seq_len}: "),
+            ModelError::Range { what: "low" | "high", .. } => "--input-range: ".to_owned(),
+            _ => String::new(),
+        };
+        Misuse(format!("{option}{error}"))
     }
 
     /// The cell with the chosen widths and dropout.

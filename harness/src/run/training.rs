@@ -1,22 +1,24 @@
 //! The training loop over epochs: metrics, manifest and checkpoints as it goes.
+//!
+//! A checkpoint is written after each epoch, so a process that is stopped loses at most one.
 
-use super::check_stop;
 use super::checkpoint::Checkpoint;
-use super::folder::{self, Existing};
+use super::folder::{Existing, RunFolder};
+use super::metrics::Metrics;
+use super::resume::{self, RESUME};
 use super::settings::Settings;
+use super::{Interrupted, check_stop};
 use crate::cli::Misuse;
 use crate::dataset::{Dataset, SplitSha256};
 use crate::images::Scaled;
 use crate::model_file;
-use crate::progress::Progress;
+use crate::progress::{Job, Progress};
 use crate::report::write_atomically;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use kernels::Kernels;
 use model::train::{Trainer, shuffled};
-use model::{Evaluation, Evaluator, Network, Samples};
+use model::{Evaluation, Evaluator, ModelError, Network, Samples};
 use serde::{Deserialize, Serialize};
-use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::Path;
 use std::time::Instant;
 
@@ -56,6 +58,8 @@ pub struct Outcome {
     pub validation_accuracy: f64,
     /// Accuracy on the test set after the last epoch.
     pub test_accuracy: f64,
+    /// Test samples that leave a whole layer at zero.
+    pub test_dead: usize,
     /// Epoch of the best validation accuracy.
     pub best_epoch: u64,
     /// Seconds of this process.
@@ -103,49 +107,21 @@ fn divide(settings: &Settings, dataset: &Dataset) -> Result<Division> {
 /// Trains one network in `out`.
 ///
 /// # Errors
-/// If the folder holds another run, a file cannot be written, the loss stops being a number, or the
-/// run is interrupted.
+/// If the folder holds another run, another process works in it, a file cannot be written, numbers stop being
+/// finite, or the run is interrupted. The last good checkpoint stays.
 pub fn train(settings: &Settings, out: &Path, existing: Existing, around: &Surroundings) -> Result<Outcome> {
-    let Surroundings { dataset, kernels, progress, .. } = *around;
+    let Surroundings { dataset, kernels, .. } = *around;
     let begin = Instant::now();
-    let title = settings.title();
     let task = settings.task(dataset.rows, dataset.cols, dataset.classes);
     let network =
-        Network::new(settings.cell()?, task, settings.seed).map_err(|error| Misuse(error.to_string()))?;
+        Network::new(settings.cell()?, task, settings.seed).map_err(|error| settings.misuse(error))?;
     let division = divide(settings, dataset)?;
-    folder::open(out, existing)?;
-    let (train_set, test_set) =
-        (Scaled::new(&dataset.train, task.low, task.high), Scaled::new(&dataset.test, task.low, task.high));
     let variables = network.variables();
-    let mut evaluator = Evaluator::new(&network, CHUNK.min(division.test.max(division.validation.len())));
-    let mut trainer = Trainer::new(network, settings.optimiser(), settings.batch, settings.seed);
-    let settings_text = serde_json::to_string(settings)?;
-    let data_text = serde_json::to_string(around.sha256)?;
-    let mut best = None;
-    let mut first_epoch = 0;
-    let resume = out.join("resume.safetensors");
-    if existing == Existing::Resume && resume.exists() {
-        let checkpoint = Checkpoint::read(&resume)?;
-        let now = settings_text.clone();
-        ensure!(
-            same_but_epochs(&checkpoint.settings, settings),
-            "{}: is of a run with other settings; found {}, asked for {now}; give it the same or choose another --out",
-            resume.display(),
-            checkpoint.settings
-        );
-        ensure!(
-            checkpoint.data == data_text,
-            "{}: has learnt from other files named {}; give it the same data or choose another --out",
-            resume.display(),
-            dataset.name
-        );
-        let mut network = trainer.network().clone();
-        network.set_values(&checkpoint.values).with_context(|| resume.display().to_string())?;
-        trainer = Trainer::new(network, settings.optimiser(), settings.batch, settings.seed);
-        trainer.restore(checkpoint.state).with_context(|| resume.display().to_string())?;
-        (first_epoch, best) = (checkpoint.epoch, checkpoint.best);
-    }
-    let mut metrics = Metrics::open(&out.join("metrics.csv"), task.seq_len, first_epoch)?;
+    let folder = RunFolder::open(out, existing)?;
+    let checkpoint = match existing {
+        Existing::Resume => resume::from(&folder, settings, around)?,
+        Existing::Keep | Existing::Overwrite => None,
+    };
     let (commit, cpu) = (commit(), cpu());
     let write_manifest = |state: &str, outcome: Option<&Outcome>| {
         let manifest = Manifest {
@@ -163,104 +139,175 @@ pub fn train(settings: &Settings, out: &Path, existing: Existing, around: &Surro
             seconds: begin.elapsed().as_secs_f64(),
             outcome,
         };
-        write_json(&out.join("run.json"), &manifest)
+        write_json(&folder.join("run.json"), &manifest)
     };
+    folder.tidy()?;
+    // First of all files, so that a folder whose run was stopped says whose it is.
     write_manifest("running", None)?;
-    let steps = division.train.div_ceil(settings.batch) as u64;
-    let job = progress.job(&title, (settings.epochs.saturating_sub(first_epoch)) * steps);
-    let mut last = None;
-    for epoch in first_epoch..settings.epochs {
-        let epoch_begin = Instant::now();
-        let order = shuffled(division.train, settings.seed, epoch);
-        let mut seen = Evaluation::default();
-        let mut norms = vec![0.0; task.seq_len];
-        for (step, batch) in order.chunks(settings.batch).enumerate() {
-            if let Err(interrupted) = check_stop() {
-                write_manifest("interrupted", None)?;
-                return Err(interrupted.into());
-            }
-            let found = trainer.step(kernels, &train_set, batch)?;
-            if !found.loss.is_finite() {
-                write_manifest("failed", None)?;
-                bail!(
-                    "{title}: the loss is {} in epoch {}, step {}; the last good checkpoint is kept; try a smaller --lr",
-                    found.loss,
-                    epoch + 1,
-                    step + 1
-                );
-            }
-            seen.add(found);
-            for (sum, norm) in norms.iter_mut().zip(trainer.step_norms()) {
-                *sum += norm / steps as f64;
-            }
-            job.advance(1);
-        }
-        let (validation, test) =
-            evaluate_both(kernels, &trainer, &mut evaluator, &train_set, &test_set, &division)?;
-        last = Some((validation, test));
-        let seconds = epoch_begin.elapsed().as_secs_f64();
-        metrics.add(epoch + 1, [seen, validation, test], seconds, &norms)?;
-        let better = best.is_none_or(|(_, accuracy)| validation.accuracy() > accuracy);
-        if better {
-            best = Some((epoch + 1, validation.accuracy()));
-            model_file::save(&out.join("best.safetensors"), trainer.network())?;
-        }
-        model_file::save(&out.join("last.safetensors"), trainer.network())?;
-        let checkpoint = Checkpoint {
-            epoch: epoch + 1,
-            best,
-            state: trainer.state().clone(),
-            values: trainer.network().values().to_vec(),
-            settings: settings_text.clone(),
-            data: data_text.clone(),
-        };
-        checkpoint.write(&resume)?;
-        job.message(&format!(
-            "epoch {}/{}, loss {:.4}, validation {:.4}, test {:.4}",
-            epoch + 1,
-            settings.epochs,
-            seen.mean_loss(),
-            validation.accuracy(),
-            test.accuracy()
-        ));
-    }
-    job.finish();
-    // A run that was finished already has nothing to train, and is only judged.
-    let (validation, test) = match last {
-        Some(last) => last,
-        None => evaluate_both(kernels, &trainer, &mut evaluator, &train_set, &test_set, &division)?,
-    };
+    let ended = Run::new(settings, &folder, around, network, &division, checkpoint).and_then(|mut run| {
+        let found = run.epochs()?;
+        Ok((run, found))
+    });
+    let (run, (validation, test)) = ended.inspect_err(|error| {
+        let state = if error.is::<Interrupted>() { "interrupted" } else { "failed" };
+        // On a full disk this fails as well; the first error is the one to tell.
+        let _ = write_manifest(state, None);
+    })?;
     let outcome = Outcome {
-        title,
+        title: settings.title(),
         variables,
         validation_accuracy: validation.accuracy(),
         test_accuracy: test.accuracy(),
-        best_epoch: best.map_or(0, |(epoch, _)| epoch),
+        test_dead: test.dead,
+        best_epoch: run.best.map_or(0, |(epoch, _)| epoch),
         seconds: begin.elapsed().as_secs_f64(),
     };
     write_manifest("done", Some(&outcome))?;
     Ok(outcome)
 }
 
-/// Whether a checkpoint's settings are these, but for the number of epochs.
-fn same_but_epochs(found: &str, settings: &Settings) -> bool {
-    serde_json::from_str::<Settings>(found)
-        .is_ok_and(|found| Settings { epochs: settings.epochs, ..found } == *settings)
+/// A training on its way.
+struct Run<'a> {
+    settings: &'a Settings,
+    folder: &'a RunFolder,
+    around: &'a Surroundings<'a>,
+    division: &'a Division,
+    train_set: Scaled,
+    test_set: Scaled,
+    trainer: Trainer,
+    evaluator: Evaluator,
+    metrics: Metrics,
+    /// Epochs done.
+    epoch: u64,
+    best: Option<(u64, f64)>,
 }
 
-fn evaluate_both(
-    kernels: &Kernels,
-    trainer: &Trainer,
-    evaluator: &mut Evaluator,
-    train: &Scaled,
-    test: &Scaled,
-    division: &Division,
-) -> Result<(Evaluation, Evaluation)> {
-    let network = trainer.network();
-    Ok((
-        evaluate(kernels, network, evaluator, train, division.validation.clone())?,
-        evaluate(kernels, network, evaluator, test, 0..division.test)?,
-    ))
+impl<'a> Run<'a> {
+    fn new(
+        settings: &'a Settings,
+        folder: &'a RunFolder,
+        around: &'a Surroundings<'a>,
+        mut network: Network,
+        division: &'a Division,
+        checkpoint: Option<Checkpoint>,
+    ) -> Result<Run<'a>> {
+        let task = *network.task();
+        let scaled = |split| Scaled::new(split, task.low, task.high);
+        let evaluator = Evaluator::new(&network, CHUNK.min(division.test.max(division.validation.len())));
+        // A batch is at most all samples: `--batch` may say more without needing more memory.
+        let batch = settings.batch.min(division.train);
+        let at = || folder.join(RESUME).display().to_string();
+        let Checkpoint { epoch, best, state, values, metrics, .. } = checkpoint.unwrap_or_default();
+        if epoch > 0 {
+            network.set_values(&values).with_context(at)?;
+        }
+        let mut trainer = Trainer::new(network, settings.optimiser(), batch, settings.seed);
+        if epoch > 0 {
+            trainer.restore(state).with_context(at)?;
+        }
+        Ok(Run {
+            settings,
+            folder,
+            around,
+            division,
+            train_set: scaled(&around.dataset.train),
+            test_set: scaled(&around.dataset.test),
+            trainer,
+            evaluator,
+            metrics: Metrics::open(&folder.join("metrics.csv"), task.seq_len, metrics)?,
+            epoch,
+            best,
+        })
+    }
+
+    /// All epochs that are left; validation and test of the last.
+    fn epochs(&mut self) -> Result<(Evaluation, Evaluation)> {
+        let Settings { epochs, batch, .. } = *self.settings;
+        let steps = self.division.train.div_ceil(batch) as u64;
+        let left = epochs.saturating_sub(self.epoch);
+        let job = self.around.progress.job(&self.settings.title(), left.saturating_mul(steps));
+        let mut last = None;
+        while self.epoch < epochs {
+            let (seen, norms) = self.learn(&job)?;
+            let (validation, test) = self.judge()?;
+            self.epoch += 1;
+            self.metrics.add(self.epoch, [seen, validation, test], &norms)?;
+            self.save(validation.accuracy())?;
+            last = Some((validation, test));
+            let dead = match test.dead {
+                0 => String::new(),
+                n => format!(", {n} test samples with a dead layer"),
+            };
+            job.message(&format!(
+                "epoch {}/{epochs}, loss {:.4}, validation {:.4}, test {:.4}{dead}",
+                self.epoch,
+                seen.mean_loss(),
+                validation.accuracy(),
+                test.accuracy()
+            ));
+        }
+        job.finish();
+        // A run that was finished already has nothing to train, and is only judged.
+        last.map_or_else(|| self.judge(), Ok)
+    }
+
+    /// One epoch of steps: what was seen, and the mean norm of the gradient at each step of the sequence.
+    fn learn(&mut self, job: &Job) -> Result<(Evaluation, Vec<f64>)> {
+        let Settings { batch, seed, .. } = *self.settings;
+        let kernels = self.around.kernels;
+        let order = shuffled(self.division.train, seed, self.epoch);
+        let steps = order.len().div_ceil(batch);
+        let mut seen = Evaluation::default();
+        let mut norms = vec![0.0; self.settings.seq_len];
+        let (title, epoch) = (self.settings.title(), self.epoch + 1);
+        let told = |error: ModelError, step: usize| {
+            let advice = match error {
+                ModelError::NotFinite { .. } => "; the last good checkpoint is kept; try a smaller --lr",
+                _ => "",
+            };
+            anyhow!("{title}, epoch {epoch}, step {step}: {error}{advice}")
+        };
+        for (step, batch) in order.chunks(batch).enumerate() {
+            check_stop()?;
+            let found = self.trainer.step(kernels, &self.train_set, batch);
+            seen.add(found.map_err(|error| told(error, step + 1))?);
+            for (sum, norm) in norms.iter_mut().zip(self.trainer.step_norms()) {
+                *sum += norm / steps as f64;
+            }
+            job.advance(1);
+        }
+        self.trainer.check_parameters().map_err(|error| told(error, steps))?;
+        Ok((seen, norms))
+    }
+
+    /// Validation and test.
+    fn judge(&mut self) -> Result<(Evaluation, Evaluation)> {
+        let (kernels, network, division) = (self.around.kernels, self.trainer.network(), self.division);
+        let mut of = |set: &Scaled, range| evaluate(kernels, network, &mut self.evaluator, set, range);
+        let validation = of(&self.train_set, division.validation.clone())?;
+        Ok((validation, of(&self.test_set, 0..division.test)?))
+    }
+
+    /// The models, then the checkpoint: whatever stops the process in between, the epoch is run again and
+    /// writes the same.
+    fn save(&mut self, accuracy: f64) -> Result<()> {
+        let network = self.trainer.network();
+        if self.best.is_none_or(|(_, best)| accuracy > best) {
+            self.best = Some((self.epoch, accuracy));
+            model_file::save(&self.folder.join("best.safetensors"), network)?;
+        }
+        model_file::save(&self.folder.join("last.safetensors"), network)?;
+        let checkpoint = Checkpoint {
+            epoch: self.epoch,
+            best: self.best,
+            state: self.trainer.state().clone(),
+            values: network.values().to_vec(),
+            settings: serde_json::to_string(self.settings)?,
+            data: serde_json::to_string(self.around.sha256)?,
+            metrics: self.metrics.lines().to_owned(),
+        };
+        checkpoint.write(&self.folder.join(RESUME))
+    }
 }
 
 /// Evaluates a range of samples through bounded memory.
@@ -289,48 +336,6 @@ pub fn evaluate(
 pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     let text = serde_json::to_string_pretty(value)?;
     write_atomically(path, |file| Ok(file.write_all(text.as_bytes())?))
-}
-
-/// `metrics.csv`: a line an epoch, readable while the run goes on.
-struct Metrics {
-    file: std::fs::File,
-    path: std::path::PathBuf,
-}
-
-impl Metrics {
-    /// Opens the file; of an older one, the lines of epochs that will not be repeated are kept.
-    fn open(path: &Path, steps: usize, epochs: u64) -> Result<Metrics> {
-        let at = || format!("{}: the metrics cannot be written", path.display());
-        let mut text = "epoch,train_loss,train_accuracy,validation_loss,validation_accuracy,test_loss,test_accuracy,seconds"
-            .to_owned();
-        for t in 1..=steps {
-            write!(text, ",gradient_norm_{t}")?;
-        }
-        text.push('\n');
-        if epochs > 0 {
-            let old = std::fs::read_to_string(path).with_context(at)?;
-            for line in old.lines().skip(1).take(epochs as usize) {
-                writeln!(text, "{line}")?;
-            }
-        }
-        write_atomically(path, |file| Ok(file.write_all(text.as_bytes())?)).with_context(at)?;
-        let file = std::fs::OpenOptions::new().append(true).open(path).with_context(at)?;
-        Ok(Metrics { file, path: path.to_owned() })
-    }
-
-    fn add(&mut self, epoch: u64, parts: [Evaluation; 3], seconds: f64, norms: &[f64]) -> Result<()> {
-        let mut line = epoch.to_string();
-        for part in parts {
-            write!(line, ",{:.6},{:.6}", part.mean_loss(), part.accuracy())?;
-        }
-        write!(line, ",{seconds:.3}")?;
-        for norm in norms {
-            write!(line, ",{norm:.6e}")?;
-        }
-        line.push('\n');
-        let written = self.file.write_all(line.as_bytes());
-        written.with_context(|| format!("{}: the metrics cannot be written", self.path.display()))
-    }
 }
 
 /// The commit of the working folder, where there is one.

@@ -4,6 +4,7 @@ use crate::init::{generator, uniform};
 use crate::walk::backward::{Back, Way};
 use crate::walk::evaluate::{Evaluation, summary};
 use crate::walk::forward::{Mode, Trace};
+use crate::walk::health::bad_parameter;
 use crate::{ModelError, Network, Samples};
 use kernels::elementwise::optimiser::{AdamStep, adam, sgd};
 use kernels::elementwise::softmax::cross_entropy;
@@ -136,7 +137,8 @@ impl Trainer {
     /// update, under dropout.
     ///
     /// # Errors
-    /// [`ModelError`] if the batch is larger than the buffers or a label is no class.
+    /// [`ModelError`] if the batch is larger than the buffers, a label is no class, or loss or gradient
+    /// are not finite: then nothing is updated.
     pub fn step(
         &mut self,
         kernels: &Kernels,
@@ -145,8 +147,25 @@ impl Trainer {
     ) -> Result<Evaluation, ModelError> {
         let seed = self.seed.wrapping_mul(0x2545_F491_4F6C_DD1D) ^ self.state.steps;
         let found = self.gradient(kernels, samples, indices, Mode::Train { seed })?;
+        if !found.loss.is_finite() || self.norms.iter().any(|norm| !norm.is_finite()) {
+            let place = self.trace.bad_place(&self.network, indices.len());
+            let place = place.unwrap_or_else(|| "the gradient".to_owned());
+            return Err(ModelError::NotFinite { place });
+        }
         self.update(kernels)?;
         Ok(found)
+    }
+
+    /// Whether every parameter is still a finite number: a relu hides one that is not from the loss.
+    ///
+    /// # Errors
+    /// [`ModelError::NotFinite`] with the parameter's name.
+    pub fn check_parameters(&self) -> Result<(), ModelError> {
+        let Network { plan, values, .. } = &self.network;
+        match bad_parameter(&plan.specs, values) {
+            Some(name) => Err(ModelError::NotFinite { place: format!("the parameter {name}") }),
+            None => Ok(()),
+        }
     }
 
     /// Loss and gradients without dropout and without an update: what finite differences and golden

@@ -14,6 +14,8 @@ pub struct Evaluation {
     pub correct: usize,
     /// Sum of the cross-entropies, nats.
     pub loss: f64,
+    /// Samples that leave a whole hidden layer at zero.
+    pub dead: usize,
 }
 
 impl Evaluation {
@@ -32,6 +34,7 @@ impl Evaluation {
         self.samples += other.samples;
         self.correct += other.correct;
         self.loss += other.loss;
+        self.dead += other.dead;
     }
 }
 
@@ -112,7 +115,8 @@ impl Evaluator {
         let gradient = MatMut::new(&mut self.gradient, n, classes);
         let losses = &mut self.losses[..n];
         cross_entropy(kernels, MatRef::new(logits, n, classes), &self.labels, gradient, losses)?;
-        Ok(summary(logits, classes, &self.labels, losses))
+        let dead = self.trace.dead(&network.plan, n);
+        Ok(Evaluation { dead, ..summary(logits, classes, &self.labels, losses) })
     }
 }
 
@@ -122,5 +126,6 @@ pub(crate) fn summary(logits: &[f32], classes: usize, labels: &[u8], losses: &[f
         samples: labels.len(),
         correct: rows.filter(|&(h, &label)| arg_max(h) == usize::from(label)).count(),
         loss: losses.iter().map(|&loss| f64::from(loss)).sum(),
+        dead: 0,
     }
 }

@@ -1,0 +1,236 @@
+//! `harness check`: what this machine is promised, seen on this machine.
+
+use crate::cli::{Common, Misuse};
+use crate::dataset::synth;
+use crate::images::Arrays;
+use crate::progress::Job;
+use crate::report::table::Table;
+use crate::run::{check_stop, stop_on_signals};
+use anyhow::{Context, Result, bail, ensure};
+use clap::{Args, Subcommand};
+use kernels::{Backend, Kernels, Threads};
+use model::explain::{Explainer, Method, Target};
+use model::train::{Optimiser, Trainer, shuffled};
+use model::{Cell, Network, Task};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+/// Arguments of `harness check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Train and explain every cell on every kernel set but portable, with 1, 2 and 4 threads: all bits must agree
+    Bits(BitsArgs),
+}
+
+#[derive(Debug, Args)]
+struct BitsArgs {
+    /// Training steps
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    steps: usize,
+    /// Samples explained
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    samples: usize,
+    /// Samples a training step
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    batch: usize,
+    /// Cells
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_values_t = Cell::PRESETS.map(str::to_owned))]
+    cells: Vec<String>,
+    /// Steps T of the sequence
+    #[arg(long, value_name = "T", default_value_t = 7)]
+    seq_len: usize,
+}
+
+/// Thread counts that must agree.
+const THREADS: [usize; 3] = [1, 2, 4];
+/// Samples explained at once.
+const CHUNK: usize = 50;
+/// Methods explained by: together they use every rule.
+const METHODS: [Method; 4] =
+    [Method::DeepTaylor, Method::Lrp { alpha: 2.0, beta: 1.0 }, Method::WSquare, Method::SimpleTaylor];
+
+/// What one combination comes to.
+#[derive(Debug, Serialize)]
+struct Line {
+    cell: String,
+    kernels: &'static str,
+    threads: usize,
+    /// Of every loss, the parameters and the moments.
+    training: String,
+    /// Of every logit and relevance.
+    explanation: String,
+}
+
+/// Runs `harness check`.
+///
+/// # Errors
+/// If bits differ between two combinations of one cell.
+pub fn run(args: &CheckArgs, common: &Common) -> Result<()> {
+    let What::Bits(args) = &args.what;
+    stop_on_signals()?;
+    let counts = [("--steps", args.steps), ("--samples", args.samples), ("--batch", args.batch)];
+    if let Some((name, _)) = counts.into_iter().find(|&(_, count)| count == 0) {
+        bail!(Misuse(format!("{name} is 0; it must be at least 1")));
+    }
+    let backends: Vec<Backend> = Backend::available().into_iter().filter(|b| b.promises_bits()).collect();
+    let each = |backend: Backend| THREADS.map(|threads| (backend, threads));
+    let combinations: Vec<(Backend, usize)> = backends.into_iter().flat_map(each).collect();
+    // An epoch of at least two batches, so that the order of the samples matters.
+    let (pixels, labels) = synth::draw(synth::DEFAULT_SEED, args.samples.max(2 * args.batch));
+    let images = pixels.iter().map(|&p| f32::from(p) / 127.5 - 1.0).collect();
+    let samples = Arrays { images, size: synth::SIZE * synth::SIZE, labels: Some(labels) };
+    let networks = args.cells.iter().map(|name| {
+        let task = Task { rows: synth::SIZE, cols: synth::SIZE, seq_len: args.seq_len, ..Task::default() };
+        Cell::preset(name).and_then(|cell| Network::new(cell, task, 1)).map_err(|e| Misuse(e.to_string()))
+    });
+    let networks: Vec<Network> = networks.collect::<Result<_, Misuse>>()?;
+    let progress = common.progress();
+    let parts = networks.len() * combinations.len() * (args.steps + args.samples.div_ceil(CHUNK));
+    let job = progress.job("bits", parts as u64);
+    let mut lines = Vec::new();
+    for network in networks {
+        for &(backend, threads) in &combinations {
+            let kernels = Kernels::new(backend, Threads::new(threads).context("cannot start the threads")?);
+            let (training, explanation) = hashes(args, &kernels, network.clone(), &samples, &job)?;
+            let cell = network.cell().name.clone();
+            lines.push(Line { cell, kernels: backend.name(), threads, training, explanation });
+        }
+    }
+    job.finish();
+    print(common, &lines);
+    let different = different(&lines);
+    ensure!(
+        different.is_empty(),
+        "bits differ between combinations of {}; results of this machine cannot be compared, please report its CPU",
+        different.join(", ")
+    );
+    Ok(())
+}
+
+/// The cells whose combinations do not agree.
+fn different(lines: &[Line]) -> Vec<&str> {
+    let of = |line: &Line| (line.training.clone(), line.explanation.clone());
+    let first = |cell: &str| lines.iter().find(|line| line.cell == cell).map(of);
+    let mut cells: Vec<&str> = Vec::new();
+    for line in lines.iter().filter(|line| first(&line.cell) != Some(of(line))) {
+        if !cells.contains(&line.cell.as_str()) {
+            cells.push(&line.cell);
+        }
+    }
+    cells
+}
+
+fn print(common: &Common, lines: &[Line]) {
+    if common.json {
+        println!("{}", serde_json::json!(lines));
+        return;
+    }
+    let mut table = Table::new(&["cell", "kernels", "threads", "training", "explanation"]);
+    for line in lines {
+        table.row(vec![
+            line.cell.clone(),
+            line.kernels.to_owned(),
+            line.threads.to_string(),
+            line.training.clone(),
+            line.explanation.clone(),
+        ]);
+    }
+    print!("{table}");
+}
+
+/// A hash that takes floats by their bits.
+#[derive(Default)]
+struct Bits(Sha256);
+
+impl Bits {
+    fn add(&mut self, values: &[f32]) {
+        for value in values {
+            self.0.update(value.to_bits().to_le_bytes());
+        }
+    }
+
+    fn finish(self) -> String {
+        self.0.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// Trains and explains: the hash of each.
+fn hashes(
+    args: &BitsArgs,
+    kernels: &Kernels,
+    network: Network,
+    samples: &Arrays,
+    job: &Job,
+) -> Result<(String, String)> {
+    let total = samples.images.len() / samples.size;
+    let mut trainer = Trainer::new(network, Optimiser::Adam { lr: 5e-4 }, args.batch, 1);
+    let (mut training, mut explanation) = (Bits::default(), Bits::default());
+    let a_pass = total / args.batch;
+    for step in 0..args.steps {
+        check_stop()?;
+        let order = shuffled(total, 1, (step / a_pass) as u64);
+        let batch = &order[step % a_pass * args.batch..][..args.batch];
+        let found = trainer.step(kernels, samples, batch)?;
+        training.0.update(found.loss.to_bits().to_le_bytes());
+        job.advance(1);
+    }
+    training.add(trainer.network().values());
+    training.add(&trainer.state().m);
+    training.add(&trainer.state().v);
+    let network = trainer.network();
+    let mut explainers = Vec::new();
+    for method in METHODS {
+        explainers.push(Explainer::new(kernels, network, method, CHUNK.min(args.samples))?);
+    }
+    let indices: Vec<usize> = (0..args.samples).collect();
+    for chunk in indices.chunks(CHUNK) {
+        check_stop()?;
+        for explainer in &mut explainers {
+            for found in explainer.explain(kernels, network, samples, chunk, Target::Predicted)? {
+                explanation.add(&found.logits);
+                explanation.add(&found.relevance);
+            }
+        }
+        job.advance(1);
+    }
+    Ok((training.finish(), explanation.finish()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bit_that_differs_changes_the_hash_and_names_the_cell() {
+        let hash = |values: &[f32]| {
+            let mut bits = Bits::default();
+            bits.add(values);
+            bits.finish()
+        };
+        assert_eq!(hash(&[1.0, 2.0]), hash(&[1.0, 2.0]));
+        assert_ne!(hash(&[0.0]), hash(&[-0.0]));
+        assert_eq!(hash(&[]).len(), 16);
+        let line = |cell: &str, training: &str, explanation: &str| Line {
+            cell: cell.to_owned(),
+            kernels: "avx2",
+            threads: 1,
+            training: training.to_owned(),
+            explanation: explanation.to_owned(),
+        };
+        let same = [line("deep", "a", "b"), line("shallow", "c", "d"), line("deep", "a", "b")];
+        assert!(different(&same).is_empty());
+        let other = [
+            line("deep", "a", "b"),
+            line("deep", "x", "b"),
+            line("deep", "a", "y"),
+            line("shallow", "a", "b"),
+        ];
+        assert_eq!(different(&other), ["deep"]);
+    }
+}

@@ -1,0 +1,305 @@
+//! Published data sets from where they are published; only ever when asked.
+//!
+//! A file grows under another name and gets its own when its checksum is right. What was cut off stays and is gone on
+//! with, from the same mirror or another.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Error, Result, bail, ensure};
+use ureq::Agent;
+use ureq::http::header::{CONTENT_LENGTH, CONTENT_RANGE, RANGE};
+
+use super::checksum::{self, Published, State};
+use super::locate::FILES;
+use crate::cli::Misuse;
+use crate::lock;
+use crate::progress::{Job, Progress};
+use crate::run::check_stop;
+
+/// Where each set is published: folders of the files that [`FILES`] names, with `.gz`.
+const MIRRORS: [(&str, &[&str]); 3] = [
+    (
+        "mnist",
+        &[
+            "https://ossci-datasets.s3.amazonaws.com/mnist/",
+            "https://storage.googleapis.com/cvdf-datasets/mnist/",
+        ],
+    ),
+    (
+        "fashion-mnist",
+        &[
+            "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
+            "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+        ],
+    ),
+    ("kmnist", &["http://codh.rois.ac.jp/kmnist/dataset/kmnist/"]),
+];
+
+/// Whether the set `name` can be fetched.
+pub fn is_published(name: &str) -> bool {
+    MIRRORS.iter().any(|(known, _)| *known == name)
+}
+
+/// Twice the largest file there is.
+const MOST_BYTES: u64 = 64 << 20;
+/// How often a mirror may break off a file.
+const TRIES: usize = 4;
+
+/// What to fetch, from where, to where.
+#[derive(Clone, Debug)]
+pub struct Order {
+    /// Name of the set, in its usual spelling.
+    pub name: String,
+    /// Where its files go.
+    pub folder: PathBuf,
+    /// Folders on servers, tried in turn.
+    pub mirrors: Vec<String>,
+    /// What the files must be, in the order of [`FILES`].
+    pub files: [Published; 4],
+    /// How long a server may say nothing.
+    pub patience: Duration,
+    /// Whether the environment's proxy is used.
+    pub proxy: bool,
+}
+
+/// Why a file did not come.
+enum Trouble {
+    /// The mirror does not have it.
+    Absent(String),
+    /// It broke off; what came is kept.
+    Cut(String),
+    /// Nothing that another mirror could help with.
+    Stop(Error),
+}
+
+impl From<Error> for Trouble {
+    fn from(error: Error) -> Trouble {
+        Trouble::Stop(error)
+    }
+}
+
+impl Order {
+    /// A published set into `folder`, from `mirror` alone if one is given.
+    ///
+    /// # Errors
+    /// [`Misuse`] if nothing is published under that name, or the mirror is no address.
+    pub fn new(name: &str, folder: &Path, mirror: Option<&str>) -> Result<Order> {
+        let known = MIRRORS.iter().find(|(known, _)| *known == name);
+        let (Some((_, mirrors)), Some(&files)) = (known, checksum::published(name)) else {
+            let names: Vec<_> = MIRRORS.iter().map(|(name, _)| *name).collect();
+            bail!(Misuse(format!(
+                "{name} is published nowhere; it must be {}, or draw a set: harness data synth",
+                names.join(", ")
+            )));
+        };
+        let mirrors = match mirror {
+            Some(url) if !(url.starts_with("http://") || url.starts_with("https://")) => {
+                bail!(Misuse(format!("--mirror {url}: it must begin with http:// or https://")))
+            }
+            Some(url) => vec![url.to_owned()],
+            None => mirrors.iter().map(|&url| url.to_owned()).collect(),
+        };
+        let (name, folder) = (name.to_owned(), folder.to_owned());
+        Ok(Order { name, folder, mirrors, files, patience: Duration::from_secs(30), proxy: true })
+    }
+
+    fn agent(&self) -> Agent {
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_connect(Some(self.patience))
+            .timeout_recv_response(Some(self.patience))
+            .timeout_per_read(Some(self.patience));
+        let config = if self.proxy { config } else { config.proxy(None) };
+        config.build().into()
+    }
+
+    /// Fetches what is not there yet; the files, packed as published or as they were.
+    ///
+    /// # Errors
+    /// One line with what each mirror said and what to put where by hand; if another process works in the folder; or
+    /// if a file that is there is not the published one.
+    pub fn fetch(&self, progress: &Progress) -> Result<[PathBuf; 4]> {
+        let folder = self.folder.display();
+        fs::create_dir_all(&self.folder).with_context(|| format!("{folder}: the folder cannot be made"))?;
+        let _lock = lock::hold(&self.folder)?;
+        let agent = self.agent();
+        let mut paths: [PathBuf; 4] = Default::default();
+        for (i, path) in paths.iter_mut().enumerate() {
+            *path = self.file(&agent, i, progress)?;
+        }
+        Ok(paths)
+    }
+
+    fn file(&self, agent: &Agent, i: usize, progress: &Progress) -> Result<PathBuf> {
+        let (file, known) = (format!("{}.gz", FILES[i]), &self.files[i]);
+        let target = self.folder.join(&file);
+        if let Some(there) =
+            [self.folder.join(FILES[i]), target.clone()].into_iter().find(|path| path.exists())
+        {
+            let (state, _, note) =
+                checksum::verify_file(&self.name, &there, Some(known)).with_context(|| {
+                    format!("{}: cannot be read; remove it to fetch it again", there.display())
+                })?;
+            ensure!(
+                state != State::Differs,
+                "{}: is there and not the published file ({note}); remove it to fetch it again",
+                there.display()
+            );
+            return Ok(there);
+        }
+        let part = self.folder.join(format!(".{}.part.gz", FILES[i]));
+        let mut said = Vec::new();
+        for mirror in &self.mirrors {
+            let url = format!("{}/{file}", mirror.trim_end_matches('/'));
+            progress.say(&format!("fetching {url}"));
+            match self.fill_from(agent, &url, &part, known, progress) {
+                Ok(()) => {
+                    let renamed = fs::rename(&part, &target);
+                    renamed.with_context(|| format!("{}: cannot be written", target.display()))?;
+                    return Ok(target);
+                }
+                Err(Trouble::Stop(error)) => return Err(error),
+                Err(Trouble::Absent(why) | Trouble::Cut(why)) => said.push(format!("{url} {why}")),
+            }
+        }
+        let all: Vec<_> = FILES.iter().map(|file| format!("{file}.gz")).collect();
+        bail!(
+            "{file} cannot be fetched: {}; try again, or put {} from elsewhere into {} and see harness data verify {}",
+            said.join("; "),
+            all.join(", "),
+            self.folder.display(),
+            self.name
+        )
+    }
+
+    /// Fills `part` and checks it.
+    fn fill_from(
+        &self,
+        agent: &Agent,
+        url: &str,
+        part: &Path,
+        known: &Published,
+        progress: &Progress,
+    ) -> Result<(), Trouble> {
+        let mut cuts = 0;
+        loop {
+            let before = fs::metadata(part).map_or(0, |meta| meta.len());
+            match transfer(agent, url, part, before, progress) {
+                Err(Trouble::Cut(why)) => {
+                    cuts += 1;
+                    if cuts == TRIES {
+                        return Err(Trouble::Cut(why));
+                    }
+                    continue;
+                }
+                result => result?,
+            }
+            match wrong(&self.name, part, known) {
+                None => return Ok(()),
+                Some(why) => {
+                    fs::remove_file(part)
+                        .with_context(|| format!("{}: cannot be removed", part.display()))?;
+                    // It may be the part that was there before which is wrong.
+                    if before == 0 {
+                        return Err(Trouble::Absent(why));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What is wrong with a file that came whole.
+fn wrong(name: &str, part: &Path, known: &Published) -> Option<String> {
+    let mut start = Vec::new();
+    let read = File::open(part).and_then(|file| file.take(16).read_to_end(&mut start));
+    if read.is_ok() && !start.starts_with(&[0x1f, 0x8b]) {
+        let text = String::from_utf8_lossy(&start);
+        let kind = if text.trim_start().starts_with('<') { "a web page" } else { "another kind of file" };
+        return Some(format!("serves {kind} ({:?}…), expected a gzip file", text.trim()));
+    }
+    match checksum::verify_file(name, part, Some(known)) {
+        Ok((State::Ok, ..)) => None,
+        Ok((_, found, note)) => Some(format!(
+            "serves a file that is not the published one (sha256 {}, {note})",
+            found.unwrap_or_default()
+        )),
+        Err(error) => Some(format!("serves a damaged file ({error})")),
+    }
+}
+
+/// Gets what `part` lacks behind its first `offset` bytes, or all of it where the server knows no parts.
+fn transfer(agent: &Agent, url: &str, part: &Path, offset: u64, progress: &Progress) -> Result<(), Trouble> {
+    let request = agent.get(url);
+    let request = match offset {
+        0 => request,
+        _ => request.header(RANGE, format!("bytes={offset}-")),
+    };
+    let response = request.call().map_err(|error| match error {
+        ureq::Error::Timeout(_) | ureq::Error::Io(_) => Trouble::Cut(format!("broke off ({error})")),
+        error => Trouble::Absent(format!("cannot be reached ({error})")),
+    })?;
+    let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+    let status = response.status().as_u16();
+    let start = match status {
+        200 => 0,
+        206 if header(CONTENT_RANGE).is_some_and(|range| range.starts_with(&format!("bytes {offset}-"))) => {
+            offset
+        }
+        206 | 416 if offset > 0 => {
+            // What is there is no beginning of what the server has.
+            fs::remove_file(part).with_context(|| format!("{}: cannot be removed", part.display()))?;
+            return Err(Trouble::Cut(format!("answers {status} for the bytes from {offset} on")));
+        }
+        _ => return Err(Trouble::Absent(format!("answers {status}"))),
+    };
+    let length = header(CONTENT_LENGTH).and_then(|text| text.parse::<u64>().ok());
+    if length.is_some_and(|length| length > MOST_BYTES) {
+        return Err(Trouble::Absent(format!(
+            "announces {} bytes, expected at most {MOST_BYTES}",
+            length.unwrap_or(0)
+        )));
+    }
+    let writing = || format!("{}: cannot be written; check the space left on the disk", part.display());
+    let mut options = File::options();
+    let file = if start > 0 { options.append(true) } else { options.create(true).write(true).truncate(true) };
+    let mut file = file.open(part).with_context(writing)?;
+    let job = progress.job(url.rsplit('/').next().unwrap_or(url), length.unwrap_or(0));
+    let mut body = response.into_body().into_reader();
+    let copied = copy(&mut body, start, &mut file, &writing, &job);
+    job.finish();
+    if matches!(copied, Err(Trouble::Absent(_))) {
+        fs::remove_file(part).with_context(|| format!("{}: cannot be removed", part.display()))?;
+    }
+    copied?;
+    file.sync_all().with_context(writing)?;
+    Ok(())
+}
+
+fn copy(
+    body: &mut impl Read,
+    start: u64,
+    file: &mut File,
+    writing: &impl Fn() -> String,
+    job: &Job,
+) -> Result<(), Trouble> {
+    let (mut found, mut block) = (start, vec![0; 1 << 16]);
+    loop {
+        check_stop().map_err(Error::from)?;
+        let n = body
+            .read(&mut block)
+            .map_err(|error| Trouble::Cut(format!("broke off after {found} bytes ({error})")))?;
+        if n == 0 {
+            return Ok(());
+        }
+        found += n as u64;
+        if found > MOST_BYTES {
+            return Err(Trouble::Absent(format!("serves more than {MOST_BYTES} bytes")));
+        }
+        file.write_all(&block[..n]).with_context(writing)?;
+        job.advance(n as u64);
+    }
+}

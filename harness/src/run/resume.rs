@@ -1,0 +1,66 @@
+//! Whether a folder holds the run that is asked for, and where that stands.
+
+use super::checkpoint::Checkpoint;
+use super::folder::RunFolder;
+use super::settings::Settings;
+use super::training::Surroundings;
+use crate::cli::Misuse;
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+use std::path::Path;
+
+/// The name of the file that a run goes on from.
+pub const RESUME: &str = "resume.safetensors";
+
+/// What the folder's run goes on from; `None` if it was stopped before its first epoch was done, or never
+/// started. Nothing is written.
+///
+/// # Errors
+/// If the folder's run has other settings but for the number of epochs, or other data; if it has done more
+/// epochs already; or if a file is damaged.
+pub fn from(folder: &RunFolder, settings: &Settings, around: &Surroundings) -> Result<Option<Checkpoint>> {
+    let (resume, manifest) = (folder.join(RESUME), folder.join("run.json"));
+    let json = |path: &Path, text: &str| -> Result<Value> {
+        serde_json::from_str(text).with_context(|| {
+            format!("{}: is no run of this program; give --overwrite or choose another --out", path.display())
+        })
+    };
+    let (from, found_settings, found_data, checkpoint) = if resume.exists() {
+        let checkpoint = Checkpoint::read(&resume)?;
+        let (settings, data) = (json(&resume, &checkpoint.settings)?, json(&resume, &checkpoint.data)?);
+        (resume, settings, data, Some(checkpoint))
+    } else if manifest.exists() {
+        let text = std::fs::read_to_string(&manifest)
+            .with_context(|| format!("{}: cannot be read", manifest.display()))?;
+        let mut value = json(&manifest, &text)?;
+        let (settings, data) = (value["settings"].take(), value["data_sha256"].take());
+        (manifest, settings, data, None)
+    } else if let Some(file) = folder.found() {
+        bail!(
+            "{}: belongs to no run that can go on, {RESUME} and run.json are missing; give --overwrite or choose another --out",
+            file.display()
+        );
+    } else {
+        return Ok(None);
+    };
+    let from = from.display();
+    let same = serde_json::from_value::<Settings>(found_settings.clone())
+        .is_ok_and(|found| Settings { epochs: settings.epochs, ..found } == *settings);
+    ensure!(
+        same,
+        "{from}: is of a run with other settings; found {found_settings}, asked for {}; give it the same or choose another --out",
+        serde_json::to_string(settings)?
+    );
+    ensure!(
+        found_data == serde_json::to_value(around.sha256)?,
+        "{from}: has learnt from other files named {}; give it the same data or choose another --out",
+        around.dataset.name
+    );
+    if let Some(Checkpoint { epoch, .. }) = checkpoint.as_ref().filter(|c| c.epoch > settings.epochs) {
+        bail!(Misuse(format!(
+            "{from}: has done {epoch} epochs, more than --epochs {}; ask for at least {epoch}",
+            settings.epochs
+        )));
+    }
+    Ok(checkpoint)
+}

@@ -1,0 +1,277 @@
+//! What only a process of its own shows: kills, signals, full disks, exit statuses.
+#![allow(clippy::unwrap_used)]
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use rand::{Rng, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_harness");
+/// Moments at which a training is killed.
+const KILLS: usize = 20;
+
+/// A folder with a small synthetic set.
+struct Desk(tempfile::TempDir);
+
+impl Desk {
+    fn new() -> Desk {
+        let desk = Desk(tempfile::tempdir().unwrap());
+        harness::dataset::synth::write(&desk.at("synth"), 3, 400, 100).unwrap();
+        desk
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// A training of a tenth of a second or more; `more` are further options.
+    fn train(&self, out: &str, more: &[&str]) -> Command {
+        let mut command = Command::new(BINARY);
+        self.arguments(&mut command, out, more);
+        command
+    }
+
+    fn arguments(&self, command: &mut Command, out: &str, more: &[&str]) {
+        command.env_remove("RELEVANCE_KERNELS").env_remove("RELEVANCE_THREADS");
+        command.args([
+            "train",
+            "--cell",
+            "shallow",
+            "--seq-len",
+            "4",
+            "--combine",
+            "48",
+            "--recurrent",
+            "24",
+        ]);
+        command.args(["--batch", "20", "--threads", "1", "--quiet"]);
+        if !more.iter().any(|option| option.starts_with("--epochs")) {
+            command.arg("--epochs=6");
+        }
+        command.arg("--data-dir").arg(self.0.path()).arg("--out").arg(self.at(out)).args(more);
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
+    }
+
+    /// The same, but a write beyond `bytes` of a file fails, or ends the process there.
+    fn train_with_little_room(&self, out: &str, bytes: u64, fatal: bool, more: &[&str]) -> Command {
+        let mut command = Command::new("sh");
+        let ignore = if fatal { "" } else { "trap '' XFSZ;" };
+        let script = format!("{ignore} ulimit -c 0; ulimit -f {}; exec \"$0\" \"$@\"", bytes / 512);
+        command.args(["-c", &script, BINARY]);
+        self.arguments(&mut command, out, more);
+        command
+    }
+
+    /// Files of a run that are the same however it went: all but times and the lock.
+    fn result(&self, out: &str) -> BTreeMap<String, Vec<u8>> {
+        let entries = fs::read_dir(self.at(out)).unwrap().map(|entry| entry.unwrap());
+        let named = entries.map(|entry| (entry.file_name().into_string().unwrap(), entry.path()));
+        let kept = named.filter(|(name, _)| name != "run.json" && name != "lock");
+        kept.map(|(name, path)| (name, fs::read(path).unwrap())).collect()
+    }
+
+    fn state(&self, out: &str) -> String {
+        let text = fs::read(self.at(out).join("run.json")).unwrap();
+        let json: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        json["state"].as_str().unwrap().to_owned()
+    }
+
+    /// Goes on to the end, which must be that of `want`.
+    fn resume_to(&self, out: &str, want: &BTreeMap<String, Vec<u8>>, what: &str) {
+        succeeds(self.train(out, &["--resume"]).output().unwrap());
+        let found = self.result(out);
+        assert!(found.keys().eq(want.keys()), "{what}: {:?}", found.keys());
+        for (name, bytes) in want {
+            assert!(found[name] == *bytes, "{what}: {name} differs");
+        }
+        assert_eq!(self.state(out), "done", "{what}");
+    }
+}
+
+fn succeeds(output: Output) {
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{:?}: {text}", output.status);
+}
+
+/// One line on stderr with `words` in it, and this status.
+fn fails(output: Output, status: i32, words: &[&str]) {
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(status), "{text}");
+    assert_eq!(text.lines().count(), 1, "{text}");
+    for word in words {
+        assert!(text.contains(word), "no {word:?} in {text}");
+    }
+}
+
+fn say(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+fn wait_for(path: &Path, child: &mut Child) {
+    while !path.exists() && child.try_wait().unwrap().is_none() {
+        std::thread::sleep(Duration::from_micros(200));
+    }
+}
+
+#[test]
+fn a_training_killed_at_any_moment_resumes_to_the_same_bits() {
+    let desk = Desk::new();
+    let begin = Instant::now();
+    succeeds(desk.train("straight", &[]).output().unwrap());
+    let mut whole = begin.elapsed();
+    let want = desk.result("straight");
+    let mut dice = Xoshiro256PlusPlus::seed_from_u64(20);
+    let (mut before_checkpoint, mut after, mut rounds) = (0, 0, 0);
+    while before_checkpoint + after < KILLS {
+        rounds += 1;
+        assert!(rounds < 20 * KILLS, "{rounds} trainings, and most had ended before they were to be killed");
+        let out = format!("killed-{rounds}");
+        let moment = whole.mul_f64((dice.next_u64() >> 11) as f64 / (1u64 << 53) as f64);
+        let mut child = desk.train(&out, &[]).spawn().unwrap();
+        std::thread::sleep(moment);
+        child.kill().unwrap();
+        let status = child.wait().unwrap();
+        if status.signal().is_none() {
+            // It had ended: a training takes less time than was thought.
+            whole = moment;
+            continue;
+        }
+        let saved = desk.at(&out).join("resume.safetensors").exists();
+        *(if saved { &mut after } else { &mut before_checkpoint }) += 1;
+        desk.resume_to(&out, &want, &format!("killed after {moment:?} of {whole:?}"));
+    }
+    say(&format!("{KILLS} kills: {before_checkpoint} before the first checkpoint, {after} after it"));
+}
+
+/// The system ends the process in the middle of a write: at each size, another part of another file is missing.
+#[test]
+fn a_training_killed_in_the_middle_of_writing_a_file_resumes_to_the_same_bits() {
+    let desk = Desk::new();
+    succeeds(desk.train("straight", &[]).output().unwrap());
+    let want = desk.result("straight");
+    let size = |name: &str| want[name].len() as u64;
+    let (model, checkpoint) = (size("last.safetensors"), size("resume.safetensors"));
+    assert!(2 * model < checkpoint && size("metrics.csv") < model);
+    let mut kills = 0;
+    for (i, bytes) in [1, model / 2, model - 512, 2 * model, checkpoint - 1024].into_iter().enumerate() {
+        for after_an_epoch in [false, true] {
+            let out = format!("torn-{i}-{after_an_epoch}");
+            let more: &[&str] = if after_an_epoch { &["--resume"] } else { &[] };
+            if after_an_epoch {
+                succeeds(desk.train(&out, &["--epochs=1"]).output().unwrap());
+            }
+            let output = desk.train_with_little_room(&out, bytes, true, more).output().unwrap();
+            assert_eq!(output.status.signal(), Some(Signal::SIGXFSZ as i32), "{bytes} bytes");
+            kills += 1;
+            desk.resume_to(&out, &want, &format!("torn at {bytes} bytes, resumed {after_an_epoch}"));
+        }
+    }
+    say(&format!("{kills} kills in the middle of a write"));
+}
+
+#[test]
+fn a_full_disk_is_one_line_and_the_last_checkpoint_stays() {
+    let desk = Desk::new();
+    succeeds(desk.train("straight", &[]).output().unwrap());
+    let want = desk.result("straight");
+    let model = want["last.safetensors"].len() as u64;
+    for (i, (bytes, file)) in
+        [(model / 2, "safetensors"), (2 * model, "resume.safetensors")].into_iter().enumerate()
+    {
+        let out = format!("full-{i}");
+        succeeds(desk.train(&out, &["--epochs=2"]).output().unwrap());
+        let before = fs::read(desk.at(&out).join("resume.safetensors")).unwrap();
+        let output = desk.train_with_little_room(&out, bytes, false, &["--resume"]).output().unwrap();
+        fails(output, 1, &[file, "nothing was replaced"]);
+        assert!(fs::read(desk.at(&out).join("resume.safetensors")).unwrap() == before);
+        assert_eq!(desk.state(&out), "failed");
+        desk.resume_to(&out, &want, file);
+    }
+}
+
+#[test]
+fn the_first_signal_ends_the_run_in_order_and_resume_goes_on() {
+    let desk = Desk::new();
+    succeeds(desk.train("straight", &[]).output().unwrap());
+    let want = desk.result("straight");
+    for (signal, status) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143), (Signal::SIGHUP, 129)] {
+        let out = signal.as_str();
+        // So many epochs that the signal comes in time; the ones that count are run afterwards.
+        let mut child = desk.train(out, &["--epochs=100000"]).spawn().unwrap();
+        wait_for(&desk.at(out).join("run.json"), &mut child);
+        kill(Pid::from_raw(child.id() as i32), signal).unwrap();
+        fails(child.wait_with_output().unwrap(), status, &["interrupted", "--resume"]);
+        assert_eq!(desk.state(out), "interrupted");
+        if fs::read_to_string(desk.at(out).join("metrics.csv")).unwrap().lines().count() <= 7 {
+            desk.resume_to(out, &want, out);
+        }
+    }
+}
+
+#[test]
+fn a_second_signal_kills() {
+    let desk = Desk::new();
+    let mut child = desk.train("run", &["--epochs=100000"]).spawn().unwrap();
+    wait_for(&desk.at("run/run.json"), &mut child);
+    // Stopped, the process sees both at once, the lower number first.
+    let pid = Pid::from_raw(child.id() as i32);
+    for signal in [Signal::SIGSTOP, Signal::SIGINT, Signal::SIGTERM, Signal::SIGCONT] {
+        kill(pid, signal).unwrap();
+    }
+    let output = child.wait_with_output().unwrap();
+    assert!(matches!(output.status.code(), Some(130 | 143)), "{:?}", output.status);
+    assert!(output.stderr.is_empty(), "killed, so it says nothing");
+    assert_eq!(desk.state("run"), "running");
+}
+
+#[test]
+fn a_folder_has_one_process_and_a_dead_one_does_not_hold_it() {
+    let desk = Desk::new();
+    let mut child = desk.train("run", &["--epochs=100000"]).spawn().unwrap();
+    wait_for(&desk.at("run/resume.safetensors"), &mut child);
+    for how in ["--resume", "--overwrite"] {
+        let more = ["--epochs=100000", how];
+        fails(desk.train("run", &more).output().unwrap(), 1, &["another process works in it", "run"]);
+    }
+    fails(desk.train("run", &[]).output().unwrap(), 1, &["holds a run already"]);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    succeeds(desk.train("run", &["--overwrite", "--epochs=1"]).output().unwrap());
+}
+
+#[test]
+fn a_folder_of_another_experiment_is_left_as_it_is() {
+    let desk = Desk::new();
+    // Stopped before its first checkpoint: the manifest alone tells what it is.
+    let mut child = desk.train("early", &["--epochs=100000", "--limit-train=400"]).spawn().unwrap();
+    wait_for(&desk.at("early/run.json"), &mut child);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    for file in ["resume.safetensors", "last.safetensors", "best.safetensors"] {
+        let _ = fs::remove_file(desk.at("early").join(file));
+    }
+    succeeds(desk.train("done", &["--epochs=2"]).output().unwrap());
+    fs::create_dir(desk.at("stranger")).unwrap();
+    fs::write(desk.at("stranger/last.safetensors"), "a model from elsewhere").unwrap();
+    fs::create_dir(desk.at("damaged")).unwrap();
+    fs::write(desk.at("damaged/resume.safetensors"), "no checkpoint").unwrap();
+    for (folder, more, status, words) in [
+        ("early", "--lr=1e-3", 1, ["run.json", "other settings"]),
+        ("done", "--seed=2", 1, ["resume.safetensors", "other settings"]),
+        ("done", "--epochs=1", 2, ["has done 2 epochs", "--epochs 1"]),
+        ("stranger", "--seed=1", 1, ["last.safetensors", "belongs to no run"]),
+        ("damaged", "--seed=1", 1, ["resume.safetensors", "announces a header"]),
+    ] {
+        let (before, state) = (desk.result(folder), fs::read(desk.at(folder).join("run.json")).ok());
+        fails(desk.train(folder, &[more, "--resume"]).output().unwrap(), status, &words);
+        assert!(desk.result(folder) == before, "{folder}");
+        assert!(fs::read(desk.at(folder).join("run.json")).ok() == state, "{folder}");
+    }
+}
