@@ -69,7 +69,17 @@ enum Command {
 }
 
 const COMMANDS: [&str; 11] = [
-    "reproduce", "report", "compare", "train", "eval", "explain", "prototype", "data", "check", "kernels", "help",
+    "reproduce",
+    "report",
+    "compare",
+    "train",
+    "eval",
+    "explain",
+    "prototype",
+    "data",
+    "check",
+    "kernels",
+    "help",
 ];
 
 /// More threads than any of these networks can use.
