@@ -133,13 +133,13 @@ fn pooling(c: &mut Criterion) {
     let mut want_back = vec![0.0; x.len() / BATCH];
     from.iter().zip(&back).for_each(|(&from, &back)| want_back[from] = f64::from(back));
     let view = MatRef::new(&x, pixels, channels);
-    let floats_and_places = (4 * pixels + 5 * pooled) * channels;
-    let mut forward = group(c, "max_pool", floats_and_places);
+    let bytes = 4 * (pixels + pooled) * channels;
+    let mut forward = group(c, "max_pool", bytes);
     for kernels in sets() {
-        let (mut y, mut places) = (vec![0.0; pooled * channels], vec![0; pooled * channels]);
-        let mut run = |y: &mut [f32]| {
+        let mut y = vec![0.0; pooled * channels];
+        let run = |y: &mut [f32]| {
             let out = MatMut::new(y, pooled, channels);
-            pool(&kernels, POOL, BATCH, view, out, &mut places).expect("shapes fit");
+            pool(&kernels, POOL, BATCH, view, out).expect("shapes fit");
         };
         run(&mut y);
         assert_close("max_pool", &y[..want.len()], &f64s(&want));
@@ -147,16 +147,15 @@ fn pooling(c: &mut Criterion) {
     }
     forward.finish();
     // Relevance goes to the place that is written beside each pooled value; pixels are only written.
-    let mut backward = group(c, "max_pool_back", floats_and_places);
+    let mut backward = group(c, "max_pool_back", bytes);
     for kernels in sets() {
-        let (mut y, mut places) = (vec![0.0; pooled * channels], vec![0; pooled * channels]);
-        pool(&kernels, POOL, BATCH, view, MatMut::new(&mut y, pooled, channels), &mut places)
-            .expect("shapes fit");
+        let mut y = vec![0.0; pooled * channels];
+        pool(&kernels, POOL, BATCH, view, MatMut::new(&mut y, pooled, channels)).expect("shapes fit");
         let (y, r) = (MatRef::new(&y, pooled, channels), MatRef::new(&back, pooled, channels));
         let mut r_in = vec![0.0; pixels * channels];
         let run = |r_in: &mut [f32]| {
             let (what, out) = (PoolBack::Relevance { eps: 1e-9 }, MatMut::new(r_in, pixels, channels));
-            pool_back(&kernels, POOL, BATCH, what, view, y, &places, r, out).expect("shapes fit");
+            pool_back(&kernels, POOL, BATCH, what, view, y, r, out).expect("shapes fit");
         };
         run(&mut r_in);
         assert_close("max_pool_back", &r_in[..want_back.len()], &want_back);

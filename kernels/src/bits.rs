@@ -172,15 +172,15 @@ fn images(kernels: &Kernels, seed: u64) -> Results {
         PoolShape { rows: shape.rows, cols: shape.cols, channels: inputs, size: pick(seed, 10, 1, 4), kind };
     let pooled = images * pooling.out_rows() * pooling.out_cols();
     let a = input.pixels_of(&x, images);
-    let (mut y, mut places) = (vec![0.0; pooled * inputs], vec![0; pooled * inputs]);
+    let mut y = vec![0.0; pooled * inputs];
     let out = MatMut::new(&mut y, pooled, inputs);
-    pool(kernels, pooling, images, a, out, &mut places).expect("shapes fit");
+    pool(kernels, pooling, images, a, out).expect("shapes fit");
     let above = floats(pooled * inputs, seed + 6);
     for way in [PoolBack::Gradient { guided: false }, PoolBack::Relevance { eps: EPS }] {
         add(&mut results, "pool back", vec![0.0; images * input.len()], |out| {
             let (y, above) = (MatRef::new(&y, pooled, inputs), MatRef::new(&above, pooled, inputs));
             let to = input.pixels_mut(out, images);
-            pool_back(kernels, pooling, images, way, a, y, &places, above, to)
+            pool_back(kernels, pooling, images, way, a, y, above, to)
         });
     }
     results.push(("pool", y));

@@ -1,9 +1,10 @@
 //! Max- and sum-pooling, stride equal to the window, SAME: the window at the edge is smaller.
 
 use crate::Kernels;
-use crate::elementwise::{Loop, run};
+use crate::elementwise::rows::{load, store};
 use crate::error::{ShapeError, axis};
-use crate::shape::{MatMut, MatRef, Rows};
+use crate::shape::{MatMut, MatRef, Rows, STRIP};
+use crate::simd::{Kernel, Simd};
 use crate::threads::Shared;
 use std::ops::Range;
 
@@ -47,30 +48,29 @@ impl PoolShape {
         images * self.out_rows()
     }
 
-    /// Calls `visit(window, place in the window, place in x, place in y)` for the windows of some rows
-    /// of windows, pixel by pixel; places of `x` and `y` as their maps say.
+    /// Where the lines of pixels of a row of windows start; only as many as the image has.
     #[inline(always)]
-    fn windows(
-        &self,
-        rows: Range<usize>,
-        x: &Rows,
-        y: &Rows,
-        mut visit: impl FnMut(usize, usize, usize, usize),
-    ) {
+    fn lines(&self, window_row: usize, map: &Rows) -> [usize; MOST] {
+        let (image, row) = (window_row / self.out_rows(), window_row % self.out_rows() * self.size);
+        let mut lines = [0; MOST];
+        for (dy, line) in lines[..self.size.min(self.rows - row)].iter_mut().enumerate() {
+            *line = map.offset((image * self.rows + row + dy) * self.cols);
+        }
+        lines
+    }
+
+    /// Calls `visit(window, pixels)` for the windows of some rows of windows: where the window starts in
+    /// `y`, and row by row where its pixels do in `x`, with their number.
+    #[inline(always)]
+    fn windows(&self, rows: Range<usize>, x: &Rows, y: &Rows, mut visit: impl FnMut(usize, Window)) {
         for window_row in rows {
-            let (image, row) = (window_row / self.out_rows(), window_row % self.out_rows() * self.size);
-            let first = window_row * self.out_cols();
-            let y_at = y.offset(first);
-            for dy in 0..self.size.min(self.rows - row) {
-                let x_at = x.offset((image * self.rows + row + dy) * self.cols);
-                let (mut window, mut dx) = (0, 0);
-                for col in 0..self.cols {
-                    visit(first + window, dy * self.size + dx, x_at + col * x.step, y_at + window * y.step);
-                    dx += 1;
-                    if dx == self.size {
-                        (window, dx) = (window + 1, 0);
-                    }
-                }
+            let y_at = y.offset(window_row * self.out_cols());
+            let lines = self.lines(window_row, x);
+            let height = self.size.min(self.rows - window_row % self.out_rows() * self.size);
+            for window in 0..self.out_cols() {
+                let col = window * self.size;
+                let width = self.size.min(self.cols - col);
+                visit(y_at + window * y.step, Window { lines, height, col, width });
             }
         }
     }
@@ -82,7 +82,7 @@ impl PoolShape {
         x: (usize, usize),
         y: (usize, usize),
     ) -> Result<(), ShapeError> {
-        axis(kernel, "size", "window", self.size.clamp(1, 15), self.size)?;
+        axis(kernel, "size", "window", self.size.clamp(1, MOST), self.size)?;
         axis(kernel, "pixels", "x", x.0, images * self.rows * self.cols)?;
         axis(kernel, "channels", "x", x.1, self.channels)?;
         axis(kernel, "pixels", "y", y.0, images * self.out_rows() * self.out_cols())?;
@@ -99,8 +99,30 @@ impl PoolShape {
     }
 }
 
-/// Lanes that are worked on together: channels come in eights where a layer has many.
-const LANES: usize = 8;
+/// Rows of the largest window.
+const MOST: usize = 15;
+
+/// The pixels of a window.
+#[derive(Clone, Copy)]
+struct Window {
+    /// Where each line of pixels starts.
+    lines: [usize; MOST],
+    height: usize,
+    col: usize,
+    width: usize,
+}
+
+impl Window {
+    /// Calls `visit` with the place of each pixel in a matrix whose lines start like this window's.
+    #[inline(always)]
+    fn each(&self, step: usize, mut visit: impl FnMut(usize)) {
+        for &line in &self.lines[..self.height] {
+            for col in self.col..self.col + self.width {
+                visit(line + col * step);
+            }
+        }
+    }
+}
 
 struct Forward<'a> {
     shape: PoolShape,
@@ -108,57 +130,37 @@ struct Forward<'a> {
     x: MatRef<'a>,
     y: &'a Shared<f32>,
     y_map: Rows,
-    places: &'a Shared<u8>,
 }
 
-impl Loop for Forward<'_> {
+impl Kernel for Forward<'_> {
+    type Output = ();
     #[inline(always)]
-    fn run(self) {
-        let (shape, channels) = (self.shape, self.shape.channels);
-        shape.windows(self.rows, &self.x.map, &self.y_map, |window, place, x_at, y_at| {
-            let x = &self.x.data[x_at..][..channels];
-            // SAFETY: `y` and `places` were checked to hold this window, which is in one part only.
-            let (y, places) = unsafe {
-                let place = window * channels;
-                (self.y.slice(y_at..y_at + channels), self.places.slice(place..place + channels))
-            };
-            if place == 0 {
-                y.copy_from_slice(x);
-                places.fill(0);
-                return;
-            }
-            let larger = |y: &mut f32, x: f32, at: &mut u8| {
-                let larger = x > *y;
-                *y = if larger { x } else { *y };
-                *at = if larger { place as u8 } else { *at };
-            };
-            let (ys, y_rest) = y.as_chunks_mut::<LANES>();
-            let (xs, x_rest) = x.as_chunks::<LANES>();
-            let (places, places_rest) = places.as_chunks_mut::<LANES>();
-            match shape.kind {
-                PoolKind::Sum => {
-                    for (y, x) in ys.iter_mut().zip(xs) {
-                        (0..LANES).for_each(|i| y[i] += x[i]);
-                    }
-                    y_rest.iter_mut().zip(x_rest).for_each(|(y, &x)| *y += x);
-                }
-                PoolKind::Max => {
-                    for ((y, x), at) in ys.iter_mut().zip(xs).zip(places) {
-                        (0..LANES).for_each(|i| larger(&mut y[i], x[i], &mut at[i]));
-                    }
-                    for ((y, &x), at) in y_rest.iter_mut().zip(x_rest).zip(places_rest) {
-                        larger(y, x, at);
-                    }
-                }
+    fn run<S: Simd>(self, simd: S) {
+        let Forward { shape, rows, x, y, y_map } = self;
+        shape.windows(rows, &x.map, &y_map, |y_at, window| {
+            for n in (0..shape.channels).step_by(STRIP) {
+                let lanes = STRIP.min(shape.channels - n);
+                let mut result = None;
+                window.each(x.map.step, |x_at| {
+                    // SAFETY: channels of a pixel of `x`.
+                    let x = unsafe { load(simd, x.data.as_ptr().add(x_at + n), lanes) };
+                    result = Some(match (result, shape.kind) {
+                        (None, _) => x,
+                        (Some(sum), PoolKind::Sum) => simd.add(sum, x),
+                        (Some(most), PoolKind::Max) => simd.select(simd.sub(x, most), x, most),
+                    });
+                });
+                let result = result.unwrap_or(simd.splat(0.0));
+                // SAFETY: `y` was checked to hold this window, which is in one part only.
+                unsafe { store(simd, y.as_ptr().add(y_at + n), lanes, result) };
             }
         });
     }
 }
 
-/// `y[window] = max or sum of x`, with the place of the maximum for the way back.
+/// `y[window] = max or sum of x`.
 ///
 /// - `x` `[images·rows·cols, channels]`, `y` `[images·out_rows·out_cols, channels]` overwritten
-/// - `places` as many as `y` has values, overwritten
 ///
 /// # Errors
 /// [`ShapeError`] if an operand has another shape.
@@ -168,14 +170,12 @@ pub fn pool(
     images: usize,
     x: MatRef,
     y: MatMut,
-    places: &mut [u8],
 ) -> Result<(), ShapeError> {
     shape.check("pool", images, (x.rows, x.cols), (y.rows, y.cols))?;
-    axis("pool", "pixels·channels", "places", places.len(), y.rows * y.cols)?;
     shape.check_lines("pool", [&x.map; 2], [&y.map; 3])?;
-    let (y_map, y, places) = (y.map, &Shared::new(y.data), &Shared::new(places));
+    let (y_map, y) = (y.map, &Shared::new(y.data));
     split(kernels, shape, images, &|rows| {
-        run(kernels.backend(), Forward { shape, rows, x, y, y_map, places });
+        kernels.backend().run(Forward { shape, rows, x, y, y_map });
     });
     Ok(())
 }
@@ -201,93 +201,79 @@ pub enum PoolBack {
     },
 }
 
-/// `out[i] = f(x[0][i], x[1][i], x[2][i], places[i])`
-#[inline(always)]
-fn each_lane(out: &mut [f32], x: [&[f32]; 3], places: &[u8], f: impl Fn(f32, f32, f32, u8) -> f32) {
-    let (outs, out_rest) = out.as_chunks_mut::<LANES>();
-    let whole = outs.len();
-    let ([a, a_rest], [b, b_rest], [c, c_rest]) =
-        (halves(x[0], whole), halves(x[1], whole), halves(x[2], whole));
-    let (at, at_rest) = places.split_at(whole * LANES);
-    let lanes = a.as_chunks::<LANES>().0.iter().zip(b.as_chunks::<LANES>().0).zip(c.as_chunks::<LANES>().0);
-    for ((out, ((a, b), c)), at) in outs.iter_mut().zip(lanes).zip(at.as_chunks::<LANES>().0) {
-        (0..LANES).for_each(|i| out[i] = f(a[i], b[i], c[i], at[i]));
-    }
-    for (i, out) in out_rest.iter_mut().enumerate() {
-        *out = f(a_rest[i], b_rest[i], c_rest[i], at_rest[i]);
-    }
-}
-
-/// Whole chunks of lanes, and the rest.
-#[inline(always)]
-fn halves(x: &[f32], whole: usize) -> [&[f32]; 2] {
-    let (a, b) = x.split_at(whole * LANES);
-    [a, b]
-}
-
 struct Backward<'a> {
     shape: PoolShape,
     rows: Range<usize>,
     what: PoolBack,
     a: MatRef<'a>,
     pooled: MatRef<'a>,
-    places: &'a [u8],
     back: MatRef<'a>,
     out: &'a Shared<f32>,
     out_map: Rows,
 }
 
-impl Loop for Backward<'_> {
+impl Kernel for Backward<'_> {
+    type Output = ();
     #[inline(always)]
-    fn run(self) {
-        let (shape, channels) = (self.shape, self.shape.channels);
-        let x_map = &self.a.map;
-        let (mut line, mut pooled_at, mut out_at) = (usize::MAX, 0, 0);
-        shape.windows(self.rows.clone(), x_map, &self.back.map, |window, place, x_at, back_at| {
-            // The other maps, once a line of windows.
-            if line != window / shape.out_cols() || place % shape.size == 0 && window % shape.out_cols() == 0
-            {
-                line = window / shape.out_cols();
-                let row = line / shape.out_rows() * shape.rows
-                    + line % shape.out_rows() * shape.size
-                    + place / shape.size;
-                pooled_at = self.pooled.map.offset(line * shape.out_cols());
-                out_at = self.out_map.offset(row * shape.cols);
-            }
-            let in_line = window % shape.out_cols();
-            let col = in_line * shape.size + place % shape.size;
-            let a = &self.a.data[x_at..][..channels];
-            let back = &self.back.data[back_at..][..channels];
-            let pooled = &self.pooled.data[pooled_at + in_line * self.pooled.map.step..][..channels];
-            let places = &self.places[window * channels..][..channels];
-            let out_at = out_at + col * self.out_map.step;
-            // SAFETY: `out` was checked to hold this pixel, which is in one part only.
-            let out = unsafe { self.out.slice(out_at..out_at + channels) };
-            let place = place as u8;
-            let sum = shape.kind == PoolKind::Sum;
-            macro_rules! share {
-                ($of:expr) => {
-                    each_lane(out, [a, back, pooled], places, |a, back, pooled, at| {
-                        let share: f32 = $of(a, back, pooled);
-                        if sum || at == place { share } else { 0.0 }
-                    })
-                };
-            }
-            match self.what {
-                PoolBack::Gradient { guided: false } => share!(|a, back, _| if a > 0.0 { back } else { 0.0 }),
-                PoolBack::Gradient { guided: true } => {
-                    share!(|a, back, _| if a > 0.0 && back > 0.0 { back } else { 0.0 });
+    fn run<S: Simd>(self, simd: S) {
+        let Backward { shape, rows, what, a, pooled, back, out, out_map } = self;
+        let (zero, one) = (simd.splat(0.0), simd.splat(1.0));
+        for window_row in rows {
+            let outs = shape.lines(window_row, &out_map);
+            let mut back_at = back.map.offset(window_row * shape.out_cols());
+            shape.windows(window_row..window_row + 1, &a.map, &pooled.map, |pooled_at, window| {
+                for n in (0..shape.channels).step_by(STRIP) {
+                    let lanes = STRIP.min(shape.channels - n);
+                    // SAFETY: channels of this window.
+                    let (most, r) = unsafe {
+                        (
+                            load(simd, pooled.data.as_ptr().add(pooled_at + n), lanes),
+                            load(simd, back.data.as_ptr().add(back_at + n), lanes),
+                        )
+                    };
+                    // 1 where no pixel of the window has been the largest yet.
+                    let mut free = one;
+                    for (dy, &line) in window.lines[..window.height].iter().enumerate() {
+                        for col in window.col..window.col + window.width {
+                            // SAFETY: channels of a pixel of `a`.
+                            let a = unsafe {
+                                load(simd, a.data.as_ptr().add(line + col * a.map.step + n), lanes)
+                            };
+                            let share = match what {
+                                PoolBack::Gradient { guided } => {
+                                    let r = if guided { simd.where_positive(r, r) } else { r };
+                                    simd.where_positive(a, r)
+                                }
+                                PoolBack::Relevance { eps } if shape.kind == PoolKind::Sum => {
+                                    simd.div(simd.mul(r, a), simd.add(most, simd.splat(eps)))
+                                }
+                                PoolBack::Relevance { .. } => r,
+                            };
+                            let share = if shape.kind == PoolKind::Max {
+                                let below = simd.sub(most, a);
+                                let mine = simd.select(below, zero, free);
+                                free = simd.select(mine, zero, free);
+                                simd.where_positive(mine, share)
+                            } else {
+                                share
+                            };
+                            // SAFETY: `out` was checked to hold this pixel, which is in one part only.
+                            unsafe {
+                                let to = out.as_ptr().add(outs[dy] + col * out_map.step + n);
+                                store(simd, to, lanes, share);
+                            }
+                        }
+                    }
                 }
-                PoolBack::Relevance { eps } if sum => share!(|a, back, pooled| back * a / (pooled + eps)),
-                PoolBack::Relevance { .. } => share!(|_, back, _| back),
-            }
-        });
+                back_at += back.map.step;
+            });
+        }
     }
 }
 
 /// Takes a gradient or relevance `back` of the pooled pixels back to the pixels.
 ///
-/// - `a` `[images·rows·cols, channels]` what was pooled, `pooled` and `places` what came of it
+/// - `a` `[images·rows·cols, channels]` what was pooled, `pooled` what came of it
 /// - `back` like `pooled`, `out` like `a`, overwritten
 ///
 /// # Errors
@@ -300,18 +286,16 @@ pub fn pool_back(
     what: PoolBack,
     a: MatRef,
     pooled: MatRef,
-    places: &[u8],
     back: MatRef,
     out: MatMut,
 ) -> Result<(), ShapeError> {
     const NAME: &str = "pool_back";
     shape.check(NAME, images, (a.rows, a.cols), (back.rows, back.cols))?;
     shape.check(NAME, images, (out.rows, out.cols), (pooled.rows, pooled.cols))?;
-    axis(NAME, "pixels·channels", "places", places.len(), pooled.rows * pooled.cols)?;
     shape.check_lines(NAME, [&a.map, &out.map], [&pooled.map, &back.map, &back.map])?;
     let (out_map, out) = (out.map, &Shared::new(out.data));
     split(kernels, shape, images, &|rows| {
-        run(kernels.backend(), Backward { shape, rows, what, a, pooled, places, back, out, out_map });
+        kernels.backend().run(Backward { shape, rows, what, a, pooled, back, out, out_map });
     });
     Ok(())
 }
@@ -382,16 +366,14 @@ mod tests {
         let mut bits: [SameBits; 4] = Default::default();
         for kernels in kernel_sets() {
             let mut y = vec![f32::NAN; pooled * channels];
-            let mut places = vec![255; pooled * channels];
-            pool(&kernels, shape, images, a, MatMut::new(&mut y, pooled, channels), &mut places)
-                .expect("fits");
+            pool(&kernels, shape, images, a, MatMut::new(&mut y, pooled, channels)).expect("fits");
             assert_close("pool", &y, &want.y, 1e-5);
             bits[3].check(&kernels, "pool", &y);
             let (y, r) = (MatRef::new(&y, pooled, channels), MatRef::new(back, pooled, channels));
             for (i, way) in WAYS.into_iter().enumerate() {
                 let mut out = vec![7.0; images * plane.len()];
                 let to = plane.pixels_mut(&mut out, images);
-                pool_back(&kernels, shape, images, way, a, y, &places, r, to).expect("fits");
+                pool_back(&kernels, shape, images, way, a, y, r, to).expect("fits");
                 let found = plane.pixels_of(&out, images);
                 let found: Vec<f32> = (0..found.rows()).flat_map(|i| found.row(i).to_vec()).collect();
                 assert_close(&format!("{shape:?} {way:?}"), &found, &want.back[i], 1e-5);
@@ -441,11 +423,10 @@ mod tests {
             for (kind, want) in [(PoolKind::Max, [0.0, 8.0, 0.0, 0.0]), (PoolKind::Sum, [0.8, 2.4, 2.4, 2.4])]
             {
                 let shape = PoolShape { kind, ..shape };
-                let (mut y, mut places, mut out) = ([0.0], [9], [f32::NAN; 4]);
-                pool(&kernels, shape, 1, x, MatMut::new(&mut y, 1, 1), &mut places).expect("fits");
+                let (mut y, mut out) = ([0.0], [f32::NAN; 4]);
+                pool(&kernels, shape, 1, x, MatMut::new(&mut y, 1, 1)).expect("fits");
                 let to = MatMut::new(&mut out, 4, 1);
-                pool_back(&kernels, shape, 1, WAYS[2], x, MatRef::new(&y, 1, 1), &places, r, to)
-                    .expect("fits");
+                pool_back(&kernels, shape, 1, WAYS[2], x, MatRef::new(&y, 1, 1), r, to).expect("fits");
                 assert_close("share", &out, &want, 1e-6);
             }
         }
@@ -454,19 +435,18 @@ mod tests {
     #[test]
     fn operands_that_do_not_fit_are_refused_and_y_stays() {
         let shape = PoolShape { rows: 3, cols: 2, channels: 1, size: 2, kind: PoolKind::Max };
-        let refused = |shape: PoolShape, pixels: usize, pooled: usize, places: usize| {
+        let refused = |shape: PoolShape, pixels: usize, pooled: usize| {
             let (ones, mut y) = ([1.0; 8], [5.0; 8]);
             let (x, out) = (MatRef::new(&ones, pixels, 1), MatMut::new(&mut y, pooled, 1));
-            let found = pool(&Kernels::default(), shape, 1, x, out, &mut vec![0; places]);
+            let found = pool(&Kernels::default(), shape, 1, x, out);
             assert_eq!(y, [5.0; 8]);
             found.expect_err("does not fit").to_string()
         };
-        assert_eq!(refused(shape, 5, 2, 2), "pool: axis pixels is 5 in `x`, 6 expected");
-        assert_eq!(refused(shape, 6, 1, 2), "pool: axis pixels is 1 in `y`, 2 expected");
-        assert_eq!(refused(shape, 6, 2, 3), "pool: axis pixels·channels is 3 in `places`, 2 expected");
+        assert_eq!(refused(shape, 5, 2), "pool: axis pixels is 5 in `x`, 6 expected");
+        assert_eq!(refused(shape, 6, 1), "pool: axis pixels is 1 in `y`, 2 expected");
         let two = PoolShape { channels: 2, ..shape };
-        assert_eq!(refused(two, 6, 2, 2), "pool: axis channels is 1 in `x`, 2 expected");
+        assert_eq!(refused(two, 6, 2), "pool: axis channels is 1 in `x`, 2 expected");
         let none = PoolShape { size: 0, ..shape };
-        assert!(refused(none, 6, 2, 2).starts_with("pool: axis size is 1 in `window`"));
+        assert!(refused(none, 6, 2).starts_with("pool: axis size is 1 in `window`"));
     }
 }

@@ -1,9 +1,11 @@
 //! The softplus bias and its derivative, relu after a bias, and the way back through relu.
 
+use super::rows::{Map, each, load};
 use super::{Loop, exp, ln_1p, run};
 use crate::Kernels;
 use crate::error::{ShapeError, axis};
 use crate::shape::{MatMut, MatRef};
+use crate::simd::Simd;
 
 /// `softplus(b) = ln(1 + e^b)`
 #[inline(always)]
@@ -62,22 +64,14 @@ pub fn softplus_gradient(kernels: &Kernels, b: &[f32], d_b: &mut [f32]) -> Resul
     Ok(())
 }
 
-struct BiasRelu<'a> {
-    z: MatRef<'a>,
-    bias: &'a [f32],
-    a: MatMut<'a>,
-}
+struct BiasRelu<'a>(&'a [f32]);
 
-impl Loop for BiasRelu<'_> {
+impl Map<1> for BiasRelu<'_> {
     #[inline(always)]
-    fn run(mut self) {
-        for i in 0..self.z.rows {
-            let z = self.z.row(i);
-            for ((a, &z), &bias) in self.a.row_mut(i).iter_mut().zip(z).zip(self.bias) {
-                let h = z + bias;
-                *a = if h > 0.0 { h } else { 0.0 };
-            }
-        }
+    unsafe fn lanes<S: Simd>(&self, simd: S, n: usize, lanes: usize, [z]: [S::F; 1], _: S::F) -> S::F {
+        // SAFETY: there is a bias for each column.
+        let h = simd.add(z, unsafe { load(simd, self.0.as_ptr().add(n), lanes) });
+        simd.where_positive(h, h)
     }
 }
 
@@ -89,7 +83,7 @@ pub fn bias_relu(kernels: &Kernels, z: MatRef, bias: &[f32], a: MatMut) -> Resul
     axis("bias_relu", "M", "a", a.rows, z.rows)?;
     axis("bias_relu", "K", "a", a.cols, z.cols)?;
     axis("bias_relu", "K", "bias", bias.len().min(z.cols), z.cols)?;
-    run(kernels.backend(), BiasRelu { z, bias, a });
+    each(kernels, &BiasRelu(bias), [z], a);
     Ok(())
 }
 

@@ -5,6 +5,7 @@ pub mod activation;
 pub mod dropout;
 pub mod optimiser;
 pub mod reduce;
+pub(crate) mod rows;
 pub mod softmax;
 
 use crate::Backend;

@@ -1,19 +1,39 @@
 //! Sums whose order is part of the promise.
 
-use super::{Loop, run};
+use super::rows::{load, store};
 use crate::Kernels;
 use crate::error::{ShapeError, axis};
-use crate::shape::MatRef;
+use crate::shape::{MatRef, STRIP};
+use crate::simd::{Kernel, Simd};
+use crate::threads::Shared;
 
-struct ColumnSums<'a>(MatRef<'a>, &'a mut [f32]);
+/// Sums of some columns, a strip in four registers at a time.
+struct ColumnSums<'a> {
+    x: MatRef<'a>,
+    sums: &'a mut [f32],
+    /// The column that `sums` starts with.
+    first: usize,
+}
 
-impl Loop for ColumnSums<'_> {
+impl Kernel for ColumnSums<'_> {
+    type Output = ();
     #[inline(always)]
-    fn run(self) {
-        self.1.fill(0.0);
-        for i in 0..self.0.rows {
-            for (sum, &x) in self.1.iter_mut().zip(self.0.row(i)) {
-                *sum += x;
+    fn run<S: Simd>(self, simd: S) {
+        for (i, sums) in self.sums.chunks_mut(4 * STRIP).enumerate() {
+            let n = self.first + i * 4 * STRIP;
+            let lanes = |v: usize| sums.len().saturating_sub(v * STRIP).min(STRIP);
+            let mut acc = [simd.splat(0.0); 4];
+            self.x.map.each_offset(0, self.x.rows, |_, offset| {
+                for (v, acc) in acc.iter_mut().enumerate() {
+                    // SAFETY: columns of a row of `x`, none where the chunk has fewer.
+                    *acc = simd.add(*acc, unsafe {
+                        load(simd, self.x.data.as_ptr().wrapping_add(offset + n + v * STRIP), lanes(v))
+                    });
+                }
+            });
+            for (sums, acc) in sums.chunks_mut(STRIP).zip(acc) {
+                // SAFETY: as many lanes as the chunk has floats.
+                unsafe { store(simd, sums.as_mut_ptr(), sums.len(), acc) };
             }
         }
     }
@@ -25,7 +45,14 @@ impl Loop for ColumnSums<'_> {
 /// [`ShapeError`] if `N` differs.
 pub fn column_sums(kernels: &Kernels, x: MatRef, sums: &mut [f32]) -> Result<(), ShapeError> {
     axis("column_sums", "N", "sums", sums.len(), x.cols)?;
-    run(kernels.backend(), ColumnSums(x, sums));
+    let all = Shared::new(sums);
+    let strips = x.cols.div_ceil(STRIP);
+    kernels.threads().split(strips, 8 * x.rows * x.cols, &|strips| {
+        let columns = strips.start * STRIP..(strips.end * STRIP).min(x.cols);
+        // SAFETY: each part has columns of its own.
+        let (first, sums) = (columns.start, unsafe { all.slice(columns) });
+        kernels.backend().run(ColumnSums { x, sums, first });
+    });
     Ok(())
 }
 

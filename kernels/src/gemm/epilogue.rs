@@ -1,7 +1,7 @@
 //! What happens to a finished sum before it is stored.
 
-use super::tile::load;
 use crate::elementwise::dropout::Dropout;
+use crate::elementwise::rows::load;
 use crate::shape::MatRef;
 use crate::simd::Simd;
 

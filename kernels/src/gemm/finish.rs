@@ -5,8 +5,9 @@ use super::epilogue::{
     AddBias, AddBiasRelu, AddBiasReluDropout, Divide, Epilogue, Gradient, Lanes, Multiply, Place, Plain,
 };
 use super::product::Product;
-use super::tile::{Block, store};
+use super::tile::Block;
 use crate::Kernels;
+use crate::elementwise::rows::store;
 use crate::shape::STRIP;
 use crate::simd::{Kernel, Simd};
 

@@ -181,7 +181,10 @@ unsafe fn tile<S: Simd, const R: usize, const V: usize, const EDGE: u8>(
             for v in 0..V {
                 let lanes = if v + 1 == V { last_lanes } else { STRIP };
                 // SAFETY: the caller promises these rows and strips of the start.
-                acc[r][v] = unsafe { load(simd, p.wrapping_add(v * step), lanes) };
+                acc[r][v] = unsafe {
+                    let p = p.wrapping_add(v * step);
+                    if lanes == STRIP { simd.load(p) } else { simd.load_first(p, lanes) }
+                };
             }
         }
         if half {
@@ -255,7 +258,7 @@ unsafe fn tile<S: Simd, const R: usize, const V: usize, const EDGE: u8>(
                     let lanes = if v + 1 == V { last_lanes } else { STRIP };
                     let (x, c) = ($f(sum(r, v), v), c_row(r).wrapping_add(v * column.c_strip));
                     // SAFETY: the caller promises these rows and strips of `c`.
-                    unsafe { store(simd, c, lanes, x) };
+                    unsafe { store::<S, EDGE>(simd, c, lanes, x) };
                 }
             }
         };
@@ -289,20 +292,21 @@ unsafe fn tile<S: Simd, const R: usize, const V: usize, const EDGE: u8>(
 #[repr(align(64))]
 struct Sums([MaybeUninit<[f32; STRIP]>; 32]);
 
-/// # Safety
-/// `p` is readable for `lanes` floats.
-#[inline(always)]
-pub(crate) unsafe fn load<S: Simd>(simd: S, p: *const f32, lanes: usize) -> S::F {
-    // SAFETY: the caller's promise.
-    unsafe { if lanes == STRIP { simd.load(p) } else { simd.load_first(p, lanes) } }
-}
-
+/// Stores the sums of a strip: one of two ways, because a third would keep the compiler from unrolling
+/// the largest tiles.
+///
 /// # Safety
 /// `p` is writable for `lanes` floats.
 #[inline(always)]
-pub(super) unsafe fn store<S: Simd>(simd: S, p: *mut f32, lanes: usize, x: S::F) {
+unsafe fn store<S: Simd, const EDGE: u8>(simd: S, p: *mut f32, lanes: usize, x: S::F) {
     // SAFETY: the caller's promise.
-    unsafe { if lanes == STRIP { simd.store(p, x) } else { simd.store_first(p, lanes, x) } }
+    unsafe {
+        match lanes {
+            STRIP => simd.store(p, x),
+            8 if EDGE == HALF => simd.store_half(p, x),
+            _ => simd.store_first(p, lanes, x),
+        }
+    }
 }
 
 /// Asks for the cache line of an output while the sums that it waits for are still running.

@@ -8,12 +8,13 @@
 use super::{EPS, PackedPart, add_lost};
 use crate::Kernels;
 use crate::conv::conv;
-use crate::elementwise::{Loop, run};
+use crate::elementwise::rows::{Map, each};
 use crate::error::{ShapeError, axis};
 use crate::gemm::epilogue::Epilogue;
 use crate::gemm::pack::Part;
 use crate::gemm::{Start, gemm};
-use crate::shape::{ConvShape, MatMut, MatRef, Panels};
+use crate::shape::{ConvShape, MatMut, MatRef, Panels, Rows};
+use crate::simd::Simd;
 
 /// What z^β needs of a layer's weights and of the pixel range; made once per version of the weights.
 #[derive(Clone, Debug)]
@@ -88,11 +89,15 @@ impl ZBeta {
     /// [`ShapeError`] if `K` differs.
     pub fn subtract_v(&self, kernels: &Kernels, z: MatMut) -> Result<(), ShapeError> {
         axis("z_beta", "K", "z", z.cols, self.outputs)?;
-        run(
-            kernels.backend(),
-            Subtract { v: MatRef::new(&self.v, self.v.len() / self.outputs.max(1), self.outputs), z },
-        );
+        each(kernels, &Subtract, [self.v_of(z.rows)], z);
         Ok(())
+    }
+
+    /// `v` for as many rows: that of each pixel again for each sample.
+    fn v_of(&self, rows: usize) -> MatRef<'_> {
+        let pixels = (self.v.len() / self.outputs.max(1)).max(1);
+        let again = Rows { width: pixels, height: 1, step: self.outputs, line: 0, image: 0 };
+        MatRef::mapped(&self.v, rows, self.outputs, again)
     }
 
     /// The numerators of a dense layer: `r_in = (x−l)∘(c·W⁺ᵀ) + (x−h)∘(c·W⁻ᵀ)`, `c = R / (z − v + ε)`.
@@ -120,20 +125,23 @@ impl ZBeta {
     }
 }
 
-struct Subtract<'a> {
-    v: MatRef<'a>,
-    z: MatMut<'a>,
+/// `z − v`
+struct Subtract;
+
+impl Map<1> for Subtract {
+    #[inline(always)]
+    unsafe fn lanes<S: Simd>(&self, simd: S, _: usize, _: usize, [v]: [S::F; 1], z: S::F) -> S::F {
+        simd.sub(z, v)
+    }
 }
 
-impl Loop for Subtract<'_> {
+/// `r / (z − v + ε)`
+struct Ratio;
+
+impl Map<2> for Ratio {
     #[inline(always)]
-    fn run(mut self) {
-        for i in 0..self.z.rows {
-            let v = self.v.row(i % self.v.rows);
-            for (z, &v) in self.z.row_mut(i).iter_mut().zip(v) {
-                *z -= v;
-            }
-        }
+    unsafe fn lanes<S: Simd>(&self, simd: S, _: usize, _: usize, [v, r]: [S::F; 2], z: S::F) -> S::F {
+        simd.div(r, simd.add(simd.sub(z, v), simd.splat(EPS)))
     }
 }
 
@@ -176,27 +184,10 @@ pub fn z_beta(
     axis(NAME, "N·K", "z", z.len(), n * k)?;
     axis(NAME, "N", "lost", lost.len(), n)?;
     axis(NAME, "J", "x", x.cols, rule.positive.k)?;
-    rule.subtract_v(kernels, MatMut::new(z, n, k))?;
-    run(kernels.backend(), RatioInPlace { r: r_out, z: MatMut::new(z, n, k), eps: EPS });
+    axis(NAME, "K", "z", k, rule.outputs)?;
+    each(kernels, &Ratio, [rule.v_of(n), r_out], MatMut::new(z, n, k));
     add_lost(MatRef::new(z, n, k), EPS, lost);
     rule.numerators(kernels, x, MatRef::new(z, n, k), r_in)
-}
-
-struct RatioInPlace<'a> {
-    r: MatRef<'a>,
-    z: MatMut<'a>,
-    eps: f32,
-}
-
-impl Loop for RatioInPlace<'_> {
-    #[inline(always)]
-    fn run(mut self) {
-        for i in 0..self.r.rows {
-            for (z, &r) in self.z.row_mut(i).iter_mut().zip(self.r.row(i)) {
-                *z = r / (*z + self.eps);
-            }
-        }
-    }
 }
 
 /// The z^β rule of a convolution.
@@ -226,8 +217,7 @@ pub fn z_beta_conv(
     axis(NAME, "images·plane", "x", x.len(), images * shape.input().len())?;
     axis(NAME, "pixels", "r_out", r_out.rows, images * plane.pixels())?;
     axis(NAME, "outputs", "r_out", r_out.cols, shape.outputs)?;
-    rule.subtract_v(kernels, plane.pixels_mut(z, images))?;
-    run(kernels.backend(), RatioInPlace { r: r_out, z: plane.pixels_mut(z, images), eps: EPS });
+    each(kernels, &Ratio, [rule.v_of(r_out.rows), r_out], plane.pixels_mut(z, images));
     add_lost(plane.pixels_of(z, images), EPS, lost);
     let pixels = shape.input().pixels_of(x, images);
     for (part, shift, add) in rule.halves() {

@@ -73,6 +73,16 @@ impl Simd for Avx2 {
         }
     }
     #[inline(always)]
+    unsafe fn load_half(self, p: *const f32) -> Pair {
+        // SAFETY: `self` proves AVX2; the caller promises 8 readable floats.
+        unsafe { (_mm256_loadu_ps(p), _mm256_setzero_ps()) }
+    }
+    #[inline(always)]
+    unsafe fn store_half(self, p: *mut f32, x: Pair) {
+        // SAFETY: `self` proves AVX2; the caller promises 8 writable floats.
+        unsafe { _mm256_storeu_ps(p, x.0) }
+    }
+    #[inline(always)]
     unsafe fn load_twice(self, p: *const f32) -> Pair {
         // SAFETY: `self` proves AVX2; the caller promises 8 readable floats.
         let x = unsafe { _mm256_loadu_ps(p) };
@@ -129,6 +139,17 @@ impl Simd for Avx2 {
             (
                 _mm256_and_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(x.0, zero), a.0),
                 _mm256_and_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(x.1, zero), a.1),
+            )
+        }
+    }
+    #[inline(always)]
+    fn select(self, x: Pair, a: Pair, b: Pair) -> Pair {
+        // SAFETY: `self` proves AVX2.
+        unsafe {
+            let zero = _mm256_setzero_ps();
+            (
+                _mm256_blendv_ps(b.0, a.0, _mm256_cmp_ps::<_CMP_GT_OQ>(x.0, zero)),
+                _mm256_blendv_ps(b.1, a.1, _mm256_cmp_ps::<_CMP_GT_OQ>(x.1, zero)),
             )
         }
     }

@@ -57,6 +57,16 @@ impl Simd for Avx512 {
         unsafe { _mm512_mask_storeu_ps(p, mask(n), x) }
     }
     #[inline(always)]
+    unsafe fn load_half(self, p: *const f32) -> __m512 {
+        // SAFETY: `self` proves AVX-512F; the caller promises 8 readable floats.
+        unsafe { _mm512_zextps256_ps512(_mm256_loadu_ps(p)) }
+    }
+    #[inline(always)]
+    unsafe fn store_half(self, p: *mut f32, x: __m512) {
+        // SAFETY: `self` proves AVX-512F; the caller promises 8 writable floats.
+        unsafe { _mm256_storeu_ps(p, _mm512_castps512_ps256(x)) }
+    }
+    #[inline(always)]
     unsafe fn load_twice(self, p: *const f32) -> __m512 {
         // SAFETY: `self` proves AVX-512F; the caller promises 8 readable floats.
         unsafe { _mm512_castpd_ps(_mm512_broadcast_f64x4(_mm256_loadu_pd(p.cast()))) }
@@ -110,6 +120,11 @@ impl Simd for Avx512 {
     fn where_positive(self, x: __m512, a: __m512) -> __m512 {
         // SAFETY: `self` proves AVX-512F.
         unsafe { _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(x, _mm512_setzero_ps()), a) }
+    }
+    #[inline(always)]
+    fn select(self, x: __m512, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: `self` proves AVX-512F.
+        unsafe { _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(x, _mm512_setzero_ps()), b, a) }
     }
     #[inline(always)]
     fn enter<K: Kernel>(self, kernel: K) -> K::Output {

@@ -35,6 +35,14 @@ pub(crate) trait Simd: Copy + Send + Sync {
     /// # Safety
     /// `p` is writable for `n` floats, `n ≤ 16`.
     unsafe fn store_first(self, p: *mut f32, n: usize, x: Self::F);
+    /// Lanes from 8 on are zero.
+    /// # Safety
+    /// `p` is readable for 8 floats.
+    unsafe fn load_half(self, p: *const f32) -> Self::F;
+    /// Stores lanes 0…7; unlike a masked store it does not hold up later loads of what it leaves alone.
+    /// # Safety
+    /// `p` is writable for 8 floats.
+    unsafe fn store_half(self, p: *mut f32, x: Self::F);
     /// `p[0..8]` in both halves.
     /// # Safety
     /// `p` is readable for 8 floats.
@@ -55,6 +63,8 @@ pub(crate) trait Simd: Copy + Send + Sync {
     fn mul_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
     /// `x > 0 ? a : 0`
     fn where_positive(self, x: Self::F, a: Self::F) -> Self::F;
+    /// `x > 0 ? a : b`
+    fn select(self, x: Self::F, a: Self::F, b: Self::F) -> Self::F;
 
     /// Runs a kernel in a function of its own, compiled for this instruction set.
     fn enter<K: Kernel>(self, kernel: K) -> K::Output;

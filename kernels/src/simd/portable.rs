@@ -40,6 +40,16 @@ impl Simd for Portable {
         unsafe { x.as_ptr().copy_to_nonoverlapping(p, n) }
     }
     #[inline(always)]
+    unsafe fn load_half(self, p: *const f32) -> f32x16 {
+        // SAFETY: the caller promises 8 readable floats.
+        unsafe { self.load_first(p, 8) }
+    }
+    #[inline(always)]
+    unsafe fn store_half(self, p: *mut f32, x: f32x16) {
+        // SAFETY: the caller promises 8 writable floats.
+        unsafe { self.store_first(p, 8, x) }
+    }
+    #[inline(always)]
     unsafe fn load_twice(self, p: *const f32) -> f32x16 {
         // SAFETY: the caller promises 8 readable floats.
         let x = unsafe { p.cast::<[f32; 8]>().read_unaligned() };
@@ -87,6 +97,10 @@ impl Simd for Portable {
     #[inline(always)]
     fn where_positive(self, x: f32x16, a: f32x16) -> f32x16 {
         x.simd_gt(f32x16::ZERO) & a
+    }
+    #[inline(always)]
+    fn select(self, x: f32x16, a: f32x16, b: f32x16) -> f32x16 {
+        x.simd_gt(f32x16::ZERO).select(a, b)
     }
     #[inline(never)]
     fn enter<K: Kernel>(self, kernel: K) -> K::Output {

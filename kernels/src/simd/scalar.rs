@@ -44,6 +44,16 @@ impl Simd for Scalar {
         unsafe { x.as_ptr().copy_to_nonoverlapping(p, n) }
     }
     #[inline(always)]
+    unsafe fn load_half(self, p: *const f32) -> Lanes {
+        // SAFETY: the caller promises 8 readable floats.
+        unsafe { self.load_first(p, 8) }
+    }
+    #[inline(always)]
+    unsafe fn store_half(self, p: *mut f32, x: Lanes) {
+        // SAFETY: the caller promises 8 writable floats.
+        unsafe { self.store_first(p, 8, x) }
+    }
+    #[inline(always)]
     unsafe fn load_twice(self, p: *const f32) -> Lanes {
         // SAFETY: the caller promises 8 readable floats.
         let x = unsafe { p.cast::<[f32; 8]>().read_unaligned() };
@@ -88,6 +98,10 @@ impl Simd for Scalar {
     #[inline(always)]
     fn where_positive(self, x: Lanes, a: Lanes) -> Lanes {
         zip(x, a, |x, a| if x > 0.0 { a } else { 0.0 })
+    }
+    #[inline(always)]
+    fn select(self, x: Lanes, a: Lanes, b: Lanes) -> Lanes {
+        std::array::from_fn(|i| if x[i] > 0.0 { a[i] } else { b[i] })
     }
     #[inline(never)]
     fn enter<K: Kernel>(self, kernel: K) -> K::Output {

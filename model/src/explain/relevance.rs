@@ -344,7 +344,6 @@ impl RelevanceWay {
                     let from = layer::pool::Back {
                         what: PoolBack::Relevance { eps: EPS },
                         acts: (a, &trace.acts[i + 1]),
-                        places: &trace.places[i],
                         back: r_out,
                     };
                     layer::pool::backward(kernels, *shape, planes, images, &from, r_in)?;

@@ -4,7 +4,7 @@ use crate::ModelError;
 use kernels::pool::{PoolBack, PoolShape, pool, pool_back};
 use kernels::{Kernels, Plane};
 
-/// Pools every image, keeping the places of the maxima.
+/// Pools every image.
 pub(crate) fn forward(
     kernels: &Kernels,
     shape: PoolShape,
@@ -12,11 +12,9 @@ pub(crate) fn forward(
     images: usize,
     x: &[f32],
     y: &mut [f32],
-    places: &mut [u8],
 ) -> Result<(), ModelError> {
-    let places = &mut places[..images * behind.pixels() * behind.channels];
     let (x, y) = (before.pixels_of(x, images), behind.pixels_mut(y, images));
-    Ok(pool(kernels, shape, images, x, y, places)?)
+    Ok(pool(kernels, shape, images, x, y)?)
 }
 
 /// What a pool has seen, and what comes back through it.
@@ -24,7 +22,6 @@ pub(crate) struct Back<'a> {
     pub what: PoolBack,
     /// Activation in front of the pool, and behind it.
     pub acts: (&'a [f32], &'a [f32]),
-    pub places: &'a [u8],
     /// Gradient or relevance behind the pool.
     pub back: &'a [f32],
 }
@@ -42,7 +39,6 @@ pub(crate) fn backward(
     let a = before.pixels_of(from.acts.0, images);
     let pooled = behind.pixels_of(from.acts.1, images);
     let back = back_plane.pixels_of(from.back, images);
-    let places = &from.places[..images * behind.pixels() * behind.channels];
     let out = out_plane.pixels_mut(out, images);
-    Ok(pool_back(kernels, shape, images, from.what, a, pooled, places, back, out)?)
+    Ok(pool_back(kernels, shape, images, from.what, a, pooled, back, out)?)
 }

@@ -215,7 +215,6 @@ impl Back {
                     let from = layer::pool::Back {
                         what: PoolBack::Gradient { guided: way.guided },
                         acts: (&trace.acts[i], &trace.acts[i + 1]),
-                        places: &trace.places[i],
                         back: d_y,
                     };
                     layer::pool::backward(kernels, *shape, planes, images, &from, d_x)?;

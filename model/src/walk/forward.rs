@@ -25,8 +25,6 @@ pub(crate) struct Trace {
     pub capacity: usize,
     /// In front of each encoder layer, and behind the last.
     pub acts: Vec<Vec<f32>>,
-    /// Of each pool, the place of the maximum; empty for other layers.
-    pub places: Vec<Vec<u8>>,
     /// `x·W` of the layer that sees pixels, without its bias; only with [`Mode::Explain`].
     pub z: Vec<f32>,
     /// Layer 4, `[T·N, c]`.
@@ -52,14 +50,9 @@ impl Trace {
     pub fn new(plan: &Plan, capacity: usize, explain: bool) -> Trace {
         let images = capacity * plan.task.seq_len;
         let z = if explain { plan.pixel_product_len(images) } else { 0 };
-        let places = plan.encoder.iter().zip(&plan.planes[1..]).map(|(op, plane)| match op {
-            Op::Pool { .. } => vec![0; images * plane.pixels() * plane.channels],
-            _ => Vec::new(),
-        });
         Trace {
             capacity,
             acts: plan.planes.iter().map(|plane| vec![0.0; images * plane.len()]).collect(),
-            places: places.collect(),
             z: vec![0.0; z],
             a4: vec![0.0; images * plan.c],
             r: vec![0.0; images * plan.r],
@@ -116,7 +109,7 @@ impl Trace {
                 }
                 Op::Pool { shape } => {
                     let planes = (&plan.planes[i], &plan.planes[i + 1]);
-                    layer::pool::forward(kernels, *shape, planes, images, x, y, &mut self.places[i])?;
+                    layer::pool::forward(kernels, *shape, planes, images, x, y)?;
                 }
             }
         }

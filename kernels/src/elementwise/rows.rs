@@ -1,0 +1,99 @@
+//! Functions of the elements of matrices whose rows may be the pixels of bordered images: row offsets
+//! are worked out without a division each, and short rows still fill registers.
+
+use crate::Kernels;
+use crate::shape::{MatMut, MatRef, STRIP};
+use crate::simd::{Kernel, Simd};
+use crate::threads::Shared;
+use std::ops::Range;
+
+/// A function of up to sixteen adjacent elements.
+pub(crate) trait Map<const N: usize>: Sync {
+    /// `x` are the lanes of the inputs, `out` what stands in the output; `n` is the first column.
+    ///
+    /// # Safety
+    /// `n + lanes` is at most the columns.
+    unsafe fn lanes<S: Simd>(&self, simd: S, n: usize, lanes: usize, x: [S::F; N], out: S::F) -> S::F;
+}
+
+struct Rows<'a, M, const N: usize> {
+    map: &'a M,
+    x: [MatRef<'a>; N],
+    out: &'a Shared<f32>,
+    out_rows: crate::Rows,
+    rows: Range<usize>,
+}
+
+/// Rows whose offsets are worked out together.
+const BLOCK: usize = 64;
+
+impl<M: Map<N>, const N: usize> Kernel for Rows<'_, M, N> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Some(cols) = self.x.first().map(|x| x.cols) else { return };
+        let mut at = [[0; BLOCK]; N];
+        let mut out_at = [0; BLOCK];
+        for first in self.rows.clone().step_by(BLOCK) {
+            let rows = BLOCK.min(self.rows.end - first);
+            for (at, x) in at.iter_mut().zip(&self.x) {
+                x.map.each_offset(first, rows, |i, offset| at[i] = offset);
+            }
+            self.out_rows.each_offset(first, rows, |i, offset| out_at[i] = offset);
+            for i in 0..rows {
+                for n in (0..cols).step_by(STRIP) {
+                    let lanes = STRIP.min(cols - n);
+                    // SAFETY: row and columns of all operands, which have one shape; their rows lie in
+                    // their slices, and those of a part are its own.
+                    unsafe {
+                        let x = std::array::from_fn(|k| {
+                            load(simd, self.x[k].data.as_ptr().add(at[k][i] + n), lanes)
+                        });
+                        let out = self.out.as_ptr().add(out_at[i] + n);
+                        let y = self.map.lanes(simd, n, lanes, x, load(simd, out, lanes));
+                        store(simd, out, lanes, y);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// # Safety
+/// `p` is readable for `lanes` floats.
+#[inline(always)]
+pub(crate) unsafe fn load<S: Simd>(simd: S, p: *const f32, lanes: usize) -> S::F {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match lanes {
+            STRIP => simd.load(p),
+            8 => simd.load_half(p),
+            _ => simd.load_first(p, lanes),
+        }
+    }
+}
+
+/// # Safety
+/// `p` is writable for `lanes` floats.
+#[inline(always)]
+pub(crate) unsafe fn store<S: Simd>(simd: S, p: *mut f32, lanes: usize, x: S::F) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match lanes {
+            STRIP => simd.store(p, x),
+            8 => simd.store_half(p, x),
+            _ => simd.store_first(p, lanes, x),
+        }
+    }
+}
+
+/// `out ← map(x, out)`, element by element; who calls it has compared the shapes.
+pub(crate) fn each<M: Map<N>, const N: usize>(kernels: &Kernels, map: &M, x: [MatRef; N], out: MatMut) {
+    let (rows, cols, out_rows) = (out.rows, out.cols, out.map);
+    assert!(x.iter().all(|x| (x.rows, x.cols) == (rows, cols)), "matrices of one shape");
+    let out = &Shared::new(out.data);
+    // An element costs about what eight multiply-adds do: it is read and written.
+    kernels.threads().split(rows, 8 * rows * cols, &|rows| {
+        kernels.backend().run(Rows { map, x, out, out_rows, rows });
+    });
+}
