@@ -3,8 +3,8 @@
 //! A split is announced in one atomic word; whoever is awake claims parts of it, the caller too, so
 //! the caller waits only for parts that another thread has begun. A helper that finds nothing to do
 //! spins for a while, then sleeps. Where another process takes the processor from a helper in the
-//! middle of a part, the caller loses time waiting; it then works alone for [`CAUTION`] times as
-//! long, so that threads cost little where there are no processors for them.
+//! middle of a part, the caller loses time waiting; it then works alone for many times as long, and
+//! longer each time that goes on, so that threads cost little where there are no processors for them.
 
 use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 use std::cell::{Cell, UnsafeCell};
@@ -19,10 +19,11 @@ use std::time::{Duration, Instant};
 const WORTH_A_THREAD: usize = if cfg!(test) { 1 } else { 200_000 };
 /// How long a helper looks for work before it sleeps: longer than the gap between two kernels.
 const AWAKE: Duration = Duration::from_micros(100);
-/// How long the caller may wait for a part before that counts as a stall.
+/// How long the caller may wait for a part before that counts as a stall, if it is a quarter of the
+/// time it has worked as well.
 const STALL: Duration = Duration::from_micros(100);
-/// Work alone after a stall, in lengths of the stall.
-const CAUTION: u32 = 16;
+/// Work alone after a stall, in lengths of the stall: at first, and at most, if stalls go on.
+const CAUTION: Range<u64> = 16..1024;
 /// Tries between two looks at the clock.
 const SPINS: usize = 128;
 
@@ -114,6 +115,8 @@ struct Desk {
     closed: AtomicBool,
     /// Nanoseconds since `start` until when the caller works alone.
     alone_until: AtomicU64,
+    /// For how many lengths of the last stall.
+    caution: AtomicU64,
     start: Instant,
     helpers: Vec<Helper>,
 }
@@ -147,6 +150,7 @@ impl Desk {
             panicked: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             alone_until: AtomicU64::new(0),
+            caution: AtomicU64::new(CAUTION.start),
             start: Instant::now(),
             helpers: (0..helpers).map(|_| Helper::default()).collect(),
         }
@@ -175,7 +179,7 @@ impl Desk {
         let number = (self.word.load(Ordering::Relaxed) >> 32).wrapping_add(1);
         self.word.store(number << 32 | (parts as u64) << 16, Ordering::SeqCst);
         self.wake(parts - 1);
-        let guard = Guard { desk: self, parts };
+        let guard = Guard { desk: self, parts, begin: Instant::now() };
         while let Some(part) = self.claim() {
             let _counted = Counted(&self.finished);
             job(part);
@@ -183,6 +187,21 @@ impl Desk {
         drop(guard);
         assert!(!self.panicked.swap(false, Ordering::Relaxed), "a kernel panicked on another thread");
         true
+    }
+
+    /// Decides after a wait whether the caller works alone for a while.
+    fn note_wait(&self, worked: Duration, waited: Duration) {
+        if waited < STALL || waited < worked / 4 {
+            return;
+        }
+        let stall = u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX);
+        let (now, last) = (self.nanos(), self.alone_until.load(Ordering::Relaxed));
+        // A stall not long after the last one: there is no processor for the helpers.
+        let again = last > 0 && now.saturating_sub(last) < stall.saturating_mul(CAUTION.end);
+        let caution = if again { self.caution.load(Ordering::Relaxed) * 2 } else { CAUTION.start };
+        let caution = caution.min(CAUTION.end);
+        self.caution.store(caution, Ordering::Relaxed);
+        self.alone_until.store(now.saturating_add(stall.saturating_mul(caution)), Ordering::Relaxed);
     }
 
     /// The next part of the present announcement, now the claimer's.
@@ -262,6 +281,7 @@ impl Drop for Counted<'_> {
 struct Guard<'a> {
     desk: &'a Desk,
     parts: usize,
+    begin: Instant,
 }
 
 impl Guard<'_> {
@@ -287,9 +307,8 @@ impl Drop for Guard<'_> {
                 thread::yield_now();
             }
         }
-        if let Some(since) = since.map(|since: Instant| since.elapsed()).filter(|&wait| wait > STALL) {
-            let caution = u64::try_from((since * CAUTION).as_nanos()).unwrap_or(u64::MAX);
-            self.desk.alone_until.store(self.desk.nanos().saturating_add(caution), Ordering::Relaxed);
+        if let Some(since) = since {
+            self.desk.note_wait(since.duration_since(self.begin), since.elapsed());
         }
         self.desk.taken.store(false, Ordering::Release);
     }
