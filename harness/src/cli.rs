@@ -1,7 +1,7 @@
 //! The command line: parse, run, print one error, choose the exit code.
 
 use crate::command::kernels as kernels_command;
-use crate::command::{compare, data, eval, explain, prototype, report, reproduce, train};
+use crate::command::{compare, data, eval, explain, profile, prototype, report, reproduce, train};
 use crate::progress::Progress;
 use crate::run::Interrupted;
 use anyhow::{Context, Result, bail};
@@ -62,12 +62,25 @@ enum Command {
     Prototype(prototype::PrototypeArgs),
     /// Draw, find and verify data sets
     Data(data::DataArgs),
+    /// Where the time of a training step or of a batch of explanations goes, kernel by kernel
+    Profile(profile::ProfileArgs),
     /// The kernel sets of this CPU and its fused multiply-add peak
     Kernels,
 }
 
-const COMMANDS: [&str; 10] =
-    ["reproduce", "report", "compare", "train", "eval", "explain", "prototype", "data", "kernels", "help"];
+const COMMANDS: [&str; 11] = [
+    "reproduce",
+    "report",
+    "compare",
+    "train",
+    "eval",
+    "explain",
+    "prototype",
+    "data",
+    "profile",
+    "kernels",
+    "help",
+];
 
 impl Common {
     /// How many threads there are to use.
@@ -143,6 +156,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<()> {
         Command::Explain(args) => explain::run(args, common),
         Command::Prototype(args) => prototype::run(args, common),
         Command::Data(args) => data::run(args, common.json),
+        Command::Profile(args) => profile::run(args, common),
         Command::Kernels => kernels_command::run(common),
     }
 }

@@ -3,6 +3,7 @@
 use crate::Kernels;
 use crate::elementwise::{Loop, run};
 use crate::error::{ShapeError, axis};
+use crate::profile::Work;
 use crate::shape::{MatMut, MatRef, Rows};
 use std::ops::Range;
 
@@ -179,6 +180,7 @@ pub fn pool(
     y: MatMut,
     places: &mut [u8],
 ) -> Result<(), ShapeError> {
+    let _span = kernels.span("pool", || Work::pool(images, shape, 1));
     shape.check("pool", images, (x.rows, x.cols), (y.rows, y.cols))?;
     axis("pool", "pixels·channels", "places", places.len(), y.rows * y.cols)?;
     shape.check_lines("pool", [&x.map; 2], [&y.map; 3])?;
@@ -315,6 +317,7 @@ pub fn pool_back(
     out: MatMut,
 ) -> Result<(), ShapeError> {
     const NAME: &str = "pool_back";
+    let _span = kernels.span(NAME, || Work::pool(images, shape, 2));
     shape.check(NAME, images, (a.rows, a.cols), (back.rows, back.cols))?;
     shape.check(NAME, images, (out.rows, out.cols), (pooled.rows, pooled.cols))?;
     axis(NAME, "pixels·channels", "places", places.len(), pooled.rows * pooled.cols)?;

@@ -3,6 +3,7 @@
 use super::{Loop, run};
 use crate::Kernels;
 use crate::error::{ShapeError, axis};
+use crate::profile::Work;
 use crate::shape::MatRef;
 
 struct ColumnSums<'a>(MatRef<'a>, &'a mut [f32]);
@@ -24,6 +25,7 @@ impl Loop for ColumnSums<'_> {
 /// # Errors
 /// [`ShapeError`] if `N` differs.
 pub fn column_sums(kernels: &Kernels, x: MatRef, sums: &mut [f32]) -> Result<(), ShapeError> {
+    let _span = kernels.span("column_sums", || Work::elements([x.rows, x.cols], 1, 1));
     axis("column_sums", "N", "sums", sums.len(), x.cols)?;
     run(kernels.backend(), ColumnSums(x, sums));
     Ok(())

@@ -14,7 +14,7 @@ pub(crate) struct GradientWay {
 impl GradientWay {
     pub fn new(network: &Network, capacity: usize) -> GradientWay {
         let mut back = Back::new(&network.plan, capacity, true);
-        back.refresh(network);
+        back.refresh(&Kernels::default(), network);
         GradientWay { back }
     }
 

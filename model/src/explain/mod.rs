@@ -179,8 +179,9 @@ impl Explainer {
         if let Some(&found) = targets.iter().flatten().find(|&&class| class >= classes) {
             return Err(ModelError::Class { found, classes });
         }
-        let with = |target| self.one(kernels, network, n, target);
-        targets.into_iter().map(with).collect()
+        let last = targets.len() - 1;
+        let with = |(i, target)| self.one(kernels, network, n, target, i < last);
+        targets.into_iter().enumerate().map(with).collect()
     }
 
     fn one(
@@ -189,6 +190,7 @@ impl Explainer {
         network: &Network,
         n: usize,
         target: Vec<usize>,
+        kept: bool,
     ) -> Result<Explanation, ModelError> {
         let plan = &network.plan;
         let size = plan.task.rows * plan.task.cols;
@@ -203,7 +205,8 @@ impl Explainer {
                 way.run(kernels, network, &self.trace, &target, guided, &mut self.pixels)?;
             }
             Way::Relevance(way) => {
-                way.run(kernels, network, &self.trace, &target, &mut self.pixels, lost)?;
+                let trace = (&mut self.trace, kept);
+                way.run(kernels, network, trace, &target, &mut self.pixels, lost)?;
             }
         }
         let mut relevance = vec![0.0; n * size];
