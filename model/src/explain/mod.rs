@@ -10,6 +10,7 @@ mod relevance;
 
 pub use prototype::{Prototype, prototype};
 
+use crate::plan::Plan;
 use crate::walk::evaluate::arg_max;
 use crate::walk::forward::{Mode, Trace, for_each_strip};
 use crate::{ModelError, Network, Samples};
@@ -211,38 +212,43 @@ impl Explainer {
         }
         let mut relevance = vec![0.0; n * size];
         for (i, image) in relevance.chunks_exact_mut(size).enumerate() {
-            let x = &self.trace.acts[0];
-            let (method, pixels) = (self.method, &self.pixels);
-            let mut from = 0;
-            let plane = plan.planes[0];
-            let per_step = plane.pixels() * plane.channels;
-            for_each_strip(plan, n, i, |at, to, width| {
-                // The same walk over strips as the input's, but without a border.
-                let t = from / per_step;
-                let place = (t * n + i) * per_step + from % per_step;
-                from += width;
-                for j in 0..width {
-                    let r = pixels[place + j];
-                    image[to + j] = match method {
-                        Method::Sensitivity => r * r,
-                        Method::SimpleTaylor => x[at + j] * r,
-                        _ => r,
-                    };
-                }
-            });
+            match self.method {
+                Method::Sensitivity => self.place(plan, n, i, |_, r| r * r, image),
+                Method::SimpleTaylor => self.place(plan, n, i, |x, r| x * r, image),
+                _ => self.place(plan, n, i, |_, r| r, image),
+            }
         }
         let conservation_error = relevance
             .chunks_exact(size)
             .zip(&explained)
             .zip(&self.lost)
             .map(|((image, &f), lost)| {
-                let sum: f64 = image.iter().map(|&r| f64::from(r)).sum();
+                let sum = sum(image);
                 (f64::from(f) - sum - lost).abs() / f64::from(f).abs().max(f64::MIN_POSITIVE)
             })
             .collect();
         let lost = self.lost[..n].to_vec();
         Ok(Explanation { target, explained, logits, relevance, lost, conservation_error })
     }
+
+    /// Puts the strips of sample `i` together, `of(x, r)` for each pixel.
+    fn place(&self, plan: &Plan, n: usize, i: usize, of: impl Fn(f32, f32) -> f32, image: &mut [f32]) {
+        for_each_strip(plan, n, i, |run, width| {
+            let (x, r) = (&self.trace.acts[0][run.at..][..width], &self.pixels[run.bare..][..width]);
+            for ((to, &x), &r) in image[run.image..][..width].iter_mut().zip(x).zip(r) {
+                *to = of(x, r);
+            }
+        });
+    }
+}
+
+/// Sum in f64: eight chains over every eighth term, then the chains in order.
+fn sum(xs: &[f32]) -> f64 {
+    let mut chains = [0.0f64; 8];
+    for xs in xs.chunks(8) {
+        chains.iter_mut().zip(xs).for_each(|(chain, &x)| *chain += f64::from(x));
+    }
+    chains.iter().sum()
 }
 
 /// Index of the largest logit but that of `label`.

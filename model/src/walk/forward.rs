@@ -76,8 +76,9 @@ impl Trace {
         }
         for (i, &index) in indices.iter().enumerate() {
             samples.pixels(index, &mut self.image);
-            for_each_strip(plan, n, i, |at, from, width| {
-                self.acts[0][at..at + width].copy_from_slice(&self.image[from..from + width]);
+            let (acts, image) = (&mut self.acts[0], &self.image);
+            for_each_strip(plan, n, i, |run, width| {
+                acts[run.at..][..width].copy_from_slice(&image[run.image..][..width]);
             });
         }
         Ok(())
@@ -164,17 +165,28 @@ impl Trace {
     }
 }
 
-/// Calls `visit(place in the first activation, place in the image, length)` for each run of pixels
-/// of sample `i` of `n`.
-pub(crate) fn for_each_strip(plan: &Plan, n: usize, i: usize, mut visit: impl FnMut(usize, usize, usize)) {
+/// Where a run of adjacent pixels of one sample is.
+pub(crate) struct Run {
+    /// In the first activation.
+    pub at: usize,
+    /// In planes without border, as relevance is kept.
+    pub bare: usize,
+    /// In the image.
+    pub image: usize,
+}
+
+/// Calls `visit(place, length)` for each run of pixels of sample `i` of `n`.
+pub(crate) fn for_each_strip(plan: &Plan, n: usize, i: usize, mut visit: impl FnMut(Run, usize)) {
     let (task, plane) = (&plan.task, &plan.planes[0]);
     let width = task.step_cols();
     // A vector has the strip's rows behind one another; an image has its border between them.
     let line = if plane.pixels() == 1 { width } else { plane.line() };
     for t in 0..task.seq_len {
+        let at = (t * n + i) * plane.len() + plane.interior();
+        let bare = (t * n + i) * task.rows * width;
         for y in 0..task.rows {
-            let at = (t * n + i) * plane.len() + plane.interior() + y * line;
-            visit(at, y * task.cols + t * width, width);
+            let place = Run { at: at + y * line, bare: bare + y * width, image: y * task.cols + t * width };
+            visit(place, width);
         }
     }
 }
