@@ -98,8 +98,6 @@ pub struct Explainer {
     method: Method,
     trace: Trace,
     way: Way,
-    /// Relevance of the first activation, `[T·N]` planes without border.
-    pixels: Vec<f32>,
     lost: Vec<f64>,
 }
 
@@ -107,6 +105,16 @@ pub struct Explainer {
 enum Way {
     Gradient(Box<GradientWay>),
     Relevance(Box<RelevanceWay>),
+}
+
+impl Way {
+    /// What came back to the first activation, `[T·N]` planes without border.
+    fn pixels(&self) -> &[f32] {
+        match self {
+            Way::Gradient(way) => way.pixels(),
+            Way::Relevance(way) => way.pixels(),
+        }
+    }
 }
 
 impl Explainer {
@@ -137,13 +145,7 @@ impl Explainer {
             }
             _ => Way::Relevance(Box::new(RelevanceWay::new(kernels, network, method, capacity)?)),
         };
-        Ok(Explainer {
-            method,
-            trace: Trace::new(plan, capacity, true),
-            way,
-            pixels: vec![0.0; capacity * plan.task.rows * plan.task.cols],
-            lost: vec![0.0; capacity],
-        })
+        Ok(Explainer { method, trace: Trace::new(plan, capacity, true), way, lost: vec![0.0; capacity] })
     }
 
     /// Explains up to `capacity` samples: one [`Explanation`], or one a class for [`Target::All`].
@@ -203,11 +205,11 @@ impl Explainer {
         match &mut self.way {
             Way::Gradient(way) => {
                 let guided = self.method == Method::GuidedBackprop;
-                way.run(kernels, network, &self.trace, &target, guided, &mut self.pixels)?;
+                way.run(kernels, network, &self.trace, &target, guided)?;
             }
             Way::Relevance(way) => {
                 let trace = (&mut self.trace, kept);
-                way.run(kernels, network, trace, &target, &mut self.pixels, lost)?;
+                way.run(kernels, network, trace, &target, lost)?;
             }
         }
         let mut relevance = vec![0.0; n * size];
@@ -233,8 +235,9 @@ impl Explainer {
 
     /// Puts the strips of sample `i` together, `of(x, r)` for each pixel.
     fn place(&self, plan: &Plan, n: usize, i: usize, of: impl Fn(f32, f32) -> f32, image: &mut [f32]) {
+        let (xs, rs) = (&self.trace.acts[0], self.way.pixels());
         for_each_strip(plan, n, i, |run, width| {
-            let (x, r) = (&self.trace.acts[0][run.at..][..width], &self.pixels[run.bare..][..width]);
+            let (x, r) = (&xs[run.at..][..width], &rs[run.bare..][..width]);
             for ((to, &x), &r) in image[run.image..][..width].iter_mut().zip(x).zip(r) {
                 *to = of(x, r);
             }

@@ -212,16 +212,15 @@ impl RelevanceWay {
         })
     }
 
-    /// Writes the relevance of each pixel for the logits `target` to `pixels`, and adds to `lost`
-    /// what each sample's dead units kept. The rule of the pixel layer uses `trace.z` up: it is copied if
-    /// the trace is `kept` for another target.
+    /// Finds the relevance of each pixel for the logits `target`, and adds to `lost` what each sample's
+    /// dead units kept. The rule of the pixel layer uses `trace.z` up: it is copied if the trace is `kept`
+    /// for another target.
     pub fn run(
         &mut self,
         kernels: &Kernels,
         network: &Network,
         (trace, kept): (&mut Trace, bool),
         target: &[usize],
-        pixels: &mut [f32],
         lost: &mut [f64],
     ) -> Result<(), ModelError> {
         let plan = &network.plan;
@@ -234,10 +233,12 @@ impl RelevanceWay {
         }
         self.head(kernels, plan, trace, target, lost)?;
         self.time(kernels, plan, trace, n, lost)?;
-        self.encoder(kernels, plan, trace, n, lost)?;
-        let len = n * plan.task.rows * plan.task.cols;
-        pixels[..len].copy_from_slice(&self.r_acts[0][..len]);
-        Ok(())
+        self.encoder(kernels, plan, trace, n, lost)
+    }
+
+    /// Relevance of the first activation.
+    pub fn pixels(&self) -> &[f32] {
+        &self.r_acts[0]
     }
 
     fn head(
