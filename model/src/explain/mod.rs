@@ -248,8 +248,14 @@ impl Explainer {
 /// Sum in f64: eight chains over every eighth term, then the chains in order.
 fn sum(xs: &[f32]) -> f64 {
     let mut chains = [0.0f64; 8];
-    for xs in xs.chunks(8) {
-        chains.iter_mut().zip(xs).for_each(|(chain, &x)| *chain += f64::from(x));
+    let (eights, rest) = xs.as_chunks::<8>();
+    for eight in eights {
+        for (chain, &x) in chains.iter_mut().zip(eight) {
+            *chain += f64::from(x);
+        }
+    }
+    for (chain, &x) in chains.iter_mut().zip(rest) {
+        *chain += f64::from(x);
     }
     chains.iter().sum()
 }
