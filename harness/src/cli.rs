@@ -1,7 +1,7 @@
 //! The command line: parse, run, print one error, choose the exit code.
 
 use crate::command::kernels as kernels_command;
-use crate::command::{check, compare, data, eval, explain, prototype, report, reproduce, train};
+use crate::command::{check, compare, data, eval, explain, profile, prototype, report, reproduce, train};
 use crate::progress::Progress;
 use crate::run::Interrupted;
 use anyhow::{Context, Result, bail};
@@ -64,11 +64,13 @@ enum Command {
     Data(data::DataArgs),
     /// See on this machine that results do not depend on kernels or threads
     Check(check::CheckArgs),
+    /// Where the time of a training step or of a batch of explanations goes, kernel by kernel
+    Profile(profile::ProfileArgs),
     /// The kernel sets of this CPU and its fused multiply-add peak
     Kernels,
 }
 
-const COMMANDS: [&str; 11] = [
+const COMMANDS: [&str; 12] = [
     "reproduce",
     "report",
     "compare",
@@ -78,6 +80,7 @@ const COMMANDS: [&str; 11] = [
     "prototype",
     "data",
     "check",
+    "profile",
     "kernels",
     "help",
 ];
@@ -163,6 +166,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<()> {
         Command::Prototype(args) => prototype::run(args, common),
         Command::Data(args) => data::run(args, common),
         Command::Check(args) => check::run(args, common),
+        Command::Profile(args) => profile::run(args, common),
         Command::Kernels => kernels_command::run(common),
     }
 }

@@ -32,6 +32,7 @@ pub mod peak;
 #[cfg(feature = "peers")]
 pub mod peers;
 pub mod pool;
+pub mod profile;
 pub mod reference;
 pub mod relevance;
 mod shape;
@@ -50,6 +51,7 @@ pub use shape::{ConvShape, MatMut, MatRef, Panels, Plane, Rows, STRIP, panel_ind
 pub use simd::dispatch::Backend;
 pub use threads::Threads;
 
+use profile::Profile;
 use std::sync::Arc;
 
 /// A kernel set: an instruction set, the threads to run it on, and whose matrix product it is. Every
@@ -59,17 +61,18 @@ pub struct Kernels {
     backend: Backend,
     threads: Threads,
     gemm: Option<Arc<dyn Gemm>>,
+    profile: Option<Arc<Profile>>,
 }
 
 impl Kernels {
     /// A kernel set of this crate.
     pub fn new(backend: Backend, threads: Threads) -> Self {
-        Kernels { backend, threads, gemm: None }
+        Kernels { backend, threads, gemm: None, profile: None }
     }
 
     /// A kernel set whose products are `gemm`'s; the backend does the rest.
     pub fn with_gemm(backend: Backend, threads: Threads, gemm: Arc<dyn Gemm>) -> Self {
-        Kernels { backend, threads, gemm: Some(gemm) }
+        Kernels { backend, threads, gemm: Some(gemm), profile: None }
     }
 
     /// What [`Kernels::by_name`] knows: the backends that this CPU has and, with the cargo feature

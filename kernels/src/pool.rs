@@ -3,6 +3,7 @@
 use crate::Kernels;
 use crate::elementwise::rows::{load, store};
 use crate::error::{ShapeError, axis};
+use crate::profile::Work;
 use crate::shape::{MatMut, MatRef, Rows, STRIP};
 use crate::simd::{Kernel, Simd};
 use crate::threads::Shared;
@@ -171,6 +172,7 @@ pub fn pool(
     x: MatRef,
     y: MatMut,
 ) -> Result<(), ShapeError> {
+    let _span = kernels.span("pool", || Work::pool(images, shape, 1));
     shape.check("pool", images, (x.rows, x.cols), (y.rows, y.cols))?;
     shape.check_lines("pool", [&x.map; 2], [&y.map; 3])?;
     let (y_map, y) = (y.map, &Shared::new(y.data));
@@ -290,6 +292,7 @@ pub fn pool_back(
     out: MatMut,
 ) -> Result<(), ShapeError> {
     const NAME: &str = "pool_back";
+    let _span = kernels.span(NAME, || Work::pool(images, shape, 2));
     shape.check(NAME, images, (a.rows, a.cols), (back.rows, back.cols))?;
     shape.check(NAME, images, (out.rows, out.cols), (pooled.rows, pooled.cols))?;
     shape.check_lines(NAME, [&a.map, &out.map], [&pooled.map, &back.map, &back.map])?;

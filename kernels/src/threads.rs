@@ -24,6 +24,9 @@ const AWAKE: Duration = Duration::from_micros(100);
 const STALL: Duration = Duration::from_micros(100);
 /// Work alone after a stall, in lengths of the stall: at first, and at most, if stalls go on.
 const CAUTION: Range<u64> = 16..1024;
+/// So many announcements that no helper came to are a stall, too: they only wake helpers that take
+/// the caller's own processor.
+const USELESS: usize = 8;
 /// Tries between two looks at the clock.
 const SPINS: usize = 128;
 
@@ -117,6 +120,8 @@ struct Desk {
     alone_until: AtomicU64,
     /// For how many lengths of the last stall.
     caution: AtomicU64,
+    /// Announcements of which the caller did all parts itself, one after the other.
+    useless: AtomicUsize,
     start: Instant,
     helpers: Vec<Helper>,
 }
@@ -151,6 +156,7 @@ impl Desk {
             closed: AtomicBool::new(false),
             alone_until: AtomicU64::new(0),
             caution: AtomicU64::new(CAUTION.start),
+            useless: AtomicUsize::new(0),
             start: Instant::now(),
             helpers: (0..helpers).map(|_| Helper::default()).collect(),
         }
@@ -180,21 +186,32 @@ impl Desk {
         self.word.store(number << 32 | (parts as u64) << 16, Ordering::SeqCst);
         self.wake(parts - 1);
         let guard = Guard { desk: self, parts, begin: Instant::now() };
+        let mut claimed = 0;
         while let Some(part) = self.claim() {
             let _counted = Counted(&self.finished);
             job(part);
+            claimed += 1;
         }
         drop(guard);
+        let useless = if claimed == parts { self.useless.load(Ordering::Relaxed) + 1 } else { 0 };
+        self.useless.store(useless % USELESS, Ordering::Relaxed);
+        if useless == USELESS {
+            self.step_aside(STALL);
+        }
         assert!(!self.panicked.swap(false, Ordering::Relaxed), "a kernel panicked on another thread");
         true
     }
 
     /// Decides after a wait whether the caller works alone for a while.
     fn note_wait(&self, worked: Duration, waited: Duration) {
-        if waited < STALL || waited < worked / 4 {
-            return;
+        if waited >= STALL && waited >= worked / 4 {
+            self.step_aside(waited);
         }
-        let stall = u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX);
+    }
+
+    /// Lets the caller work alone for some lengths of a stall.
+    fn step_aside(&self, stall: Duration) {
+        let stall = u64::try_from(stall.as_nanos()).unwrap_or(u64::MAX);
         let (now, last) = (self.nanos(), self.alone_until.load(Ordering::Relaxed));
         // A stall not long after the last one: there is no processor for the helpers.
         let again = last > 0 && now.saturating_sub(last) < stall.saturating_mul(CAUTION.end);

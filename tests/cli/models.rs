@@ -266,3 +266,25 @@ fn wrong_arrays_are_refused_by_the_name_of_the_file() {
     fs::write(desk.at("x.npy"), "not an array").expect("written");
     desk.refuses(&line, &["x.npy"]);
 }
+
+#[test]
+fn a_profile_leaves_a_trace_of_every_call() {
+    let desk = Desk::new();
+    let profile = "profile --cell deep --seq-len 4 --batch 4 --steps 3 --trace @calls.json";
+    desk.does(profile);
+    let trace = desk.json("calls.json");
+    let events = trace.as_array().expect("an array of events");
+    let named = |name: &str| events.iter().filter(|event| event["name"] == name).count();
+    assert_eq!((named("step"), named("adam"), named("pack"), named("cross_entropy")), (3, 3, 3, 3));
+    assert!(events.iter().all(|event| event["ph"] == "X" && event["dur"].as_f64() >= Some(0.0)));
+    desk.refuses(profile, &["calls.json"]);
+    desk.does(&format!(
+        "{profile} --overwrite --what explain --method w-square --dataset synth --data-dir @"
+    ));
+    let trace = desk.json("calls.json");
+    assert!(trace.as_array().expect("an array").iter().any(|event| event["name"] == "w_square"));
+    desk.misused("profile --steps 0", &["--steps is 0"]);
+    desk.misused("profile --what explain --method guess", &["guess", "deep-taylor"]);
+    desk.misused("profile --cell deep --seq-len 5", &["5"]);
+    desk.misused("profile --batch 0", &["--batch"]);
+}

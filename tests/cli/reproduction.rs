@@ -126,6 +126,21 @@ fn a_report_is_rebuilt_bit_for_bit_and_stands_alone() {
 }
 
 #[test]
+fn what_is_learnt_and_explained_depends_neither_on_jobs_nor_on_threads() {
+    let desk = Desk::with_experiment();
+    desk.does(&format!("{TINY} --out @alone --threads 1 --jobs 1"));
+    for (folder, threads) in [("side", "--threads 2 --jobs 2"), ("team", "--threads 2 --jobs 1")] {
+        desk.does(&format!("{TINY} --out @{folder} {threads}"));
+        for run in ["shallow-4-seed1", "shallow-4-seed2", "deep-4-seed1", "deep-4-seed2"] {
+            for file in ["last.safetensors", "heatmaps.npy", "measured.json"] {
+                let of = |folder: &str| desk.bytes(&format!("{folder}/synth/{run}/{file}"));
+                assert!(of(folder) == of("alone"), "{run}/{file} with {threads}");
+            }
+        }
+    }
+}
+
+#[test]
 fn every_number_of_the_page_is_in_the_json_and_every_figure_is_a_file() {
     let desk = Desk::with_experiment();
     desk.does(&format!("{TINY} --out @all --seeds 1 --cells deep"));

@@ -17,20 +17,27 @@ use model::{Network, Samples};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
+/// How relevance is found.
+#[derive(Debug, Args)]
+pub struct MethodArgs {
+    /// deep-taylor, lrp, z-plus, w-square, sensitivity, simple-taylor or guided-backprop
+    #[arg(long, value_name = "NAME", default_value = "deep-taylor")]
+    pub method: String,
+    /// Weight of what excites, for lrp; α − β = 1
+    #[arg(long, value_name = "X", default_value_t = 2.0)]
+    pub alpha: f32,
+    /// Weight of what inhibits, for lrp
+    #[arg(long, value_name = "X", default_value_t = 1.0)]
+    pub beta: f32,
+}
+
 /// Arguments of `harness explain`.
 #[derive(Debug, Args)]
 pub struct ExplainArgs {
     #[command(flatten)]
     source: SourceArgs,
-    /// deep-taylor, lrp, z-plus, w-square, sensitivity, simple-taylor or guided-backprop
-    #[arg(long, value_name = "NAME", default_value = "deep-taylor")]
-    method: String,
-    /// Weight of what excites, for lrp; α − β = 1
-    #[arg(long, value_name = "X", default_value_t = 2.0)]
-    alpha: f32,
-    /// Weight of what inhibits, for lrp
-    #[arg(long, value_name = "X", default_value_t = 1.0)]
-    beta: f32,
+    #[command(flatten)]
+    method: MethodArgs,
     /// Which logit: predicted, true, a class number, or all
     #[arg(long, value_name = "WHICH", default_value = "predicted")]
     target: String,
@@ -99,20 +106,31 @@ fn target(text: &str, network: &Network, source: &Source) -> Result<Target> {
     })
 }
 
+impl MethodArgs {
+    /// The method.
+    ///
+    /// # Errors
+    /// [`Misuse`] if none has that name, or α and β do not go together.
+    pub fn parse(&self) -> Result<Method> {
+        let method = Method::by_name(&self.method, self.alpha, self.beta).ok_or_else(|| {
+            Misuse(format!("--method {}: it must be one of {}", self.method, Method::NAMES.join(", ")))
+        })?;
+        if let Method::Lrp { alpha, beta } = method
+            && !((alpha - beta - 1.0).abs() < 1e-6 && beta >= 0.0)
+        {
+            bail!(Misuse(format!("--alpha {alpha} --beta {beta}: α − β must be 1 and β at least 0")));
+        }
+        Ok(method)
+    }
+}
+
 /// Runs `harness explain`.
 ///
 /// # Errors
 /// If the model or the samples cannot be read, an option does not fit, or the output cannot be written.
 pub fn run(args: &ExplainArgs, common: &Common) -> Result<()> {
     stop_on_signals()?;
-    let method = Method::by_name(&args.method, args.alpha, args.beta).ok_or_else(|| {
-        Misuse(format!("--method {}: it must be one of {}", args.method, Method::NAMES.join(", ")))
-    })?;
-    if let Method::Lrp { alpha, beta } = method
-        && !((alpha - beta - 1.0).abs() < 1e-6 && beta >= 0.0)
-    {
-        bail!(Misuse(format!("--alpha {alpha} --beta {beta}: α − β must be 1 and β at least 0")));
-    }
+    let method = args.method.parse()?;
     let kernels = common.kernels(common.thread_count()?)?;
     let (network, source) = args.source.open()?;
     let target = target(&args.target, &network, &source)?;
@@ -223,7 +241,10 @@ fn write_pictures(args: &ExplainArgs, network: &Network, source: &Source, found:
 
 fn print_summary(args: &ExplainArgs, common: &Common, summary: &Summary) -> Result<()> {
     if common.json {
-        println!("{}", serde_json::json!({ "method": args.method, "out": args.out, "summary": summary }));
+        println!(
+            "{}",
+            serde_json::json!({ "method": args.method.method, "out": args.out, "summary": summary })
+        );
         return Ok(());
     }
     let mut table = Table::new(&[
@@ -237,7 +258,7 @@ fn print_summary(args: &ExplainArgs, common: &Common, summary: &Summary) -> Resu
         "f ≤ 0",
     ]);
     table.row(vec![
-        args.method.clone(),
+        args.method.method.clone(),
         summary.explanations.to_string(),
         format!("{:.1e}", summary.conservation_error_mean),
         format!("{:.1e}", summary.conservation_error_max),

@@ -6,6 +6,7 @@ pub mod data;
 pub mod eval;
 pub mod explain;
 pub mod kernels;
+pub mod profile;
 pub mod prototype;
 pub mod report;
 pub mod reproduce;

@@ -9,6 +9,7 @@ use crate::error::{ShapeError, axis};
 use crate::gemm::epilogue::Epilogue;
 use crate::gemm::tile::Walk;
 use crate::gemm::{Start, check_ends, over_columns, over_panels};
+use crate::profile::{Work, ends};
 use crate::shape::{ConvShape, MatMut, Panels, Rows, STRIP, panels_len};
 use crate::threads::Shared;
 
@@ -46,6 +47,10 @@ pub fn conv(
     epilogue: Epilogue,
     c: MatMut,
 ) -> Result<(), ShapeError> {
+    let _span = kernels.span("conv", || {
+        let (then, floats) = ends(&start, &epilogue, c.rows * c.cols);
+        Work::convs(1, images, shape, then, x.len() + floats)
+    });
     shape.check("conv")?;
     let plane = shape.input();
     axis("conv", "patch", "w", w.k, shape.patch())?;
@@ -88,6 +93,7 @@ pub fn conv_weight_gradient(
     d_w: &mut [f32],
 ) -> Result<(), ShapeError> {
     const NAME: &str = "conv_weight_gradient";
+    let _span = kernels.span(NAME, || Work::convs(1, images, shape, "", x.len() + d_y.len()));
     shape.check(NAME)?;
     let (input, output) = (shape.input(), shape.output());
     axis(NAME, "images·plane", "x", x.len(), images * input.len())?;

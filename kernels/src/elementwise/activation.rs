@@ -4,6 +4,7 @@ use super::rows::{Map, each, load};
 use super::{Loop, exp, ln_1p, run};
 use crate::Kernels;
 use crate::error::{ShapeError, axis};
+use crate::profile::Work;
 use crate::shape::{MatMut, MatRef};
 use crate::simd::Simd;
 
@@ -37,6 +38,7 @@ impl Loop for NegativeSoftplus<'_> {
 /// # Errors
 /// [`ShapeError`] if `bias` is shorter than `b`.
 pub fn softplus_bias(kernels: &Kernels, b: &[f32], bias: &mut [f32]) -> Result<(), ShapeError> {
+    let _span = kernels.span("softplus_bias", || Work::elements([1, b.len()], 4, 2));
     axis("softplus_bias", "K", "bias", bias.len().min(b.len()), b.len())?;
     bias[b.len()..].fill(0.0);
     run(kernels.backend(), NegativeSoftplus(b, bias));
@@ -59,6 +61,7 @@ impl Loop for SoftplusGradient<'_> {
 /// # Errors
 /// [`ShapeError`] if the lengths differ.
 pub fn softplus_gradient(kernels: &Kernels, b: &[f32], d_b: &mut [f32]) -> Result<(), ShapeError> {
+    let _span = kernels.span("softplus_gradient", || Work::elements([1, b.len()], 4, 3));
     axis("softplus_gradient", "K", "d_b", d_b.len(), b.len())?;
     run(kernels.backend(), SoftplusGradient(b, d_b));
     Ok(())
@@ -80,6 +83,7 @@ impl Map<1> for BiasRelu<'_> {
 /// # Errors
 /// [`ShapeError`] if `M` or `K` differ.
 pub fn bias_relu(kernels: &Kernels, z: MatRef, bias: &[f32], a: MatMut) -> Result<(), ShapeError> {
+    let _span = kernels.span("bias_relu", || Work::elements([z.rows, z.cols], 1, 2));
     axis("bias_relu", "M", "a", a.rows, z.rows)?;
     axis("bias_relu", "K", "a", a.cols, z.cols)?;
     axis("bias_relu", "K", "bias", bias.len().min(z.cols), z.cols)?;

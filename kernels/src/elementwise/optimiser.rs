@@ -3,6 +3,7 @@
 use super::{Loop, run};
 use crate::Kernels;
 use crate::error::{ShapeError, axis};
+use crate::profile::Work;
 use crate::threads::Shared;
 use std::ops::Range;
 
@@ -85,6 +86,7 @@ pub fn adam(
     v: &mut [f32],
     param: &mut [f32],
 ) -> Result<(), ShapeError> {
+    let _span = kernels.span("adam", || Work::elements([1, param.len()], 13, 7));
     axis("adam", "P", "grad", grad.len(), param.len())?;
     axis("adam", "P", "m", m.len(), param.len())?;
     axis("adam", "P", "v", v.len(), param.len())?;
@@ -132,6 +134,7 @@ pub fn sgd(
     m: &mut [f32],
     param: &mut [f32],
 ) -> Result<(), ShapeError> {
+    let _span = kernels.span("sgd", || Work::elements([1, param.len()], 4, 5));
     axis("sgd", "P", "grad", grad.len(), param.len())?;
     axis("sgd", "P", "m", m.len(), param.len())?;
     let [m, param] = [m, param].map(Shared::new);

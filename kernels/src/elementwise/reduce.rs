@@ -3,6 +3,7 @@
 use super::rows::{load, store};
 use crate::Kernels;
 use crate::error::{ShapeError, axis};
+use crate::profile::Work;
 use crate::shape::{MatRef, STRIP};
 use crate::simd::{Kernel, Simd};
 use crate::threads::Shared;
@@ -44,6 +45,7 @@ impl Kernel for ColumnSums<'_> {
 /// # Errors
 /// [`ShapeError`] if `N` differs.
 pub fn column_sums(kernels: &Kernels, x: MatRef, sums: &mut [f32]) -> Result<(), ShapeError> {
+    let _span = kernels.span("column_sums", || Work::elements([x.rows, x.cols], 1, 1));
     axis("column_sums", "N", "sums", sums.len(), x.cols)?;
     let all = Shared::new(sums);
     let strips = x.cols.div_ceil(STRIP);

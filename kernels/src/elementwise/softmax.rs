@@ -3,6 +3,7 @@
 use super::{Loop, exp, run};
 use crate::Kernels;
 use crate::error::{ShapeError, axis};
+use crate::profile::Work;
 use crate::shape::{MatMut, MatRef};
 
 struct CrossEntropy<'a> {
@@ -62,6 +63,7 @@ pub fn cross_entropy(
     losses: &mut [f32],
 ) -> Result<(), ShapeError> {
     const NAME: &str = "cross_entropy";
+    let _span = kernels.span(NAME, || Work::elements([logits.rows, logits.cols], 5, 2));
     axis(NAME, "N", "labels", labels.len(), logits.rows)?;
     axis(NAME, "N", "losses", losses.len(), logits.rows)?;
     axis(NAME, "N", "gradient", gradient.rows, logits.rows)?;

@@ -12,6 +12,7 @@ pub(crate) mod tile;
 
 use crate::Kernels;
 use crate::error::{ShapeError, axis};
+use crate::profile::{Work, ends};
 use crate::shape::{MatMut, MatRef, Panels, Rows, STRIP, panels_len};
 use epilogue::Epilogue;
 use product::Product;
@@ -85,6 +86,10 @@ pub fn gemm(
     epilogue: Epilogue,
     c: MatMut,
 ) -> Result<(), ShapeError> {
+    let _span = kernels.span("gemm", || {
+        let (then, floats) = ends(&start, &epilogue, c.rows * c.cols);
+        Work::products(1, [c.rows, c.cols, b.k], then, a.rows * a.cols + floats)
+    });
     axis("gemm", "K", "b", b.k, a.cols)?;
     axis("gemm", "M", "c", c.rows, a.rows)?;
     axis("gemm", "N", "c", c.cols, b.n)?;
@@ -144,6 +149,11 @@ pub fn gemm_tn(
     total: usize,
     first: usize,
 ) -> Result<(), ShapeError> {
+    let _span = kernels.span("gemm_tn", || {
+        let (sizes, weights) = ([a.cols, d_y.cols, a.rows], a.cols * d_y.cols);
+        // What a product's weights are to others, `d_y` is here.
+        Work::products(1, sizes, "", a.rows * a.cols + if add { 2 * weights } else { weights })
+    });
     axis("gemm_tn", "M", "d_y", d_y.rows, a.rows)?;
     axis("gemm_tn", "K·N", "d_w", d_w.len(), panels_len(total, d_y.cols))?;
     axis("gemm_tn", "K", "d_w", total.max(first + a.cols), total)?;

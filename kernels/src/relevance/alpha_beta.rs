@@ -1,6 +1,6 @@
 //! The LRP-αβ rule (Eq. 3.2, 3.3); z⁺ is its case α = 1, β = 0.
 
-use super::z_plus::{check_dense, conv_pools};
+use super::z_plus::{check_dense, conv_pools, conv_work, dense_work};
 use super::{EPS, PackedPart, Pool, pools};
 use crate::Kernels;
 use crate::error::ShapeError;
@@ -26,6 +26,7 @@ pub fn alpha_beta(
     r_in: MatMut,
     lost: &mut [f64],
 ) -> Result<(), ShapeError> {
+    let _span = kernels.span("alpha_beta", || dense_work(2, a, r_out));
     check_dense("alpha_beta", a, positive, r_out, &r_in, lost)?;
     check_dense("alpha_beta", a, negative, r_out, &r_in, lost)?;
     pools(kernels, a, &both(alpha, beta, positive, negative), r_out, r_in, lost);
@@ -56,6 +57,7 @@ pub fn alpha_beta_conv(
     c: &mut [f32],
     lost: &mut [f64],
 ) -> Result<(), ShapeError> {
+    let _span = kernels.span("alpha_beta_conv", || conv_work(2, lost.len(), shape));
     let pools = both(alpha, beta, positive, negative);
     conv_pools("alpha_beta_conv", kernels, shape, a, &pools, r_out, r_in, c, lost)
 }

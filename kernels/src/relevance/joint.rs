@@ -10,6 +10,7 @@ use crate::Kernels;
 use crate::error::{ShapeError, axis};
 use crate::gemm::epilogue::Epilogue;
 use crate::gemm::{Start, gemm};
+use crate::profile::Work;
 use crate::shape::{MatMut, MatRef};
 
 /// The ratios over a shared denominator: `c[n,k] = coefficient·r_out[n,k] / (base[n,k] + Σ_j a[n,j]·w[j,k] + ε)`.
@@ -32,6 +33,10 @@ pub fn ratios(
     mut c: MatMut,
     lost: &mut [f64],
 ) -> Result<(), ShapeError> {
+    let _span = kernels.span("ratios", || {
+        let (n, k, j) = (c.rows, c.cols, a.cols);
+        Work::products(1, [n, k, j], "", n * (3 * k + j))
+    });
     axis("joint", "N", "lost", lost.len(), c.rows)?;
     let w = part.forward();
     let w = if a.cols == 0 { w.rows(0, 0) } else { w };
@@ -71,6 +76,10 @@ pub fn messages(
     a: MatRef,
     mut r_in: MatMut,
 ) -> Result<(), ShapeError> {
+    let _span = kernels.span("messages", || {
+        let k = pools.first().map_or(0, |(c, _)| c.cols);
+        Work::products(pools.len(), [a.rows, a.cols, k], "", a.rows * (2 * a.cols + pools.len() * k))
+    });
     for (i, (c, part)) in pools.iter().enumerate() {
         let start = if i == 0 { Start::Zero } else { Start::C };
         let times = Epilogue::Times { a, shift: 0.0, add: false };

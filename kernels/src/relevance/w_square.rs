@@ -7,6 +7,7 @@ use crate::elementwise::{Loop, run};
 use crate::error::{ShapeError, axis};
 use crate::gemm::epilogue::Epilogue;
 use crate::gemm::{Start, gemm};
+use crate::profile::Work;
 use crate::shape::{ConvShape, MatMut, MatRef};
 
 /// `c[m,k] = r[m,k] / (z[m mod P, k] + ε)`: a ratio whose denominators are already known.
@@ -80,6 +81,10 @@ pub fn w_square(
     lost: &mut [f64],
 ) -> Result<(), ShapeError> {
     const NAME: &str = "w_square";
+    let _span = kernels.span(NAME, || {
+        let (n, j, k) = (r_out.rows, r_in.cols, r_out.cols);
+        Work::products(1, [n, j, k], "", n * (j + 2 * k))
+    });
     let (n, k) = (r_out.rows, r_out.cols);
     axis(NAME, "K", "z", z.len(), k)?;
     axis(NAME, "N·K", "c", c.len(), n * k)?;
@@ -109,6 +114,10 @@ pub fn w_square_conv(
     lost: &mut [f64],
 ) -> Result<(), ShapeError> {
     const NAME: &str = "w_square_conv";
+    let _span = kernels.span(NAME, || {
+        let pixels = lost.len() * shape.rows * shape.cols;
+        Work::convs(1, lost.len(), &shape.reversed(), "", pixels * (shape.inputs + 2 * shape.outputs))
+    });
     let (images, plane) = (lost.len(), shape.output());
     axis(NAME, "pixels·outputs", "z", z.len(), plane.pixels() * shape.outputs)?;
     axis(NAME, "pixels", "r_out", r_out.rows, images * plane.pixels())?;

@@ -13,6 +13,7 @@ use crate::error::{ShapeError, axis};
 use crate::gemm::epilogue::Epilogue;
 use crate::gemm::pack::Part;
 use crate::gemm::{Start, gemm};
+use crate::profile::Work;
 use crate::shape::{ConvShape, MatMut, MatRef, Panels, Rows};
 use crate::simd::Simd;
 
@@ -88,6 +89,7 @@ impl ZBeta {
     /// # Errors
     /// [`ShapeError`] if `K` differs.
     pub fn subtract_v(&self, kernels: &Kernels, z: MatMut) -> Result<(), ShapeError> {
+        let _span = kernels.span("subtract_v", || Work::elements([z.rows, z.cols], 1, 2));
         axis("z_beta", "K", "z", z.cols, self.outputs)?;
         each(kernels, &Subtract, [self.v_of(z.rows)], z);
         Ok(())
@@ -113,6 +115,10 @@ impl ZBeta {
         c: MatRef,
         mut r_in: MatMut,
     ) -> Result<(), ShapeError> {
+        let _span = kernels.span("numerators", || {
+            let (n, j, k) = (x.rows, x.cols, c.cols);
+            Work::products(2, [n, j, k], "", n * (2 * j + k))
+        });
         for (part, shift, add) in self.halves() {
             let times = Epilogue::Times { a: x, shift, add };
             gemm(kernels, c, part.back(), Start::Zero, times, r_in.reborrow())?;
@@ -179,6 +185,10 @@ pub fn z_beta(
     lost: &mut [f64],
 ) -> Result<(), ShapeError> {
     const NAME: &str = "z_beta";
+    let _span = kernels.span(NAME, || {
+        let (n, j, k) = (x.rows, x.cols, r_out.cols);
+        Work::products(2, [n, j, k], "", n * (2 * j + 3 * k))
+    });
     let (n, k) = (r_out.rows, r_out.cols);
     axis(NAME, "N", "x", x.rows, n)?;
     axis(NAME, "N·K", "z", z.len(), n * k)?;
@@ -211,6 +221,10 @@ pub fn z_beta_conv(
     lost: &mut [f64],
 ) -> Result<(), ShapeError> {
     const NAME: &str = "z_beta_conv";
+    let _span = kernels.span(NAME, || {
+        let pixels = lost.len() * shape.rows * shape.cols;
+        Work::convs(2, lost.len(), &shape.reversed(), "", pixels * (2 * shape.inputs + 3 * shape.outputs))
+    });
     let (images, plane) = (lost.len(), shape.output());
     axis(NAME, "pixels·outputs", "rule", rule.v.len(), plane.pixels() * shape.outputs)?;
     axis(NAME, "images·plane", "z", z.len(), images * plane.len())?;

@@ -6,6 +6,7 @@ use crate::conv::conv;
 use crate::error::{ShapeError, axis};
 use crate::gemm::Start;
 use crate::gemm::epilogue::Epilogue;
+use crate::profile::Work;
 use crate::shape::{ConvShape, MatMut, MatRef};
 
 /// Redistributes the relevance of a dense relu layer onto its inputs: the z⁺ rule.
@@ -40,10 +41,23 @@ pub fn z_plus(
     r_in: MatMut,
     lost: &mut [f64],
 ) -> Result<(), ShapeError> {
+    let _span = kernels.span("z_plus", || dense_work(1, a, r_out));
     check_dense("z_plus", a, positive, r_out, &r_in, lost)?;
     let pool = Pool { weights: positive, coefficient: 1.0, eps: EPS };
     pools(kernels, a, &[pool], r_out, r_in, lost);
     Ok(())
+}
+
+/// A rule of a dense layer that multiplies twice a pool: activations and relevances once each.
+pub(super) fn dense_work(pools: usize, a: MatRef, r_out: MatRef) -> Work {
+    let (n, j, k) = (a.rows, a.cols, r_out.cols);
+    Work::products(2 * pools, [n, k, j], "", n * (2 * j + k))
+}
+
+/// The same of a convolution.
+pub(super) fn conv_work(pools: usize, images: usize, shape: &ConvShape) -> Work {
+    let pixels = images * shape.rows * shape.cols;
+    Work::convs(2 * pools, images, shape, "", pixels * (2 * shape.inputs + shape.outputs))
 }
 
 pub(super) fn check_dense(
@@ -85,6 +99,7 @@ pub fn z_plus_conv(
     c: &mut [f32],
     lost: &mut [f64],
 ) -> Result<(), ShapeError> {
+    let _span = kernels.span("z_plus_conv", || conv_work(1, lost.len(), shape));
     let pool = Pool { weights: positive, coefficient: 1.0, eps: EPS };
     conv_pools("z_plus_conv", kernels, shape, a, &[pool], r_out, r_in, c, lost)
 }

@@ -14,11 +14,11 @@ pub(crate) struct GradientWay {
 impl GradientWay {
     pub fn new(network: &Network, capacity: usize) -> GradientWay {
         let mut back = Back::new(&network.plan, capacity, true);
-        back.refresh(network);
+        back.refresh(&Kernels::default(), network);
         GradientWay { back }
     }
 
-    /// Writes `∂h_target/∂x` to `pixels`.
+    /// Finds `∂h_target/∂x`.
     pub fn run(
         &mut self,
         kernels: &Kernels,
@@ -26,18 +26,11 @@ impl GradientWay {
         trace: &Trace,
         target: &[usize],
         guided: bool,
-        pixels: &mut [f32],
     ) -> Result<(), ModelError> {
-        let (n, classes) = (target.len(), network.task().classes);
-        self.back_from(kernels, network, trace, n, guided, |i, d_logits| {
-            debug_assert_eq!(d_logits.len(), classes);
+        self.back_from(kernels, network, trace, target.len(), guided, |i, d_logits| {
             d_logits.fill(0.0);
             d_logits[target[i]] = 1.0;
-        })?;
-        let d_x = self.pixels();
-        let len = n * network.task().rows * network.task().cols;
-        pixels[..len].copy_from_slice(&d_x[..len]);
-        Ok(())
+        })
     }
 
     /// Goes back from the logits' gradient that `set` writes for each sample.

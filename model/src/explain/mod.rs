@@ -10,6 +10,7 @@ mod relevance;
 
 pub use prototype::{Prototype, prototype};
 
+use crate::plan::Plan;
 use crate::walk::evaluate::arg_max;
 use crate::walk::forward::{Mode, Trace, for_each_strip};
 use crate::{ModelError, Network, Samples};
@@ -97,8 +98,6 @@ pub struct Explainer {
     method: Method,
     trace: Trace,
     way: Way,
-    /// Relevance of the first activation, `[T·N]` planes without border.
-    pixels: Vec<f32>,
     lost: Vec<f64>,
 }
 
@@ -106,6 +105,16 @@ pub struct Explainer {
 enum Way {
     Gradient(Box<GradientWay>),
     Relevance(Box<RelevanceWay>),
+}
+
+impl Way {
+    /// What came back to the first activation, `[T·N]` planes without border.
+    fn pixels(&self) -> &[f32] {
+        match self {
+            Way::Gradient(way) => way.pixels(),
+            Way::Relevance(way) => way.pixels(),
+        }
+    }
 }
 
 impl Explainer {
@@ -136,13 +145,7 @@ impl Explainer {
             }
             _ => Way::Relevance(Box::new(RelevanceWay::new(kernels, network, method, capacity)?)),
         };
-        Ok(Explainer {
-            method,
-            trace: Trace::new(plan, capacity, true),
-            way,
-            pixels: vec![0.0; capacity * plan.task.rows * plan.task.cols],
-            lost: vec![0.0; capacity],
-        })
+        Ok(Explainer { method, trace: Trace::new(plan, capacity, true), way, lost: vec![0.0; capacity] })
     }
 
     /// Explains up to `capacity` samples: one [`Explanation`], or one a class for [`Target::All`].
@@ -179,8 +182,9 @@ impl Explainer {
         if let Some(&found) = targets.iter().flatten().find(|&&class| class >= classes) {
             return Err(ModelError::Class { found, classes });
         }
-        let with = |target| self.one(kernels, network, n, target);
-        targets.into_iter().map(with).collect()
+        let last = targets.len() - 1;
+        let with = |(i, target)| self.one(kernels, network, n, target, i < last);
+        targets.into_iter().enumerate().map(with).collect()
     }
 
     fn one(
@@ -189,6 +193,7 @@ impl Explainer {
         network: &Network,
         n: usize,
         target: Vec<usize>,
+        kept: bool,
     ) -> Result<Explanation, ModelError> {
         let plan = &network.plan;
         let size = plan.task.rows * plan.task.cols;
@@ -200,46 +205,59 @@ impl Explainer {
         match &mut self.way {
             Way::Gradient(way) => {
                 let guided = self.method == Method::GuidedBackprop;
-                way.run(kernels, network, &self.trace, &target, guided, &mut self.pixels)?;
+                way.run(kernels, network, &self.trace, &target, guided)?;
             }
             Way::Relevance(way) => {
-                way.run(kernels, network, &self.trace, &target, &mut self.pixels, lost)?;
+                let trace = (&mut self.trace, kept);
+                way.run(kernels, network, trace, &target, lost)?;
             }
         }
         let mut relevance = vec![0.0; n * size];
         for (i, image) in relevance.chunks_exact_mut(size).enumerate() {
-            let x = &self.trace.acts[0];
-            let (method, pixels) = (self.method, &self.pixels);
-            let mut from = 0;
-            let plane = plan.planes[0];
-            let per_step = plane.pixels() * plane.channels;
-            for_each_strip(plan, n, i, |at, to, width| {
-                // The same walk over strips as the input's, but without a border.
-                let t = from / per_step;
-                let place = (t * n + i) * per_step + from % per_step;
-                from += width;
-                for j in 0..width {
-                    let r = pixels[place + j];
-                    image[to + j] = match method {
-                        Method::Sensitivity => r * r,
-                        Method::SimpleTaylor => x[at + j] * r,
-                        _ => r,
-                    };
-                }
-            });
+            match self.method {
+                Method::Sensitivity => self.place(plan, n, i, |_, r| r * r, image),
+                Method::SimpleTaylor => self.place(plan, n, i, |x, r| x * r, image),
+                _ => self.place(plan, n, i, |_, r| r, image),
+            }
         }
         let conservation_error = relevance
             .chunks_exact(size)
             .zip(&explained)
             .zip(&self.lost)
             .map(|((image, &f), lost)| {
-                let sum: f64 = image.iter().map(|&r| f64::from(r)).sum();
+                let sum = sum(image);
                 (f64::from(f) - sum - lost).abs() / f64::from(f).abs().max(f64::MIN_POSITIVE)
             })
             .collect();
         let lost = self.lost[..n].to_vec();
         Ok(Explanation { target, explained, logits, relevance, lost, conservation_error })
     }
+
+    /// Puts the strips of sample `i` together, `of(x, r)` for each pixel.
+    fn place(&self, plan: &Plan, n: usize, i: usize, of: impl Fn(f32, f32) -> f32, image: &mut [f32]) {
+        let (xs, rs) = (&self.trace.acts[0], self.way.pixels());
+        for_each_strip(plan, n, i, |run, width| {
+            let (x, r) = (&xs[run.at..][..width], &rs[run.bare..][..width]);
+            for ((to, &x), &r) in image[run.image..][..width].iter_mut().zip(x).zip(r) {
+                *to = of(x, r);
+            }
+        });
+    }
+}
+
+/// Sum in f64: eight chains over every eighth term, then the chains in order.
+fn sum(xs: &[f32]) -> f64 {
+    let mut chains = [0.0f64; 8];
+    let (eights, rest) = xs.as_chunks::<8>();
+    for eight in eights {
+        for (chain, &x) in chains.iter_mut().zip(eight) {
+            *chain += f64::from(x);
+        }
+    }
+    for (chain, &x) in chains.iter_mut().zip(rest) {
+        *chain += f64::from(x);
+    }
+    chains.iter().sum()
 }
 
 /// Index of the largest logit but that of `label`.

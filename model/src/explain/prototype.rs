@@ -72,12 +72,10 @@ pub fn prototype(
         }
         way.back_from(kernels, network, &trace, 1, false, |_, d| d.copy_from_slice(&d_logits))?;
         let d_x = way.pixels();
-        let mut from = 0;
-        for_each_strip(plan, 1, 0, |_, to, width| {
-            for j in 0..width {
-                ascent[to + j] = -d_x[from + j] - lambda * (image[to + j] - mean[to + j]);
+        for_each_strip(plan, 1, 0, |run, width| {
+            for (from, to) in (run.bare..run.bare + width).zip(run.image..) {
+                ascent[to] = -d_x[from] - lambda * (image[to] - mean[to]);
             }
-            from += width;
         });
         let square: f64 = ascent.iter().map(|&d| f64::from(d) * f64::from(d)).sum();
         let length = (square / ascent.len() as f64).sqrt();

@@ -139,7 +139,7 @@ pub(crate) struct RelevanceWay {
     r_acts: Vec<Vec<f32>>,
     /// Ratios of each convolution, in planes with a border.
     conv_ratios: Vec<Vec<f32>>,
-    /// What the pixel layer's product is turned into, so that the trace keeps its own.
+    /// What an encoder's pixel layer makes of its product.
     z: Vec<f32>,
     lost_rows: Vec<f64>,
 }
@@ -207,31 +207,38 @@ impl RelevanceWay {
             ratios: vec![steps_of_layer_4; pools],
             r_acts: (0..plan.planes.len()).map(|i| vec![0.0; images * plan.back_plane(i).len()]).collect(),
             conv_ratios: conv_ratios.collect(),
-            z: vec![0.0; plan.pixel_product_len(images)],
+            z: vec![0.0; if plan.encoder.is_empty() { 0 } else { plan.pixel_product_len(images) }],
             lost_rows: vec![0.0; images],
         })
     }
 
-    /// Writes the relevance of each pixel for the logits `target` to `pixels`, and adds to `lost`
-    /// what each sample's dead units kept.
+    /// Finds the relevance of each pixel for the logits `target`, and adds to `lost` what each sample's
+    /// dead units kept. The rule of the pixel layer uses `trace.z` up: it is copied if the trace is `kept`
+    /// for another target.
     pub fn run(
         &mut self,
         kernels: &Kernels,
         network: &Network,
-        trace: &Trace,
+        (trace, kept): (&mut Trace, bool),
         target: &[usize],
-        pixels: &mut [f32],
         lost: &mut [f64],
     ) -> Result<(), ModelError> {
         let plan = &network.plan;
         let n = target.len();
-        self.z.copy_from_slice(&trace.z);
+        let z = if plan.encoder.is_empty() { &mut self.base[0] } else { &mut self.z };
+        if kept {
+            z.copy_from_slice(&trace.z);
+        } else {
+            std::mem::swap(z, &mut trace.z);
+        }
         self.head(kernels, plan, trace, target, lost)?;
         self.time(kernels, plan, trace, n, lost)?;
-        self.encoder(kernels, plan, trace, n, lost)?;
-        let len = n * plan.task.rows * plan.task.cols;
-        pixels[..len].copy_from_slice(&self.r_acts[0][..len]);
-        Ok(())
+        self.encoder(kernels, plan, trace, n, lost)
+    }
+
+    /// Relevance of the first activation.
+    pub fn pixels(&self) -> &[f32] {
+        &self.r_acts[0]
     }
 
     fn head(
@@ -287,7 +294,6 @@ impl RelevanceWay {
                 }
             }
             EncodedRule::Pixels(rule) => {
-                self.base[0].copy_from_slice(&self.z);
                 rule.shared_denominator(kernels, MatMut::new(&mut self.base[0], images, c))?;
                 self.base[1..].iter_mut().for_each(|base| base.fill(0.0));
             }

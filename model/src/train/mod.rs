@@ -81,7 +81,7 @@ impl Trainer {
         let len = network.values.len();
         let second = if matches!(optimiser, Optimiser::Adam { .. }) { len } else { 0 };
         let mut back = Back::new(plan, batch, false);
-        back.refresh(&network);
+        back.refresh(&Kernels::default(), &network);
         Trainer {
             optimiser,
             seed,
@@ -208,7 +208,7 @@ impl Trainer {
         let way = Way { scale, guided: false };
         let gradients = Some(&mut self.gradients[..]);
         self.back.backward(kernels, &self.network, &self.trace, n, way, gradients)?;
-        self.back.step_norms(plan, n, &mut self.norms);
+        self.back.step_norms(kernels, plan, n, &mut self.norms);
         Ok(summary(logits, classes, &self.labels, losses))
     }
 
@@ -229,7 +229,7 @@ impl Trainer {
             }
         }
         self.network.refresh(kernels)?;
-        self.back.refresh(&self.network);
+        self.back.refresh(kernels, &self.network);
         Ok(())
     }
 }

@@ -7,6 +7,7 @@ use crate::{ModelError, Network};
 use kernels::elementwise::reduce::sum_of_squares;
 use kernels::pack::{self, Part};
 use kernels::pool::PoolBack;
+use kernels::profile::Work;
 use kernels::{Epilogue, Kernels, MatMut, MatRef, Panels, Start, gemm, gemm_tn, panels_len};
 
 /// Buffers of the way back, and the weights as it multiplies them.
@@ -65,7 +66,11 @@ impl Back {
     }
 
     /// Makes the transposed weights of this version of the parameters.
-    pub fn refresh(&mut self, network: &Network) {
+    pub fn refresh(&mut self, kernels: &Kernels, network: &Network) {
+        let _span = kernels.span("pack", || {
+            let packed = self.weights.iter().map(Vec::len).sum::<usize>() + self.combine_r.len();
+            Work::elements([1, packed], 0, 2)
+        });
         let plan = &network.plan;
         let (e, r) = (plan.e, plan.r);
         let combine = network.weight(plan.combine);
@@ -226,7 +231,8 @@ impl Back {
 
     /// The norm of the loss's gradient by layer 4's pre-activation at each step: what vanishes or
     /// explodes on its way through time.
-    pub fn step_norms(&self, plan: &Plan, n: usize, norms: &mut [f64]) {
+    pub fn step_norms(&self, kernels: &Kernels, plan: &Plan, n: usize, norms: &mut [f64]) {
+        let _span = kernels.span("sum_of_squares", || Work::elements([norms.len(), n * plan.c], 2, 1));
         for (t, norm) in norms.iter_mut().enumerate() {
             *norm = sum_of_squares(&self.d_a4[step(t, n, plan.c)]).sqrt();
         }

@@ -69,8 +69,9 @@ impl Trace {
         }
         for (i, &index) in indices.iter().enumerate() {
             samples.pixels(index, &mut self.image);
-            for_each_strip(plan, n, i, |at, from, width| {
-                self.acts[0][at..at + width].copy_from_slice(&self.image[from..from + width]);
+            let (acts, image) = (&mut self.acts[0], &self.image);
+            for_each_strip(plan, n, i, |run, width| {
+                copy(&image[run.image..][..width], &mut acts[run.at..][..width]);
             });
         }
         Ok(())
@@ -157,17 +158,43 @@ impl Trace {
     }
 }
 
-/// Calls `visit(place in the first activation, place in the image, length)` for each run of pixels
-/// of sample `i` of `n`.
-pub(crate) fn for_each_strip(plan: &Plan, n: usize, i: usize, mut visit: impl FnMut(usize, usize, usize)) {
+/// Copies a run of pixels. A strip of 28 columns is 2, 4 or 7 wide: with the length known that is a move
+/// or two, where a call would take as long as the copying of the whole image.
+fn copy(from: &[f32], to: &mut [f32]) {
+    fn known<const N: usize>(from: &[f32], to: &mut [f32]) -> bool {
+        let (Ok(from), Ok(to)) = (<&[f32; N]>::try_from(from), <&mut [f32; N]>::try_from(to)) else {
+            return false;
+        };
+        *to = *from;
+        true
+    }
+    if !(known::<4>(from, to) || known::<7>(from, to) || known::<2>(from, to)) {
+        to.copy_from_slice(from);
+    }
+}
+
+/// Where a run of adjacent pixels of one sample is.
+pub(crate) struct Run {
+    /// In the first activation.
+    pub at: usize,
+    /// In planes without border, as relevance is kept.
+    pub bare: usize,
+    /// In the image.
+    pub image: usize,
+}
+
+/// Calls `visit(place, length)` for each run of pixels of sample `i` of `n`.
+pub(crate) fn for_each_strip(plan: &Plan, n: usize, i: usize, mut visit: impl FnMut(Run, usize)) {
     let (task, plane) = (&plan.task, &plan.planes[0]);
     let width = task.step_cols();
     // A vector has the strip's rows behind one another; an image has its border between them.
     let line = if plane.pixels() == 1 { width } else { plane.line() };
     for t in 0..task.seq_len {
+        let at = (t * n + i) * plane.len() + plane.interior();
+        let bare = (t * n + i) * task.rows * width;
         for y in 0..task.rows {
-            let at = (t * n + i) * plane.len() + plane.interior() + y * line;
-            visit(at, y * task.cols + t * width, width);
+            let place = Run { at: at + y * line, bare: bare + y * width, image: y * task.cols + t * width };
+            visit(place, width);
         }
     }
 }

@@ -1,0 +1,101 @@
+//! A training step allocates nothing once buffers are there. A binary of its own with one test: it counts
+//! what every thread of the process allocates.
+
+use kernels::{Backend, Kernels, Threads};
+use model::train::{Optimiser, Trainer};
+use model::{Cell, Network, Samples, Task};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+struct Counting;
+
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: every call is passed on to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        COUNT.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promise.
+        unsafe { System.alloc(layout) }
+    }
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise.
+        unsafe { System.dealloc(at, layout) }
+    }
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        COUNT.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promise.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        COUNT.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promise.
+        unsafe { System.realloc(at, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Allocations while `work` runs.
+fn allocations(work: impl FnOnce()) -> usize {
+    let before = COUNT.load(Ordering::Relaxed);
+    work();
+    COUNT.load(Ordering::Relaxed) - before
+}
+
+/// Grey images, lighter and lighter.
+struct Greys;
+
+impl Samples for Greys {
+    fn len(&self) -> usize {
+        BATCH
+    }
+    fn pixels(&self, i: usize, x: &mut [f32]) {
+        x.fill(i as f32 / BATCH as f32);
+    }
+    fn label(&self, i: usize) -> u8 {
+        (i % 10) as u8
+    }
+}
+
+const BATCH: usize = 50;
+/// Steps that must not allocate, one behind the other.
+const STEPS: usize = 20;
+
+fn step(trainer: &mut Trainer, kernels: &Kernels, batch: &[usize]) -> usize {
+    allocations(|| {
+        trainer.step(kernels, &Greys, batch).expect("runs");
+    })
+}
+
+/// Each case on a thread and a team of its own, whose buffers nobody has made yet.
+#[test]
+fn a_training_step_allocates_nothing_after_the_first() {
+    assert!(allocations(|| drop(std::hint::black_box(vec![0; 10]))) > 0, "it counts");
+    let batch: Vec<usize> = (0..BATCH).collect();
+    for name in Cell::PRESETS {
+        for optimiser in [Optimiser::Adam { lr: 1e-3 }, Optimiser::Sgd { lr: 1e-3, momentum: 0.9 }] {
+            let cell = Cell::preset(name).expect("a preset");
+            let network = Network::new(cell, Task { seq_len: 7, ..Task::default() }, 1).expect("fits");
+            for threads in [1, 2] {
+                let (network, batch) = (network.clone(), &batch[..]);
+                let case = || {
+                    let kernels = Kernels::new(Backend::best(), Threads::new(threads).expect("threads"));
+                    let mut trainer = Trainer::new(network, optimiser, BATCH, 1);
+                    step(&mut trainer, &kernels, batch);
+                    // A helper that sleeps through the first steps makes its buffer later, once.
+                    let late = if threads == 1 { 0 } else { 10 * STEPS };
+                    let (mut steps, mut without) = (0, 0);
+                    while without < STEPS {
+                        let found = step(&mut trainer, &kernels, batch);
+                        without = if found == 0 { without + 1 } else { 0 };
+                        assert!(found == 0 || steps < late, "{name}, {threads} threads: {found} in a step");
+                        steps += 1;
+                    }
+                };
+                std::thread::scope(|scope| scope.spawn(case).join().expect("no step allocates"));
+            }
+        }
+    }
+}
