@@ -24,9 +24,13 @@ const AWAKE: Duration = Duration::from_micros(100);
 const STALL: Duration = Duration::from_micros(100);
 /// Work alone after a stall, in lengths of the stall: at first, and at most, if stalls go on.
 const CAUTION: Range<u64> = 16..1024;
+/// A stall so many lengths of it after the last one is no accident.
+const SOON: u64 = 64;
 /// So many announcements that no helper came to are a stall, too: they only wake helpers that take
 /// the caller's own processor.
 const USELESS: usize = 8;
+/// What that counts for, where helpers do not come at all.
+const NOBODY: Duration = Duration::from_millis(1);
 /// Tries between two looks at the clock.
 const SPINS: usize = 128;
 
@@ -196,7 +200,7 @@ impl Desk {
         let useless = if claimed == parts { self.useless.load(Ordering::Relaxed) + 1 } else { 0 };
         self.useless.store(useless % USELESS, Ordering::Relaxed);
         if useless == USELESS {
-            self.step_aside(STALL);
+            self.step_aside(NOBODY);
         }
         assert!(!self.panicked.swap(false, Ordering::Relaxed), "a kernel panicked on another thread");
         true
@@ -214,7 +218,7 @@ impl Desk {
         let stall = u64::try_from(stall.as_nanos()).unwrap_or(u64::MAX);
         let (now, last) = (self.nanos(), self.alone_until.load(Ordering::Relaxed));
         // A stall not long after the last one: there is no processor for the helpers.
-        let again = last > 0 && now.saturating_sub(last) < stall.saturating_mul(CAUTION.end);
+        let again = last > 0 && now.saturating_sub(last) < stall.saturating_mul(SOON);
         let caution = if again { self.caution.load(Ordering::Relaxed) * 2 } else { CAUTION.start };
         let caution = caution.min(CAUTION.end);
         self.caution.store(caution, Ordering::Relaxed);
