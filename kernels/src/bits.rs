@@ -6,7 +6,7 @@ use crate::gemm::pack::{self, Part, reverse_conv, transpose};
 use crate::pool::{PoolBack, PoolKind, PoolShape, pool, pool_back};
 use crate::relevance::z_beta::{ZBeta, z_beta, z_beta_conv};
 use crate::relevance::{EPS, PackedPart, alpha_beta, joint, w_square, z_plus};
-use crate::testing::{activations, floats, kernel_sets};
+use crate::testing::{activations, floats, kernel_sets, padded};
 use crate::{
     ConvShape, Dropout, Epilogue, Kernels, MatMut, MatRef, Panels, Plane, ShapeError, Start, gemm, gemm_tn,
     panels_len,
@@ -98,17 +98,6 @@ fn dense(kernels: &Kernels, seed: u64) -> Results {
     results
 }
 
-/// `plane` images of pixels with a border of zeros.
-fn padded(plane: &Plane, images: usize, seed: u64) -> Vec<f32> {
-    let mut x = vec![0.0; images * plane.len()];
-    let pixels = activations(images * plane.pixels() * plane.channels, seed);
-    let mut inside = plane.pixels_mut(&mut x, images);
-    for (i, pixel) in pixels.chunks_exact(plane.channels).enumerate() {
-        inside.row_mut(i).copy_from_slice(pixel);
-    }
-    x
-}
-
 /// Every convolution, pool and rule of theirs.
 fn images(kernels: &Kernels, seed: u64) -> Results {
     let shape = ConvShape {
@@ -123,7 +112,10 @@ fn images(kernels: &Kernels, seed: u64) -> Results {
     let (pixels, inputs, outputs) = (images * input.pixels(), shape.inputs, shape.outputs);
     let w = pack::pack(&floats(shape.patch() * outputs, seed + 2), shape.patch(), outputs);
     let panels = Panels::new(&w, shape.patch(), outputs);
-    let (x, dy) = (padded(&input, images, seed), padded(&output, images, seed + 1));
+    let filled = |plane: &Plane, seed| {
+        padded(plane, &activations(images * plane.pixels() * plane.channels, seed), images)
+    };
+    let (x, dy) = (filled(&input, seed), filled(&output, seed + 1));
     let r = floats(pixels * outputs, seed + 5);
     let r = MatRef::new(&r, pixels, outputs);
     let mut results = Results::new();

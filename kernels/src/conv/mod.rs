@@ -138,18 +138,8 @@ mod tests {
     use crate::gemm::pack::{self, Part, unpack};
     use crate::reference;
     use crate::shape::MatRef;
-    use crate::testing::{SameBits, assert_close, floats, kernel_sets};
+    use crate::testing::{SameBits, assert_close, floats, kernel_sets, padded};
     use proptest::prelude::*;
-
-    /// Pixels as an image with its border.
-    pub(crate) fn padded(plane: &crate::Plane, pixels: &[f32], images: usize) -> Vec<f32> {
-        let mut x = vec![0.0; images * plane.len()];
-        let mut inside = plane.pixels_mut(&mut x, images);
-        for (i, pixel) in pixels.chunks_exact(plane.channels).enumerate() {
-            inside.row_mut(i).copy_from_slice(pixel);
-        }
-        x
-    }
 
     proptest! {
         #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]

@@ -64,13 +64,13 @@ pub fn alpha_beta_conv(
 
 #[cfg(test)]
 mod tests {
-    use super::super::z_plus::tests::{assert_lost, padded, twin, with_dead_unit};
+    use super::super::z_plus::tests::{assert_lost, twin, with_dead_unit};
     use super::super::z_plus::z_plus;
     use super::*;
     use crate::gemm::pack::{self, Part};
     use crate::reference;
     use crate::shape::Panels;
-    use crate::testing::{SameBits, activations, assert_close, floats, kernel_sets};
+    use crate::testing::{SameBits, activations, assert_close, floats, kernel_sets, padded};
     use proptest::prelude::*;
 
     fn parts(w: &[f32], j: usize, k: usize) -> (PackedPart, PackedPart) {

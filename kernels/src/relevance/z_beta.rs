@@ -244,11 +244,11 @@ pub fn z_beta_conv(
 
 #[cfg(test)]
 mod tests {
-    use super::super::z_plus::tests::{assert_lost, padded, twin};
+    use super::super::z_plus::tests::{assert_lost, twin};
     use super::*;
     use crate::gemm::pack;
     use crate::reference;
-    use crate::testing::{SameBits, assert_close, floats, kernel_sets};
+    use crate::testing::{SameBits, assert_close, floats, kernel_sets, padded};
     use proptest::prelude::*;
 
     /// Pixels in `low..=high`; some of them are a bound, as a background is.

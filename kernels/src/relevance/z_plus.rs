@@ -141,8 +141,8 @@ pub(super) mod tests {
     use super::*;
     use crate::gemm::pack::{self, Part};
     use crate::reference;
-    use crate::shape::{Panels, Plane, Rows};
-    use crate::testing::{SameBits, activations, assert_close, floats, kernel_sets};
+    use crate::shape::{Panels, Rows};
+    use crate::testing::{SameBits, activations, assert_close, floats, kernel_sets, padded};
     use proptest::prelude::*;
 
     /// Relevance and loss of each sample by a naive twin, `r` row by row.
@@ -169,16 +169,6 @@ pub(super) mod tests {
         for (i, (found, want)) in found.iter().zip(want).enumerate() {
             assert!((found - want).abs() <= 1e-5 * scale, "lost[{i}] is {found}, {want} expected");
         }
-    }
-
-    /// Pixels as images with a border of zeros.
-    pub fn padded(plane: &Plane, pixels: &[f32], images: usize) -> Vec<f32> {
-        let mut x = vec![0.0; images * plane.len()];
-        let mut inside = plane.pixels_mut(&mut x, images);
-        for (i, pixel) in pixels.chunks_exact(plane.channels).enumerate() {
-            inside.row_mut(i).copy_from_slice(pixel);
-        }
-        x
     }
 
     /// Weights `[j, k]` whose column `dead` has no positive entry.
