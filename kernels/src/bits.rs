@@ -67,7 +67,7 @@ fn dense(kernels: &Kernels, seed: u64) -> Results {
         gemm(kernels, dy, Panels::new(&back, k, j), Start::Zero, Epilogue::Store, out)
     });
     for accumulate in [false, true] {
-        add(&mut results, "TN", vec![0.5; panels_len(j + 1, k)], |out| {
+        add(&mut results, "TN", pack::pack(&vec![0.5; (j + 1) * k], j + 1, k), |out| {
             gemm_tn(kernels, a, dy, accumulate, out, j + 1, 1)
         });
     }
