@@ -2,7 +2,7 @@
 //! multiply-add with the border of zeros counts like any other.
 
 use benches::patches::{assert_conv, assert_weight_gradient, turned};
-use benches::{BATCH, activations, best, floats, label, padded};
+use benches::{BATCH, activations, best, floats, label};
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use kernels::pack::{Part, pack, reverse_conv};
@@ -40,7 +40,7 @@ fn forward(c: &mut Criterion) {
         let mut group = group(c, "conv/forward", shape);
         let pixels = BATCH * shape.rows * shape.cols;
         let (x, w) = (activations(pixels * shape.inputs, 1), floats(shape.patch() * shape.outputs, 2));
-        let (planes, packed) = (padded(&shape.input(), &x, BATCH), pack(&w, shape.patch(), shape.outputs));
+        let (planes, packed) = (shape.input().padded(&x, BATCH), pack(&w, shape.patch(), shape.outputs));
         let panels = Panels::new(&packed, shape.patch(), shape.outputs);
         for kernels in best() {
             let mut y = vec![0.0; pixels * shape.outputs];
@@ -63,7 +63,7 @@ fn input_gradient(c: &mut Criterion) {
         let packed = pack(&w, shape.patch(), shape.outputs);
         reverse_conv(shape, Panels::new(&packed, shape.patch(), shape.outputs), Part::All, &mut reversed);
         let panels = Panels::new(&reversed, back.patch(), back.outputs);
-        let planes = padded(&shape.output(), &dy, BATCH);
+        let planes = shape.output().padded(&dy, BATCH);
         for kernels in best() {
             let mut dx = vec![0.0; pixels * shape.inputs];
             run(&kernels, &back, &planes, panels, &mut dx);
@@ -80,7 +80,7 @@ fn weight_gradient(c: &mut Criterion) {
         let mut group = group(c, "conv/weight-gradient", shape);
         let pixels = BATCH * shape.rows * shape.cols;
         let (x, dy) = (activations(pixels * shape.inputs, 1), floats(pixels * shape.outputs, 2));
-        let (planes, d_planes) = (padded(&shape.input(), &x, BATCH), padded(&shape.output(), &dy, BATCH));
+        let (planes, d_planes) = (shape.input().padded(&x, BATCH), shape.output().padded(&dy, BATCH));
         for kernels in best() {
             let mut dw = vec![0.0; panels_len(shape.patch(), shape.outputs)];
             let run = |dw: &mut [f32]| {

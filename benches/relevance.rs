@@ -1,7 +1,7 @@
 //! Relevance rules, in FLOP/s of the products that no rule can do without: z⁺ and z^β two, αβ four,
 //! w² one; divisions and scaling are not counted.
 
-use benches::{BATCH, activations, assert_close, best, floats, label, padded, sample};
+use benches::{BATCH, activations, assert_close, best, floats, label, sample};
 use criterion::measurement::WallTime;
 use criterion::{
     BatchSize, BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main,
@@ -154,7 +154,7 @@ impl Filters {
     fn new(shape: ConvShape, images: usize) -> Self {
         let pixels = images * shape.rows * shape.cols;
         let x = activations(pixels * shape.inputs, 1);
-        let planes = padded(&shape.input(), &x, images);
+        let planes = shape.input().padded(&x, images);
         let w = floats(shape.patch() * shape.outputs, 2);
         let packed = pack(&w, shape.patch(), shape.outputs);
         Filters { shape, images, x, planes, w, packed, r: activations(pixels * shape.outputs, 3) }

@@ -7,7 +7,7 @@
 
 pub mod patches;
 
-use kernels::{Backend, Kernels, Plane, Threads};
+use kernels::{Backend, Kernels, Threads};
 
 /// Samples of a training batch.
 pub const BATCH: usize = 50;
@@ -77,16 +77,6 @@ pub fn floats(len: usize, seed: u64) -> Vec<f32> {
 /// Relu activations: about half of them 0.
 pub fn activations(len: usize, seed: u64) -> Vec<f32> {
     floats(len, seed).into_iter().map(|x| x.max(0.0)).collect()
-}
-
-/// Pixels `[images·rows·cols, channels]` as images with a border of zeros.
-pub fn padded(plane: &Plane, pixels: &[f32], images: usize) -> Vec<f32> {
-    let mut x = vec![0.0; images * plane.len()];
-    let mut inside = plane.pixels_mut(&mut x, images);
-    for (i, pixel) in pixels.chunks_exact(plane.channels).enumerate() {
-        inside.row_mut(i).copy_from_slice(pixel);
-    }
-    x
 }
 
 /// Some of `0..len`, the ends among them: the places at which a large result is checked.

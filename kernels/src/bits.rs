@@ -6,7 +6,7 @@ use crate::gemm::pack::{self, Part, reverse_conv, transpose};
 use crate::pool::{PoolBack, PoolKind, PoolShape, pool, pool_back};
 use crate::relevance::z_beta::{ZBeta, z_beta, z_beta_conv};
 use crate::relevance::{EPS, PackedPart, alpha_beta, joint, w_square, z_plus};
-use crate::testing::{activations, floats, kernel_sets, padded};
+use crate::testing::{activations, floats, kernel_sets};
 use crate::{
     ConvShape, Dropout, Epilogue, Kernels, MatMut, MatRef, Panels, Plane, ShapeError, Start, gemm, gemm_tn,
     panels_len,
@@ -113,7 +113,7 @@ fn images(kernels: &Kernels, seed: u64) -> Results {
     let w = pack::pack(&floats(shape.patch() * outputs, seed + 2), shape.patch(), outputs);
     let panels = Panels::new(&w, shape.patch(), outputs);
     let filled = |plane: &Plane, seed| {
-        padded(plane, &activations(images * plane.pixels() * plane.channels, seed), images)
+        plane.padded(&activations(images * plane.pixels() * plane.channels, seed), images)
     };
     let (x, dy) = (filled(&input, seed), filled(&output, seed + 1));
     let r = floats(pixels * outputs, seed + 5);

@@ -60,19 +60,13 @@ impl PoolShape {
         lines
     }
 
-    /// Calls `visit(window, pixels)` for the windows of some rows of windows: where the window starts in
-    /// `y`, and row by row where its pixels do in `x`, with their number.
+    /// Calls `visit(number in the row, pixels)` for each window of a row of windows.
     #[inline(always)]
-    fn windows(&self, rows: Range<usize>, x: &Rows, y: &Rows, mut visit: impl FnMut(usize, Window)) {
-        for window_row in rows {
-            let y_at = y.offset(window_row * self.out_cols());
-            let lines = self.lines(window_row, x);
-            let height = self.size.min(self.rows - window_row % self.out_rows() * self.size);
-            for window in 0..self.out_cols() {
-                let col = window * self.size;
-                let width = self.size.min(self.cols - col);
-                visit(y_at + window * y.step, Window { lines, height, col, width });
-            }
+    fn windows(&self, window_row: usize, mut visit: impl FnMut(usize, Window)) {
+        let height = self.size.min(self.rows - window_row % self.out_rows() * self.size);
+        for window in 0..self.out_cols() {
+            let col = window * self.size;
+            visit(window, Window { height, cols: col..self.cols.min(col + self.size) });
         }
     }
 
@@ -91,7 +85,7 @@ impl PoolShape {
     }
 
     /// Lines of pixels must be evenly spaced, as they are in images and planes.
-    fn check_lines(&self, kernel: &'static str, x: [&Rows; 2], y: [&Rows; 3]) -> Result<(), ShapeError> {
+    fn check_lines(&self, kernel: &'static str, x: &[&Rows], y: &[&Rows]) -> Result<(), ShapeError> {
         let even = |map: &Rows, cols: usize| map.width == usize::MAX || map.width.is_multiple_of(cols.max(1));
         let x = x.iter().all(|map| even(map, self.cols));
         let y = y.iter().all(|map| even(map, self.out_cols()));
@@ -104,22 +98,19 @@ impl PoolShape {
 const MOST: usize = 15;
 
 /// The pixels of a window.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Window {
-    /// Where each line of pixels starts.
-    lines: [usize; MOST],
     height: usize,
-    col: usize,
-    width: usize,
+    cols: Range<usize>,
 }
 
 impl Window {
-    /// Calls `visit` with the place of each pixel in a matrix whose lines start like this window's.
+    /// Calls `visit(line of the window, column of the image)` for each pixel, row-major.
     #[inline(always)]
-    fn each(&self, step: usize, mut visit: impl FnMut(usize)) {
-        for &line in &self.lines[..self.height] {
-            for col in self.col..self.col + self.width {
-                visit(line + col * step);
+    fn each(&self, mut visit: impl FnMut(usize, usize)) {
+        for line in 0..self.height {
+            for col in self.cols.clone() {
+                visit(line, col);
             }
         }
     }
@@ -138,24 +129,29 @@ impl Kernel for Forward<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let Forward { shape, rows, x, y, y_map } = self;
-        shape.windows(rows, &x.map, &y_map, |y_at, window| {
-            for n in (0..shape.channels).step_by(STRIP) {
-                let lanes = STRIP.min(shape.channels - n);
-                let mut result = None;
-                window.each(x.map.step, |x_at| {
-                    // SAFETY: channels of a pixel of `x`.
-                    let x = unsafe { load(simd, x.data.as_ptr().add(x_at + n), lanes) };
-                    result = Some(match (result, shape.kind) {
-                        (None, _) => x,
-                        (Some(sum), PoolKind::Sum) => simd.add(sum, x),
-                        (Some(most), PoolKind::Max) => simd.select(simd.sub(x, most), x, most),
+        for window_row in rows {
+            let lines = shape.lines(window_row, &x.map);
+            let y_at = y_map.offset(window_row * shape.out_cols());
+            shape.windows(window_row, |window, pixels| {
+                for n in (0..shape.channels).step_by(STRIP) {
+                    let lanes = STRIP.min(shape.channels - n);
+                    let mut result = None;
+                    pixels.each(|line, col| {
+                        let at = lines[line] + col * x.map.step + n;
+                        // SAFETY: channels of a pixel of `x`.
+                        let x = unsafe { load(simd, x.data.as_ptr().add(at), lanes) };
+                        result = Some(match (result, shape.kind) {
+                            (None, _) => x,
+                            (Some(sum), PoolKind::Sum) => simd.add(sum, x),
+                            (Some(most), PoolKind::Max) => simd.select(simd.sub(x, most), x, most),
+                        });
                     });
-                });
-                let result = result.unwrap_or(simd.splat(0.0));
-                // SAFETY: `y` was checked to hold this window, which is in one part only.
-                unsafe { store(simd, y.as_ptr().add(y_at + n), lanes, result) };
-            }
-        });
+                    let result = result.unwrap_or(simd.splat(0.0));
+                    // SAFETY: `y` was checked to hold this window, which is in one part only.
+                    unsafe { store(simd, y.as_ptr().add(y_at + window * y_map.step + n), lanes, result) };
+                }
+            });
+        }
     }
 }
 
@@ -174,7 +170,7 @@ pub fn pool(
 ) -> Result<(), ShapeError> {
     let _span = kernels.span("pool", || Work::pool(images, shape, 1));
     shape.check("pool", images, (x.rows, x.cols), (y.rows, y.cols))?;
-    shape.check_lines("pool", [&x.map; 2], [&y.map; 3])?;
+    shape.check_lines("pool", &[&x.map], &[&y.map])?;
     let (y_map, y) = (y.map, &Shared::new(y.data));
     split(kernels, shape, images, &|rows| {
         kernels.backend().run(Forward { shape, rows, x, y, y_map });
@@ -221,53 +217,50 @@ impl Kernel for Backward<'_> {
         let Backward { shape, rows, what, a, pooled, back, out, out_map } = self;
         let (zero, one) = (simd.splat(0.0), simd.splat(1.0));
         for window_row in rows {
-            let outs = shape.lines(window_row, &out_map);
-            let mut back_at = back.map.offset(window_row * shape.out_cols());
-            shape.windows(window_row..window_row + 1, &a.map, &pooled.map, |pooled_at, window| {
+            let (lines, out_lines) = (shape.lines(window_row, &a.map), shape.lines(window_row, &out_map));
+            let first = window_row * shape.out_cols();
+            let (pooled_at, back_at) = (pooled.map.offset(first), back.map.offset(first));
+            shape.windows(window_row, |window, pixels| {
                 for n in (0..shape.channels).step_by(STRIP) {
                     let lanes = STRIP.min(shape.channels - n);
                     // SAFETY: channels of this window.
                     let (most, r) = unsafe {
+                        let pooled_at = pooled_at + window * pooled.map.step + n;
+                        let back_at = back_at + window * back.map.step + n;
                         (
-                            load(simd, pooled.data.as_ptr().add(pooled_at + n), lanes),
-                            load(simd, back.data.as_ptr().add(back_at + n), lanes),
+                            load(simd, pooled.data.as_ptr().add(pooled_at), lanes),
+                            load(simd, back.data.as_ptr().add(back_at), lanes),
                         )
                     };
                     // 1 where no pixel of the window has been the largest yet.
                     let mut free = one;
-                    for (dy, &line) in window.lines[..window.height].iter().enumerate() {
-                        for col in window.col..window.col + window.width {
-                            // SAFETY: channels of a pixel of `a`.
-                            let a = unsafe {
-                                load(simd, a.data.as_ptr().add(line + col * a.map.step + n), lanes)
-                            };
-                            let share = match what {
-                                PoolBack::Gradient { guided } => {
-                                    let r = if guided { simd.where_positive(r, r) } else { r };
-                                    simd.where_positive(a, r)
-                                }
-                                PoolBack::Relevance { eps } if shape.kind == PoolKind::Sum => {
-                                    simd.div(simd.mul(r, a), simd.add(most, simd.splat(eps)))
-                                }
-                                PoolBack::Relevance { .. } => r,
-                            };
-                            let share = if shape.kind == PoolKind::Max {
-                                let below = simd.sub(most, a);
-                                let mine = simd.select(below, zero, free);
-                                free = simd.select(mine, zero, free);
-                                simd.where_positive(mine, share)
-                            } else {
-                                share
-                            };
-                            // SAFETY: `out` was checked to hold this pixel, which is in one part only.
-                            unsafe {
-                                let to = out.as_ptr().add(outs[dy] + col * out_map.step + n);
-                                store(simd, to, lanes, share);
+                    pixels.each(|line, col| {
+                        // SAFETY: channels of a pixel of `a`.
+                        let a = unsafe {
+                            load(simd, a.data.as_ptr().add(lines[line] + col * a.map.step + n), lanes)
+                        };
+                        let share = match what {
+                            PoolBack::Gradient { guided } => {
+                                let r = if guided { simd.where_positive(r, r) } else { r };
+                                simd.where_positive(a, r)
                             }
-                        }
-                    }
+                            PoolBack::Relevance { eps } if shape.kind == PoolKind::Sum => {
+                                simd.div(simd.mul(r, a), simd.add(most, simd.splat(eps)))
+                            }
+                            PoolBack::Relevance { .. } => r,
+                        };
+                        let share = if shape.kind == PoolKind::Max {
+                            let mine = simd.select(simd.sub(most, a), zero, free);
+                            free = simd.select(mine, zero, free);
+                            simd.where_positive(mine, share)
+                        } else {
+                            share
+                        };
+                        let to = out_lines[line] + col * out_map.step + n;
+                        // SAFETY: `out` was checked to hold this pixel, which is in one part only.
+                        unsafe { store(simd, out.as_ptr().add(to), lanes, share) };
+                    });
                 }
-                back_at += back.map.step;
             });
         }
     }
@@ -295,7 +288,7 @@ pub fn pool_back(
     let _span = kernels.span(NAME, || Work::pool(images, shape, 2));
     shape.check(NAME, images, (a.rows, a.cols), (back.rows, back.cols))?;
     shape.check(NAME, images, (out.rows, out.cols), (pooled.rows, pooled.cols))?;
-    shape.check_lines(NAME, [&a.map, &out.map], [&pooled.map, &back.map, &back.map])?;
+    shape.check_lines(NAME, &[&a.map, &out.map], &[&pooled.map, &back.map])?;
     let (out_map, out) = (out.map, &Shared::new(out.data));
     split(kernels, shape, images, &|rows| {
         kernels.backend().run(Backward { shape, rows, what, a, pooled, back, out, out_map });
@@ -359,11 +352,7 @@ mod tests {
         let PoolShape { rows, cols, channels, .. } = shape;
         let want = twin(shape, x, back, images);
         let plane = Plane { rows, cols, channels, pad };
-        let mut padded = vec![0.0; images * plane.len()];
-        let mut inside = plane.pixels_mut(&mut padded, images);
-        for (i, pixel) in x.chunks_exact(channels).enumerate() {
-            inside.row_mut(i).copy_from_slice(pixel);
-        }
+        let padded = plane.padded(x, images);
         let a = plane.pixels_of(&padded, images);
         let pooled = images * shape.out_rows() * shape.out_cols();
         let mut bits: [SameBits; 4] = Default::default();

@@ -298,6 +298,25 @@ impl Plane {
         }
     }
 
+    /// Images with their border of zeros around `pixels` `[images·rows·cols, channels]`.
+    ///
+    /// ```
+    /// let plane = kernels::Plane { rows: 1, cols: 2, channels: 1, pad: 1 };
+    /// let images = plane.padded(&[5.0, 6.0], 1);
+    /// assert_eq!(images, [0., 0., 0., 0., 0., 5., 6., 0., 0., 0., 0., 0.]);
+    /// ```
+    ///
+    /// # Panics
+    /// If there are more pixels than the images have.
+    pub fn padded(&self, pixels: &[f32], images: usize) -> Vec<f32> {
+        let mut padded = vec![0.0; images * self.len()];
+        let mut inside = self.pixels_mut(&mut padded, images);
+        for (i, pixel) in pixels.chunks_exact(self.channels).enumerate() {
+            inside.row_mut(i).copy_from_slice(pixel);
+        }
+        padded
+    }
+
     /// The pixels of `images` images as rows of a matrix `[images·rows·cols, channels]`.
     pub fn pixels_of<'a>(&self, data: &'a [f32], images: usize) -> MatRef<'a> {
         let at = if images == 0 { 0 } else { self.interior() };

@@ -1,6 +1,6 @@
 //! What the kernels' tests share: numbers, backends and comparisons.
 
-use crate::{Backend, Kernels, Plane, Threads};
+use crate::{Backend, Kernels, Threads};
 
 /// Floats in −1…1, some of them 0 and −0, the same for the same seed.
 pub fn floats(len: usize, seed: u64) -> Vec<f32> {
@@ -22,16 +22,6 @@ pub fn floats(len: usize, seed: u64) -> Vec<f32> {
 /// Relu activations: about half of them 0.
 pub fn activations(len: usize, seed: u64) -> Vec<f32> {
     floats(len, seed).into_iter().map(|x| x.max(0.0)).collect()
-}
-
-/// Pixels as images with a border of zeros.
-pub fn padded(plane: &Plane, pixels: &[f32], images: usize) -> Vec<f32> {
-    let mut x = vec![0.0; images * plane.len()];
-    let mut inside = plane.pixels_mut(&mut x, images);
-    for (i, pixel) in pixels.chunks_exact(plane.channels).enumerate() {
-        inside.row_mut(i).copy_from_slice(pixel);
-    }
-    x
 }
 
 /// Every backend of this CPU, on 1, 2, 3 and 7 threads. CI names the backends it expects in

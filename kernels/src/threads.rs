@@ -22,8 +22,10 @@ const AWAKE: Duration = Duration::from_micros(100);
 /// How long the caller may wait for a part before that counts as a stall, if it is a quarter of the
 /// time it has worked as well.
 const STALL: Duration = Duration::from_micros(100);
-/// Work alone after a stall, in lengths of the stall: at first, and at most, if stalls go on.
-const CAUTION: Range<u64> = 16..1024;
+/// Work alone after a stall, in lengths of the stall: at first,
+const CAUTION: u64 = 16;
+/// and at most, if stalls go on.
+const MOST_CAUTION: u64 = 1024;
 /// A stall so many lengths of it after the last one is no accident.
 const SOON: u64 = 64;
 /// So many announcements that no helper came to are a stall, too: they only wake helpers that take
@@ -31,6 +33,8 @@ const SOON: u64 = 64;
 const USELESS: usize = 8;
 /// What that counts for, where helpers do not come at all.
 const NOBODY: Duration = Duration::from_millis(1);
+/// Parts of a split that the word has bits for.
+const MOST_PARTS: usize = u16::MAX as usize;
 /// Tries between two looks at the clock.
 const SPINS: usize = 128;
 
@@ -79,7 +83,7 @@ impl Threads {
 
     /// Calls `work` with ranges that cover `0..items`, `cost` multiply-adds in all.
     pub(crate) fn split(&self, items: usize, cost: usize, work: &(dyn Fn(Range<usize>) + Sync)) {
-        let parts = self.count().min(cost / WORTH_A_THREAD).min(items).max(1);
+        let parts = self.count().min(cost / WORTH_A_THREAD).min(items).clamp(1, MOST_PARTS);
         let range = |i: usize| i * items / parts..(i + 1) * items / parts;
         match &self.team {
             Some(team) if parts > 1 => {
@@ -159,7 +163,7 @@ impl Desk {
             panicked: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             alone_until: AtomicU64::new(0),
-            caution: AtomicU64::new(CAUTION.start),
+            caution: AtomicU64::new(CAUTION),
             useless: AtomicUsize::new(0),
             start: Instant::now(),
             helpers: (0..helpers).map(|_| Helper::default()).collect(),
@@ -170,9 +174,8 @@ impl Desk {
         u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// Does all parts, with what helpers there are; false if the caller had better work alone.
+    /// Does all parts, [`MOST_PARTS`] at most, with what helpers there are; false if the caller had better work alone.
     fn run(&self, parts: usize, job: &(dyn Fn(usize) + Sync)) -> bool {
-        let parts = parts.min(usize::from(u16::MAX));
         let alone_until = self.alone_until.load(Ordering::Relaxed);
         if alone_until > 0 && self.nanos() < alone_until {
             return false;
@@ -181,6 +184,7 @@ impl Desk {
             return false;
         }
         self.finished.store(0, Ordering::Relaxed);
+        self.panicked.store(false, Ordering::Relaxed);
         // SAFETY: this caller has the desk and no part is claimed, so nobody else looks at the job;
         // the lifetime may be forgotten because the guard below waits for all parts.
         unsafe {
@@ -202,7 +206,7 @@ impl Desk {
         if useless == USELESS {
             self.step_aside(NOBODY);
         }
-        assert!(!self.panicked.swap(false, Ordering::Relaxed), "a kernel panicked on another thread");
+        assert!(!self.panicked.load(Ordering::Relaxed), "a kernel panicked on another thread");
         true
     }
 
@@ -219,8 +223,8 @@ impl Desk {
         let (now, last) = (self.nanos(), self.alone_until.load(Ordering::Relaxed));
         // A stall not long after the last one: there is no processor for the helpers.
         let again = last > 0 && now.saturating_sub(last) < stall.saturating_mul(SOON);
-        let caution = if again { self.caution.load(Ordering::Relaxed) * 2 } else { CAUTION.start };
-        let caution = caution.min(CAUTION.end);
+        let caution = if again { self.caution.load(Ordering::Relaxed) * 2 } else { CAUTION };
+        let caution = caution.min(MOST_CAUTION);
         self.caution.store(caution, Ordering::Relaxed);
         self.alone_until.store(now.saturating_add(stall.saturating_mul(caution)), Ordering::Relaxed);
     }

@@ -138,7 +138,7 @@ mod tests {
     use crate::gemm::pack::{self, Part, unpack};
     use crate::reference;
     use crate::shape::MatRef;
-    use crate::testing::{SameBits, assert_close, floats, kernel_sets, padded};
+    use crate::testing::{SameBits, assert_close, floats, kernel_sets};
     use proptest::prelude::*;
 
     proptest! {
@@ -159,7 +159,7 @@ mod tests {
             let panels = Panels::new(&packed, shape.patch(), outputs);
             let mut back = vec![0.0; panels_len(shape.reversed().patch(), inputs)];
             pack::reverse_conv(&shape, panels, Part::All, &mut back);
-            let (padded_x, padded_dy) = (padded(&shape.input(), &x, images), padded(&shape.output(), &dy, images));
+            let (padded_x, padded_dy) = (shape.input().padded(&x, images), shape.output().padded(&dy, images));
             let mut patches = vec![0.0; images * rows * cols * shape.patch()];
             im2col::im2col(&shape, &padded_x, images, &mut patches);
             let pixels = images * rows * cols;

@@ -1,6 +1,6 @@
 //! Convolution with one output channel: a column of 16 lanes would do the work of one. Instead each
 //! pixel's channels meet all taps of the filter in one product, `t[p, tap] = x(p)·w[tap]`, and a
-//! pixel of the output adds up what its neighbours hold for it, tap by tap.
+//! pixel of the output adds up what its neighbours hold for it, line by line.
 
 use crate::Kernels;
 use crate::gemm::finish::finish_block;

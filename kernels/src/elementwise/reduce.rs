@@ -58,20 +58,52 @@ pub fn column_sums(kernels: &Kernels, x: MatRef, sums: &mut [f32]) -> Result<(),
     Ok(())
 }
 
-/// Sum of squares in f64: eight chains over every eighth term, then the chains in order.
-pub fn sum_of_squares(x: &[f32]) -> f64 {
-    let square = |x: f32| f64::from(x) * f64::from(x);
-    let mut chains = [0.0f64; 8];
-    let (eights, rest) = x.as_chunks::<8>();
-    for eight in eights {
-        for (chain, &x) in chains.iter_mut().zip(eight) {
-            *chain += square(x);
+/// A sum in f64 in an order of its own: eight chains over every eighth term of each slice, then the chains
+/// in order.
+///
+/// ```
+/// use kernels::elementwise::reduce::Chains;
+/// let mut sum = Chains::default();
+/// sum.add(&[1.0, 2.0], |x| x);
+/// sum.add(&[3.0], |x| x * x);
+/// assert_eq!(sum.total(), 12.0);
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Chains([f64; 8]);
+
+impl Chains {
+    /// Adds `of(x)` for each term.
+    #[inline(always)]
+    pub fn add(&mut self, x: &[f32], of: impl Fn(f64) -> f64) {
+        let (eights, rest) = x.as_chunks::<8>();
+        for eight in eights {
+            for (chain, &x) in self.0.iter_mut().zip(eight) {
+                *chain += of(f64::from(x));
+            }
+        }
+        for (chain, &x) in self.0.iter_mut().zip(rest) {
+            *chain += of(f64::from(x));
         }
     }
-    for (chain, &x) in chains.iter_mut().zip(rest) {
-        *chain += square(x);
+
+    /// The sum.
+    pub fn total(&self) -> f64 {
+        self.0.iter().sum()
     }
-    chains.iter().sum()
+}
+
+/// Sum in f64, in the order of [`Chains`].
+pub fn sum(x: &[f32]) -> f64 {
+    let mut chains = Chains::default();
+    chains.add(x, |x| x);
+    chains.total()
+}
+
+/// Sum of squares in f64, in the order of [`Chains`].
+pub fn sum_of_squares(x: &[f32]) -> f64 {
+    let mut chains = Chains::default();
+    chains.add(x, |x| x * x);
+    chains.total()
 }
 
 #[cfg(test)]

@@ -83,7 +83,7 @@ impl Product<'_> {
 struct Part<'a> {
     product: Product<'a>,
     rows: Range<usize>,
-    /// Room for packing the strips of a tile, empty where they are packed or do not fit.
+    /// Room for packing the strips of a tile; empty where they are packed, near enough, or do not fit.
     packed: &'a mut [f32],
 }
 
@@ -114,8 +114,7 @@ unsafe fn block<S: Simd>(simd: S, product: &Product, rows: Range<usize>, packed:
         // SAFETY: these strips of `b` are readable, by the caller's promise; tiles lie inside the
         // rows and strips that it promises.
         unsafe {
-            let far = tiles >= PACK_FROM_TILES && product.walk.b[2] >= PACK_FROM_STEP;
-            if far && group.edge == WHOLE && !packed.is_empty() {
+            if tiles >= PACK_FROM_TILES && group.edge == WHOLE && !packed.is_empty() {
                 let packed = pack_strips(simd, product, strip, group.strips, packed);
                 run_group(simd, &packed, &block, strip, group, rows.len(), tiles);
             } else {

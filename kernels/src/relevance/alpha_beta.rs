@@ -70,7 +70,7 @@ mod tests {
     use crate::gemm::pack::{self, Part};
     use crate::reference;
     use crate::shape::Panels;
-    use crate::testing::{SameBits, activations, assert_close, floats, kernel_sets, padded};
+    use crate::testing::{SameBits, activations, assert_close, floats, kernel_sets};
     use proptest::prelude::*;
 
     fn parts(w: &[f32], j: usize, k: usize) -> (PackedPart, PackedPart) {
@@ -124,7 +124,7 @@ mod tests {
             let weights = Panels::new(&packed, shape.patch(), outputs);
             let [positive, negative] =
                 [Part::Positive, Part::Negative].map(|part| PackedPart::conv(&shape, weights, part));
-            let a = padded(&shape.input(), &a, images);
+            let a = shape.input().padded(&a, images);
             let pixels = images * rows * cols;
             let mut bits = SameBits::default();
             for kernels in kernel_sets() {

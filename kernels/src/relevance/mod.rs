@@ -10,6 +10,7 @@ pub mod z_beta;
 pub mod z_plus;
 
 use crate::Kernels;
+use crate::elementwise::reduce::Chains;
 use crate::gemm::epilogue::Epilogue;
 use crate::gemm::pack::{self, Part};
 use crate::gemm::tile::Walk;
@@ -77,20 +78,9 @@ pub fn add_lost(c: MatRef, eps: f32, lost: &mut [f64]) {
     assert!(lost.is_empty() || c.rows.is_multiple_of(lost.len()), "{} rows", c.rows);
     let rows = c.rows / lost.len().max(1);
     for (i, lost) in lost.iter_mut().enumerate() {
-        // Eight chains over every eighth column of all rows, then the chains in order.
-        let mut chains = [0.0f64; 8];
-        c.map.each_offset(i * rows, rows, |_, offset| {
-            let (eights, rest) = c.data[offset..][..c.cols].as_chunks::<8>();
-            for eight in eights {
-                for (chain, &x) in chains.iter_mut().zip(eight) {
-                    *chain += f64::from(x);
-                }
-            }
-            for (chain, &x) in chains.iter_mut().zip(rest) {
-                *chain += f64::from(x);
-            }
-        });
-        *lost += chains.iter().sum::<f64>() * f64::from(eps);
+        let mut chains = Chains::default();
+        c.map.each_offset(i * rows, rows, |_, offset| chains.add(&c.data[offset..][..c.cols], |x| x));
+        *lost += chains.total() * f64::from(eps);
     }
 }
 

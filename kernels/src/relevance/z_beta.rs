@@ -248,7 +248,7 @@ mod tests {
     use super::*;
     use crate::gemm::pack;
     use crate::reference;
-    use crate::testing::{SameBits, assert_close, floats, kernel_sets, padded};
+    use crate::testing::{SameBits, assert_close, floats, kernel_sets};
     use proptest::prelude::*;
 
     /// Pixels in `low..=high`; some of them are a bound, as a background is.
@@ -320,7 +320,7 @@ mod tests {
             });
             let packed = pack::pack(&w, shape.patch(), outputs);
             let weights = Panels::new(&packed, shape.patch(), outputs);
-            let x = padded(&shape.input(), &x, images);
+            let x = shape.input().padded(&x, images);
             let count = images * rows * cols;
             let mut bits = SameBits::default();
             for kernels in kernel_sets() {
@@ -345,7 +345,7 @@ mod tests {
         let w: Vec<f32> = floats(9, 3).into_iter().map(f32::abs).collect();
         let packed = pack::pack(&w, 9, 1);
         let weights = Panels::new(&packed, 9, 1);
-        let (x, r) = (padded(&shape.input(), &[-1.0; 9], 1), [2.0; 9]);
+        let (x, r) = (shape.input().padded(&[-1.0; 9], 1), [2.0; 9]);
         for kernels in kernel_sets() {
             let rule = ZBeta::conv(&kernels, &shape, weights, -1.0, 1.0).expect("fits");
             let (mut z, mut r_in, mut lost) = (vec![0.0; shape.output().len()], [f32::NAN; 9], [0.0]);

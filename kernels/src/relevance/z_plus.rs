@@ -142,7 +142,7 @@ pub(super) mod tests {
     use crate::gemm::pack::{self, Part};
     use crate::reference;
     use crate::shape::{Panels, Rows};
-    use crate::testing::{SameBits, activations, assert_close, floats, kernel_sets, padded};
+    use crate::testing::{SameBits, activations, assert_close, floats, kernel_sets};
     use proptest::prelude::*;
 
     /// Relevance and loss of each sample by a naive twin, `r` row by row.
@@ -228,7 +228,7 @@ pub(super) mod tests {
             let packed = pack::pack(&w, shape.patch(), outputs);
             let weights = Panels::new(&packed, shape.patch(), outputs);
             let positive = PackedPart::conv(&shape, weights, Part::Positive);
-            let a = padded(&shape.input(), &a, images);
+            let a = shape.input().padded(&a, images);
             let pixels = images * rows * cols;
             let mut bits = SameBits::default();
             for kernels in kernel_sets() {

@@ -16,6 +16,7 @@ use crate::walk::forward::{Mode, Trace, for_each_strip};
 use crate::{ModelError, Network, Samples};
 use gradient::GradientWay;
 use kernels::Kernels;
+use kernels::elementwise::reduce::sum;
 use relevance::RelevanceWay;
 
 /// How relevance is found.
@@ -225,8 +226,7 @@ impl Explainer {
             .zip(&explained)
             .zip(&self.lost)
             .map(|((image, &f), lost)| {
-                let sum = sum(image);
-                (f64::from(f) - sum - lost).abs() / f64::from(f).abs().max(f64::MIN_POSITIVE)
+                (f64::from(f) - sum(image) - lost).abs() / f64::from(f).abs().max(f64::MIN_POSITIVE)
             })
             .collect();
         let lost = self.lost[..n].to_vec();
@@ -243,21 +243,6 @@ impl Explainer {
             }
         });
     }
-}
-
-/// Sum in f64: eight chains over every eighth term, then the chains in order.
-fn sum(xs: &[f32]) -> f64 {
-    let mut chains = [0.0f64; 8];
-    let (eights, rest) = xs.as_chunks::<8>();
-    for eight in eights {
-        for (chain, &x) in chains.iter_mut().zip(eight) {
-            *chain += f64::from(x);
-        }
-    }
-    for (chain, &x) in chains.iter_mut().zip(rest) {
-        *chain += f64::from(x);
-    }
-    chains.iter().sum()
 }
 
 /// Index of the largest logit but that of `label`.

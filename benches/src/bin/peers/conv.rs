@@ -2,7 +2,7 @@
 
 use crate::measure::{Bench, Candidate, ours};
 use benches::patches::{assert_conv, assert_weight_gradient, turned};
-use benches::{BATCH, activations, floats, padded};
+use benches::{BATCH, activations, floats};
 use kernels::pack::{Part, pack, reverse_conv};
 use kernels::{
     ConvShape, Epilogue, Kernels, MatMut, Panels, STRIP, Start, conv, conv_weight_gradient, panels_len,
@@ -42,7 +42,7 @@ fn run(kernels: &Kernels, shape: &ConvShape, x: &[f32], w: Panels, epilogue: Epi
 fn forward(bench: &Bench, shape: &ConvShape) -> Value {
     let (x, w) = (activations(pixels(shape) * shape.inputs, 1), floats(shape.patch() * shape.outputs, 2));
     let bias = floats(shape.outputs.next_multiple_of(STRIP), 3);
-    let (planes, packed) = (padded(&shape.input(), &x, BATCH), pack(&w, shape.patch(), shape.outputs));
+    let (planes, packed) = (shape.input().padded(&x, BATCH), pack(&w, shape.patch(), shape.outputs));
     let panels = Panels::new(&packed, shape.patch(), shape.outputs);
     let mut y = vec![f32::NAN; pixels(shape) * shape.outputs];
     run(bench.kernels(), shape, &planes, panels, Epilogue::BiasRelu(&bias), &mut y);
@@ -54,7 +54,7 @@ fn forward(bench: &Bench, shape: &ConvShape) -> Value {
 fn input_gradient(bench: &Bench, shape: &ConvShape) -> Value {
     let back = shape.reversed();
     let (d_y, w) = (floats(pixels(shape) * shape.outputs, 1), floats(shape.patch() * shape.outputs, 2));
-    let (planes, packed) = (padded(&shape.output(), &d_y, BATCH), pack(&w, shape.patch(), shape.outputs));
+    let (planes, packed) = (shape.output().padded(&d_y, BATCH), pack(&w, shape.patch(), shape.outputs));
     let mut reversed = vec![0.0; panels_len(back.patch(), back.outputs)];
     reverse_conv(shape, Panels::new(&packed, shape.patch(), shape.outputs), Part::All, &mut reversed);
     let panels = Panels::new(&reversed, back.patch(), back.outputs);
@@ -67,7 +67,7 @@ fn input_gradient(bench: &Bench, shape: &ConvShape) -> Value {
 
 fn weight_gradient(bench: &Bench, shape: &ConvShape) -> Value {
     let (x, d_y) = (activations(pixels(shape) * shape.inputs, 1), floats(pixels(shape) * shape.outputs, 2));
-    let (planes, d_planes) = (padded(&shape.input(), &x, BATCH), padded(&shape.output(), &d_y, BATCH));
+    let (planes, d_planes) = (shape.input().padded(&x, BATCH), shape.output().padded(&d_y, BATCH));
     let mut d_w = vec![f32::NAN; panels_len(shape.patch(), shape.outputs)];
     let work = |kernels: &Kernels, d_w: &mut [f32]| {
         conv_weight_gradient(kernels, shape, &planes, &d_planes, BATCH, d_w).expect("shapes fit");
