@@ -7,6 +7,7 @@
 //! - Bytes are those of the operands, read and written once, as if the caches held nothing before and all
 //!   during the call.
 
+use crate::conv::pooled::PooledConv;
 use crate::gemm::Start;
 use crate::gemm::epilogue::Epilogue;
 use crate::pool::PoolShape;
@@ -190,6 +191,25 @@ impl Work {
         let pixels = images * shape.rows * shape.cols;
         let shape = Shape::Conv { images, shape: *shape, then };
         Work::new(shape, 2 * products * pixels * weights, 4 * (floats + products * weights))
+    }
+
+    /// A convolution of `terms` multiply-adds an image, and the max-pool behind it; `x` are the floats of the input.
+    pub(crate) fn conv_pool(images: usize, shape: &PooledConv, terms: usize, x: usize) -> Work {
+        let conv = shape.conv;
+        let weights = conv.patch() * conv.outputs;
+        let windows = 2 * images * shape.windows() * conv.outputs;
+        let shape = Shape::Conv { images, shape: conv, then: "relu, max-pool" };
+        Work::new(shape, 2 * images * terms, 4 * (x + weights + windows))
+    }
+
+    /// What `products` convolutions do for the winners of a max-pool alone; `x` are the floats of the input.
+    pub(crate) fn winners(products: usize, images: usize, shape: &PooledConv, x: usize) -> Work {
+        let conv = shape.conv;
+        let weights = conv.patch() * conv.outputs;
+        let windows = images * shape.windows();
+        let shape = Shape::Conv { images, shape: conv, then: "winners" };
+        let bytes = 4 * (x + products * weights + 2 * windows * conv.outputs);
+        Work::new(shape, 2 * products * windows * weights, bytes)
     }
 
     /// A pool of `matrices` operands as large as the image, and as many as large as what comes out.

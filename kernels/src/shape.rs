@@ -323,6 +323,22 @@ impl Plane {
         MatRef::mapped(&data[at..], images * self.pixels(), self.channels, self.map())
     }
 
+    /// The lines of `images` images, without the border, as rows `[images·rows, cols·channels]`.
+    pub fn lines_of<'a>(&self, data: &'a [f32], images: usize) -> MatRef<'a> {
+        let at = if images == 0 { 0 } else { self.interior() };
+        MatRef::mapped(&data[at..], images * self.rows, self.cols * self.channels, self.line_map())
+    }
+
+    /// The lines of `images` images as rows of a matrix to be written.
+    pub fn lines_mut<'a>(&self, data: &'a mut [f32], images: usize) -> MatMut<'a> {
+        let at = if images == 0 { 0 } else { self.interior() };
+        MatMut::mapped(&mut data[at..], images * self.rows, self.cols * self.channels, self.line_map())
+    }
+
+    const fn line_map(&self) -> Rows {
+        Rows { width: self.rows, height: usize::MAX, step: self.line(), line: self.len(), image: 0 }
+    }
+
     /// The pixels of `images` images as rows of a matrix to be written.
     pub fn pixels_mut<'a>(&self, data: &'a mut [f32], images: usize) -> MatMut<'a> {
         let (at, rows) = (if images == 0 { 0 } else { self.interior() }, images * self.pixels());

@@ -3,7 +3,8 @@
 use crate::layer::Op;
 use crate::params::Spec;
 use crate::{Cell, Encoder, ModelError, Task};
-use kernels::pool::PoolShape;
+use kernels::conv::pooled::PooledConv;
+use kernels::pool::{PoolKind, PoolShape};
 use kernels::{ConvShape, Plane};
 
 /// The pool behind a convolution: 2×2, stride 2.
@@ -81,10 +82,18 @@ impl Plan {
                     let Plane { rows, cols, channels: inputs, .. } = before;
                     let shape = ConvShape { rows, cols, size, inputs, outputs: channels };
                     let spec = add(name, vec![size, size, inputs, channels]);
-                    encoder.push(Op::Conv { spec, shape });
-                    planes.push(Plane { rows, cols, channels, pad: 0 });
                     let pool = PoolShape { rows, cols, channels, size: POOL, kind: task.pool };
-                    encoder.push(Op::Pool { shape: pool });
+                    match task.pool {
+                        PoolKind::Max => {
+                            let shape = PooledConv { conv: shape, window: POOL };
+                            encoder.push(Op::PooledConv { spec, shape });
+                        }
+                        PoolKind::Sum => {
+                            encoder.push(Op::Conv { spec, shape });
+                            planes.push(Plane { rows, cols, channels, pad: 0 });
+                            encoder.push(Op::Pool { shape: pool });
+                        }
+                    }
                     planes.push(Plane {
                         rows: pool.out_rows(),
                         cols: pool.out_cols(),
@@ -125,13 +134,19 @@ impl Plan {
         match self.encoder.first() {
             Some(Op::Dense { .. }) => images * self.planes[1].len(),
             Some(Op::Conv { shape, .. }) => images * shape.output().len(),
+            Some(Op::PooledConv { shape, .. }) => images * shape.windows() * shape.conv.outputs,
             Some(Op::Pool { .. }) | None => images * self.c,
         }
     }
 
-    /// Whether activation `i` is the output of a dense relu layer.
-    pub fn is_dense_output(&self, i: usize) -> bool {
-        i > 0 && matches!(self.encoder[i - 1], Op::Dense { .. })
+    /// The scale of the relu gradient at activation `i`, `dropout` where the layer drops out; none where what
+    /// comes back has yet to go through a pool.
+    pub fn relu_scale(&self, i: usize, dropout: f32) -> Option<f32> {
+        match self.encoder.get(i.checked_sub(1)?)? {
+            Op::Dense { .. } => Some(dropout),
+            Op::PooledConv { .. } => Some(1.0),
+            Op::Conv { .. } | Op::Pool { .. } => None,
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //! `size` runs of adjacent floats, so the tile walks it in place: im2col that is never written.
 
 pub mod im2col;
+pub mod pooled;
 mod scatter;
 
 use crate::Kernels;

@@ -7,7 +7,7 @@ use super::epilogue::{
 use super::product::Product;
 use super::tile::Block;
 use crate::Kernels;
-use crate::elementwise::rows::store;
+use crate::elementwise::rows::{load, store};
 use crate::shape::STRIP;
 use crate::simd::{Kernel, Simd};
 
@@ -111,5 +111,62 @@ pub(crate) unsafe fn finish_block(
             strip,
             last_lanes,
         });
+    }
+}
+
+/// A row of sums, of any length, that stands in a buffer.
+#[derive(Clone, Copy)]
+pub(crate) struct Line {
+    /// Row of the product.
+    pub m: usize,
+    pub cols: usize,
+    pub sums: *const f32,
+    pub c: *mut f32,
+}
+
+/// Brings a row of sums through the epilogue to its output.
+///
+/// # Safety
+/// The row's floats are readable in `sums` and in the epilogue's operands and writable in `c`.
+#[inline(always)]
+pub(crate) unsafe fn finish_line<S: Simd>(simd: S, epilogue: &Epilogue, line: Line) {
+    let cols = line.cols;
+    // SAFETY: the caller's promise.
+    unsafe {
+        match *epilogue {
+            Epilogue::Store => line.through(simd, &Plain, 0),
+            Epilogue::Bias(bias) => line.through(simd, &AddBias(bias), 0),
+            Epilogue::BiasRelu(bias) => line.through(simd, &AddBiasRelu(bias), 0),
+            Epilogue::BiasReluDropout(bias, dropout) => {
+                line.through(simd, &AddBiasReluDropout { bias, dropout, cols }, 0);
+            }
+            Epilogue::ReluGradient { a, scale, guided } => {
+                line.through(simd, &Gradient { a, scale, guided }, a.map.offset(line.m));
+            }
+            Epilogue::Ratio { r, coefficient, eps } => {
+                line.through(simd, &Divide { r, coefficient, eps }, r.map.offset(line.m));
+            }
+            Epilogue::Times { a, shift, add } => {
+                line.through(simd, &Multiply { a, shift, add }, a.map.offset(line.m));
+            }
+        }
+    }
+}
+
+impl Line {
+    /// # Safety
+    /// As [`finish_line`].
+    #[inline(always)]
+    unsafe fn through<S: Simd, L: Lanes>(self, simd: S, epilogue: &L, with: usize) {
+        for n in (0..self.cols).step_by(STRIP) {
+            let lanes = STRIP.min(self.cols - n);
+            let c = self.c.wrapping_add(n);
+            let place = Place { m: self.m, n, lanes, with, c };
+            // SAFETY: the caller's promise.
+            unsafe {
+                let s = load(simd, self.sums.wrapping_add(n), lanes);
+                store(simd, c, lanes, epilogue.lanes(simd, place, s));
+            }
+        }
     }
 }

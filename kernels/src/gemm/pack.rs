@@ -17,7 +17,7 @@ pub enum Part {
 
 impl Part {
     #[inline(always)]
-    fn of(self, w: f32) -> f32 {
+    pub(crate) fn of(self, w: f32) -> f32 {
         match self {
             Part::All => w,
             Part::Positive => {

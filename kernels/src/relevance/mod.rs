@@ -5,6 +5,7 @@
 
 pub mod alpha_beta;
 pub mod joint;
+pub mod pooled;
 pub mod w_square;
 pub mod z_beta;
 pub mod z_plus;

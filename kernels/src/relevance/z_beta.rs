@@ -82,6 +82,11 @@ impl ZBeta {
         Ok(ZBeta { positive, negative, low, high, v, outputs: shape.outputs })
     }
 
+    /// `v`, `[P, K]`.
+    pub(super) fn into_constants(self) -> Vec<f32> {
+        self.v
+    }
+
     /// `z ← z − v`: from the forward product to the denominator, without its ε.
     ///
     /// `z` `[N·P, K]`, rows of a sample together.

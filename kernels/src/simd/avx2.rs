@@ -38,6 +38,7 @@ impl Simd for Avx2 {
     const TILE_ROWS: [usize; 4] = [6, 0, 0, 0];
     /// Its sums would leave no registers for the operands.
     const HALF_ROWS: usize = 0;
+    const SUMS: usize = 6;
 
     #[inline(always)]
     fn splat(self, x: f32) -> Pair {
@@ -155,9 +156,41 @@ impl Simd for Avx2 {
         }
     }
     #[inline(always)]
+    fn where_equal(self, x: Pair, y: Pair, v: Pair) -> u32 {
+        // SAFETY: `self` proves AVX2.
+        unsafe {
+            let zero = _mm256_setzero_ps();
+            let bits = |x, y, v| {
+                let equal = _mm256_cmp_ps::<_CMP_EQ_OQ>(x, y);
+                let live = _mm256_cmp_ps::<_CMP_NEQ_UQ>(v, zero);
+                _mm256_movemask_ps(_mm256_and_ps(equal, live)) as u32
+            };
+            bits(x.0, y.0, v.0) | bits(x.1, y.1, v.1) << 8
+        }
+    }
+    #[inline(always)]
+    fn sum(self, x: Pair) -> f32 {
+        // SAFETY: `self` proves AVX2.
+        unsafe { sum_of_eight(_mm256_add_ps(x.0, x.1)) }
+    }
+    #[inline(always)]
     fn enter<K: Kernel>(self, kernel: K) -> K::Output {
         // SAFETY: `self` proves the features.
         unsafe { enter(self, kernel) }
+    }
+}
+
+/// The last three halvings of [`Simd::sum`].
+///
+/// # Safety
+/// The CPU has AVX2.
+#[inline(always)]
+pub(super) unsafe fn sum_of_eight(x: __m256) -> f32 {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let four = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x));
+        let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+        _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
     }
 }
 

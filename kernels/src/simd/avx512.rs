@@ -30,6 +30,7 @@ impl Simd for Avx512 {
     type F = __m512;
     const TILE_ROWS: [usize; 4] = [12, 14, 9, 6];
     const HALF_ROWS: usize = 12;
+    const SUMS: usize = 24;
 
     #[inline(always)]
     fn splat(self, x: f32) -> __m512 {
@@ -125,6 +126,22 @@ impl Simd for Avx512 {
     fn select(self, x: __m512, a: __m512, b: __m512) -> __m512 {
         // SAFETY: `self` proves AVX-512F.
         unsafe { _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(x, _mm512_setzero_ps()), b, a) }
+    }
+    #[inline(always)]
+    fn where_equal(self, x: __m512, y: __m512, v: __m512) -> u32 {
+        // SAFETY: `self` proves AVX-512F.
+        unsafe {
+            let live = _mm512_cmp_ps_mask::<_CMP_NEQ_UQ>(v, _mm512_setzero_ps());
+            u32::from(_mm512_mask_cmp_ps_mask::<_CMP_EQ_OQ>(live, x, y))
+        }
+    }
+    #[inline(always)]
+    fn sum(self, x: __m512) -> f32 {
+        // SAFETY: `self` proves AVX-512F and AVX2.
+        unsafe {
+            let high = _mm512_castps512_ps256(_mm512_shuffle_f32x4::<0b11_10_11_10>(x, x));
+            super::avx2::sum_of_eight(_mm256_add_ps(_mm512_castps512_ps256(x), high))
+        }
     }
     #[inline(always)]
     fn enter<K: Kernel>(self, kernel: K) -> K::Output {

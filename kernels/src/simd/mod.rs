@@ -21,6 +21,9 @@ pub(crate) trait Simd: Copy + Send + Sync {
     /// Rows of the largest tile with a strip and a half; 0 where none fits.
     const HALF_ROWS: usize;
 
+    /// Sums that the registers hold beside a few operands.
+    const SUMS: usize;
+
     fn splat(self, x: f32) -> Self::F;
     /// # Safety
     /// `p` is readable for 16 floats.
@@ -65,6 +68,10 @@ pub(crate) trait Simd: Copy + Send + Sync {
     fn where_positive(self, x: Self::F, a: Self::F) -> Self::F;
     /// `x > 0 ? a : b`
     fn select(self, x: Self::F, a: Self::F, b: Self::F) -> Self::F;
+    /// A bit for each lane where `x == y` and `v` is not 0.
+    fn where_equal(self, x: Self::F, y: Self::F, v: Self::F) -> u32;
+    /// The lanes' sum: halves are added to one another until one lane is left.
+    fn sum(self, x: Self::F) -> f32;
 
     /// Runs a kernel in a function of its own, compiled for this instruction set.
     fn enter<K: Kernel>(self, kernel: K) -> K::Output;

@@ -11,6 +11,7 @@ impl Simd for Portable {
     type F = f32x16;
     const TILE_ROWS: [usize; 4] = [2, 0, 0, 0];
     const HALF_ROWS: usize = 2;
+    const SUMS: usize = 4;
 
     #[inline(always)]
     fn splat(self, x: f32) -> f32x16 {
@@ -101,6 +102,14 @@ impl Simd for Portable {
     #[inline(always)]
     fn select(self, x: f32x16, a: f32x16, b: f32x16) -> f32x16 {
         x.simd_gt(f32x16::ZERO).select(a, b)
+    }
+    #[inline(always)]
+    fn where_equal(self, x: f32x16, y: f32x16, v: f32x16) -> u32 {
+        super::scalar::where_equal(x.to_array(), y.to_array(), v.to_array())
+    }
+    #[inline(always)]
+    fn sum(self, x: f32x16) -> f32 {
+        super::scalar::sum(x.to_array())
     }
     #[inline(never)]
     fn enter<K: Kernel>(self, kernel: K) -> K::Output {

@@ -12,10 +12,28 @@ fn zip(a: Lanes, b: Lanes, f: impl Fn(f32, f32) -> f32) -> Lanes {
     std::array::from_fn(|i| f(a[i], b[i]))
 }
 
+/// [`Simd::where_equal`]
+#[inline(always)]
+pub(super) fn where_equal(x: Lanes, y: Lanes, v: Lanes) -> u32 {
+    (0..16).fold(0, |bits, i| bits | u32::from(x[i] == y[i] && v[i] != 0.0) << i)
+}
+
+/// [`Simd::sum`]
+#[inline(always)]
+pub(super) fn sum(mut x: Lanes) -> f32 {
+    for half in [8, 4, 2, 1] {
+        for i in 0..half {
+            x[i] += x[i + half];
+        }
+    }
+    x[0]
+}
+
 impl Simd for Scalar {
     type F = Lanes;
     const TILE_ROWS: [usize; 4] = [2, 0, 0, 0];
     const HALF_ROWS: usize = 2;
+    const SUMS: usize = 1;
 
     #[inline(always)]
     fn splat(self, x: f32) -> Lanes {
@@ -102,6 +120,14 @@ impl Simd for Scalar {
     #[inline(always)]
     fn select(self, x: Lanes, a: Lanes, b: Lanes) -> Lanes {
         std::array::from_fn(|i| if x[i] > 0.0 { a[i] } else { b[i] })
+    }
+    #[inline(always)]
+    fn where_equal(self, x: Lanes, y: Lanes, v: Lanes) -> u32 {
+        where_equal(x, y, v)
+    }
+    #[inline(always)]
+    fn sum(self, x: Lanes) -> f32 {
+        sum(x)
     }
     #[inline(never)]
     fn enter<K: Kernel>(self, kernel: K) -> K::Output {

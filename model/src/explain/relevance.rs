@@ -14,6 +14,7 @@ use crate::{ModelError, Network};
 use kernels::pack::Part;
 use kernels::pool::PoolBack;
 use kernels::relevance::alpha_beta::{alpha_beta, alpha_beta_conv};
+use kernels::relevance::pooled::{PooledRule, relevance_pooled};
 use kernels::relevance::z_plus::{z_plus, z_plus_conv};
 use kernels::relevance::{EPS, PackedPart, joint};
 use kernels::{ConvShape, Epilogue, Kernels, MatMut, MatRef, Panels, Start, gemm};
@@ -128,6 +129,8 @@ pub(crate) struct RelevanceWay {
     combine_e: EncodedRule,
     /// Of each encoder layer; `None` for pools and for the layer that sees pixels.
     encoder: Vec<Option<Rule>>,
+    /// Of each max-pooled convolution of the encoder, whether it sees pixels or not.
+    pooled: Vec<Option<PooledRule>>,
     /// The rule of the encoder layer that sees pixels.
     pixels: Option<PixelRule>,
     r_head: Vec<Vec<f32>>,
@@ -166,10 +169,21 @@ impl RelevanceWay {
             EncodedRule::Activations(weighting.dense(combine.rows(0, plan.e)))
         };
         let mut pixels = None;
-        let mut encoder = Vec::new();
+        let (mut encoder, mut pooled) = (Vec::new(), Vec::new());
         for (i, op) in plan.encoder.iter().enumerate() {
+            pooled.push(match op {
+                Op::PooledConv { spec, shape } => {
+                    let w = network.weight(*spec);
+                    Some(match method {
+                        Method::WSquare if i == 0 => PooledRule::w_square(kernels, shape, w)?,
+                        _ if i == 0 => PooledRule::z_beta(kernels, shape, w, low, high)?,
+                        _ => PooledRule::alpha_beta(shape, w, weighting.alpha, weighting.beta),
+                    })
+                }
+                _ => None,
+            });
             encoder.push(match op {
-                Op::Pool { .. } => None,
+                Op::Pool { .. } | Op::PooledConv { .. } => None,
                 Op::Dense { spec } if i == 0 => {
                     let w = network.weight(*spec);
                     pixels = Some(PixelRule::dense(method, w, low, high, images));
@@ -199,6 +213,7 @@ impl RelevanceWay {
             combine_r: weighting.dense(combine.rows(plan.e, plan.e + plan.r)),
             combine_e,
             encoder,
+            pooled,
             pixels,
             r_head: plan.head.iter().map(|&s| vec![0.0; capacity * plan.specs[s].n]).collect(),
             r_a4: steps_of_layer_4.clone(),
@@ -344,6 +359,14 @@ impl RelevanceWay {
             let (r_in, r_out) = (&mut before[i], &behind[0]);
             let a = &trace.acts[i][..images * plan.planes[i].len()];
             match op {
+                Op::PooledConv { shape, .. } => {
+                    let (Some(rule), Some(places)) = (&self.pooled[i], &trace.places[i]) else { continue };
+                    let z =
+                        if i == 0 { &self.z[..images * shape.windows() * shape.conv.outputs] } else { &[] };
+                    let r_out = plan.back_plane(i + 1).pixels_of(r_out, images);
+                    let r_in = plan.back_plane(i).lines_mut(r_in, images);
+                    relevance_pooled(kernels, rule, a, places, z, r_out, r_in, rows)?;
+                }
                 Op::Pool { shape } => {
                     let planes =
                         (&plan.planes[i], &plan.planes[i + 1], plan.back_plane(i), plan.back_plane(i + 1));

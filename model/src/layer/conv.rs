@@ -1,9 +1,13 @@
 //! A convolutional relu layer of the encoder.
 
+use super::Op;
 use super::dense::bias_gradient;
 use crate::{ModelError, Network};
+use kernels::conv::pooled::{Places, PooledConv, conv_pool, conv_pool_weight_gradient};
 use kernels::elementwise::activation::bias_relu;
-use kernels::{ConvShape, Epilogue, Kernels, MatMut, Panels, Plane, Start, conv, conv_weight_gradient};
+use kernels::{
+    ConvShape, Epilogue, Kernels, MatMut, MatRef, Panels, Plane, Start, conv, conv_weight_gradient,
+};
 
 /// `y = relu(x ∗ W − softplus(b))`; `z` takes `x ∗ W`, with a border, where a rule needs it.
 #[allow(clippy::too_many_arguments)]
@@ -28,6 +32,51 @@ pub(crate) fn forward(
         return Ok(());
     }
     Ok(conv(kernels, shape, x, images, weight, Start::Zero, Epilogue::BiasRelu(bias), y)?)
+}
+
+/// Room for the places of the maxima, if the layer has a max-pool.
+pub(crate) fn places(op: &Op, images: usize) -> Option<Places> {
+    match op {
+        Op::PooledConv { shape, .. } => Some(Places::new(shape, images)),
+        Op::Dense { .. } | Op::Conv { .. } | Op::Pool { .. } => None,
+    }
+}
+
+/// `y = max-pool(relu(x ∗ W − softplus(b)))`; `z` takes the maxima's `x ∗ W` where a rule needs it.
+#[allow(clippy::too_many_arguments)]
+pub(crate) fn forward_pooled(
+    kernels: &Kernels,
+    network: &Network,
+    (spec, shape): (usize, &PooledConv),
+    x: &[f32],
+    images: usize,
+    z: Option<&mut [f32]>,
+    (plane, y): (&Plane, &mut [f32]),
+    places: &mut Option<Places>,
+) -> Result<(), ModelError> {
+    let (weight, bias) = (network.weight(spec), network.bias(spec));
+    let x = &x[..images * shape.conv.input().len()];
+    let z = z.map(|z| &mut z[..images * shape.windows() * shape.conv.outputs]);
+    let places = places.get_or_insert_with(|| Places::new(shape, images));
+    Ok(conv_pool(kernels, shape, x, images, weight, bias, plane.pixels_mut(y, images), places, z)?)
+}
+
+/// Gradients of weight and bias from `d_h`, that of the maxima's pre-activations, into the flat buffer.
+#[allow(clippy::too_many_arguments)]
+pub(crate) fn gradient_pooled(
+    kernels: &Kernels,
+    network: &Network,
+    (spec, shape): (usize, &PooledConv),
+    x: &[f32],
+    places: &Places,
+    d_h: MatRef,
+    images: usize,
+    gradients: &mut [f32],
+) -> Result<(), ModelError> {
+    let spec = &network.plan.specs[spec];
+    let (x, d_w) = (&x[..images * shape.conv.input().len()], &mut gradients[spec.weight.clone()]);
+    conv_pool_weight_gradient(kernels, shape, x, places, d_h, images, d_w)?;
+    bias_gradient(kernels, network, spec, d_h, gradients)
 }
 
 /// Gradients of weight and bias from `d_h`, planes with a border, into the flat buffer.

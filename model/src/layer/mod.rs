@@ -5,6 +5,7 @@ pub(crate) mod dense;
 pub(crate) mod pool;
 
 use kernels::ConvShape;
+use kernels::conv::pooled::PooledConv;
 use kernels::pool::PoolShape;
 
 /// An encoder layer: what it is, and which parameters it has.
@@ -14,6 +15,8 @@ pub(crate) enum Op {
     Dense { spec: usize },
     /// SAME convolution, relu.
     Conv { spec: usize, shape: ConvShape },
+    /// SAME convolution, relu, max-pool.
+    PooledConv { spec: usize, shape: PooledConv },
     /// Pooling.
     Pool { shape: PoolShape },
 }

@@ -4,6 +4,7 @@ use super::forward::{Trace, step};
 use crate::layer::{self, Op};
 use crate::plan::Plan;
 use crate::{ModelError, Network};
+use kernels::conv::pooled::{Filters, conv_pool_back};
 use kernels::elementwise::reduce::sum_of_squares;
 use kernels::pack::{self, Part};
 use kernels::pool::PoolBack;
@@ -17,6 +18,8 @@ pub(crate) struct Back {
     to_pixels: bool,
     /// Transposed or reversed weights of each layer; of the combine layer, the part of `e_t`.
     weights: Vec<Vec<f32>>,
+    /// Weights of each encoder layer that is a max-pooled convolution.
+    filters: Vec<Option<Filters>>,
     /// Transposed weights of the combine layer's part of `r_t`.
     combine_r: Vec<f32>,
     /// Gradients in front of each encoder layer, and behind the last.
@@ -44,6 +47,7 @@ impl Back {
         for (i, op) in plan.encoder.iter().enumerate() {
             match op {
                 Op::Dense { spec } | Op::Conv { spec, .. } if !needed(i) => weights[*spec] = Vec::new(),
+                Op::PooledConv { spec, .. } => weights[*spec] = Vec::new(),
                 Op::Conv { spec, shape } => {
                     weights[*spec] = vec![0.0; panels_len(shape.reversed().patch(), shape.inputs)];
                 }
@@ -57,6 +61,7 @@ impl Back {
         Back {
             to_pixels,
             weights,
+            filters: vec![None; plan.encoder.len()],
             combine_r: vec![0.0; panels_len(plan.c, plan.r)],
             d_acts: d_acts.collect(),
             d_a4: vec![0.0; images * plan.c],
@@ -81,8 +86,15 @@ impl Back {
         for &spec in plan.recurrent.iter().chain(&plan.head) {
             pack::transpose(network.weight(spec), Part::All, &mut self.weights[spec]);
         }
-        for op in &plan.encoder {
+        for (i, op) in plan.encoder.iter().enumerate() {
             match op {
+                Op::PooledConv { spec, shape } if i > 0 || self.to_pixels => {
+                    let w = network.weight(*spec);
+                    match &mut self.filters[i] {
+                        Some(filters) => filters.refresh(w),
+                        none => *none = Some(Filters::new(shape, w, Part::All, None)),
+                    }
+                }
                 Op::Dense { spec } if !self.weights[*spec].is_empty() => {
                     pack::transpose(network.weight(*spec), Part::All, &mut self.weights[*spec]);
                 }
@@ -162,7 +174,8 @@ impl Back {
         if encoded > 0 || self.to_pixels {
             let weight = Panels::new(&self.weights[plan.combine], c, e);
             let a = MatRef::new(&trace.acts[encoded], images, e);
-            let epilogue = if plan.is_dense_output(encoded) { relu(a, way.scale) } else { Epilogue::Store };
+            let scale = plan.relu_scale(encoded, way.scale);
+            let epilogue = scale.map_or(Epilogue::Store, |scale| relu(a, scale));
             let out = MatMut::new(&mut self.d_acts[encoded], images, e);
             gemm(kernels, d_a4, weight, Start::Zero, epilogue, out)?;
         }
@@ -183,6 +196,10 @@ impl Back {
             let (before, behind) = self.d_acts.split_at_mut(i + 1);
             let (d_x, d_y) = (&mut before[i], &behind[0]);
             let wanted = i > 0 || self.to_pixels;
+            let relu = |i: usize, a| {
+                let gradient = |scale| Epilogue::ReluGradient { a, scale, guided: way.guided };
+                plan.relu_scale(i, way.scale).map_or(Epilogue::Store, gradient)
+            };
             match op {
                 Op::Dense { spec } => {
                     let layer = &plan.specs[*spec];
@@ -192,11 +209,7 @@ impl Back {
                         layer::dense::gradient(kernels, network, *spec, x, d_h, gradients)?;
                     }
                     if wanted {
-                        let epilogue = if plan.is_dense_output(i) {
-                            Epilogue::ReluGradient { a: x, scale: way.scale, guided: way.guided }
-                        } else {
-                            Epilogue::Store
-                        };
+                        let epilogue = relu(i, x);
                         let weight = Panels::new(&self.weights[*spec], layer.n, layer.k);
                         let d_x = MatMut::new(d_x, images, layer.k);
                         gemm(kernels, d_h, weight, Start::Zero, epilogue, d_x)?;
@@ -212,6 +225,21 @@ impl Back {
                         let weight = Panels::new(&self.weights[*spec], k, shape.inputs);
                         let plane = plan.back_plane(i);
                         layer::conv::backward(kernels, shape, weight, d_y, images, plane, d_x)?;
+                    }
+                }
+                Op::PooledConv { spec, shape } => {
+                    let Some(places) = &trace.places[i] else { continue };
+                    let d_h = plan.back_plane(i + 1).pixels_of(d_y, images);
+                    if let Some(gradients) = gradients.as_deref_mut() {
+                        let (layer, x) = ((*spec, shape), &trace.acts[i]);
+                        layer::conv::gradient_pooled(
+                            kernels, network, layer, x, places, d_h, images, gradients,
+                        )?;
+                    }
+                    if let Some(filters) = &self.filters[i] {
+                        let epilogue = relu(i, plan.planes[i].lines_of(&trace.acts[i], images));
+                        let d_x = plan.back_plane(i).lines_mut(d_x, images);
+                        conv_pool_back(kernels, filters, places, d_h, images, &[epilogue], d_x)?;
                     }
                 }
                 Op::Pool { shape } => {

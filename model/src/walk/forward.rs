@@ -5,6 +5,7 @@
 use crate::layer::{self, Op};
 use crate::plan::Plan;
 use crate::{ModelError, Network, Samples};
+use kernels::conv::pooled::Places;
 use kernels::{Dropout, Epilogue, Kernels, MatMut, MatRef, Start, gemm};
 use std::ops::Range;
 
@@ -25,6 +26,8 @@ pub(crate) struct Trace {
     pub capacity: usize,
     /// In front of each encoder layer, and behind the last.
     pub acts: Vec<Vec<f32>>,
+    /// Of each max-pooled convolution, where the maxima stand.
+    pub places: Vec<Option<Places>>,
     /// `x·W` of the layer that sees pixels, without its bias; only with [`Mode::Explain`].
     pub z: Vec<f32>,
     /// Layer 4, `[T·N, c]`.
@@ -53,6 +56,7 @@ impl Trace {
         Trace {
             capacity,
             acts: plan.planes.iter().map(|plane| vec![0.0; images * plane.len()]).collect(),
+            places: plan.encoder.iter().map(|op| layer::conv::places(op, images)).collect(),
             z: vec![0.0; z],
             a4: vec![0.0; images * plan.c],
             r: vec![0.0; images * plan.r],
@@ -107,6 +111,19 @@ impl Trace {
                 }
                 Op::Conv { spec, shape } => {
                     layer::conv::forward(kernels, network, *spec, shape, x, images, z, y)?;
+                }
+                Op::PooledConv { spec, shape } => {
+                    let (plane, places) = (&plan.planes[i + 1], &mut self.places[i]);
+                    layer::conv::forward_pooled(
+                        kernels,
+                        network,
+                        (*spec, shape),
+                        x,
+                        images,
+                        z,
+                        (plane, y),
+                        places,
+                    )?;
                 }
                 Op::Pool { shape } => {
                     let planes = (&plan.planes[i], &plan.planes[i + 1]);

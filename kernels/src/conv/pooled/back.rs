@@ -1,0 +1,381 @@
+//! Back to the input: each winner hands its filter, times its gradient or ratio, to its patch.
+
+use super::{Filters, Places, PooledConv};
+use crate::Kernels;
+use crate::conv::conv;
+use crate::elementwise::rows::load;
+use crate::error::{ShapeError, axis};
+use crate::gemm::epilogue::Epilogue;
+use crate::gemm::finish::{Line, finish_line};
+use crate::gemm::{Start, check_ends};
+use crate::profile::Work;
+use crate::shape::{MatMut, MatRef, Panels, Plane, Rows, STRIP};
+use crate::simd::{Kernel, Simd};
+use crate::threads::{Shared, with_scratch};
+
+/// `out = Σ_parts epilogue(Σ_winners v[window,o]·filter_part[o])`, each winner's filter laid over its patch.
+///
+/// - `places` as [`conv_pool`](super::conv_pool) has written them
+/// - `v` `[images·windows, outputs]` gradient by the winners' pre-activations, or the ratios of a
+///   relevance rule
+/// - `epilogues` one for each part of the filters; their matrices are lines
+///   `[images·rows, cols·inputs]` as [`Plane::lines_of`] gives them
+/// - `out` `[images·rows, cols·inputs]` overwritten
+///
+/// # Errors
+/// [`ShapeError`] if an operand does not have the layer's shape; `out` is untouched then.
+pub fn conv_pool_back(
+    kernels: &Kernels,
+    filters: &Filters,
+    places: &Places,
+    v: MatRef,
+    images: usize,
+    epilogues: &[Epilogue],
+    mut out: MatMut,
+) -> Result<(), ShapeError> {
+    const NAME: &str = "conv_pool_back";
+    let shape = &filters.shape;
+    let parts = filters.parts().count();
+    let _span = kernels.span(NAME, || Work::winners(parts, images, shape, out.rows * out.cols));
+    let places = check(NAME, filters, places, &v, images, epilogues, &out)?;
+    if kernels.gemm().is_some() {
+        return dense(kernels, filters, places, &v, images, epilogues, &mut out);
+    }
+    let back = Back { filters, epilogues, out_map: out.map, out: Shared::new(out.data) };
+    let cost = parts * images * shape.windows() * shape.conv.outputs * shape.conv.patch();
+    kernels.threads().split(images, cost, &|range| {
+        with_scratch(back.scratch(), |planes| {
+            for image in range {
+                back.image(kernels, image, Values::of(shape, &v, places, image), planes);
+            }
+        });
+    });
+    Ok(())
+}
+
+/// Checks what [`conv_pool_back`] takes; gives the places.
+pub(crate) fn check<'a>(
+    name: &'static str,
+    filters: &Filters,
+    places: &'a Places,
+    v: &MatRef,
+    images: usize,
+    epilogues: &[Epilogue],
+    out: &MatMut,
+) -> Result<&'a [f32], ShapeError> {
+    let shape = &filters.shape;
+    let (rows, cols) = (images * shape.conv.rows, shape.conv.cols * shape.conv.inputs);
+    shape.check_windows(name, "v", images, (v.rows, v.cols, &v.map))?;
+    axis(name, "parts", "epilogues", epilogues.len(), filters.parts().count())?;
+    axis(name, "images·rows", "out", out.rows, rows)?;
+    axis(name, "cols·inputs", "out", out.cols, cols)?;
+    for epilogue in epilogues {
+        check_ends(name, rows, cols, &Start::Zero, epilogue)?;
+    }
+    places.of(name, shape, images)
+}
+
+/// The same by a product of somebody's own: what comes back stands in whole images first.
+fn dense(
+    kernels: &Kernels,
+    filters: &Filters,
+    places: &[f32],
+    v: &MatRef,
+    images: usize,
+    epilogues: &[Epilogue],
+    out: &mut MatMut,
+) -> Result<(), ShapeError> {
+    let shape = filters.shape.conv.reversed();
+    let expanded = filters.shape.expand(places, v, images);
+    let plane = Plane { pad: 0, ..filters.shape.conv.input() };
+    let mut sums = vec![0.0; images * plane.len()];
+    for (part, epilogue) in epilogues.iter().enumerate() {
+        let panels = filters.panels(part, true);
+        let weights = Panels::new(&panels, shape.patch(), shape.outputs);
+        let to = plane.pixels_mut(&mut sums, images);
+        conv(kernels, &shape, &expanded, images, weights, Start::Zero, Epilogue::Store, to)?;
+        let back = Back { filters, epilogues, out_map: out.map, out: Shared::new(out.data) };
+        for image in 0..images {
+            let sums = &sums[image * plane.len()..][..plane.len()];
+            kernels.backend().run(Finish { back: &back, image, sums, line: plane.line(), epilogue });
+        }
+    }
+    Ok(())
+}
+
+/// What the winners of an image's windows hand on.
+#[derive(Clone, Copy)]
+pub(crate) struct Values<'a> {
+    /// `[windows, outputs]`
+    pub places: &'a [f32],
+    pub v: &'a [f32],
+    /// Where each window's row is in `v`.
+    pub map: Rows,
+    /// The first of this image's windows in `v`.
+    pub first: usize,
+}
+
+impl<'a> Values<'a> {
+    /// Those of one image of a batch.
+    pub fn of(shape: &PooledConv, v: &MatRef<'a>, places: &'a [f32], image: usize) -> Self {
+        let first = image * shape.windows();
+        let of_image = shape.windows() * shape.conv.outputs;
+        Values { places: &places[image * of_image..][..of_image], v: v.data, map: v.map, first }
+    }
+
+    /// Those of one image whose values stand in a buffer.
+    pub fn buffered(shape: &PooledConv, v: &'a [f32], places: &'a [f32]) -> Self {
+        Values { places, v, map: Rows::linear(shape.conv.outputs), first: 0 }
+    }
+}
+
+/// The way back of whole images.
+pub(crate) struct Back<'a> {
+    pub filters: &'a Filters,
+    pub epilogues: &'a [Epilogue<'a>],
+    pub out_map: Rows,
+    pub out: Shared<f32>,
+}
+
+impl Back<'_> {
+    /// The plane that an image's sums stand in: with room for what the windows at the edge and whole
+    /// registers reach beyond.
+    fn plane(&self) -> (usize, usize) {
+        let shape = &self.filters.shape;
+        let around = shape.conv.size - 1;
+        let line = (shape.out_cols() * shape.window + around) * shape.conv.inputs;
+        (line, (shape.out_rows() * shape.window + around) * line + 2 * STRIP)
+    }
+
+    /// Floats of scratch.
+    pub fn scratch(&self) -> usize {
+        let planes = if self.filters.moved().is_some() { self.filters.parts().count() } else { 1 };
+        planes * self.plane().1
+    }
+
+    /// One image's way back.
+    pub fn image(&self, kernels: &Kernels, image: usize, values: Values, planes: &mut [f32]) {
+        let shape = &self.filters.shape;
+        let (line, len) = self.plane();
+        // The sums begin behind the border.
+        let inside = shape.conv.size / 2 * (line + shape.conv.inputs);
+        let finish = |part: usize, sums: &[f32]| {
+            let (epilogue, sums) = (&self.epilogues[part], &sums[inside..]);
+            kernels.backend().run(Finish { back: self, image, sums, line, epilogue });
+        };
+        planes.fill(0.0);
+        if let Some(moved) = self.filters.moved() {
+            let filters = self.filters;
+            kernels.backend().run(Windows { filters, moved, values, line, planes: &mut *planes, len });
+            for (part, sums) in planes.chunks_exact(len).enumerate() {
+                finish(part, sums);
+            }
+            return;
+        }
+        for part in 0..self.epilogues.len() {
+            if part > 0 {
+                planes.fill(0.0);
+            }
+            let sums = &mut *planes;
+            kernels.backend().run(Pixels { filters: self.filters, part, values, line, sums });
+            finish(part, planes);
+        }
+    }
+}
+
+/// Brings an image's sums, line by line, through the epilogue to the output.
+struct Finish<'a> {
+    back: &'a Back<'a>,
+    image: usize,
+    sums: &'a [f32],
+    line: usize,
+    epilogue: &'a Epilogue<'a>,
+}
+
+impl Kernel for Finish<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Finish { back, image, sums, line, epilogue } = self;
+        let conv = &back.filters.shape.conv;
+        let (rows, cols) = (conv.rows, conv.cols * conv.inputs);
+        assert!(rows == 0 || sums.len() >= (rows - 1) * line + cols, "sums of an image");
+        for y in 0..rows {
+            let m = image * rows + y;
+            let c = back.out.as_ptr().wrapping_add(back.out_map.offset(m));
+            let sums = sums.as_ptr().wrapping_add(y * line);
+            // SAFETY: a line of the sums; output and epilogue were checked to have this line, which this
+            // image alone writes.
+            unsafe { finish_line(simd, epilogue, Line { m, cols, sums, c }) };
+        }
+    }
+}
+
+/// Pixel by pixel: the filters that have won it are summed in registers, then laid over its patch.
+struct Pixels<'a> {
+    filters: &'a Filters,
+    part: usize,
+    values: Values<'a>,
+    line: usize,
+    sums: &'a mut [f32],
+}
+
+/// Strips of a filter's line that the registers hold.
+const MOST_STRIPS: usize = 6;
+/// Outputs whose winners one word has bits for.
+const WORD: usize = 64;
+
+impl Kernel for Pixels<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(mut self, simd: S) {
+        let strips = self.filters.strips();
+        for line in 0..self.filters.shape.conv.size {
+            for first in (0..strips).step_by(MOST_STRIPS) {
+                match strips - first {
+                    1 => self.pass::<S, 1>(simd, line, first),
+                    2 => self.pass::<S, 2>(simd, line, first),
+                    3 => self.pass::<S, 3>(simd, line, first),
+                    4 => self.pass::<S, 4>(simd, line, first),
+                    5 => self.pass::<S, 5>(simd, line, first),
+                    _ => self.pass::<S, MOST_STRIPS>(simd, line, first),
+                }
+            }
+        }
+    }
+}
+
+impl Pixels<'_> {
+    /// Strips `first..first + V` of line `filter_line` of the filters.
+    #[inline(always)]
+    fn pass<S: Simd, const V: usize>(&mut self, simd: S, filter_line: usize, first: usize) {
+        let (filters, values) = (self.filters, self.values);
+        let PooledConv { conv, window } = filters.shape;
+        let (outputs, padded) = (conv.outputs, filters.strips() * STRIP);
+        let rows = filters.line(self.part, filter_line);
+        assert!((first + V) * STRIP <= padded && rows.len() == outputs * padded);
+        let rows = rows.as_ptr().wrapping_add(first * STRIP);
+        for row in 0..filters.shape.out_rows() {
+            for col in 0..filters.shape.out_cols() {
+                let at = row * filters.shape.out_cols() + col;
+                let places = &values.places[at * outputs..][..outputs];
+                let v = &values.v[values.map.offset(values.first + at)..][..outputs];
+                let (top, left) = (row * window, col * window);
+                let (height, width) = (window.min(conv.rows - top), window.min(conv.cols - left));
+                for place in (0..height).flat_map(|dy| (0..width).map(move |dx| dy * window + dx)) {
+                    let (y, x) = (top + place / window, left + place % window);
+                    let to = (y + filter_line) * self.line + x * conv.inputs + first * STRIP;
+                    let to = self.sums[to..][..V * STRIP].as_mut_ptr();
+                    let wanted = simd.splat(place as f32);
+                    for base in (0..outputs).step_by(WORD) {
+                        let mut won = 0u64;
+                        let end = outputs.min(base + WORD);
+                        for n in (base..end).step_by(STRIP) {
+                            let lanes = STRIP.min(end - n);
+                            // SAFETY: places and values of this window.
+                            let bits = unsafe {
+                                let place = load(simd, places.as_ptr().add(n), lanes);
+                                simd.where_equal(place, wanted, load(simd, v.as_ptr().add(n), lanes))
+                            };
+                            won |= u64::from(bits) << (n - base);
+                        }
+                        if won == 0 {
+                            continue;
+                        }
+                        let mut acc = [simd.splat(0.0); V];
+                        while won != 0 {
+                            let o = base + won.trailing_zeros() as usize;
+                            won &= won - 1;
+                            // SAFETY: a bit stands for an output, whose filter has these strips.
+                            unsafe {
+                                let value = simd.splat(*v.get_unchecked(o));
+                                let row = rows.wrapping_add(o * padded);
+                                for (strip, acc) in acc.iter_mut().enumerate() {
+                                    *acc = simd.mul_add(value, simd.load(row.add(strip * STRIP)), *acc);
+                                }
+                            }
+                        }
+                        for (strip, acc) in acc.into_iter().enumerate() {
+                            // SAFETY: `to` has room for these strips.
+                            unsafe {
+                                let to = to.add(strip * STRIP);
+                                simd.store(to, simd.add(simd.load(to), acc));
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Window by window: where its patch fits half a register, filters that were moved to each place of the
+/// window need not be asked which pixel they have won.
+struct Windows<'a> {
+    filters: &'a Filters,
+    moved: &'a [f32],
+    values: Values<'a>,
+    line: usize,
+    /// A plane of sums for each part.
+    planes: &'a mut [f32],
+    len: usize,
+}
+
+impl Kernel for Windows<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(mut self, simd: S) {
+        match self.filters.patch_lines() {
+            1 => self.pass::<S, 1>(simd),
+            2 => self.pass::<S, 2>(simd),
+            3 => self.pass::<S, 3>(simd),
+            4 => self.pass::<S, 4>(simd),
+            5 => self.pass::<S, 5>(simd),
+            6 => self.pass::<S, 6>(simd),
+            7 => self.pass::<S, 7>(simd),
+            8 => self.pass::<S, 8>(simd),
+            lines => unreachable!("a patch of {lines} lines does not fit half a register"),
+        }
+    }
+}
+
+impl Windows<'_> {
+    #[inline(always)]
+    fn pass<S: Simd, const L: usize>(&mut self, simd: S) {
+        let (filters, values, moved) = (self.filters, self.values, self.moved);
+        let PooledConv { conv, window } = filters.shape;
+        let (outputs, places_a_window) = (conv.outputs, filters.shape.places());
+        assert_eq!(moved.len(), outputs * places_a_window * L * STRIP);
+        let two = self.planes.len() > self.len;
+        for row in 0..filters.shape.out_rows() {
+            for col in 0..filters.shape.out_cols() {
+                let at = row * filters.shape.out_cols() + col;
+                let places = &values.places[at * outputs..][..outputs];
+                let v = &values.v[values.map.offset(values.first + at)..][..outputs];
+                let mut acc = [simd.splat(0.0); L];
+                for (o, (&place, &v)) in places.iter().zip(v).enumerate() {
+                    let value = simd.splat(v);
+                    let at = (o * places_a_window + place as usize) * L * STRIP;
+                    debug_assert!(at + L * STRIP <= moved.len());
+                    let filter = moved.as_ptr().wrapping_add(at);
+                    for (line, acc) in acc.iter_mut().enumerate() {
+                        // SAFETY: a place is one of the window's, for which this filter was moved.
+                        *acc = simd.mul_add(value, unsafe { simd.load(filter.add(line * STRIP)) }, *acc);
+                    }
+                }
+                let to = row * window * self.line + col * window * conv.inputs;
+                for (line, acc) in acc.into_iter().enumerate() {
+                    let to = to + line * self.line;
+                    let first = self.planes[to..][..STRIP / 2].as_mut_ptr();
+                    // SAFETY: half a register of a plane.
+                    unsafe { simd.store_half(first, simd.add(simd.load_half(first), simd.low(acc))) };
+                    if two {
+                        let second = self.planes[self.len + to..][..STRIP / 2].as_mut_ptr();
+                        // SAFETY: as above.
+                        unsafe { simd.store_half(second, simd.add(simd.load_half(second), simd.high(acc))) };
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! Forwards: convolution, bias, relu and max-pool of a few images at a time, so that the sums of the
+//! convolution stay in the cache.
+
+use super::{Places, PooledConv};
+use crate::Kernels;
+use crate::elementwise::rows::{load, store};
+use crate::error::{ShapeError, axis};
+use crate::gemm::epilogue::{Epilogue, relu};
+use crate::gemm::tile::Walk;
+use crate::gemm::{Start, over_panels};
+use crate::profile::Work;
+use crate::shape::{MatMut, Panels, Rows, STRIP};
+use crate::simd::{Kernel, Simd};
+use crate::threads::{Shared, with_scratch};
+use std::ops::Range;
+
+/// `y[window] = max over its pixels of relu(x ∗ w + bias)`, and where each maximum stands.
+///
+/// - `x` padded NHWC input, planes of [`ConvShape::input`](crate::ConvShape::input)
+/// - `w` packed `[size·size·inputs, outputs]` weights (HWIO); `bias` padded to whole strips
+/// - `y` `[images·windows, outputs]` overwritten
+/// - `places` overwritten for these images: the first of equals
+/// - `z` `[images·windows, outputs]` where wanted: the maximum's sum without its bias
+///
+/// # Errors
+/// [`ShapeError`] if an operand does not have the layer's shape; nothing is written then.
+///
+/// # Example
+/// ```
+/// use kernels::conv::pooled::{Places, PooledConv, conv_pool};
+/// use kernels::{ConvShape, Kernels, MatMut, Panels, pack};
+/// let conv = ConvShape { rows: 1, cols: 2, size: 1, inputs: 1, outputs: 1 };
+/// let shape = PooledConv { conv, window: 2 };
+/// let w = pack::pack(&[3.0], 1, 1);
+/// let (mut y, mut places, mut z) = ([0.0], Places::new(&shape, 1), [0.0]);
+/// let (w, out) = (Panels::new(&w, 1, 1), MatMut::new(&mut y, 1, 1));
+/// conv_pool(&Kernels::default(), &shape, &[1.0, 2.0], 1, w, &[-1.0; 16], out, &mut places, Some(&mut z))?;
+/// assert_eq!((y, z), ([5.0], [6.0]));
+/// # Ok::<(), kernels::ShapeError>(())
+/// ```
+#[allow(clippy::too_many_arguments)]
+pub fn conv_pool(
+    kernels: &Kernels,
+    shape: &PooledConv,
+    x: &[f32],
+    images: usize,
+    w: Panels,
+    bias: &[f32],
+    y: MatMut,
+    places: &mut Places,
+    z: Option<&mut [f32]>,
+) -> Result<(), ShapeError> {
+    const NAME: &str = "conv_pool";
+    let _span = kernels.span(NAME, || Work::conv_pool(images, shape, terms(shape), x.len()));
+    shape.check(NAME)?;
+    let conv = &shape.conv;
+    let plane = conv.input();
+    axis(NAME, "patch", "w", w.k, conv.patch())?;
+    axis(NAME, "outputs", "w", w.n, conv.outputs)?;
+    axis(NAME, "outputs", "bias", bias.len(), conv.outputs.next_multiple_of(STRIP))?;
+    axis(NAME, "images·plane", "x", x.len(), images * plane.len())?;
+    shape.check_windows(NAME, "y", images, (y.rows, y.cols, &y.map))?;
+    places.check(NAME, shape, images)?;
+    let places = &mut places.values[..images * shape.windows() * conv.outputs];
+    if let Some(z) = &z {
+        axis(NAME, "windows·outputs", "z", z.len(), places.len())?;
+    }
+    if places.is_empty() {
+        return Ok(());
+    }
+    let sums_an_image = plane.pixels() * conv.outputs;
+    let images_a_chunk = (IN_L2 / sums_an_image.max(1)).clamp(1, images);
+    let (y_map, y, places) = (y.map, Shared::new(y.data), Shared::new(places));
+    let z = z.map(Shared::new);
+    let cost = images * plane.pixels() * conv.patch() * conv.outputs;
+    kernels.threads().split(images, cost, &|range: Range<usize>| {
+        with_scratch(images_a_chunk.min(range.len()) * sums_an_image, |sums| {
+            for first in range.clone().step_by(images_a_chunk) {
+                let images = first..range.end.min(first + images_a_chunk);
+                convolve(kernels, shape, &x[first * plane.len()..], images.len(), w, sums);
+                let (y, places, z) = (&y, &places, z.as_ref());
+                kernels.backend().run(Pool { shape, images, sums, bias, y, y_map, places, z });
+            }
+        });
+    });
+    Ok(())
+}
+
+/// Floats of sums that stay in L2 until they are pooled.
+const IN_L2: usize = 96 * 1024;
+
+/// Whether a product a column, without the taps that lie beside the image there, is the shorter way.
+fn narrow(shape: &PooledConv) -> bool {
+    shape.conv.cols <= NARROW * (shape.conv.size / 2)
+}
+
+/// Columns of a narrow image, in halves of the filter.
+const NARROW: usize = 4;
+
+/// Columns that meet the same taps of a filter's line: `(columns, taps)`.
+fn columns(shape: &PooledConv) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
+    let (cols, size, half) = (shape.conv.cols, shape.conv.size, shape.conv.size / 2);
+    let narrow = narrow(shape);
+    let taps = move |x: usize| {
+        if narrow { half.saturating_sub(x)..size.min(cols + half - x) } else { 0..size }
+    };
+    let mut from = 0;
+    std::iter::from_fn(move || {
+        let first = (from < cols).then_some(from)?;
+        from = (first..cols).find(|&x| taps(x) != taps(first)).unwrap_or(cols);
+        Some((first..from, taps(first)))
+    })
+}
+
+/// Multiply-adds of an image.
+fn terms(shape: &PooledConv) -> usize {
+    let a_line: usize = columns(shape).map(|(columns, taps)| columns.len() * taps.len()).sum();
+    a_line * shape.conv.rows * shape.conv.size * shape.conv.inputs * shape.conv.outputs
+}
+
+/// The convolution's sums of the first `images` images, `[pixels, outputs]`.
+///
+/// A tap beside the image would add `0·w`, which changes no sum.
+fn convolve(kernels: &Kernels, shape: &PooledConv, x: &[f32], images: usize, w: Panels, sums: &mut [f32]) {
+    let conv = &shape.conv;
+    let (plane, outputs, run) = (conv.input(), conv.outputs, shape.run());
+    for (columns, taps) in columns(shape) {
+        let skipped = taps.start * conv.inputs;
+        let walk = Walk {
+            count: [1, conv.size, taps.len() * conv.inputs],
+            a: [0, plane.line(), 1],
+            b: [0, run * STRIP, STRIP],
+        };
+        let height = conv.rows;
+        let map = Rows { width: columns.len(), ..plane.map() };
+        let to = Rows {
+            width: columns.len(),
+            height,
+            step: outputs,
+            line: conv.cols * outputs,
+            image: height * conv.cols * outputs,
+        };
+        let rows = images * height * columns.len();
+        let to = MatMut::mapped(&mut sums[columns.start * outputs..], rows, outputs, to);
+        // A patch starts at its pixel's upper left, which the border moves to the pixel's own place.
+        let a = x.as_ptr().wrapping_add(columns.start * conv.inputs + skipped);
+        let mut product = over_panels(a, map, walk, w, Start::Zero, Epilogue::Store, &to);
+        product.b = product.b.wrapping_add(skipped * STRIP);
+        // SAFETY: the patch of the last pixel ends with the last float of its padded plane, of which
+        // `x` has `images`; the walk leaves out some taps of each line of patch and panel.
+        unsafe { product.run_rows(kernels, 0..rows) };
+    }
+}
+
+/// Pools the sums of some images.
+struct Pool<'a> {
+    shape: &'a PooledConv,
+    images: Range<usize>,
+    /// `[pixels, outputs]` of these images.
+    sums: &'a [f32],
+    bias: &'a [f32],
+    y: &'a Shared<f32>,
+    y_map: Rows,
+    places: &'a Shared<f32>,
+    z: Option<&'a Shared<f32>>,
+}
+
+impl Kernel for Pool<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Pool { shape, images, sums, bias, y, y_map, places, z } = self;
+        let (rows, cols, outputs, size) =
+            (shape.conv.rows, shape.conv.cols, shape.conv.outputs, shape.window);
+        assert!(
+            sums.len() >= images.len() * rows * cols * outputs
+                && bias.len() >= outputs.next_multiple_of(STRIP)
+        );
+        for line in images.start * shape.out_rows()..images.end * shape.out_rows() {
+            let (image, top) = (line / shape.out_rows(), line % shape.out_rows() * size);
+            let height = size.min(rows - top);
+            let first = line * shape.out_cols();
+            let y_first = y_map.offset(first);
+            let pixels = ((image - images.start) * rows + top) * cols;
+            for window in 0..shape.out_cols() {
+                let left = window * size;
+                let width = size.min(cols - left);
+                for n in (0..outputs).step_by(STRIP) {
+                    let lanes = STRIP.min(outputs - n);
+                    // SAFETY: the bias is padded to whole strips.
+                    let bias = unsafe { simd.load(bias.as_ptr().add(n)) };
+                    let zero = simd.splat(0.0);
+                    let (mut most, mut place, mut sum) = (zero, zero, zero);
+                    for dy in 0..height {
+                        for dx in 0..width {
+                            let pixel = pixels + dy * cols + left + dx;
+                            // SAFETY: channels of a pixel of these images.
+                            let s = unsafe { load(simd, sums.as_ptr().add(pixel * outputs + n), lanes) };
+                            let a = relu(simd, simd.add(s, bias));
+                            if dy + dx == 0 {
+                                (most, sum) = (a, s);
+                                continue;
+                            }
+                            let more = simd.sub(a, most);
+                            most = simd.select(more, a, most);
+                            sum = simd.select(more, s, sum);
+                            place = simd.select(more, simd.splat((dy * size + dx) as f32), place);
+                        }
+                    }
+                    let at = (first + window) * outputs + n;
+                    // SAFETY: channels of this window, which no other part of the split has.
+                    unsafe {
+                        store(simd, y.as_ptr().add(y_first + window * y_map.step + n), lanes, most);
+                        store(simd, places.as_ptr().add(at), lanes, place);
+                        if let Some(z) = z {
+                            store(simd, z.as_ptr().add(at), lanes, sum);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

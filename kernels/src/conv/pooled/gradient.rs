@@ -1,0 +1,175 @@
+//! The weight gradient: each filter sums the patches of the pixels that it has won.
+
+use super::lists::{Entry, Lists, Padded, images_a_block};
+use super::{Places, PooledConv};
+use crate::Kernels;
+use crate::conv::conv_weight_gradient;
+use crate::error::{ShapeError, axis};
+use crate::profile::Work;
+use crate::shape::{MatRef, STRIP, panel_index, panels_len};
+use crate::simd::{Kernel, Simd};
+use crate::threads::{Shared, with_scratch};
+
+/// The weight gradient `d_w[q,o] = Σ_windows patch(winner)[q]·d_y[window,o]`, in the order of the
+/// windows, written as packed panels.
+///
+/// - `x` padded NHWC input, planes of [`ConvShape::input`](crate::ConvShape::input)
+/// - `places` as [`conv_pool`](super::conv_pool) has written them
+/// - `d_y` `[images·windows, outputs]` the gradient by the pre-activation of each window's winner
+/// - `d_w` packed `[size·size·inputs, outputs]`, overwritten
+///
+/// # Errors
+/// [`ShapeError`] if an operand does not have the layer's shape; `d_w` is untouched then.
+pub fn conv_pool_weight_gradient(
+    kernels: &Kernels,
+    shape: &PooledConv,
+    x: &[f32],
+    places: &Places,
+    d_y: MatRef,
+    images: usize,
+    d_w: &mut [f32],
+) -> Result<(), ShapeError> {
+    const NAME: &str = "conv_pool_weight_gradient";
+    let _span = kernels.span(NAME, || Work::winners(1, images, shape, x.len()));
+    shape.check(NAME)?;
+    let conv = &shape.conv;
+    axis(NAME, "images·plane", "x", x.len(), images * conv.input().len())?;
+    let places = places.of(NAME, shape, images)?;
+    shape.check_windows(NAME, "d_y", images, (d_y.rows, d_y.cols, &d_y.map))?;
+    axis(NAME, "patch·outputs", "d_w", d_w.len(), panels_len(conv.patch(), conv.outputs))?;
+    if kernels.gemm().is_some() {
+        return conv_weight_gradient(kernels, conv, x, &shape.expand(places, &d_y, images), images, d_w);
+    }
+    // What pads the last strip.
+    d_w.fill(0.0);
+    if places.is_empty() {
+        return Ok(());
+    }
+    let filter = conv.size * shape.run().div_ceil(STRIP) * STRIP;
+    let block = images_a_block(shape).min(images);
+    let cost = images * shape.windows() * conv.outputs * conv.patch();
+    let d_w = Shared::new(d_w);
+    kernels.threads().split(conv.outputs, cost, &|filters| {
+        let lens = [
+            filters.len() * filter,
+            Padded::scratch(shape, images),
+            Lists::scratch(shape, block, filters.len()),
+        ];
+        with_scratch(lens.iter().sum(), |scratch| {
+            let (sums, scratch) = scratch.split_at_mut(lens[0]);
+            let (tail, scratch) = scratch.split_at_mut(lens[1]);
+            sums.fill(0.0);
+            let padded = Padded::new(shape, x, images, tail);
+            for (images, x) in padded.blocks(0..images, block) {
+                let lists = Lists::new(shape, places, &d_y, images, filters.clone(), scratch);
+                kernels.backend().run(Sum { shape, x, lists: &lists, sums: &mut *sums });
+            }
+            let lines = sums.chunks_exact(filter / conv.size).enumerate();
+            for (o, line, sums) in lines.map(|(i, sums)| (i / conv.size, i % conv.size, sums)) {
+                for (q, &sum) in sums[..shape.run()].iter().enumerate() {
+                    let at = panel_index(conv.patch(), line * shape.run() + q, filters.start + o);
+                    // SAFETY: a place of `d_w`, whose column this part alone has.
+                    unsafe { *d_w.as_ptr().add(at) = sum };
+                }
+            }
+        });
+    });
+    Ok(())
+}
+
+/// Adds the patches of a block of images to the filters' sums.
+struct Sum<'a> {
+    shape: &'a PooledConv,
+    /// The images, with a register's room behind them.
+    x: &'a [f32],
+    lists: &'a Lists<'a>,
+    /// `[filter][line][strips·16]`
+    sums: &'a mut [f32],
+}
+
+/// Strips of a line that are summed at a time, where a filter's lines are summed one by one.
+const MOST_STRIPS: usize = 6;
+
+impl Kernel for Sum<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Sum { shape, x, lists, sums } = self;
+        let (size, strips) = (shape.conv.size, shape.run().div_ceil(STRIP));
+        let at = Lines { x, step: shape.conv.input().line() };
+        // All lines at once, if the registers hold their sums.
+        let all = if size * strips <= S::SUMS { (size, strips) } else { (0, 0) };
+        for (o, sums) in sums.chunks_exact_mut(size * strips * STRIP).enumerate() {
+            let list = lists.of(o);
+            match all {
+                (1, 1) => at.add::<S, 1, 1>(simd, list, 0, sums),
+                (3, 1) => at.add::<S, 3, 1>(simd, list, 0, sums),
+                (3, 2) => at.add::<S, 3, 2>(simd, list, 0, sums),
+                (3, 3) => at.add::<S, 3, 3>(simd, list, 0, sums),
+                (3, 4) => at.add::<S, 3, 4>(simd, list, 0, sums),
+                (3, 5) => at.add::<S, 3, 5>(simd, list, 0, sums),
+                (5, 1) => at.add::<S, 5, 1>(simd, list, 0, sums),
+                (5, 2) => at.add::<S, 5, 2>(simd, list, 0, sums),
+                (5, 3) => at.add::<S, 5, 3>(simd, list, 0, sums),
+                _ => {
+                    for (line, sums) in sums.chunks_exact_mut(strips * STRIP).enumerate() {
+                        for (strip, sums) in sums.chunks_mut(MOST_STRIPS * STRIP).enumerate() {
+                            let first = line * at.step + strip * MOST_STRIPS * STRIP;
+                            match sums.len() / STRIP {
+                                1 => at.add::<S, 1, 1>(simd, list, first, sums),
+                                2 => at.add::<S, 1, 2>(simd, list, first, sums),
+                                3 => at.add::<S, 1, 3>(simd, list, first, sums),
+                                4 => at.add::<S, 1, 4>(simd, list, first, sums),
+                                5 => at.add::<S, 1, 5>(simd, list, first, sums),
+                                _ => at.add::<S, 1, MOST_STRIPS>(simd, list, first, sums),
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Lines of padded images.
+#[derive(Clone, Copy)]
+struct Lines<'a> {
+    x: &'a [f32],
+    step: usize,
+}
+
+impl Lines<'_> {
+    /// Adds `value·patch` to `L` lines of `V` strips of sums, from the float `first` of each patch on.
+    #[inline(always)]
+    fn add<S: Simd, const L: usize, const V: usize>(
+        self,
+        simd: S,
+        list: &[Entry],
+        first: usize,
+        sums: &mut [f32],
+    ) {
+        assert_eq!(sums.len(), L * V * STRIP);
+        let mut acc = [[simd.splat(0.0); V]; L];
+        for (i, acc) in acc.iter_mut().flatten().enumerate() {
+            // SAFETY: a strip of the sums.
+            *acc = unsafe { simd.load(sums.as_ptr().add(i * STRIP)) };
+        }
+        for entry in list {
+            let value = simd.splat(entry.value);
+            let patch = self.x.as_ptr().wrapping_add(entry.patch as usize + first);
+            debug_assert!(entry.patch as usize + first + (L - 1) * self.step + V * STRIP <= self.x.len());
+            for (line, acc) in acc.iter_mut().enumerate() {
+                let patch = patch.wrapping_add(line * self.step);
+                for (strip, acc) in acc.iter_mut().enumerate() {
+                    // SAFETY: a winner's pixel is one of its image; its patch ends in it, and a register that
+                    // begins in the patch ends in the room behind the images.
+                    *acc = simd.mul_add(value, unsafe { simd.load(patch.add(strip * STRIP)) }, *acc);
+                }
+            }
+        }
+        for (i, acc) in acc.into_iter().flatten().enumerate() {
+            // SAFETY: as above.
+            unsafe { simd.store(sums.as_mut_ptr().add(i * STRIP), acc) };
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! The pooled convolution against its dense twins, at shapes on both sides of every register and window.
+
+use super::*;
+use crate::conv::im2col::im2col;
+use crate::gemm::pack::{self, Part};
+use crate::relevance::EPS;
+use crate::relevance::pooled::{PooledRule, relevance_pooled};
+use crate::shape::STRIP;
+use crate::testing::{SameBits, activations, assert_close, floats, kernel_sets};
+use crate::{Epilogue, Kernels, MatMut, Panels, Start, conv, reference};
+use proptest::prelude::*;
+
+/// A layer, a batch, and what the dense twins need of them.
+struct Case {
+    shape: PooledConv,
+    images: usize,
+    /// Bare and padded.
+    x: Vec<f32>,
+    padded: Vec<f32>,
+    w: Vec<f32>,
+    packed: Vec<f32>,
+    bias: Vec<f32>,
+    /// `[images·windows, outputs]`
+    v: Vec<f32>,
+}
+
+impl std::fmt::Debug for Case {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} images of {:?}", self.images, self.shape)
+    }
+}
+
+impl Case {
+    fn new(shape: PooledConv, images: usize, seed: u64) -> Case {
+        let conv = shape.conv;
+        let x = activations(images * conv.rows * conv.cols * conv.inputs, seed);
+        let w = floats(conv.patch() * conv.outputs, seed + 1);
+        let mut bias = floats(conv.outputs.next_multiple_of(STRIP), seed + 2);
+        bias.iter_mut().for_each(|b| *b = -0.1 * b.abs());
+        Case {
+            padded: conv.input().padded(&x, images),
+            packed: pack::pack(&w, conv.patch(), conv.outputs),
+            v: floats(images * shape.windows() * conv.outputs, seed + 3),
+            shape,
+            images,
+            x,
+            w,
+            bias,
+        }
+    }
+
+    fn panels(&self) -> Panels<'_> {
+        Panels::new(&self.packed, self.shape.conv.patch(), self.shape.conv.outputs)
+    }
+
+    fn rows(&self) -> usize {
+        self.images * self.shape.windows()
+    }
+
+    /// Pooled values, places, and the winners' sums.
+    fn forward(&self, kernels: &Kernels) -> (Vec<f32>, Places, Vec<f32>) {
+        let len = self.v.len();
+        let (mut y, mut z, mut places) =
+            (vec![f32::NAN; len], vec![f32::NAN; len], Places::new(&self.shape, self.images));
+        let out = MatMut::new(&mut y, self.rows(), self.shape.conv.outputs);
+        let (x, w) = (&self.padded, self.panels());
+        conv_pool(kernels, &self.shape, x, self.images, w, &self.bias, out, &mut places, Some(&mut z))
+            .expect("fits");
+        (y, places, z)
+    }
+
+    /// What the windows send back, at its pixels, `[images·pixels, outputs]`.
+    fn dense(&self, places: &Places) -> Vec<f32> {
+        let outputs = self.shape.conv.outputs;
+        let mut dense = vec![0.0; self.images * self.shape.conv.output().pixels() * outputs];
+        for (i, (&place, &v)) in places.values.iter().zip(&self.v).enumerate() {
+            dense[self.shape.pixel(i / outputs, place as usize) * outputs + i % outputs] = v;
+        }
+        dense
+    }
+
+    fn v(&self) -> MatRef<'_> {
+        MatRef::new(&self.v, self.rows(), self.shape.conv.outputs)
+    }
+
+    /// Runs `make` for the lines of the input.
+    fn lines(&self, make: impl FnOnce(MatMut)) -> Vec<f32> {
+        let conv = self.shape.conv;
+        let mut out = vec![f32::NAN; self.x.len()];
+        make(MatMut::new(&mut out, self.images * conv.rows, conv.cols * conv.inputs));
+        out
+    }
+}
+
+fn cases() -> impl Strategy<Value = Case> {
+    let image = (1usize..9, 1usize..9, 0usize..4, 1usize..4);
+    let channels = (prop_oneof![1usize..4, 5usize..36], 1usize..40);
+    (image, channels, 1usize..4, 1u64..1000).prop_map(
+        |((rows, cols, half, window), (inputs, outputs), images, seed)| {
+            let conv = ConvShape { rows, cols, size: 2 * half + 1, inputs, outputs };
+            Case::new(PooledConv { conv, window }, images, seed)
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn forwards_it_is_convolution_relu_and_pool_to_the_bit(case in cases()) {
+        let (conv_shape, outputs) = (case.shape.conv, case.shape.conv.outputs);
+        let pixels = case.images * conv_shape.output().pixels();
+        let mut bits = [SameBits::default(), SameBits::default(), SameBits::default()];
+        for kernels in kernel_sets() {
+            let mut sums = vec![f32::NAN; pixels * outputs];
+            let out = MatMut::new(&mut sums, pixels, outputs);
+            conv(&kernels, &conv_shape, &case.padded, case.images, case.panels(), Start::Zero, Epilogue::Store, out).expect("fits");
+            let (y, places, z) = case.forward(&kernels);
+            // The way of one output channel sums in an order of its own.
+            let exact = kernels.gemm().is_none() && outputs > 1;
+            let tolerance = if exact { 0.0 } else { 1e-5 };
+            for (i, (&y, &place)) in y.iter().zip(&places.values).enumerate() {
+                let (window, o) = (i / outputs, i % outputs);
+                let a = |place: usize| (sums[case.shape.pixel(window, place) * outputs + o] + case.bias[o]).max(0.0);
+                let at = window % case.shape.windows();
+                let (top, left) = (at / case.shape.out_cols() * case.shape.window, at % case.shape.out_cols() * case.shape.window);
+                let inside = |place: &usize| {
+                    top + place / case.shape.window < conv_shape.rows && left + place % case.shape.window < conv_shape.cols
+                };
+                let values: Vec<(usize, f32)> = (0..case.shape.places()).filter(inside).map(|p| (p, a(p))).collect();
+                let most = values.iter().fold(0.0f32, |most, &(_, a)| most.max(a));
+                prop_assert!((y - most).abs() <= tolerance, "{y} is not {most}");
+                if exact {
+                    let first = values.iter().find(|&&(_, a)| a == most).expect("a pixel").0;
+                    prop_assert_eq!(place as usize, first);
+                    prop_assert_eq!(z[i], sums[case.shape.pixel(window, first) * outputs + o]);
+                }
+            }
+            bits[0].check(&kernels, "y", &y);
+            bits[1].check(&kernels, "places", &places.values);
+            bits[2].check(&kernels, "z", &z);
+        }
+    }
+
+    #[test]
+    fn backwards_it_is_the_gradient_of_the_dense_twin(case in cases()) {
+        let (conv, images) = (case.shape.conv, case.images);
+        let (j, k) = (conv.rows * conv.cols * conv.inputs, conv.rows * conv.cols * conv.outputs);
+        let dense = reference::conv_as_dense(&conv, &case.w);
+        let mut patches = vec![0.0; images * conv.output().pixels() * conv.patch()];
+        im2col(&conv, &case.padded, images, &mut patches);
+        let pixels = images * conv.output().pixels();
+        let mut bits = [SameBits::default(), SameBits::default(), SameBits::default()];
+        let (_, places, _) = case.forward(&Kernels::default());
+        let d_y = case.dense(&places);
+        let d_x = reference::gemm(&d_y, &reference::transposed(&dense, j, k), images, j, k);
+        let d_w = reference::gemm(&reference::transposed(&patches, pixels, conv.patch()), &d_y, conv.patch(), conv.outputs, pixels);
+        let filters = Filters::new(&case.shape, case.panels(), Part::All, None);
+        let a = conv.input().lines_of(&case.padded, images);
+        for kernels in kernel_sets() {
+            let out = case.lines(|out| {
+                conv_pool_back(&kernels, &filters, &places, case.v(), images, &[Epilogue::Store], out).expect("fits");
+            });
+            assert_close("input gradient", &out, &d_x, 1e-5);
+            bits[0].check(&kernels, "input gradient", &out);
+            let relu = [Epilogue::ReluGradient { a, scale: 2.0, guided: true }];
+            let out = case.lines(|out| {
+                conv_pool_back(&kernels, &filters, &places, case.v(), images, &relu, out).expect("fits");
+            });
+            let want: Vec<f64> = d_x.iter().zip(&case.x).map(|(d, &x)| if x > 0.0 { 2.0 * d.max(0.0) } else { 0.0 }).collect();
+            assert_close("through the relu", &out, &want, 1e-5);
+            bits[1].check(&kernels, "through the relu", &out);
+            let mut out = vec![f32::NAN; case.packed.len()];
+            conv_pool_weight_gradient(&kernels, &case.shape, &case.padded, &places, case.v(), images, &mut out).expect("fits");
+            let panels = Panels::new(&out, conv.patch(), conv.outputs);
+            assert_close("weight gradient", &pack::unpack(panels), &d_w, 1e-5);
+            let padding = (conv.outputs..conv.outputs.next_multiple_of(STRIP)).all(|o| (0..conv.patch()).all(|q| panels.at(q, o) == 0.0));
+            prop_assert!(padding, "columns behind the last output");
+            bits[2].check(&kernels, "weight gradient", &out);
+        }
+    }
+
+    #[test]
+    fn relevance_is_shared_as_the_equations_say(case in cases(), way in 0usize..4) {
+        let (conv, images) = (case.shape.conv, case.images);
+        let (j, k) = (conv.rows * conv.cols * conv.inputs, conv.rows * conv.cols * conv.outputs);
+        let mut case = case;
+        if way == 1 {
+            // No part of a sum shall be so small that rounding decides.
+            prop_assume!(conv.inputs * conv.size > 8);
+        }
+        let (low, high) = (-1.0, 1.0);
+        if way == 2 {
+            prop_assume!(conv.inputs * conv.size > 4);
+            case.x = floats(case.x.len(), 77);
+            case.padded = conv.input().padded(&case.x, images);
+        }
+        let dense = reference::conv_as_dense(&conv, &case.w);
+        let (_, places, _) = case.forward(&Kernels::default());
+        let r: Vec<f64> = case.dense(&places).into_iter().map(f64::from).collect();
+        let (mut want, mut want_lost) = (Vec::new(), Vec::new());
+        for (x, r) in case.x.chunks_exact(j).zip(r.chunks_exact(k)) {
+            let eps = f64::from(EPS);
+            let (found, lost) = match way {
+                0 => reference::z_plus(x, &dense, r, eps),
+                1 => reference::alpha_beta((2.0, 1.0), x, &dense, r, eps),
+                2 => reference::z_beta(x, &dense, (low, high), r, eps),
+                _ => reference::w_square(j, &dense, r, eps),
+            };
+            want.extend(found);
+            want_lost.push(lost);
+        }
+        let mut bits = SameBits::default();
+        for kernels in kernel_sets() {
+            let (_, _, z) = case.forward(&kernels);
+            let rule = match way {
+                0 => Ok(PooledRule::alpha_beta(&case.shape, case.panels(), 1.0, 0.0)),
+                1 => Ok(PooledRule::alpha_beta(&case.shape, case.panels(), 2.0, 1.0)),
+                2 => PooledRule::z_beta(&kernels, &case.shape, case.panels(), low as f32, high as f32),
+                _ => PooledRule::w_square(&kernels, &case.shape, case.panels()),
+            }.expect("fits");
+            let mut lost = vec![0.0; images];
+            let out = case.lines(|out| {
+                relevance_pooled(&kernels, &rule, &case.padded, &places, &z, case.v(), out, &mut lost).expect("fits");
+            });
+            assert_close(&format!("way {way}"), &out, &want, 2e-4);
+            let scale = case.v.iter().fold(1e-30f64, |most, &v| most.max(f64::from(v).abs()));
+            for (found, want) in lost.iter().zip(&want_lost) {
+                prop_assert!((found - want).abs() <= 1e-4 * scale, "{} lost, {} expected", found, want);
+            }
+            bits.check(&kernels, "relevance", &out);
+        }
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_refused_and_nothing_is_written() {
+    let conv = ConvShape { rows: 4, cols: 4, size: 3, inputs: 2, outputs: 3 };
+    let case = Case::new(PooledConv { conv, window: 2 }, 2, 1);
+    let kernels = Kernels::default();
+    let (_, places, z) = case.forward(&kernels);
+    let filters = Filters::new(&case.shape, case.panels(), Part::All, None);
+    let other = PooledConv { window: 3, ..case.shape };
+    let of_other = Places::new(&other, 2);
+    let mut d_w = vec![5.0; case.packed.len()];
+    let few = Places::new(&case.shape, 1);
+    let messages = [
+        conv_pool_weight_gradient(&kernels, &case.shape, &case.padded, &of_other, case.v(), 2, &mut d_w),
+        conv_pool_weight_gradient(&kernels, &case.shape, &case.padded, &few, case.v(), 2, &mut d_w),
+        conv_pool_weight_gradient(&kernels, &case.shape, &case.padded[1..], &places, case.v(), 2, &mut d_w),
+    ]
+    .map(|found| found.expect_err("does not fit").to_string());
+    assert_eq!(
+        messages[0],
+        "conv_pool_weight_gradient: axis windows is 0 in `places (of this layer)`, 4 expected"
+    );
+    assert_eq!(messages[1], "conv_pool_weight_gradient: axis images is 1 in `places`, 2 expected");
+    assert_eq!(messages[2], "conv_pool_weight_gradient: axis images·plane is 143 in `x`, 144 expected");
+    assert!(d_w.iter().all(|&d| d == 5.0));
+    let mut out = vec![5.0; case.x.len()];
+    let lines = MatMut::new(&mut out, 8, 7);
+    let found = conv_pool_back(&kernels, &filters, &places, case.v(), 2, &[Epilogue::Store], lines);
+    assert_eq!(
+        found.expect_err("columns").to_string(),
+        "conv_pool_back: axis cols·inputs is 7 in `out`, 8 expected"
+    );
+    let rule = PooledRule::z_beta(&kernels, &case.shape, case.panels(), -1.0, 1.0).expect("fits");
+    let lines = MatMut::new(&mut out, 8, 8);
+    let found =
+        relevance_pooled(&kernels, &rule, &case.padded, &places, &z[1..], case.v(), lines, &mut [0.0; 2]);
+    assert_eq!(
+        found.expect_err("z").to_string(),
+        "relevance_pooled: axis windows·outputs is 23 in `z`, 24 expected"
+    );
+    assert!(out.iter().all(|&d| d == 5.0));
+}

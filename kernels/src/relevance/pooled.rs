@@ -1,0 +1,293 @@
+//! Every rule, for a relu convolution with a max-pool behind it: relevance comes back to the winners
+//! alone, so nothing else of the convolution is worked out again.
+
+use super::w_square::conv_denominators;
+use super::z_beta::ZBeta;
+use super::{EPS, PackedPart, add_lost};
+use crate::Kernels;
+use crate::conv::conv;
+use crate::conv::pooled::back::{self, Back, Values};
+use crate::conv::pooled::lists::{Lists, Padded, images_a_block};
+use crate::conv::pooled::winners::{Dots, Known};
+use crate::conv::pooled::{Filters, Places, PooledConv, conv_pool_back};
+use crate::error::{ShapeError, axis};
+use crate::gemm::Start;
+use crate::gemm::epilogue::Epilogue;
+use crate::gemm::pack::Part;
+use crate::profile::Work;
+use crate::shape::{MatMut, MatRef, Panels};
+use crate::threads::{Shared, with_scratch};
+use std::ops::Range;
+
+/// A rule, with what it needs of the weights; made once per version of the weights.
+#[derive(Clone, Debug)]
+pub struct PooledRule {
+    shape: PooledConv,
+    terms: Vec<Term>,
+}
+
+/// `c = coefficient·R / (z + ε)`, and what its way back is multiplied with.
+#[derive(Clone, Debug)]
+struct Term {
+    filters: Filters,
+    denominator: Denominator,
+    coefficient: f32,
+    eps: f32,
+    /// For each part of the filters, `l` of the factor `x − l`; none for 1.
+    shifts: Vec<Option<f32>>,
+}
+
+/// `z` of a winner.
+#[derive(Clone, Debug)]
+enum Denominator {
+    /// Its patch times its filter.
+    Product,
+    /// What the forward pass found, without this constant of each pixel.
+    Forward(Vec<f32>),
+    /// This constant of each pixel.
+    Constant(Vec<f32>),
+}
+
+impl PooledRule {
+    /// LRP-αβ (Eq. 3.3), `α − β = 1`; z⁺ for α = 1, β = 0.
+    ///
+    /// # Panics
+    /// If the weights are not the layer's.
+    pub fn alpha_beta(shape: &PooledConv, w: Panels, alpha: f32, beta: f32) -> Self {
+        let term = |part, coefficient, eps| {
+            let filters = Filters::new(shape, w, part, None);
+            let shifts = vec![Some(0.0)];
+            Term { filters, denominator: Denominator::Product, coefficient, eps, shifts }
+        };
+        let mut terms = vec![term(Part::Positive, alpha, EPS)];
+        if beta > 0.0 {
+            terms.push(term(Part::Negative, -beta, -EPS));
+        }
+        PooledRule { shape: *shape, terms }
+    }
+
+    /// z^β for pixels in `low..=high`; see [`super::z_beta`].
+    ///
+    /// # Errors
+    /// [`ShapeError`] if the weights are not the layer's.
+    pub fn z_beta(
+        kernels: &Kernels,
+        shape: &PooledConv,
+        w: Panels,
+        low: f32,
+        high: f32,
+    ) -> Result<Self, ShapeError> {
+        let v = ZBeta::conv(kernels, &shape.conv, w, low, high)?.into_constants();
+        let filters = Filters::new(shape, w, Part::Positive, Some(Part::Negative));
+        let (denominator, shifts) = (Denominator::Forward(v), vec![Some(low), Some(high)]);
+        let term = Term { filters, denominator, coefficient: 1.0, eps: EPS, shifts };
+        Ok(PooledRule { shape: *shape, terms: vec![term] })
+    }
+
+    /// w²; see [`super::w_square`].
+    ///
+    /// # Errors
+    /// [`ShapeError`] if the weights are not the layer's.
+    pub fn w_square(kernels: &Kernels, shape: &PooledConv, w: Panels) -> Result<Self, ShapeError> {
+        let filters = Filters::new(shape, w, Part::Square, None);
+        let z = conv_denominators(kernels, &shape.conv, &PackedPart::conv(&shape.conv, w, Part::Square))?;
+        let denominator = Denominator::Constant(z);
+        let term = Term { filters, denominator, coefficient: 1.0, eps: EPS, shifts: vec![None] };
+        Ok(PooledRule { shape: *shape, terms: vec![term] })
+    }
+}
+
+/// Redistributes the relevance of the windows of a pooled convolution onto its input, by any rule.
+///
+/// The equations are those of the rules themselves; an output of the convolution that is not its
+/// window's maximum has no relevance.
+///
+/// - `x` padded NHWC input, planes of [`ConvShape::input`](crate::ConvShape::input)
+/// - `places` and `z` `[images·windows, outputs]` as [`conv_pool`](crate::conv::pooled::conv_pool) has
+///   written them; `z` counts for z^β only
+/// - `r_out` `[images·windows, outputs]` in, `r_in` lines `[images·rows, cols·inputs]` overwritten:
+///   relevance, in units of the explained logit
+/// - `lost` `[images]`: the relevance that dead units lose is added
+///
+/// # Errors
+/// [`ShapeError`] if an operand does not have the layer's shape; `r_in` is untouched then.
+///
+/// # Example
+/// ```
+/// use kernels::conv::pooled::{Places, PooledConv, conv_pool};
+/// use kernels::relevance::pooled::{PooledRule, relevance_pooled};
+/// use kernels::{ConvShape, Kernels, MatMut, MatRef, Panels, pack};
+/// let kernels = Kernels::default();
+/// let conv = ConvShape { rows: 1, cols: 2, size: 1, inputs: 1, outputs: 1 };
+/// let shape = PooledConv { conv, window: 2 };
+/// let w = pack::pack(&[3.0], 1, 1);
+/// let w = Panels::new(&w, 1, 1);
+/// let (x, mut y, mut places) = ([1.0, 2.0], [0.0], Places::new(&shape, 1));
+/// conv_pool(&kernels, &shape, &x, 1, w, &[0.0; 16], MatMut::new(&mut y, 1, 1), &mut places, None)?;
+/// let rule = PooledRule::alpha_beta(&shape, w, 1.0, 0.0);
+/// let (r_out, mut r_in, mut lost) = (MatRef::new(&[6.0], 1, 1), [0.0; 2], [0.0]);
+/// let r_in_lines = MatMut::new(&mut r_in, 1, 2);
+/// relevance_pooled(&kernels, &rule, &x, &places, &[], r_out, r_in_lines, &mut lost)?;
+/// assert_eq!(r_in, [0.0, 6.0]);
+/// # Ok::<(), kernels::ShapeError>(())
+/// ```
+#[allow(clippy::too_many_arguments)]
+pub fn relevance_pooled(
+    kernels: &Kernels,
+    rule: &PooledRule,
+    x: &[f32],
+    places: &Places,
+    z: &[f32],
+    r_out: MatRef,
+    mut r_in: MatMut,
+    lost: &mut [f64],
+) -> Result<(), ShapeError> {
+    const NAME: &str = "relevance_pooled";
+    let (shape, images) = (&rule.shape, lost.len());
+    let _span = kernels.span(NAME, || Work::winners(rule.products(), images, shape, 2 * x.len()));
+    let plane = shape.conv.input();
+    let of_image = shape.windows() * shape.conv.outputs;
+    axis(NAME, "images·plane", "x", x.len(), images * plane.len())?;
+    if rule.terms.iter().any(|term| matches!(term.denominator, Denominator::Forward(_))) {
+        axis(NAME, "windows·outputs", "z", z.len(), images * of_image)?;
+    }
+    let pixels = plane.lines_of(x, images);
+    for (i, term) in rule.terms.iter().enumerate() {
+        let epilogue = |(part, shift): (usize, &Option<f32>)| match *shift {
+            Some(shift) => Epilogue::Times { a: pixels, shift, add: i + part > 0 },
+            None => Epilogue::Store,
+        };
+        let mut epilogues = [Epilogue::Store; 2];
+        for (to, of_part) in epilogues.iter_mut().zip(term.shifts.iter().enumerate().map(epilogue)) {
+            *to = of_part;
+        }
+        let epilogues = &epilogues[..term.shifts.len()];
+        let at = back::check(NAME, &term.filters, places, &r_out, images, epilogues, &r_in)?;
+        let ratios = Ratios { shape, term, places: at, z, r_out };
+        if kernels.gemm().is_some() {
+            let mut c = vec![0.0; images * of_image];
+            ratios.by_products(kernels, x, &mut c, lost)?;
+            let c = MatRef::new(&c, images * shape.windows(), shape.conv.outputs);
+            conv_pool_back(kernels, &term.filters, places, c, images, epilogues, r_in.reborrow())?;
+            continue;
+        }
+        let out = Shared::new(r_in.data);
+        let back = Back { filters: &term.filters, epilogues, out_map: r_in.map, out };
+        let all_lost = Shared::new(lost);
+        let cost = rule.products() * images * of_image * shape.conv.patch();
+        let block = images_a_block(shape).min(images);
+        kernels.threads().split(images, cost, &|range| {
+            let lens =
+                [block * of_image, ratios.scratch(block), Padded::scratch(shape, images), back.scratch()];
+            with_scratch(lens.iter().sum(), |scratch| {
+                let (c, scratch) = scratch.split_at_mut(lens[0]);
+                let (lists, scratch) = scratch.split_at_mut(lens[1]);
+                let (tail, planes) = scratch.split_at_mut(lens[2]);
+                for (block, x) in Padded::new(shape, x, images, tail).blocks(range, block) {
+                    // SAFETY: each image is in one part only.
+                    let lost = unsafe { all_lost.slice(block.clone()) };
+                    let c = &mut c[..block.len() * of_image];
+                    ratios.block(kernels, block.clone(), x, lists, c, lost);
+                    for (image, c) in block.zip(c.chunks_exact(of_image.max(1))) {
+                        let places = &at[image * of_image..][..of_image];
+                        back.image(kernels, image, Values::buffered(shape, c, places), planes);
+                    }
+                }
+            });
+        });
+    }
+    Ok(())
+}
+
+impl PooledRule {
+    /// As many times the multiply-adds of the winners.
+    fn products(&self) -> usize {
+        let of =
+            |term: &Term| term.shifts.len() + usize::from(matches!(term.denominator, Denominator::Product));
+        self.terms.iter().map(of).sum()
+    }
+}
+
+/// The ratios of one term.
+struct Ratios<'a> {
+    shape: &'a PooledConv,
+    term: &'a Term,
+    places: &'a [f32],
+    z: &'a [f32],
+    r_out: MatRef<'a>,
+}
+
+impl Ratios<'_> {
+    /// Floats of scratch for so many images at a time.
+    fn scratch(&self, images: usize) -> usize {
+        match self.term.denominator {
+            Denominator::Product => Lists::scratch(self.shape, images, self.shape.conv.outputs),
+            Denominator::Forward(_) | Denominator::Constant(_) => 0,
+        }
+    }
+
+    /// Those of a block of images `x`, `[windows, outputs]`.
+    fn block(
+        &self,
+        kernels: &Kernels,
+        images: Range<usize>,
+        x: &[f32],
+        scratch: &mut [f32],
+        c: &mut [f32],
+        lost: &mut [f64],
+    ) {
+        let Ratios { shape, term, places, z, r_out } = self;
+        let (conv, of_image) = (&shape.conv, shape.windows() * shape.conv.outputs);
+        let (coefficient, eps) = (term.coefficient, term.eps);
+        if let Denominator::Product = term.denominator {
+            let lists = &Lists::new(shape, places, r_out, images.clone(), 0..conv.outputs, scratch);
+            let (filters, c) = (&term.filters, &mut *c);
+            kernels.backend().run(Dots { filters, part: 0, x, lists, coefficient, eps, c });
+        }
+        for (image, (c, lost)) in images.zip(c.chunks_exact_mut(of_image.max(1)).zip(lost.chunks_mut(1))) {
+            let known = match &term.denominator {
+                Denominator::Product => None,
+                Denominator::Forward(v) => Some((Some(&z[image * of_image..][..of_image]), v)),
+                Denominator::Constant(v) => Some((None, v)),
+            };
+            if let Some((z, v)) = known {
+                let r = Values::of(shape, r_out, places, image);
+                let v = MatRef::new(v, conv.rows * conv.cols, conv.outputs);
+                kernels.backend().run(Known { shape, r, z, v, eps, c: &mut *c });
+            }
+            add_lost(MatRef::new(c, shape.windows(), conv.outputs), eps, lost);
+        }
+    }
+
+    /// Those of all images, with products of somebody's own.
+    fn by_products(
+        &self,
+        kernels: &Kernels,
+        x: &[f32],
+        c: &mut [f32],
+        lost: &mut [f64],
+    ) -> Result<(), ShapeError> {
+        let Ratios { shape, term, places, r_out, .. } = self;
+        let (conv_shape, outputs, images) = (&shape.conv, shape.conv.outputs, lost.len());
+        if !matches!(term.denominator, Denominator::Product) {
+            self.block(kernels, 0..images, x, &mut [], c, lost);
+            return Ok(());
+        }
+        let pixels = images * conv_shape.rows * conv_shape.cols;
+        let mut z = vec![0.0; pixels * outputs];
+        let panels = term.filters.panels(0, false);
+        let weights = Panels::new(&panels, conv_shape.patch(), outputs);
+        let to = MatMut::new(&mut z, pixels, outputs);
+        conv(kernels, conv_shape, x, images, weights, Start::Zero, Epilogue::Store, to)?;
+        for (i, c) in c.iter_mut().enumerate() {
+            let (window, o) = (i / outputs, i % outputs);
+            let r = r_out.row(window)[o];
+            if r != 0.0 {
+                let pixel = shape.pixel(window, places[i] as usize);
+                *c = r * term.coefficient / (z[pixel * outputs + o] + term.eps);
+            }
+        }
+        add_lost(MatRef::new(c, images * shape.windows(), outputs), term.eps, lost);
+        Ok(())
+    }
+}
