@@ -24,6 +24,7 @@
 
 #[cfg(test)]
 mod bits;
+mod buffer;
 pub mod conv;
 pub mod elementwise;
 mod error;
@@ -41,6 +42,7 @@ mod simd;
 mod testing;
 mod threads;
 
+pub use buffer::Buffer;
 pub use conv::{conv, conv_weight_gradient};
 pub use elementwise::dropout::Dropout;
 pub use error::ShapeError;

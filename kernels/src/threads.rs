@@ -382,6 +382,12 @@ pub(crate) fn with_scratch<R>(len: usize, work: impl FnOnce(&mut [f32]) -> R) ->
     result
 }
 
+/// The floats from the first cache line on: scratch of which a register's worth more was asked for.
+pub(crate) fn from_a_line(scratch: &mut [f32]) -> &mut [f32] {
+    let skipped = scratch.as_ptr().align_offset(64).min(scratch.len());
+    &mut scratch[skipped..]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

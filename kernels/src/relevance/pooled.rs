@@ -7,7 +7,8 @@ use super::{EPS, PackedPart, add_lost};
 use crate::Kernels;
 use crate::conv::conv;
 use crate::conv::pooled::back::{self, Back, Values};
-use crate::conv::pooled::lists::{Lists, Padded, images_a_block};
+use crate::conv::pooled::filters::Lines;
+use crate::conv::pooled::visit::{Winners, block_len, blocks, images_a_block};
 use crate::conv::pooled::winners::{Dots, Known};
 use crate::conv::pooled::{Filters, Places, PooledConv, conv_pool_back};
 use crate::error::{ShapeError, axis};
@@ -15,8 +16,8 @@ use crate::gemm::Start;
 use crate::gemm::epilogue::Epilogue;
 use crate::gemm::pack::Part;
 use crate::profile::Work;
-use crate::shape::{MatMut, MatRef, Panels};
-use crate::threads::{Shared, with_scratch};
+use crate::shape::{MatMut, MatRef, Panels, STRIP};
+use crate::threads::{Shared, from_a_line, with_scratch};
 use std::ops::Range;
 
 /// A rule, with what it needs of the weights; made once per version of the weights.
@@ -41,7 +42,7 @@ struct Term {
 #[derive(Clone, Debug)]
 enum Denominator {
     /// Its patch times its filter.
-    Product,
+    Product(Lines),
     /// What the forward pass found, without this constant of each pixel.
     Forward(Vec<f32>),
     /// This constant of each pixel.
@@ -57,7 +58,8 @@ impl PooledRule {
         let term = |part, coefficient, eps| {
             let filters = Filters::new(shape, w, part, None);
             let shifts = vec![Some(0.0)];
-            Term { filters, denominator: Denominator::Product, coefficient, eps, shifts }
+            let denominator = Denominator::Product(Lines::of(shape, w, part));
+            Term { filters, denominator, coefficient, eps, shifts }
         };
         let mut terms = vec![term(Part::Positive, alpha, EPS)];
         if beta > 0.0 {
@@ -177,22 +179,20 @@ pub fn relevance_pooled(
         let cost = rule.products() * images * of_image * shape.conv.patch();
         let block = images_a_block(shape).min(images);
         kernels.threads().split(images, cost, &|range| {
-            let lens =
-                [block * of_image, ratios.scratch(block), Padded::scratch(shape, images), back.scratch()];
-            with_scratch(lens.iter().sum(), |scratch| {
-                let (c, scratch) = scratch.split_at_mut(lens[0]);
-                let (lists, scratch) = scratch.split_at_mut(lens[1]);
-                let (tail, planes) = scratch.split_at_mut(lens[2]);
-                for (block, x) in Padded::new(shape, x, images, tail).blocks(range, block) {
+            let lens = [block_len(shape, block), back.scratch(), block * of_image];
+            with_scratch(lens.iter().sum::<usize>() + 2 * STRIP, |scratch| {
+                let (copy, scratch) = from_a_line(scratch).split_at_mut(lens[0].next_multiple_of(STRIP));
+                let (planes, c) = scratch.split_at_mut(lens[1]);
+                blocks(shape, x, range, block, copy, |block, x| {
                     // SAFETY: each image is in one part only.
                     let lost = unsafe { all_lost.slice(block.clone()) };
                     let c = &mut c[..block.len() * of_image];
-                    ratios.block(kernels, block.clone(), x, lists, c, lost);
+                    ratios.block(kernels, block.clone(), x, c, lost);
                     for (image, c) in block.zip(c.chunks_exact(of_image.max(1))) {
                         let places = &at[image * of_image..][..of_image];
                         back.image(kernels, image, Values::buffered(shape, c, places), planes);
                     }
-                }
+                });
             });
         });
     }
@@ -202,8 +202,9 @@ pub fn relevance_pooled(
 impl PooledRule {
     /// As many times the multiply-adds of the winners.
     fn products(&self) -> usize {
-        let of =
-            |term: &Term| term.shifts.len() + usize::from(matches!(term.denominator, Denominator::Product));
+        let of = |term: &Term| {
+            term.shifts.len() + usize::from(matches!(term.denominator, Denominator::Product(_)))
+        };
         self.terms.iter().map(of).sum()
     }
 }
@@ -218,35 +219,19 @@ struct Ratios<'a> {
 }
 
 impl Ratios<'_> {
-    /// Floats of scratch for so many images at a time.
-    fn scratch(&self, images: usize) -> usize {
-        match self.term.denominator {
-            Denominator::Product => Lists::scratch(self.shape, images, self.shape.conv.outputs),
-            Denominator::Forward(_) | Denominator::Constant(_) => 0,
-        }
-    }
-
     /// Those of a block of images `x`, `[windows, outputs]`.
-    fn block(
-        &self,
-        kernels: &Kernels,
-        images: Range<usize>,
-        x: &[f32],
-        scratch: &mut [f32],
-        c: &mut [f32],
-        lost: &mut [f64],
-    ) {
+    fn block(&self, kernels: &Kernels, images: Range<usize>, x: &[f32], c: &mut [f32], lost: &mut [f64]) {
         let Ratios { shape, term, places, z, r_out } = self;
         let (conv, of_image) = (&shape.conv, shape.windows() * shape.conv.outputs);
         let (coefficient, eps) = (term.coefficient, term.eps);
-        if let Denominator::Product = term.denominator {
-            let lists = &Lists::new(shape, places, r_out, images.clone(), 0..conv.outputs, scratch);
-            let (filters, c) = (&term.filters, &mut *c);
-            kernels.backend().run(Dots { filters, part: 0, x, lists, coefficient, eps, c });
+        if let Denominator::Product(filters) = &term.denominator {
+            let winners = &Winners::new(shape, places, *r_out);
+            let (images, c) = (images.clone(), &mut *c);
+            kernels.backend().run(Dots { shape, filters, x, winners, images, coefficient, eps, c });
         }
         for (image, (c, lost)) in images.zip(c.chunks_exact_mut(of_image.max(1)).zip(lost.chunks_mut(1))) {
             let known = match &term.denominator {
-                Denominator::Product => None,
+                Denominator::Product(_) => None,
                 Denominator::Forward(v) => Some((Some(&z[image * of_image..][..of_image]), v)),
                 Denominator::Constant(v) => Some((None, v)),
             };
@@ -269,8 +254,8 @@ impl Ratios<'_> {
     ) -> Result<(), ShapeError> {
         let Ratios { shape, term, places, r_out, .. } = self;
         let (conv_shape, outputs, images) = (&shape.conv, shape.conv.outputs, lost.len());
-        if !matches!(term.denominator, Denominator::Product) {
-            self.block(kernels, 0..images, x, &mut [], c, lost);
+        if !matches!(term.denominator, Denominator::Product(_)) {
+            self.block(kernels, 0..images, x, c, lost);
             return Ok(());
         }
         let pixels = images * conv_shape.rows * conv_shape.cols;

@@ -363,7 +363,7 @@ impl RelevanceWay {
                     let (Some(rule), Some(places)) = (&self.pooled[i], &trace.places[i]) else { continue };
                     let z =
                         if i == 0 { &self.z[..images * shape.windows() * shape.conv.outputs] } else { &[] };
-                    let r_out = plan.back_plane(i + 1).pixels_of(r_out, images);
+                    let r_out = MatRef::new(r_out, images * shape.windows(), shape.conv.outputs);
                     let r_in = plan.back_plane(i).lines_mut(r_in, images);
                     relevance_pooled(kernels, rule, a, places, z, r_out, r_in, rows)?;
                 }

@@ -229,7 +229,7 @@ impl Back {
                 }
                 Op::PooledConv { spec, shape } => {
                     let Some(places) = &trace.places[i] else { continue };
-                    let d_h = plan.back_plane(i + 1).pixels_of(d_y, images);
+                    let d_h = MatRef::new(d_y, images * shape.windows(), shape.conv.outputs);
                     if let Some(gradients) = gradients.as_deref_mut() {
                         let (layer, x) = ((*spec, shape), &trace.acts[i]);
                         layer::conv::gradient_pooled(

@@ -1,6 +1,7 @@
 //! Back to the input: each winner hands its filter, times its gradient or ratio, to its patch.
 
-use super::{Filters, Places, PooledConv};
+use super::filters::Lines;
+use super::{Columns, Filters, Places, PooledConv};
 use crate::Kernels;
 use crate::conv::conv;
 use crate::elementwise::rows::load;
@@ -11,7 +12,7 @@ use crate::gemm::{Start, check_ends};
 use crate::profile::Work;
 use crate::shape::{MatMut, MatRef, Panels, Plane, Rows, STRIP};
 use crate::simd::{Kernel, Simd};
-use crate::threads::{Shared, with_scratch};
+use crate::threads::{Shared, from_a_line, with_scratch};
 
 /// `out = Σ_parts epilogue(Σ_winners v[window,o]·filter_part[o])`, each winner's filter laid over its patch.
 ///
@@ -44,7 +45,8 @@ pub fn conv_pool_back(
     let back = Back { filters, epilogues, out_map: out.map, out: Shared::new(out.data) };
     let cost = parts * images * shape.windows() * shape.conv.outputs * shape.conv.patch();
     kernels.threads().split(images, cost, &|range| {
-        with_scratch(back.scratch(), |planes| {
+        with_scratch(back.scratch() + STRIP, |scratch| {
+            let planes = &mut from_a_line(scratch)[..back.scratch()];
             for image in range {
                 back.image(kernels, image, Values::of(shape, &v, places, image), planes);
             }
@@ -65,7 +67,7 @@ pub(crate) fn check<'a>(
 ) -> Result<&'a [f32], ShapeError> {
     let shape = &filters.shape;
     let (rows, cols) = (images * shape.conv.rows, shape.conv.cols * shape.conv.inputs);
-    shape.check_windows(name, "v", images, (v.rows, v.cols, &v.map))?;
+    shape.check_values(name, "v", images, v)?;
     axis(name, "parts", "epilogues", epilogues.len(), filters.parts().count())?;
     axis(name, "images·rows", "out", out.rows, rows)?;
     axis(name, "cols·inputs", "out", out.cols, cols)?;
@@ -109,23 +111,21 @@ pub(crate) struct Values<'a> {
     /// `[windows, outputs]`
     pub places: &'a [f32],
     pub v: &'a [f32],
-    /// Where each window's row is in `v`.
-    pub map: Rows,
-    /// The first of this image's windows in `v`.
-    pub first: usize,
+    /// Floats from a window of `v` to the next.
+    pub step: usize,
 }
 
 impl<'a> Values<'a> {
     /// Those of one image of a batch.
     pub fn of(shape: &PooledConv, v: &MatRef<'a>, places: &'a [f32], image: usize) -> Self {
-        let first = image * shape.windows();
         let of_image = shape.windows() * shape.conv.outputs;
-        Values { places: &places[image * of_image..][..of_image], v: v.data, map: v.map, first }
+        let (places, step) = (&places[image * of_image..][..of_image], v.map.step);
+        Values { places, v: &v.data[image * shape.windows() * step..], step }
     }
 
     /// Those of one image whose values stand in a buffer.
     pub fn buffered(shape: &PooledConv, v: &'a [f32], places: &'a [f32]) -> Self {
-        Values { places, v, map: Rows::linear(shape.conv.outputs), first: 0 }
+        Values { places, v, step: shape.conv.outputs }
     }
 }
 
@@ -229,16 +229,18 @@ impl Kernel for Pixels<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(mut self, simd: S) {
-        let strips = self.filters.strips();
-        for line in 0..self.filters.shape.conv.size {
-            for first in (0..strips).step_by(MOST_STRIPS) {
-                match strips - first {
-                    1 => self.pass::<S, 1>(simd, line, first),
-                    2 => self.pass::<S, 2>(simd, line, first),
-                    3 => self.pass::<S, 3>(simd, line, first),
-                    4 => self.pass::<S, 4>(simd, line, first),
-                    5 => self.pass::<S, 5>(simd, line, first),
-                    _ => self.pass::<S, MOST_STRIPS>(simd, line, first),
+        for group in self.filters.groups() {
+            let strips = group.columns.strips();
+            for line in 0..self.filters.shape.conv.size {
+                for first in (0..strips).step_by(MOST_STRIPS) {
+                    match strips - first {
+                        1 => self.pass::<S, 1>(simd, group, line, first),
+                        2 => self.pass::<S, 2>(simd, group, line, first),
+                        3 => self.pass::<S, 3>(simd, group, line, first),
+                        4 => self.pass::<S, 4>(simd, group, line, first),
+                        5 => self.pass::<S, 5>(simd, group, line, first),
+                        _ => self.pass::<S, MOST_STRIPS>(simd, group, line, first),
+                    }
                 }
             }
         }
@@ -246,25 +248,27 @@ impl Kernel for Pixels<'_> {
 }
 
 impl Pixels<'_> {
-    /// Strips `first..first + V` of line `filter_line` of the filters.
+    /// Strips `first..first + V` of line `filter_line` of the filters, for a group of columns.
     #[inline(always)]
-    fn pass<S: Simd, const V: usize>(&mut self, simd: S, filter_line: usize, first: usize) {
+    fn pass<S: Simd, const V: usize>(&mut self, simd: S, group: &Lines, filter_line: usize, first: usize) {
         let (filters, values) = (self.filters, self.values);
         let PooledConv { conv, window } = filters.shape;
-        let (outputs, padded) = (conv.outputs, filters.strips() * STRIP);
-        let rows = filters.line(self.part, filter_line);
+        let Columns { pixels, skipped, .. } = &group.columns;
+        let (outputs, padded) = (conv.outputs, group.columns.strips() * STRIP);
+        let rows = group.line(self.part, filter_line);
         assert!((first + V) * STRIP <= padded && rows.len() == outputs * padded);
         let rows = rows.as_ptr().wrapping_add(first * STRIP);
         for row in 0..filters.shape.out_rows() {
-            for col in 0..filters.shape.out_cols() {
+            for col in pixels.start / window..pixels.end.div_ceil(window) {
                 let at = row * filters.shape.out_cols() + col;
                 let places = &values.places[at * outputs..][..outputs];
-                let v = &values.v[values.map.offset(values.first + at)..][..outputs];
+                let v = &values.v[at * values.step..][..outputs];
                 let (top, left) = (row * window, col * window);
-                let (height, width) = (window.min(conv.rows - top), window.min(conv.cols - left));
-                for place in (0..height).flat_map(|dy| (0..width).map(move |dx| dy * window + dx)) {
-                    let (y, x) = (top + place / window, left + place % window);
-                    let to = (y + filter_line) * self.line + x * conv.inputs + first * STRIP;
+                let height = window.min(conv.rows - top);
+                let width = pixels.start.max(left) - left..pixels.end.min(left + window) - left;
+                for (dy, dx) in (0..height).flat_map(|dy| width.clone().map(move |dx| (dy, dx))) {
+                    let (y, x, place) = (top + dy, left + dx, dy * window + dx);
+                    let to = (y + filter_line) * self.line + x * conv.inputs + skipped + first * STRIP;
                     let to = self.sums[to..][..V * STRIP].as_mut_ptr();
                     let wanted = simd.splat(place as f32);
                     for base in (0..outputs).step_by(WORD) {
@@ -351,11 +355,13 @@ impl Windows<'_> {
             for col in 0..filters.shape.out_cols() {
                 let at = row * filters.shape.out_cols() + col;
                 let places = &values.places[at * outputs..][..outputs];
-                let v = &values.v[values.map.offset(values.first + at)..][..outputs];
+                let v = &values.v[at * values.step..][..outputs];
                 let mut acc = [simd.splat(0.0); L];
                 for (o, (&place, &v)) in places.iter().zip(v).enumerate() {
                     let value = simd.splat(v);
-                    let at = (o * places_a_window + place as usize) * L * STRIP;
+                    // SAFETY: a place is a small whole number.
+                    let place = unsafe { place.to_int_unchecked::<u32>() } as usize;
+                    let at = (o * places_a_window + place) * L * STRIP;
                     debug_assert!(at + L * STRIP <= moved.len());
                     let filter = moved.as_ptr().wrapping_add(at);
                     for (line, acc) in acc.iter_mut().enumerate() {

@@ -1,12 +1,14 @@
 //! A convolution's weights, one filter an output, as the winners of a max-pool meet them.
 
-use super::PooledConv;
+use super::{Columns, PooledConv};
+use crate::buffer::Buffer;
 use crate::gemm::pack::Part;
 use crate::shape::{Panels, STRIP, panel_index, panels_len};
 
 /// Parts of a convolution's weights, one filter an output; made once per version of the weights.
 ///
-/// - `rows`: the filter's lines, padded with zeros to whole registers, `[part][line][output][strips·16]`
+/// - `groups`: for each group of columns the taps that count there, line by line, padded with zeros to
+///   whole registers, `[part][line][output][strips·16]`
 /// - `moved`: where the patch of a whole window fits half a register, the first part's lines in the
 ///   lower half and the second part's in the upper, moved to each place of the window,
 ///   `[output][place][line of the window's patch][16]`
@@ -14,8 +16,73 @@ use crate::shape::{Panels, STRIP, panel_index, panels_len};
 pub struct Filters {
     pub(super) shape: PooledConv,
     parts: [Option<Part>; 2],
-    rows: Vec<f32>,
-    moved: Vec<f32>,
+    groups: Vec<Lines>,
+    moved: Buffer,
+}
+
+/// The lines of all filters, of the taps that count in some columns, padded with zeros to whole registers:
+/// `[part][line][output][strips·16]`.
+#[derive(Clone, Debug)]
+pub(crate) struct Lines {
+    pub columns: Columns,
+    outputs: usize,
+    size: usize,
+    floats: Buffer,
+}
+
+impl Lines {
+    /// Zeros for so many parts.
+    fn zeroed(shape: &PooledConv, columns: Columns, parts: usize) -> Self {
+        let (outputs, size) = (shape.conv.outputs, shape.conv.size);
+        let mut lines = Lines { columns, outputs, size, floats: Buffer::default() };
+        lines.floats = Buffer::zeroed(parts * size * lines.line_len());
+        lines
+    }
+
+    /// One part of packed weights, of the taps that count in any column.
+    pub fn of(shape: &PooledConv, w: Panels, part: Part) -> Self {
+        let mut lines = Lines::zeroed(shape, shape.reach(), 1);
+        lines.refresh(shape, w, &[Some(part)]);
+        lines
+    }
+
+    fn refresh(&mut self, shape: &PooledConv, w: Panels, parts: &[Option<Part>]) {
+        let (Columns { skipped, run, .. }, len) = (self.columns.clone(), self.line_len());
+        let padded = (self.columns.strips() * STRIP).max(1);
+        for (i, part) in parts.iter().flatten().enumerate() {
+            for line in 0..self.size {
+                let to = &mut self.floats[(i * self.size + line) * len..][..len];
+                for (o, to) in to.chunks_exact_mut(padded).enumerate() {
+                    for (to, &w) in to[..run].iter_mut().zip(floats(shape, w, o, line, skipped)) {
+                        *to = part.of(w);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Floats of one line of all filters.
+    fn line_len(&self) -> usize {
+        self.outputs * self.columns.strips() * STRIP
+    }
+
+    /// Line `line` of all filters of a part, `[output][strips·16]`.
+    #[inline(always)]
+    pub fn line(&self, part: usize, line: usize) -> &[f32] {
+        &self.floats[(part * self.size + line) * self.line_len()..][..self.line_len()]
+    }
+}
+
+/// The floats from `first` on of a line of a filter.
+fn floats<'a>(
+    shape: &PooledConv,
+    w: Panels<'a>,
+    o: usize,
+    line: usize,
+    first: usize,
+) -> impl Iterator<Item = &'a f32> {
+    let strip = &w.data[o / STRIP * w.stride + (line * shape.run() + first) * STRIP..];
+    strip.iter().skip(o % STRIP).step_by(STRIP)
 }
 
 impl Filters {
@@ -28,12 +95,14 @@ impl Filters {
             panic!("{error}");
         }
         let parts = [Some(part), other];
-        let mut filters = Filters { shape: *shape, parts, rows: Vec::new(), moved: Vec::new() };
-        let count = filters.parts().count();
-        filters.rows = vec![0.0; count * shape.conv.size * filters.line_len()];
-        if filters.fits_half() {
-            let lines = filters.patch_lines();
-            filters.moved = vec![0.0; shape.conv.outputs * shape.places() * lines * STRIP];
+        let conv = &shape.conv;
+        let count = parts.iter().flatten().count();
+        let groups = shape.groups().map(|columns| Lines::zeroed(shape, columns, count));
+        let mut filters =
+            Filters { shape: *shape, parts, groups: groups.collect(), moved: Buffer::default() };
+        let lines = filters.patch_lines();
+        if lines * conv.inputs <= STRIP / 2 {
+            filters.moved = Buffer::zeroed(conv.outputs * shape.places() * lines * STRIP);
         }
         filters.refresh(w);
         filters
@@ -46,31 +115,22 @@ impl Filters {
     pub fn refresh(&mut self, w: Panels) {
         let PooledConv { conv, window } = self.shape;
         assert_eq!((w.k, w.n), (conv.patch(), conv.outputs), "convolution weights");
-        let (run, padded, line_len) = (self.shape.run(), self.strips() * STRIP, self.line_len());
-        for (i, part) in self.parts.iter().flatten().enumerate() {
-            for line in 0..conv.size {
-                let to = &mut self.rows[(i * conv.size + line) * line_len..][..line_len];
-                for (o, to) in to.chunks_exact_mut(padded.max(1)).enumerate() {
-                    let from = w.data[o / STRIP * w.stride + line * run * STRIP..].iter().skip(o % STRIP);
-                    for (to, &w) in to[..run].iter_mut().zip(from.step_by(STRIP)) {
-                        *to = part.of(w);
-                    }
-                }
-            }
+        let run = self.shape.run();
+        for group in &mut self.groups {
+            group.refresh(&self.shape, w, &self.parts);
         }
         if self.moved.is_empty() {
             return;
         }
         let (places, lines) = (self.shape.places(), self.patch_lines());
-        for (i, _) in self.parts.iter().flatten().enumerate() {
-            for o in 0..conv.outputs {
-                for place in 0..places {
-                    for line in 0..conv.size {
-                        let from = &self.rows[(i * conv.size + line) * line_len + o * padded..][..run];
-                        let line = (o * places + place) * lines + place / window + line;
-                        let at = line * STRIP + i * (STRIP / 2) + place % window * conv.inputs;
-                        self.moved[at..][..run].copy_from_slice(from);
-                    }
+        for (i, part) in self.parts.iter().flatten().enumerate() {
+            for (o, place, line) in (0..conv.outputs).flat_map(|o| {
+                (0..places).flat_map(move |place| (0..conv.size).map(move |line| (o, place, line)))
+            }) {
+                let at = ((o * places + place) * lines + place / window + line) * STRIP;
+                let at = at + i * (STRIP / 2) + place % window * conv.inputs;
+                for (to, &w) in self.moved[at..][..run].iter_mut().zip(floats(&self.shape, w, o, line, 0)) {
+                    *to = part.of(w);
                 }
             }
         }
@@ -80,19 +140,9 @@ impl Filters {
         self.parts.into_iter().flatten()
     }
 
-    /// Registers of a filter's line.
-    pub(super) fn strips(&self) -> usize {
-        self.shape.run().div_ceil(STRIP)
-    }
-
-    /// Floats of one line of all filters.
-    pub(super) fn line_len(&self) -> usize {
-        self.shape.conv.outputs * self.strips() * STRIP
-    }
-
-    /// Line `line` of all filters of a part, `[output][strips·16]`.
-    pub(super) fn line(&self, part: usize, line: usize) -> &[f32] {
-        &self.rows[(part * self.shape.conv.size + line) * self.line_len()..][..self.line_len()]
+    /// The filters as each group of columns meets them.
+    pub(super) fn groups(&self) -> &[Lines] {
+        &self.groups
     }
 
     /// Lines of the patch of a whole window.
@@ -100,30 +150,34 @@ impl Filters {
         self.shape.conv.size + self.shape.window - 1
     }
 
-    fn fits_half(&self) -> bool {
-        self.patch_lines() * self.shape.conv.inputs <= STRIP / 2
-    }
-
     /// The filters moved to each place of the window, if its patch fits half a register.
     pub(super) fn moved(&self) -> Option<&[f32]> {
         (!self.moved.is_empty()).then_some(&self.moved[..])
     }
 
-    /// A part as the products of any convolution take it: packed forwards, or turned for the way back.
+    /// A part as the products of any convolution take it: packed forwards, or turned for the way back. Taps
+    /// that lie beside the image wherever they are laid may be 0.
     pub(crate) fn panels(&self, part: usize, back: bool) -> Vec<f32> {
         let conv = self.shape.conv;
         let (k, n) = if back { (conv.reversed().patch(), conv.inputs) } else { (conv.patch(), conv.outputs) };
-        let (area, mut panels) = (conv.size * conv.size, vec![0.0; panels_len(k, n)]);
-        for (line, at, i, o) in (0..conv.size).flat_map(|line| {
-            let inputs = move |at| (0..conv.inputs).map(move |i| (line, at, i));
-            let triples = (0..conv.size).flat_map(inputs);
-            triples.flat_map(move |(line, at, i)| (0..conv.outputs).map(move |o| (line, at, i, o)))
-        }) {
-            let w = self.line(part, line)[o * self.strips() * STRIP + at * conv.inputs + i];
-            let tap = line * conv.size + at;
-            let (row, col) =
-                if back { ((area - 1 - tap) * conv.outputs + o, i) } else { (tap * conv.inputs + i, o) };
-            panels[panel_index(k, row, col)] = w;
+        let (taps, mut panels) = (conv.size * conv.size, vec![0.0; panels_len(k, n)]);
+        for group in &self.groups {
+            let padded = group.columns.strips() * STRIP;
+            for line in 0..conv.size {
+                for (i, &w) in group.line(part, line).iter().enumerate() {
+                    let (o, at) = (i / padded, i % padded);
+                    if at >= group.columns.run {
+                        continue;
+                    }
+                    let at = group.columns.skipped + at;
+                    let (tap, input) = (line * conv.size + at / conv.inputs, at % conv.inputs);
+                    let (row, col) = match back {
+                        true => ((taps - 1 - tap) * conv.outputs + o, input),
+                        false => (tap * conv.inputs + input, o),
+                    };
+                    panels[panel_index(k, row, col)] = w;
+                }
+            }
         }
         panels
     }

@@ -1,7 +1,7 @@
 //! Forwards: convolution, bias, relu and max-pool of a few images at a time, so that the sums of the
 //! convolution stay in the cache.
 
-use super::{Places, PooledConv};
+use super::{Columns, Places, PooledConv};
 use crate::Kernels;
 use crate::elementwise::rows::{load, store};
 use crate::error::{ShapeError, axis};
@@ -59,7 +59,10 @@ pub fn conv_pool(
     axis(NAME, "outputs", "w", w.n, conv.outputs)?;
     axis(NAME, "outputs", "bias", bias.len(), conv.outputs.next_multiple_of(STRIP))?;
     axis(NAME, "images·plane", "x", x.len(), images * plane.len())?;
-    shape.check_windows(NAME, "y", images, (y.rows, y.cols, &y.map))?;
+    axis(NAME, "windows", "y", y.rows, images * shape.windows())?;
+    axis(NAME, "outputs", "y", y.cols, conv.outputs)?;
+    let even = y.map.width == usize::MAX || y.map.width.is_multiple_of(shape.out_cols().max(1));
+    axis(NAME, "windows (lines of equal spacing)", "y", if even { y.rows } else { 0 }, y.rows)?;
     places.check(NAME, shape, images)?;
     let places = &mut places.values[..images * shape.windows() * conv.outputs];
     if let Some(z) = &z {
@@ -89,61 +92,31 @@ pub fn conv_pool(
 /// Floats of sums that stay in L2 until they are pooled.
 const IN_L2: usize = 96 * 1024;
 
-/// Whether a product a column, without the taps that lie beside the image there, is the shorter way.
-fn narrow(shape: &PooledConv) -> bool {
-    shape.conv.cols <= NARROW * (shape.conv.size / 2)
-}
-
-/// Columns of a narrow image, in halves of the filter.
-const NARROW: usize = 4;
-
-/// Columns that meet the same taps of a filter's line: `(columns, taps)`.
-fn columns(shape: &PooledConv) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
-    let (cols, size, half) = (shape.conv.cols, shape.conv.size, shape.conv.size / 2);
-    let narrow = narrow(shape);
-    let taps = move |x: usize| {
-        if narrow { half.saturating_sub(x)..size.min(cols + half - x) } else { 0..size }
-    };
-    let mut from = 0;
-    std::iter::from_fn(move || {
-        let first = (from < cols).then_some(from)?;
-        from = (first..cols).find(|&x| taps(x) != taps(first)).unwrap_or(cols);
-        Some((first..from, taps(first)))
-    })
-}
-
 /// Multiply-adds of an image.
 fn terms(shape: &PooledConv) -> usize {
-    let a_line: usize = columns(shape).map(|(columns, taps)| columns.len() * taps.len()).sum();
-    a_line * shape.conv.rows * shape.conv.size * shape.conv.inputs * shape.conv.outputs
+    let a_line: usize = shape.columns().map(|columns| columns.pixels.len() * columns.run).sum();
+    a_line * shape.conv.rows * shape.conv.size * shape.conv.outputs
 }
 
 /// The convolution's sums of the first `images` images, `[pixels, outputs]`.
-///
-/// A tap beside the image would add `0·w`, which changes no sum.
 fn convolve(kernels: &Kernels, shape: &PooledConv, x: &[f32], images: usize, w: Panels, sums: &mut [f32]) {
     let conv = &shape.conv;
     let (plane, outputs, run) = (conv.input(), conv.outputs, shape.run());
-    for (columns, taps) in columns(shape) {
-        let skipped = taps.start * conv.inputs;
-        let walk = Walk {
-            count: [1, conv.size, taps.len() * conv.inputs],
-            a: [0, plane.line(), 1],
-            b: [0, run * STRIP, STRIP],
-        };
+    for Columns { pixels, skipped, run: taps } in shape.columns() {
+        let walk = Walk { count: [1, conv.size, taps], a: [0, plane.line(), 1], b: [0, run * STRIP, STRIP] };
         let height = conv.rows;
-        let map = Rows { width: columns.len(), ..plane.map() };
+        let map = Rows { width: pixels.len(), ..plane.map() };
         let to = Rows {
-            width: columns.len(),
+            width: pixels.len(),
             height,
             step: outputs,
             line: conv.cols * outputs,
             image: height * conv.cols * outputs,
         };
-        let rows = images * height * columns.len();
-        let to = MatMut::mapped(&mut sums[columns.start * outputs..], rows, outputs, to);
+        let rows = images * height * pixels.len();
+        let to = MatMut::mapped(&mut sums[pixels.start * outputs..], rows, outputs, to);
         // A patch starts at its pixel's upper left, which the border moves to the pixel's own place.
-        let a = x.as_ptr().wrapping_add(columns.start * conv.inputs + skipped);
+        let a = x.as_ptr().wrapping_add(pixels.start * conv.inputs + skipped);
         let mut product = over_panels(a, map, walk, w, Start::Zero, Epilogue::Store, &to);
         product.b = product.b.wrapping_add(skipped * STRIP);
         // SAFETY: the patch of the last pixel ends with the last float of its padded plane, of which

@@ -1,14 +1,15 @@
 //! The weight gradient: each filter sums the patches of the pixels that it has won.
 
-use super::lists::{Entry, Lists, Padded, images_a_block};
-use super::{Places, PooledConv};
+use super::visit::{Winners, block_len, blocks, images_a_block};
+use super::{Columns, Places, PooledConv};
 use crate::Kernels;
 use crate::conv::conv_weight_gradient;
 use crate::error::{ShapeError, axis};
 use crate::profile::Work;
 use crate::shape::{MatRef, STRIP, panel_index, panels_len};
 use crate::simd::{Kernel, Simd};
-use crate::threads::{Shared, with_scratch};
+use crate::threads::{Shared, from_a_line, with_scratch};
+use std::ops::Range;
 
 /// The weight gradient `d_w[q,o] = Σ_windows patch(winner)[q]·d_y[window,o]`, in the order of the
 /// windows, written as packed panels.
@@ -35,7 +36,7 @@ pub fn conv_pool_weight_gradient(
     let conv = &shape.conv;
     axis(NAME, "images·plane", "x", x.len(), images * conv.input().len())?;
     let places = places.of(NAME, shape, images)?;
-    shape.check_windows(NAME, "d_y", images, (d_y.rows, d_y.cols, &d_y.map))?;
+    shape.check_values(NAME, "d_y", images, &d_y)?;
     axis(NAME, "patch·outputs", "d_w", d_w.len(), panels_len(conv.patch(), conv.outputs))?;
     if kernels.gemm().is_some() {
         return conv_weight_gradient(kernels, conv, x, &shape.expand(places, &d_y, images), images, d_w);
@@ -45,29 +46,25 @@ pub fn conv_pool_weight_gradient(
     if places.is_empty() {
         return Ok(());
     }
-    let filter = conv.size * shape.run().div_ceil(STRIP) * STRIP;
+    let columns = shape.reach();
+    let filter = conv.size * columns.strips() * STRIP;
+    let winners = Winners::new(shape, places, d_y);
     let block = images_a_block(shape).min(images);
     let cost = images * shape.windows() * conv.outputs * conv.patch();
     let d_w = Shared::new(d_w);
     kernels.threads().split(conv.outputs, cost, &|filters| {
-        let lens = [
-            filters.len() * filter,
-            Padded::scratch(shape, images),
-            Lists::scratch(shape, block, filters.len()),
-        ];
-        with_scratch(lens.iter().sum(), |scratch| {
-            let (sums, scratch) = scratch.split_at_mut(lens[0]);
-            let (tail, scratch) = scratch.split_at_mut(lens[1]);
+        let sums = filters.len() * filter;
+        with_scratch(sums + block_len(shape, block) + STRIP, |scratch| {
+            let (sums, scratch) = from_a_line(scratch).split_at_mut(sums);
             sums.fill(0.0);
-            let padded = Padded::new(shape, x, images, tail);
-            for (images, x) in padded.blocks(0..images, block) {
-                let lists = Lists::new(shape, places, &d_y, images, filters.clone(), scratch);
-                kernels.backend().run(Sum { shape, x, lists: &lists, sums: &mut *sums });
-            }
-            let lines = sums.chunks_exact(filter / conv.size).enumerate();
-            for (o, line, sums) in lines.map(|(i, sums)| (i / conv.size, i % conv.size, sums)) {
-                for (q, &sum) in sums[..shape.run()].iter().enumerate() {
-                    let at = panel_index(conv.patch(), line * shape.run() + q, filters.start + o);
+            blocks(shape, x, 0..images, block, scratch, |images, x| {
+                let (filters, columns, winners, sums) = (filters.clone(), &columns, &winners, &mut *sums);
+                kernels.backend().run(Sum { shape, columns, x, winners, images, filters, sums });
+            });
+            for (i, line) in sums.chunks_exact(columns.strips() * STRIP).enumerate() {
+                let (o, first) = (filters.start + i / conv.size, i % conv.size * shape.run());
+                for (q, &sum) in line[..columns.run].iter().enumerate() {
+                    let at = panel_index(conv.patch(), first + columns.skipped + q, o);
                     // SAFETY: a place of `d_w`, whose column this part alone has.
                     unsafe { *d_w.as_ptr().add(at) = sum };
                 }
@@ -80,9 +77,12 @@ pub fn conv_pool_weight_gradient(
 /// Adds the patches of a block of images to the filters' sums.
 struct Sum<'a> {
     shape: &'a PooledConv,
+    columns: &'a Columns,
     /// The images, with a register's room behind them.
     x: &'a [f32],
-    lists: &'a Lists<'a>,
+    winners: &'a Winners<'a>,
+    images: Range<usize>,
+    filters: Range<usize>,
     /// `[filter][line][strips·16]`
     sums: &'a mut [f32],
 }
@@ -94,34 +94,33 @@ impl Kernel for Sum<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Sum { shape, x, lists, sums } = self;
-        let (size, strips) = (shape.conv.size, shape.run().div_ceil(STRIP));
-        let at = Lines { x, step: shape.conv.input().line() };
+        let Sum { shape, columns: &Columns { skipped, .. }, x, winners, images, filters, sums } = self;
+        let (size, strips) = (shape.conv.size, self.columns.strips());
+        let at = Lines { x, step: shape.conv.input().line(), winners, images: &images };
         // All lines at once, if the registers hold their sums.
         let all = if size * strips <= S::SUMS { (size, strips) } else { (0, 0) };
-        for (o, sums) in sums.chunks_exact_mut(size * strips * STRIP).enumerate() {
-            let list = lists.of(o);
+        for (o, sums) in filters.zip(sums.chunks_exact_mut(size * strips * STRIP)) {
             match all {
-                (1, 1) => at.add::<S, 1, 1>(simd, list, 0, sums),
-                (3, 1) => at.add::<S, 3, 1>(simd, list, 0, sums),
-                (3, 2) => at.add::<S, 3, 2>(simd, list, 0, sums),
-                (3, 3) => at.add::<S, 3, 3>(simd, list, 0, sums),
-                (3, 4) => at.add::<S, 3, 4>(simd, list, 0, sums),
-                (3, 5) => at.add::<S, 3, 5>(simd, list, 0, sums),
-                (5, 1) => at.add::<S, 5, 1>(simd, list, 0, sums),
-                (5, 2) => at.add::<S, 5, 2>(simd, list, 0, sums),
-                (5, 3) => at.add::<S, 5, 3>(simd, list, 0, sums),
+                (1, 1) => at.add::<S, 1, 1>(simd, o, skipped, sums),
+                (3, 1) => at.add::<S, 3, 1>(simd, o, skipped, sums),
+                (3, 2) => at.add::<S, 3, 2>(simd, o, skipped, sums),
+                (3, 3) => at.add::<S, 3, 3>(simd, o, skipped, sums),
+                (3, 4) => at.add::<S, 3, 4>(simd, o, skipped, sums),
+                (3, 5) => at.add::<S, 3, 5>(simd, o, skipped, sums),
+                (5, 1) => at.add::<S, 5, 1>(simd, o, skipped, sums),
+                (5, 2) => at.add::<S, 5, 2>(simd, o, skipped, sums),
+                (5, 3) => at.add::<S, 5, 3>(simd, o, skipped, sums),
                 _ => {
                     for (line, sums) in sums.chunks_exact_mut(strips * STRIP).enumerate() {
                         for (strip, sums) in sums.chunks_mut(MOST_STRIPS * STRIP).enumerate() {
-                            let first = line * at.step + strip * MOST_STRIPS * STRIP;
+                            let first = skipped + line * at.step + strip * MOST_STRIPS * STRIP;
                             match sums.len() / STRIP {
-                                1 => at.add::<S, 1, 1>(simd, list, first, sums),
-                                2 => at.add::<S, 1, 2>(simd, list, first, sums),
-                                3 => at.add::<S, 1, 3>(simd, list, first, sums),
-                                4 => at.add::<S, 1, 4>(simd, list, first, sums),
-                                5 => at.add::<S, 1, 5>(simd, list, first, sums),
-                                _ => at.add::<S, 1, MOST_STRIPS>(simd, list, first, sums),
+                                1 => at.add::<S, 1, 1>(simd, o, first, sums),
+                                2 => at.add::<S, 1, 2>(simd, o, first, sums),
+                                3 => at.add::<S, 1, 3>(simd, o, first, sums),
+                                4 => at.add::<S, 1, 4>(simd, o, first, sums),
+                                5 => at.add::<S, 1, 5>(simd, o, first, sums),
+                                _ => at.add::<S, 1, MOST_STRIPS>(simd, o, first, sums),
                             }
                         }
                     }
@@ -136,28 +135,25 @@ impl Kernel for Sum<'_> {
 struct Lines<'a> {
     x: &'a [f32],
     step: usize,
+    winners: &'a Winners<'a>,
+    images: &'a Range<usize>,
 }
 
 impl Lines<'_> {
-    /// Adds `value·patch` to `L` lines of `V` strips of sums, from the float `first` of each patch on.
+    /// Adds `value·patch` of the winners of filter `o` to `L` lines of `V` strips of sums, from the float
+    /// `first` of each patch on.
     #[inline(always)]
-    fn add<S: Simd, const L: usize, const V: usize>(
-        self,
-        simd: S,
-        list: &[Entry],
-        first: usize,
-        sums: &mut [f32],
-    ) {
+    fn add<S: Simd, const L: usize, const V: usize>(self, simd: S, o: usize, first: usize, sums: &mut [f32]) {
         assert_eq!(sums.len(), L * V * STRIP);
         let mut acc = [[simd.splat(0.0); V]; L];
         for (i, acc) in acc.iter_mut().flatten().enumerate() {
             // SAFETY: a strip of the sums.
             *acc = unsafe { simd.load(sums.as_ptr().add(i * STRIP)) };
         }
-        for entry in list {
-            let value = simd.splat(entry.value);
-            let patch = self.x.as_ptr().wrapping_add(entry.patch as usize + first);
-            debug_assert!(entry.patch as usize + first + (L - 1) * self.step + V * STRIP <= self.x.len());
+        self.winners.each(self.images, o, |winner| {
+            let value = simd.splat(winner.value);
+            let patch = self.x.as_ptr().wrapping_add(winner.patch + first);
+            debug_assert!(winner.patch + first + (L - 1) * self.step + V * STRIP <= self.x.len());
             for (line, acc) in acc.iter_mut().enumerate() {
                 let patch = patch.wrapping_add(line * self.step);
                 for (strip, acc) in acc.iter_mut().enumerate() {
@@ -166,7 +162,7 @@ impl Lines<'_> {
                     *acc = simd.mul_add(value, unsafe { simd.load(patch.add(strip * STRIP)) }, *acc);
                 }
             }
-        }
+        });
         for (i, acc) in acc.into_iter().flatten().enumerate() {
             // SAFETY: as above.
             unsafe { simd.store(sums.as_mut_ptr().add(i * STRIP), acc) };

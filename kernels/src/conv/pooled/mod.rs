@@ -6,12 +6,12 @@
 //! gradients as for relevance, only the winners are visited.
 
 pub(crate) mod back;
-mod filters;
+pub(crate) mod filters;
 mod forward;
 mod gradient;
-pub(crate) mod lists;
 #[cfg(test)]
 mod tests;
+pub(crate) mod visit;
 pub(crate) mod winners;
 
 pub use back::conv_pool_back;
@@ -20,7 +20,8 @@ pub use forward::conv_pool;
 pub use gradient::conv_pool_weight_gradient;
 
 use crate::error::{ShapeError, axis};
-use crate::shape::{ConvShape, MatRef, Rows};
+use crate::shape::{ConvShape, MatRef, STRIP};
+use std::ops::Range;
 
 /// A SAME convolution, relu, and a max-pool whose stride is its window; the window at the edge is smaller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +63,26 @@ impl Places {
     }
 }
 
+/// Adjacent columns of pixels that meet the same taps of a filter's line.
+#[derive(Clone, Debug)]
+pub(crate) struct Columns {
+    pub pixels: Range<usize>,
+    /// Floats of a line before the first tap,
+    pub skipped: usize,
+    /// and from there to behind the last.
+    pub run: usize,
+}
+
+impl Columns {
+    /// Registers of the taps.
+    pub fn strips(&self) -> usize {
+        self.run.div_ceil(STRIP)
+    }
+}
+
+/// Columns of a narrow image, in halves of the filter.
+const NARROW: usize = 4;
+
 /// Rows of the largest window.
 const MOST_WINDOW: usize = 15;
 
@@ -96,29 +117,49 @@ impl PooledConv {
         axis(kernel, "size", "window", self.window.clamp(1, MOST_WINDOW), self.window)
     }
 
-    /// Checks what stands in windows: a row for each of so many images' windows, their lines evenly spaced.
-    fn check_windows(
+    /// Checks what the windows hand back: a row for each, evenly spaced.
+    fn check_values(
         &self,
         kernel: &'static str,
         name: &'static str,
         images: usize,
-        (rows, cols, map): (usize, usize, &Rows),
+        v: &MatRef,
     ) -> Result<(), ShapeError> {
-        axis(kernel, "windows", name, rows, images * self.windows())?;
-        axis(kernel, "outputs", name, cols, self.conv.outputs)?;
-        let even = map.width == usize::MAX || map.width.is_multiple_of(self.out_cols().max(1));
-        let lines = "windows (lines of equal spacing)";
-        axis(kernel, lines, name, if even { self.out_cols() } else { 0 }, self.out_cols())
+        axis(kernel, "windows", name, v.rows, images * self.windows())?;
+        axis(kernel, "outputs", name, v.cols, self.conv.outputs)?;
+        let even = if v.map.width >= v.rows { v.rows } else { 0 };
+        axis(kernel, "windows (rows of equal spacing)", name, even, v.rows)
     }
 
-    /// The largest window's worth of offsets: where each place of a window is, in floats of the padded input.
-    fn offsets(&self) -> [u32; MOST_WINDOW * MOST_WINDOW] {
-        let plane = self.conv.input();
-        let mut offsets = [0; MOST_WINDOW * MOST_WINDOW];
-        for (place, offset) in offsets[..self.places()].iter_mut().enumerate() {
-            *offset = (place / self.window * plane.line() + place % self.window * plane.channels) as u32;
-        }
-        offsets
+    /// Columns of pixels by the taps of a filter's line that lie in the image there.
+    ///
+    /// A tap beside the image would add `0·w`, which changes no sum. In an image that is hardly wider than
+    /// the filter those are many: each group of columns leaves them out. A wide image is one group.
+    fn columns(&self) -> impl Iterator<Item = Columns> + use<> {
+        self.columns_if(self.conv.cols <= NARROW * (self.conv.size / 2))
+    }
+
+    /// The same where whole registers are read from each line: one group if the others take as many.
+    fn groups(&self) -> impl Iterator<Item = Columns> + use<> {
+        let registers = |columns: Columns| columns.pixels.len() * columns.strips();
+        let apart: usize = self.columns().map(registers).sum();
+        self.columns_if(apart < self.conv.cols * self.run().div_ceil(STRIP))
+    }
+
+    fn columns_if(&self, apart: bool) -> impl Iterator<Item = Columns> + use<> {
+        let ConvShape { cols, size, inputs, .. } = self.conv;
+        let half = size / 2;
+        let taps = move |x: usize| match apart {
+            true => half.saturating_sub(x)..size.min(cols + half - x),
+            false => 0..size,
+        };
+        let mut from = 0;
+        std::iter::from_fn(move || {
+            let first = (from < cols).then_some(from)?;
+            from = (first..cols).find(|&x| taps(x) != taps(first)).unwrap_or(cols);
+            let taps = taps(first);
+            Some(Columns { pixels: first..from, skipped: taps.start * inputs, run: taps.len() * inputs })
+        })
     }
 
     /// The gradient or relevance `v` of the windows, at the winners' pixels in padded planes: what the

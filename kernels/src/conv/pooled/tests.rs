@@ -5,7 +5,6 @@ use crate::conv::im2col::im2col;
 use crate::gemm::pack::{self, Part};
 use crate::relevance::EPS;
 use crate::relevance::pooled::{PooledRule, relevance_pooled};
-use crate::shape::STRIP;
 use crate::testing::{SameBits, activations, assert_close, floats, kernel_sets};
 use crate::{Epilogue, Kernels, MatMut, Panels, Start, conv, reference};
 use proptest::prelude::*;

@@ -1,20 +1,23 @@
 //! The ratios `R / (z + ε)` of relevance rules, at the winners alone.
 
+use super::PooledConv;
 use super::back::Values;
-use super::lists::{Entry, Lists};
-use super::{Filters, PooledConv};
+use super::filters::Lines;
+use super::visit::Winners;
 use crate::elementwise::rows::{load, store};
 use crate::shape::{MatRef, STRIP};
 use crate::simd::{Kernel, Simd};
+use std::ops::Range;
 
-/// `c = coefficient·R / (z + ε)` with `z = patch(winner)·filter`, where a window has relevance; 0 elsewhere.
+/// `c = coefficient·R / (z + ε)` with `z = patch(winner)·filter`.
 pub(crate) struct Dots<'a> {
-    pub filters: &'a Filters,
-    pub part: usize,
+    pub shape: &'a PooledConv,
+    pub filters: &'a Lines,
     /// Some padded images, with a register's room behind them.
     pub x: &'a [f32],
     /// The relevance of their windows.
-    pub lists: &'a Lists<'a>,
+    pub winners: &'a Winners<'a>,
+    pub images: Range<usize>,
     pub coefficient: f32,
     pub eps: f32,
     /// `[windows, outputs]`
@@ -28,9 +31,8 @@ impl Kernel for Dots<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(mut self, simd: S) {
-        self.c.fill(0.0);
-        let (size, strips) = (self.filters.shape.conv.size, self.filters.strips());
-        for o in 0..self.filters.shape.conv.outputs {
+        let (size, strips) = (self.shape.conv.size, self.filters.columns.strips());
+        for o in 0..self.shape.conv.outputs {
             match (size, strips) {
                 (HELD, 1) => self.held::<S, 1>(simd, o),
                 (HELD, 2) => self.held::<S, 2>(simd, o),
@@ -47,20 +49,21 @@ impl Dots<'_> {
     /// A filter of `V` strips and three lines.
     #[inline(always)]
     fn held<S: Simd, const V: usize>(&mut self, simd: S, o: usize) {
-        let step = self.filters.shape.conv.input().line();
+        let (step, skipped) = (self.shape.conv.input().line(), self.filters.columns.skipped);
         let mut filter = [[simd.splat(0.0); V]; HELD];
         for (line, filter) in filter.iter_mut().enumerate() {
-            let row = &self.filters.line(self.part, line)[o * V * STRIP..][..V * STRIP];
+            let row = &self.filters.line(0, line)[o * V * STRIP..][..V * STRIP];
             for (strip, filter) in filter.iter_mut().enumerate() {
                 // SAFETY: a strip of the row.
                 *filter = unsafe { simd.load(row.as_ptr().add(strip * STRIP)) };
             }
         }
-        for entry in self.lists.of(o) {
+        let Dots { x, coefficient, eps, .. } = *self;
+        self.winners.each(&self.images, o, |winner| {
             let mut acc = [simd.splat(0.0); V];
-            debug_assert!(entry.patch as usize + (HELD - 1) * step + V * STRIP <= self.x.len());
+            debug_assert!(winner.patch + skipped + (HELD - 1) * step + V * STRIP <= x.len());
             for (line, filter) in filter.iter().enumerate() {
-                let x = self.x.as_ptr().wrapping_add(entry.patch as usize + line * step);
+                let x = x.as_ptr().wrapping_add(winner.patch + skipped + line * step);
                 for (strip, (acc, &w)) in acc.iter_mut().zip(filter).enumerate() {
                     // SAFETY: a winner's pixel is one of its image; its patch ends in it, and a register that
                     // begins in the patch ends in the room behind the images.
@@ -71,35 +74,31 @@ impl Dots<'_> {
             for &acc in &acc[1..] {
                 sum = simd.add(sum, acc);
             }
-            self.set(entry, o, simd.sum(sum));
-        }
+            self.c[winner.at] = winner.value * coefficient / (simd.sum(sum) + eps);
+        });
     }
 
     /// A filter of any size.
     #[inline(always)]
     fn any<S: Simd>(&mut self, simd: S, o: usize) {
-        let step = self.filters.shape.conv.input().line();
-        let padded = self.filters.strips() * STRIP;
-        for entry in self.lists.of(o) {
+        let (step, skipped) = (self.shape.conv.input().line(), self.filters.columns.skipped);
+        let padded = self.filters.columns.strips() * STRIP;
+        let Dots { x, coefficient, eps, .. } = *self;
+        self.winners.each(&self.images, o, |winner| {
             let mut sum = None;
             for strip in (0..padded).step_by(STRIP) {
                 let mut acc = simd.splat(0.0);
-                for line in 0..self.filters.shape.conv.size {
-                    let row = &self.filters.line(self.part, line)[o * padded + strip..][..STRIP];
-                    let x = &self.x[entry.patch as usize + line * step + strip..][..STRIP];
+                for line in 0..self.shape.conv.size {
+                    let row = &self.filters.line(0, line)[o * padded + strip..][..STRIP];
+                    let x = &x[winner.patch + skipped + line * step + strip..][..STRIP];
                     // SAFETY: a register of each.
                     acc = unsafe { simd.mul_add(simd.load(x.as_ptr()), simd.load(row.as_ptr()), acc) };
                 }
                 sum = Some(sum.map_or(acc, |sum| simd.add(sum, acc)));
             }
-            self.set(entry, o, sum.map_or(0.0, |sum| simd.sum(sum)));
-        }
-    }
-
-    #[inline(always)]
-    fn set(&mut self, entry: &Entry, o: usize, z: f32) {
-        let at = entry.window as usize * self.filters.shape.conv.outputs + o;
-        self.c[at] = entry.value * self.coefficient / (z + self.eps);
+            let z = sum.map_or(0.0, |sum| simd.sum(sum));
+            self.c[winner.at] = winner.value * coefficient / (z + eps);
+        });
     }
 }
 
@@ -129,7 +128,7 @@ impl Kernel for Known<'_> {
         for at in 0..shape.windows() {
             let (top, left) = (at / shape.out_cols() * window, at % shape.out_cols() * window);
             let (height, width) = (window.min(conv.rows - top), window.min(conv.cols - left));
-            let r = &r.v[r.map.offset(r.first + at)..][..outputs];
+            let r = &r.v[at * r.step..][..outputs];
             for n in (0..outputs).step_by(STRIP) {
                 let (lanes, of) = (STRIP.min(outputs - n), at * outputs + n);
                 // SAFETY: channels of a window of the image, and of its pixels in `v`.

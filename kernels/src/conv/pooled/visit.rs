@@ -1,0 +1,113 @@
+//! The winners of one filter, window by window, and the images that their patches lie in.
+
+use super::{Columns, MOST_WINDOW, PooledConv};
+use crate::shape::{MatRef, STRIP};
+use std::ops::Range;
+
+/// The winners of all windows, and what they hand on.
+pub(crate) struct Winners<'a> {
+    shape: &'a PooledConv,
+    /// `[images·windows, outputs]`
+    places: &'a [f32],
+    v: MatRef<'a>,
+    /// Where each place of a window is, in floats of the padded input.
+    offsets: [usize; MOST_WINDOW * MOST_WINDOW],
+}
+
+/// A window of a filter.
+#[derive(Clone, Copy)]
+pub(crate) struct Winner {
+    /// Where its patch starts, in floats from the first image.
+    pub patch: usize,
+    /// What it hands on.
+    pub value: f32,
+    /// Its place in `[windows, outputs]`, from the first image on.
+    pub at: usize,
+}
+
+impl<'a> Winners<'a> {
+    /// Of places and values that were checked to be the layer's.
+    pub fn new(shape: &'a PooledConv, places: &'a [f32], v: MatRef<'a>) -> Self {
+        assert_eq!(places.len(), v.rows * shape.conv.outputs, "places of the windows");
+        assert!(v.map.width >= v.rows, "rows of equal spacing");
+        let (plane, mut offsets) = (shape.conv.input(), [0; MOST_WINDOW * MOST_WINDOW]);
+        for (place, offset) in offsets[..shape.places()].iter_mut().enumerate() {
+            *offset = place / shape.window * plane.line() + place % shape.window * plane.channels;
+        }
+        Winners { shape, places, v, offsets }
+    }
+
+    /// Calls `visit` for each window of filter `o` in some images, in their order.
+    #[inline(always)]
+    pub fn each(&self, images: &Range<usize>, o: usize, mut visit: impl FnMut(Winner)) {
+        let (plane, window) = (self.shape.conv.input(), self.shape.window);
+        let (outputs, lines, cols) = (self.shape.conv.outputs, self.shape.out_rows(), self.shape.out_cols());
+        let windows = images.start * self.shape.windows()..images.end * self.shape.windows();
+        assert!(o < outputs && windows.end <= self.v.rows);
+        let (mut at, mut image) = (o, 0);
+        let (mut from, mut v) = (windows.start * outputs + o, windows.start * self.v.map.step + o);
+        for _ in images.clone() {
+            let mut top = image;
+            for _ in 0..lines {
+                let mut patch = top;
+                for _ in 0..cols {
+                    // SAFETY: a column of a window of these images, whose rows in `v` are evenly spaced; a
+                    // place is a small whole number, below the square of the largest window.
+                    let (place, value) = unsafe {
+                        let place = self.places.get_unchecked(from).to_int_unchecked::<i32>() as usize;
+                        (*self.offsets.get_unchecked(place), *self.v.data.get_unchecked(v))
+                    };
+                    visit(Winner { patch: patch + place, value, at });
+                    patch += window * plane.channels;
+                    (from, at, v) = (from + outputs, at + outputs, v + self.v.map.step);
+                }
+                top += window * plane.line();
+            }
+            image += plane.len();
+        }
+    }
+}
+
+impl PooledConv {
+    /// All columns, and the taps that lie in the image for one of them.
+    pub(crate) fn reach(&self) -> Columns {
+        let (cols, size, half) = (self.conv.cols, self.conv.size, self.conv.size / 2);
+        let beside = half - half.min(cols.saturating_sub(1));
+        let inputs = self.conv.inputs;
+        Columns { pixels: 0..cols, skipped: beside * inputs, run: (size - 2 * beside) * inputs }
+    }
+}
+
+/// Floats of images that stay in L1 while the filters pass over them.
+const IN_L1: usize = 6 * 1024;
+
+/// How many images the filters pass over at a time.
+pub(crate) fn images_a_block(shape: &PooledConv) -> usize {
+    (IN_L1 / shape.conv.input().len().max(1)).max(1)
+}
+
+/// Floats of scratch for [`blocks`].
+pub(crate) fn block_len(shape: &PooledConv, images: usize) -> usize {
+    images * shape.conv.input().len() + STRIP
+}
+
+/// Calls `visit` with blocks of at most `most` of the images `range` of `x`, copied to the cache line that
+/// `scratch` begins with and with a register's room behind them: most loads then lie within a line, and
+/// those of whole registers at the end of a patch within the block.
+pub(crate) fn blocks(
+    shape: &PooledConv,
+    x: &[f32],
+    range: Range<usize>,
+    most: usize,
+    scratch: &mut [f32],
+    mut visit: impl FnMut(Range<usize>, &[f32]),
+) {
+    let plane = shape.conv.input().len();
+    for first in range.clone().step_by(most.max(1)) {
+        let block = first..range.end.min(first + most);
+        let (images, room) = scratch.split_at_mut(block.len() * plane);
+        images.copy_from_slice(&x[block.start * plane..block.end * plane]);
+        room[..STRIP].fill(0.0);
+        visit(block.clone(), &scratch[..block_len(shape, block.len())]);
+    }
+}
