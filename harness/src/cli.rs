@@ -2,6 +2,7 @@
 
 use crate::command::kernels as kernels_command;
 use crate::command::{check, compare, data, eval, explain, profile, prototype, report, reproduce, train};
+use crate::output::{self, remark};
 use crate::progress::Progress;
 use crate::run::Interrupted;
 use anyhow::{Context, Result, bail};
@@ -174,16 +175,20 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<()> {
 /// Runs the process's own arguments and prints what went wrong in one line.
 pub fn main() -> ExitCode {
     let Err(error) = run(std::env::args_os()) else { return ExitCode::SUCCESS };
-    if let Some(usage) = error.downcast_ref::<clap::Error>() {
+    let error = match error.downcast::<clap::Error>() {
         // Help and version are no failures; clap prints each to its own stream.
-        let _ = usage.print();
-        return ExitCode::from(if usage.use_stderr() { 2 } else { 0 });
-    }
+        Ok(usage) => match (output::help(&usage), usage.use_stderr()) {
+            (_, true) => return ExitCode::from(2),
+            (Ok(()), false) => return ExitCode::SUCCESS,
+            (Err(error), false) => error,
+        },
+        Err(error) => error,
+    };
     if let Some(interrupted) = error.downcast_ref::<Interrupted>() {
-        eprintln!("{interrupted}");
+        remark!("{interrupted}");
         return ExitCode::from(interrupted.status);
     }
-    eprintln!("error: {error:#}");
+    remark!("error: {error:#}");
     ExitCode::from(if error.downcast_ref::<Misuse>().is_some() { 2 } else { 1 })
 }
 

@@ -2,6 +2,9 @@
 //!
 //! The binary is a thin shell around [`cli::run`], so that tests need no process.
 
+// What is said goes through `output`.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod cli;
 pub mod command;
 pub mod dataset;
@@ -13,6 +16,7 @@ pub mod input;
 pub mod lock;
 pub mod measure;
 pub mod model_file;
+mod output;
 pub mod progress;
 pub mod report;
 pub mod run;

@@ -51,7 +51,10 @@ impl Desk {
             "--recurrent",
             "24",
         ]);
-        command.args(["--batch", "20", "--threads", "1", "--quiet"]);
+        command.args(["--batch", "20", "--quiet"]);
+        if !more.contains(&"--threads") {
+            command.args(["--threads", "1"]);
+        }
         if !more.iter().any(|option| option.starts_with("--epochs")) {
             command.arg("--epochs=6");
         }
@@ -174,6 +177,71 @@ fn a_training_killed_in_the_middle_of_writing_a_file_resumes_to_the_same_bits() 
         }
     }
     say(&format!("{kills} kills in the middle of a write"));
+}
+
+/// A pipe whose reader has gone.
+fn closed_pipe() -> Stdio {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    writer.into()
+}
+
+#[test]
+fn a_reader_that_has_gone_ends_nothing() {
+    let desk = Desk::new();
+    let output = desk.train("run", &["--epochs=1"]).stdout(closed_pipe()).output().unwrap();
+    assert!(output.stderr.is_empty());
+    succeeds(output);
+    assert_eq!(desk.state("run"), "done");
+    let model = desk.at("run/last.safetensors").into_os_string().into_string().unwrap();
+    let (data, npz) = (desk.0.path().to_str().unwrap(), desk.at("all.npz"));
+    let of_model = ["--model", &model, "--dataset", "synth", "--data-dir", data, "--quiet"];
+    let with = |words: &[&str], more: &[&str]| [words, more].concat().join("\n");
+    for line in [
+        with(&["--help"], &[]),
+        with(&["train", "--help"], &[]),
+        with(&["--version"], &[]),
+        with(&["kernels"], &[]),
+        with(&["data", "list", "--json", "--data-dir", data], &[]),
+        with(&["eval", "--json"], &of_model),
+        with(&["explain", "--out", npz.to_str().unwrap()], &of_model),
+        with(&["profile", "--cell=shallow", "--steps=1", "--batch=2"], &[]),
+    ] {
+        let output = Command::new(BINARY).args(line.lines()).stdout(closed_pipe()).output().unwrap();
+        assert!(output.stderr.is_empty(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+        succeeds(output);
+    }
+    assert!(npz.exists());
+    // What a command has found out is its status, whether anybody reads it or not.
+    let verify = ["data", "verify", "synth", "--data-dir", data];
+    fails(Command::new(BINARY).args(verify).stdout(closed_pipe()).output().unwrap(), 1, &["4 of 4 files"]);
+}
+
+#[test]
+fn progress_that_nobody_reads_ends_nothing() {
+    let desk = Desk::new();
+    let mut command = Command::new(BINARY);
+    command.args(["train", "--cell=shallow", "--seq-len=4", "--combine=48", "--recurrent=24", "--epochs=2"]);
+    command.arg("--data-dir").arg(desk.0.path()).arg("--out").arg(desk.at("run"));
+    let output = command.stderr(closed_pipe()).output().unwrap();
+    succeeds(output);
+    assert_eq!(desk.state("run"), "done");
+    let misused =
+        Command::new(BINARY).args(["kernels", "--threads=0"]).stderr(closed_pipe()).status().unwrap();
+    assert_eq!(misused.code(), Some(2));
+}
+
+#[test]
+fn results_that_find_no_room_are_one_line_and_the_run_is_kept() {
+    let desk = Desk::new();
+    let full = || fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = desk.train("run", &["--epochs=1"]).stdout(full()).output().unwrap();
+    fails(output, 1, &["stdout", "No space left"]);
+    assert_eq!(desk.state("run"), "done");
+    for word in ["--help", "kernels"] {
+        let output = Command::new(BINARY).arg(word).stdout(full()).output().unwrap();
+        fails(output, 1, &["stdout", "No space left"]);
+    }
 }
 
 #[test]

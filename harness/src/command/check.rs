@@ -3,6 +3,7 @@
 use crate::cli::{Common, Misuse};
 use crate::dataset::synth;
 use crate::images::Arrays;
+use crate::output::{out, outln};
 use crate::progress::Job;
 use crate::report::table::Table;
 use crate::run::{check_stop, stop_on_signals};
@@ -103,7 +104,7 @@ pub fn run(args: &CheckArgs, common: &Common) -> Result<()> {
         }
     }
     job.finish();
-    print(common, &lines);
+    print(common, &lines)?;
     let different = different(&lines);
     ensure!(
         different.is_empty(),
@@ -126,10 +127,9 @@ fn different(lines: &[Line]) -> Vec<&str> {
     cells
 }
 
-fn print(common: &Common, lines: &[Line]) {
+fn print(common: &Common, lines: &[Line]) -> Result<()> {
     if common.json {
-        println!("{}", serde_json::json!(lines));
-        return;
+        return outln!("{}", serde_json::json!(lines));
     }
     let mut table = Table::new(&["cell", "kernels", "threads", "training", "explanation"]);
     for line in lines {
@@ -141,7 +141,7 @@ fn print(common: &Common, lines: &[Line]) {
             line.explanation.clone(),
         ]);
     }
-    print!("{table}");
+    out!("{table}")
 }
 
 /// A hash that takes floats by their bits.

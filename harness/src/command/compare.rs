@@ -2,6 +2,7 @@
 
 use crate::cli::Common;
 use crate::experiment::folder::Loaded;
+use crate::output::outln;
 use crate::thesis::compare::compare;
 use crate::thesis::report;
 use anyhow::Result;
@@ -35,16 +36,15 @@ pub fn run(args: &CompareArgs, common: &Common) -> Result<()> {
         found.write(out)?;
     }
     if common.json {
-        println!("{}", found.json());
-        return Ok(());
+        return outln!("{}", found.json());
     }
     for name in ["table-4.5", "statements"] {
         if let Some(table) = found.table(name) {
-            println!("{table}");
+            outln!("{table}")?;
         }
     }
     if let Some(out) = &args.out {
-        println!("{}", out.join("report.html").display());
+        outln!("{}", out.join("report.html").display())?;
     }
     Ok(())
 }

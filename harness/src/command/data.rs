@@ -13,6 +13,7 @@ use crate::dataset::fetch::Order;
 use crate::dataset::idx::Header;
 use crate::dataset::locate::{self, FILES, KINDS, Located, Places};
 use crate::dataset::{synth, unpack};
+use crate::output::{outln, remark};
 use crate::run::stop_on_signals;
 
 /// Arguments of `harness data`.
@@ -113,8 +114,7 @@ pub fn run(args: &DataArgs, common: &Common) -> anyhow::Result<()> {
             if json {
                 return print_json(&json!({ "name": name, "folder": order.folder, "files": files }));
             }
-            println!("{}", order.folder.display());
-            Ok(())
+            outln!("{}", order.folder.display())
         }
         Action::Verify { name, place } => verify(&locate::usual_name(name)?, &place.places()?, json),
         Action::Path { name, place } => path(&locate::usual_name(name)?, &place.places()?, json),
@@ -123,8 +123,7 @@ pub fn run(args: &DataArgs, common: &Common) -> anyhow::Result<()> {
 }
 
 fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
-    println!("{}", serde_json::to_string_pretty(value).context("cannot write JSON")?);
-    Ok(())
+    outln!("{}", serde_json::to_string_pretty(value).context("cannot write JSON")?)
 }
 
 fn draw(dir: &Path, seed: u64, [train, test]: [usize; 2], overwrite: bool, json: bool) -> anyhow::Result<()> {
@@ -134,13 +133,12 @@ fn draw(dir: &Path, seed: u64, [train, test]: [usize; 2], overwrite: bool, json:
             there.display()
         );
     }
-    eprintln!("drawing {train} + {test} digits with seed {seed}");
+    remark!("drawing {train} + {test} digits with seed {seed}");
     synth::write(dir, seed, train, test)?;
     if json {
         return print_json(&json!({ "folder": dir, "seed": seed, "train": train, "test": test }));
     }
-    println!("{}", dir.display());
-    Ok(())
+    outln!("{}", dir.display())
 }
 
 fn verify(name: &str, places: &Places, json: bool) -> anyhow::Result<()> {
@@ -151,7 +149,7 @@ fn verify(name: &str, places: &Places, json: bool) -> anyhow::Result<()> {
     } else {
         for report in &reports {
             let path = report.path.clone().unwrap_or_else(|| folder.join(report.file));
-            println!("{:8} {}  ({})", report.state.name(), path.display(), report.note);
+            outln!("{:8} {}  ({})", report.state.name(), path.display(), report.note)?;
         }
     }
     let bad = reports.iter().filter(|report| matches!(report.state, State::Differs | State::Missing)).count();
@@ -166,8 +164,7 @@ fn path(name: &str, places: &Places, json: bool) -> anyhow::Result<()> {
     if json {
         return print_json(&json!({ "name": set.name, "folder": set.folder, "files": set.files }));
     }
-    println!("{}", set.folder.display());
-    Ok(())
+    outln!("{}", set.folder.display())
 }
 
 /// One line of `harness data list`.
@@ -222,7 +219,7 @@ fn list(places: &Places, json: bool) -> anyhow::Result<()> {
     }
     if found.is_empty() {
         let roots: Vec<_> = places.roots().iter().map(|root| root.display().to_string()).collect();
-        eprintln!("no data set in {}; draw one without a download: harness data synth", roots.join(", "));
+        remark!("no data set in {}; draw one without a download: harness data synth", roots.join(", "));
     }
     let width = found.iter().map(|set| set.name.len()).max().unwrap_or(0);
     for set in &found {
@@ -232,7 +229,7 @@ fn list(places: &Places, json: bool) -> anyhow::Result<()> {
         };
         let packed = if set.packed { ", packed" } else { "" };
         let hidden = if set.opens { "" } else { ", hidden by one found before" };
-        println!("{:width$}  {}  {sizes}{packed}{hidden}", set.name, set.folder.display());
+        outln!("{:width$}  {}  {sizes}{packed}{hidden}", set.name, set.folder.display())?;
     }
     Ok(())
 }

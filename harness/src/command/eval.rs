@@ -2,6 +2,7 @@
 
 use super::source::SourceArgs;
 use crate::cli::Common;
+use crate::output::{out, outln};
 use crate::report::npy;
 use crate::report::table::Table;
 use crate::run::folder::refuse_existing;
@@ -54,11 +55,10 @@ pub fn run(args: &EvalArgs, common: &Common) -> Result<()> {
     let known = source.has_labels();
     if common.json {
         let (accuracy, loss) = (known.then(|| sum.accuracy()), known.then(|| sum.mean_loss()));
-        println!(
+        return outln!(
             "{}",
             serde_json::json!({ "samples": sum.samples, "accuracy": accuracy, "loss": loss, "dead": sum.dead, "logits": args.logits })
         );
-        return Ok(());
     }
     let mut table = Table::new(&["samples", "accuracy", "loss (nats)", "dead"]);
     let shown = |value: f64| if known { format!("{value:.4}") } else { String::new() };
@@ -68,6 +68,5 @@ pub fn run(args: &EvalArgs, common: &Common) -> Result<()> {
         shown(sum.mean_loss()),
         sum.dead.to_string(),
     ]);
-    print!("{table}");
-    Ok(())
+    out!("{table}")
 }

@@ -3,6 +3,7 @@
 use super::source::{Source, SourceArgs};
 use crate::cli::{Common, Misuse};
 use crate::explaining::{Summary, explain_all};
+use crate::output::{out, outln};
 use crate::report::colormap::{Colormap, Norm};
 use crate::report::npy;
 use crate::report::picture::{ColourBar, heatmap, input, side_by_side};
@@ -241,11 +242,10 @@ fn write_pictures(args: &ExplainArgs, network: &Network, source: &Source, found:
 
 fn print_summary(args: &ExplainArgs, common: &Common, summary: &Summary) -> Result<()> {
     if common.json {
-        println!(
+        return outln!(
             "{}",
             serde_json::json!({ "method": args.method.method, "out": args.out, "summary": summary })
         );
-        return Ok(());
     }
     let mut table = Table::new(&[
         "method",
@@ -267,7 +267,6 @@ fn print_summary(args: &ExplainArgs, common: &Common, summary: &Summary) -> Resu
         summary.losing.to_string(),
         summary.not_positive.to_string(),
     ]);
-    print!("{table}");
-    println!("{}", args.out.display());
-    Ok(())
+    out!("{table}")?;
+    outln!("{}", args.out.display())
 }

@@ -1,6 +1,7 @@
 //! `harness kernels`: what this CPU can do, and how fast.
 
 use crate::cli::Common;
+use crate::output::{out, outln};
 use crate::report::table::Table;
 use crate::run::training::cpu;
 use anyhow::Result;
@@ -35,10 +36,8 @@ pub fn run(common: &Common) -> Result<()> {
         }));
     }
     if common.json {
-        println!("{}", serde_json::json!({ "cpu": cpu(), "threads": threads, "kernels": rows }));
-        return Ok(());
+        return outln!("{}", serde_json::json!({ "cpu": cpu(), "threads": threads, "kernels": rows }));
     }
-    println!("{}, {threads} threads; fused multiply-add peak on registers, {SECONDS} s each", cpu());
-    print!("{table}");
-    Ok(())
+    outln!("{}, {threads} threads; fused multiply-add peak on registers, {SECONDS} s each", cpu())?;
+    out!("{table}")
 }

@@ -4,6 +4,7 @@ use super::explain::MethodArgs;
 use crate::cli::{Common, Misuse};
 use crate::dataset::Dataset;
 use crate::images::{Arrays, Scaled};
+use crate::output::{out, outln};
 use crate::report::table::Table;
 use crate::report::write_atomically;
 use crate::run::folder::refuse_existing;
@@ -141,19 +142,17 @@ pub fn run(args: &ProfileArgs, common: &Common) -> Result<()> {
         json["kernels"] = json!(kernels.name());
         json["threads"] = json!(threads);
         json["cpu"] = json!(cpu());
-        println!("{json}");
-        return Ok(());
+        return outln!("{json}");
     }
-    println!(
+    outln!(
         "{}, {what}, {} samples of {input} a step; {} on {threads} threads; {}",
         settings.title(),
         args.batch,
         kernels.name(),
         cpu()
-    );
-    print!("{}", found.table());
-    println!("{}", found.summary());
-    Ok(())
+    )?;
+    out!("{}", found.table())?;
+    outln!("{}", found.summary())
 }
 
 fn train(

@@ -4,6 +4,7 @@ use super::source::load_model;
 use crate::cli::{Common, Misuse};
 use crate::dataset::Dataset;
 use crate::images::Scaled;
+use crate::output::outln;
 use crate::report::picture::input;
 use crate::run::folder::refuse_existing;
 use anyhow::{Result, ensure};
@@ -90,9 +91,8 @@ pub fn run(args: &PrototypeArgs, common: &Common) -> Result<()> {
     input(task.rows, task.cols, &found.image, task.low, task.high, 8).save_png(&args.out)?;
     let ends = [found.probability.first(), found.probability.last()].map(|p| p.copied().unwrap_or(0.0));
     if common.json {
-        println!("{}", serde_json::json!({ "class": args.class, "probability": ends, "out": args.out }));
+        outln!("{}", serde_json::json!({ "class": args.class, "probability": ends, "out": args.out }))
     } else {
-        println!("P({} | x) from {:.4} to {:.4}: {}", args.class, ends[0], ends[1], args.out.display());
+        outln!("P({} | x) from {:.4} to {:.4}: {}", args.class, ends[0], ends[1], args.out.display())
     }
-    Ok(())
 }

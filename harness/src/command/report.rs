@@ -2,6 +2,7 @@
 
 use crate::cli::Common;
 use crate::experiment::folder::Loaded;
+use crate::output::outln;
 use crate::thesis::report;
 use anyhow::Result;
 use clap::Args;
@@ -31,14 +32,12 @@ pub fn rebuild(folder: &Path, common: &Common) -> Result<()> {
     let report = report(&Loaded::read(folder)?)?;
     report.write(folder)?;
     if common.json {
-        println!("{}", report.json());
-        return Ok(());
+        return outln!("{}", report.json());
     }
     for name in ["table-4.5", "statements"] {
         if let Some(table) = report.table(name) {
-            println!("{table}");
+            outln!("{table}")?;
         }
     }
-    println!("{}", folder.join("report.html").display());
-    Ok(())
+    outln!("{}", folder.join("report.html").display())
 }

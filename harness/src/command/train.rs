@@ -2,6 +2,7 @@
 
 use crate::cli::{Common, Misuse};
 use crate::dataset::Dataset;
+use crate::output::{out, outln};
 use crate::report::table::Table;
 use crate::run::folder::{Existing, free};
 use crate::run::settings::Given;
@@ -69,8 +70,7 @@ pub fn run(args: &TrainArgs, common: &Common) -> Result<()> {
     let existing = Existing::from_flags(args.resume, args.overwrite);
     let outcome = train(&settings, &out, existing, &around).map_err(|error| args.of_config(error))?;
     if common.json {
-        println!("{}", serde_json::json!({ "out": out, "outcome": outcome }));
-        return Ok(());
+        return outln!("{}", serde_json::json!({ "out": out, "outcome": outcome }));
     }
     let mut table = Table::new(&["run", "variables", "validation", "test", "dead", "best epoch"]);
     table.row(vec![
@@ -81,7 +81,6 @@ pub fn run(args: &TrainArgs, common: &Common) -> Result<()> {
         outcome.test_dead.to_string(),
         outcome.best_epoch.to_string(),
     ]);
-    print!("{table}");
-    println!("model: {}", out.join("last.safetensors").display());
-    Ok(())
+    out!("{table}")?;
+    outln!("model: {}", out.join("last.safetensors").display())
 }

@@ -8,6 +8,7 @@ use anyhow::{Context, anyhow, bail, ensure};
 
 use super::idx::Kind;
 use super::{checksum, fetch, synth};
+use crate::output::remark;
 
 /// Environment variable that names a folder to search, after `--data-dir`.
 pub const DATA_DIR_ENV: &str = "RELEVANCE_DATA_DIR";
@@ -202,7 +203,7 @@ impl Places {
         static DRAWINGS: AtomicU32 = AtomicU32::new(0);
         let cache = self.cache()?;
         let target = cache.join("synth");
-        eprintln!("drawing the synthetic data set into {} (once)", target.display());
+        remark!("drawing the synthetic data set into {} (once)", target.display());
         let unfinished = Unfinished(cache.join(format!(
             ".synth-{}-{}",
             std::process::id(),

@@ -1,0 +1,71 @@
+//! What the program says: results on stdout, remarks on stderr. Nothing else writes to either.
+//!
+//! A reader that has seen enough (`harness kernels | head -1`) ends nothing: what is still said goes nowhere, and the
+//! command keeps its work and its exit status. Any other failure to write results, a full disk say, is an error.
+
+use anyhow::{Context, Result};
+use std::fmt;
+use std::io::{self, ErrorKind, Write};
+
+/// Results, without a line end.
+macro_rules! out {
+    ($($text:tt)*) => { $crate::output::results(format_args!($($text)*)) };
+}
+
+/// A line of results.
+macro_rules! outln {
+    ($($text:tt)*) => { $crate::output::results(format_args!("{}\n", format_args!($($text)*))) };
+}
+
+/// A remark that stays for itself: one line on stderr, or none where nobody listens.
+macro_rules! remark {
+    ($($text:tt)*) => { $crate::output::say(format_args!($($text)*)) };
+}
+
+pub(crate) use {out, outln, remark};
+
+/// Writes to stdout, at once.
+///
+/// # Errors
+/// As [`settle`].
+pub(crate) fn results(text: fmt::Arguments) -> Result<()> {
+    let mut stdout = io::stdout().lock();
+    settle(stdout.write_fmt(text).and_then(|()| stdout.flush()))
+}
+
+/// Has clap print its help on stdout, or what is wrong with the arguments on stderr.
+///
+/// # Errors
+/// As [`settle`].
+pub(crate) fn help(usage: &clap::Error) -> Result<()> {
+    settle(usage.print().and_then(|()| io::stdout().flush()))
+}
+
+/// What a write to stdout came to: a reader that has gone is no error.
+///
+/// # Errors
+/// If stdout cannot be written for any other reason.
+fn settle(written: io::Result<()>) -> Result<()> {
+    match written {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("cannot write results to stdout; files under --out are complete"),
+    }
+}
+
+/// Writes a line to stderr; if that fails there is no better place to say so.
+pub(crate) fn say(text: fmt::Arguments) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_reader_that_has_gone_is_forgiven() {
+        assert!(settle(Ok(())).is_ok());
+        assert!(settle(Err(ErrorKind::BrokenPipe.into())).is_ok());
+        let error = format!("{:#}", settle(Err(ErrorKind::StorageFull.into())).unwrap_err());
+        assert!(error.starts_with("cannot write results to stdout") && error.contains("storage"), "{error}");
+    }
+}
