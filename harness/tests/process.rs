@@ -244,6 +244,44 @@ fn results_that_find_no_room_are_one_line_and_the_run_is_kept() {
     }
 }
 
+/// Cut to its header, to the middle, or by one byte: the first two are faults, the last one reads as zeros.
+#[test]
+fn a_data_set_that_is_shortened_while_it_is_read_is_one_line_and_resume_goes_on() {
+    const NAME: &str = "train-images-idx3-ubyte";
+    let desk = Desk::new();
+    let images = desk.at("synth").join(NAME);
+    let whole = fs::read(&images).unwrap();
+    let epochs_done =
+        |out: &str| fs::read_to_string(desk.at(out).join("metrics.csv")).unwrap().lines().count() - 1;
+    for (i, (bytes, threads)) in
+        [(16, "1"), (whole.len() / 2, "2"), (whole.len() - 1, "1")].into_iter().enumerate()
+    {
+        let out = format!("cut-{i}");
+        let more = ["--epochs=100000", "--threads", threads];
+        let mut child = desk.train(&out, &more).spawn().unwrap();
+        wait_for(&desk.at(&out).join("resume.safetensors"), &mut child);
+        fs::OpenOptions::new().write(true).open(&images).unwrap().set_len(bytes as u64).unwrap();
+        fails(child.wait_with_output().unwrap(), 1, &[NAME, "was shortened", "--resume"]);
+        fails(desk.train(&out, &["--resume"]).output().unwrap(), 1, &[NAME, "damaged"]);
+        fs::write(&images, &whole).unwrap();
+        let epochs = format!("--epochs={}", epochs_done(&out) + 2);
+        succeeds(desk.train(&format!("straight-{i}"), &[&epochs]).output().unwrap());
+        succeeds(desk.train(&out, &[&epochs, "--resume"]).output().unwrap());
+        assert!(desk.result(&out) == desk.result(&format!("straight-{i}")), "cut to {bytes} bytes");
+    }
+}
+
+#[test]
+fn a_bus_error_of_another_kind_still_kills() {
+    let desk = Desk::new();
+    let mut child = desk.train("run", &["--epochs=100000"]).spawn().unwrap();
+    wait_for(&desk.at("run/resume.safetensors"), &mut child);
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGBUS).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.signal(), Some(Signal::SIGBUS as i32));
+    assert!(output.stderr.is_empty());
+}
+
 #[test]
 fn a_full_disk_is_one_line_and_the_last_checkpoint_stays() {
     let desk = Desk::new();

@@ -49,6 +49,7 @@ pub fn run(args: &EvalArgs, common: &Common) -> Result<()> {
             logits.extend_from_slice(evaluator.last_logits(&network));
         }
     }
+    source.unchanged()?;
     if let Some(path) = &args.logits {
         npy::write_f32(path, &[samples.len(), classes], &logits)?;
     }

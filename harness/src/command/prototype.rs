@@ -66,6 +66,7 @@ fn mean(args: &PrototypeArgs, network: &Network) -> Result<Vec<f32>> {
         samples.pixels(i, &mut x);
         sum.iter_mut().zip(&x).for_each(|(sum, &x)| *sum += f64::from(x));
     }
+    dataset.unchanged()?;
     Ok(sum.into_iter().map(|sum| (sum / samples.len() as f64) as f32).collect())
 }
 

@@ -52,6 +52,17 @@ impl Source {
         }
     }
 
+    /// Whether the samples seen so far are still those of the files; arrays are in memory.
+    ///
+    /// # Errors
+    /// If a mapped file was written to or shortened since it was opened.
+    pub fn unchanged(&self) -> Result<()> {
+        match self {
+            Source::Dataset(scaled) => scaled.split().unchanged(),
+            Source::Arrays(_) => Ok(()),
+        }
+    }
+
     /// Whether labels are known.
     pub fn has_labels(&self) -> bool {
         !matches!(self, Source::Arrays(Arrays { labels: None, .. }))

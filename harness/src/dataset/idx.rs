@@ -10,8 +10,8 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use super::map::Map;
 use anyhow::{Context, bail, ensure};
-use memmap2::{Mmap, MmapOptions};
 
 /// First word of a file of images: bytes in three dimensions.
 pub const IMAGES_MAGIC: u32 = 0x803;
@@ -116,14 +116,14 @@ impl Header {
 pub struct Idx {
     path: PathBuf,
     header: Header,
-    map: Mmap,
+    map: Map,
 }
 
 impl Idx {
     /// Maps the unpacked file at `path` after checking that it is as long as its header says.
     ///
-    /// The file must not be shortened while it is mapped: reading past its new end kills this process with SIGBUS. Files
-    /// that this crate writes are replaced by renaming, which leaves a mapping intact.
+    /// A file that is shortened while it is mapped ends the process with a line, see [`Map`]. Files that this crate writes
+    /// are replaced by renaming, which leaves a mapping intact.
     ///
     /// # Errors
     /// If the file cannot be read, is no `kind` file, or has another length than its header claims.
@@ -140,11 +140,7 @@ impl Idx {
             found == file_len,
             "{name}: {found} bytes, expected {file_len} for {count} items of {rows}x{cols}; the file is damaged, fetch or unpack it again"
         );
-        // SAFETY: the mapping is read-only and its length was just checked against the file's. Should another process
-        // truncate the file, access past the new end raises SIGBUS and ends this process; should one write into it,
-        // later reads see other pixels. Either is outside what a program can prevent and is said in the docs; a `u8`
-        // has no invalid value and no slice outlives `self`.
-        let map = unsafe { MmapOptions::new().len(file_len as usize).map(&file) };
+        let map = Map::new(file, file_len as usize, path);
         let map = map.with_context(|| format!("{name}: cannot map {file_len} bytes into memory"))?;
         Ok(Self { path: path.to_path_buf(), header, map })
     }
@@ -161,12 +157,20 @@ impl Idx {
 
     /// All items, one after the other.
     pub fn items(&self) -> &[u8] {
-        &self.map[self.header.kind.header_len()..]
+        &self.map.bytes()[self.header.kind.header_len()..]
     }
 
     /// The whole file, header included.
     pub fn bytes(&self) -> &[u8] {
-        &self.map
+        self.map.bytes()
+    }
+
+    /// Whether the file is still the one that was opened, so that what was read from it counts.
+    ///
+    /// # Errors
+    /// If it was written to or shortened since.
+    pub fn unchanged(&self) -> anyhow::Result<()> {
+        self.map.unchanged().with_context(|| self.path.display().to_string())
     }
 }
 

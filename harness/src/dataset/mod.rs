@@ -1,12 +1,13 @@
 //! Data sets: two halves of labelled images in four IDX files.
 //!
 //! [`Dataset::open`] finds the files ([`locate`]), unpacks them once if they are packed, checks every length and maps them
-//! ([`idx`]). [`synth`] draws a set where none can be had, [`checksum`] tells whether files are the published ones.
+//! ([`idx`], [`map`]). [`synth`] draws a set where none can be had, [`checksum`] tells whether files are the published ones.
 
 pub mod checksum;
 pub mod fetch;
 pub mod idx;
 pub mod locate;
+pub mod map;
 pub mod synth;
 pub mod unpack;
 
@@ -21,7 +22,7 @@ use locate::{Located, Places};
 
 /// One half of a data set, memory-mapped; a clone shares the mapping.
 ///
-/// The files must not be shortened while they are open, see [`Idx::open`].
+/// Should a file be shortened while it is open, the process ends with a line, see [`map`].
 #[derive(Clone, Debug)]
 pub struct Split {
     images: Arc<Idx>,
@@ -107,6 +108,15 @@ impl Split {
         self.labels.path()
     }
 
+    /// Whether both files are still those that were opened, so that what was read from them counts.
+    ///
+    /// # Errors
+    /// If one was written to or shortened since.
+    pub fn unchanged(&self) -> anyhow::Result<()> {
+        self.images.unchanged()?;
+        self.labels.unchanged()
+    }
+
     /// Checksums of the two unpacked files; reads them whole.
     pub fn sha256(&self) -> SplitSha256 {
         SplitSha256 {
@@ -172,6 +182,15 @@ impl Dataset {
         let largest = train.labels().iter().chain(test.labels()).max().copied().unwrap_or(0);
         let classes = (usize::from(largest) + 1).max(2);
         Ok(Self { name: located.name.clone(), train, test, rows, cols, classes })
+    }
+
+    /// As [`Split::unchanged`], of both halves.
+    ///
+    /// # Errors
+    /// If a file was written to or shortened since.
+    pub fn unchanged(&self) -> anyhow::Result<()> {
+        self.train.unchanged()?;
+        self.test.unchanged()
     }
 
     /// Whether this is the published set `name`, judged by its labels and not by its name.

@@ -220,6 +220,7 @@ pub fn measure(folder: &Path, title: &str, bench: &Bench) -> Result<()> {
     found.random_order = random.run(&network, bench.kernels, Order::Random, None)?;
     found.prototype_probability = prototypes(&network, bench, &mut maps)?;
     found.groups.push(Group { name: "prototypes".to_owned(), count: task.classes });
+    bench.dataset.unchanged()?;
     let path = folder.join("heatmaps.npy");
     npy::write_f32(&path, &[maps.len() / (task.rows * task.cols), task.rows, task.cols], &maps)?;
     let bytes = std::fs::read(&path).with_context(|| format!("{}: cannot be read", path.display()))?;

@@ -230,6 +230,7 @@ impl<'a> Run<'a> {
         while self.epoch < epochs {
             let (seen, norms) = self.learn(&job)?;
             let (validation, test) = self.judge()?;
+            self.around.dataset.unchanged()?;
             self.epoch += 1;
             self.metrics.add(self.epoch, [seen, validation, test], &norms)?;
             self.save(validation.accuracy())?;
