@@ -64,10 +64,7 @@ impl Desk {
 
     /// The same, but a write beyond `bytes` of a file fails, or ends the process there.
     fn train_with_little_room(&self, out: &str, bytes: u64, fatal: bool, more: &[&str]) -> Command {
-        let mut command = Command::new("sh");
-        let ignore = if fatal { "" } else { "trap '' XFSZ;" };
-        let script = format!("{ignore} ulimit -c 0; ulimit -f {}; exec \"$0\" \"$@\"", bytes / 512);
-        command.args(["-c", &script, BINARY]);
+        let mut command = with_little_room(bytes, fatal);
         self.arguments(&mut command, out, more);
         command
     }
@@ -96,6 +93,15 @@ impl Desk {
         }
         assert_eq!(self.state(out), "done", "{what}");
     }
+}
+
+/// The program, in a process in which a write beyond `bytes` of a file fails, or ends it there.
+fn with_little_room(bytes: u64, fatal: bool) -> Command {
+    let mut command = Command::new("sh");
+    let ignore = if fatal { "" } else { "trap '' XFSZ;" };
+    let script = format!("{ignore} ulimit -c 0; ulimit -f {}; exec \"$0\" \"$@\"", bytes / 512);
+    command.args(["-c", &script, BINARY]);
+    command
 }
 
 fn succeeds(output: Output) {
@@ -380,4 +386,61 @@ fn a_folder_of_another_experiment_is_left_as_it_is() {
         assert!(desk.result(folder) == before, "{folder}");
         assert!(fs::read(desk.at(folder).join("run.json")).ok() == state, "{folder}");
     }
+}
+
+/// Explanations are written as they are found: whatever stops them, no part of a file stays, and the old one does.
+#[test]
+fn an_export_that_is_stopped_leaves_nothing_and_replaces_nothing() {
+    const ROOM: u64 = 200 * 1024;
+    let desk = Desk::new();
+    succeeds(desk.train("run", &["--epochs=1"]).output().unwrap());
+    harness::dataset::synth::write(&desk.at("many"), 3, 10, 4000).unwrap();
+    let explain = |command: &mut Command, dataset: &str, out: &str| {
+        command.args([
+            "explain",
+            "--target=all",
+            "--quiet",
+            "--overwrite",
+            "--threads=1",
+            "--dataset",
+            dataset,
+        ]);
+        command.arg("--model").arg(desk.at("run/last.safetensors"));
+        command.arg("--data-dir").arg(desk.0.path()).arg("--out").arg(desk.at("out").join(out));
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
+    };
+    let there = || -> Vec<_> {
+        let entries = fs::read_dir(desk.at("out")).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    };
+    fs::create_dir(desk.at("out")).unwrap();
+    for out in ["a.npy", "a.npz"] {
+        fs::write(desk.at("out").join(out), "old").unwrap();
+        let old =
+            || assert!(there() == [out] && fs::read(desk.at("out").join(out)).unwrap() == b"old", "{out}");
+        let mut full = with_little_room(ROOM, false);
+        explain(&mut full, "synth", out);
+        fails(full.output().unwrap(), 1, &[out, "nothing was replaced"]);
+        old();
+        let mut killed = with_little_room(ROOM, true);
+        explain(&mut killed, "synth", out);
+        assert_eq!(killed.output().unwrap().status.signal(), Some(Signal::SIGXFSZ as i32));
+        old();
+        // Wherever the samples are by then, there are many to come.
+        let images = desk.at("many/t10k-images-idx3-ubyte");
+        let whole = fs::read(&images).unwrap();
+        let mut command = Command::new(BINARY);
+        explain(&mut command, "many", out);
+        let child = command.spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(200));
+        fs::OpenOptions::new().write(true).open(&images).unwrap().set_len(16).unwrap();
+        fails(child.wait_with_output().unwrap(), 1, &["t10k-images", "was shortened"]);
+        old();
+        fs::write(&images, whole).unwrap();
+        fs::remove_file(desk.at("out").join(out)).unwrap();
+    }
+    let mut pictures = with_little_room(1024, false);
+    explain(&mut pictures, "synth", "pictures");
+    fails(pictures.output().unwrap(), 1, &["pictures", "completed"]);
+    assert!(there().is_empty());
 }

@@ -1,11 +1,14 @@
 //! What a command leaves behind: one output format a file.
 //!
 //! Pictures ([`picture`], [`panel`]) are PNG, curves ([`curve`], [`share`]) and drawings ([`cell`], [`root_point`]) SVG,
-//! arrays ([`npy`]) NumPy's formats and tables ([`table`]) text, JSON or CSV; a [`page`] holds them together. The same values give the same bytes, and a file appears whole or not at all.
+//! arrays ([`npy`], [`export`]) NumPy's formats and tables ([`table`]) text, JSON or CSV; a [`page`] holds them together.
+//! The same values give the same bytes, and a file appears whole or not at all ([`draft`]).
 
 pub mod cell;
 pub mod colormap;
 pub mod curve;
+pub mod draft;
+pub mod export;
 pub mod npy;
 pub mod page;
 pub mod panel;
@@ -15,8 +18,8 @@ pub mod share;
 pub mod table;
 
 use anyhow::{Context, Result};
-use atomic_write_file::AtomicWriteFile;
-use std::io::{BufWriter, IntoInnerError, Write};
+use draft::Draft;
+use std::io::Write;
 use std::path::Path;
 
 /// Writes `path` through `fill`, atomically: an error or a crash on the way leaves the old file, or none, in place.
@@ -24,14 +27,9 @@ use std::path::Path;
 /// # Errors
 /// If the folder is missing or not writable, the disk is full, or `fill` fails.
 pub fn write_atomically(path: &Path, fill: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
-    let file = AtomicWriteFile::open(path).with_context(|| {
-        format!("{}: cannot be created; check that its folder exists and is writable", path.display())
-    })?;
-    let mut writer = BufWriter::new(file);
-    fill(&mut writer).with_context(|| format!("{}: not written, nothing was replaced", path.display()))?;
-    writer.into_inner().map_err(IntoInnerError::into_error).and_then(AtomicWriteFile::commit).with_context(
-        || format!("{}: could not be completed; check the space left on the disk", path.display()),
-    )
+    let mut draft = Draft::open(path)?;
+    fill(&mut draft).with_context(|| Draft::unfinished(path))?;
+    draft.commit()
 }
 
 #[cfg(test)]

@@ -1,14 +1,14 @@
-//! NumPy's `.npy` and `.npz`: arrays in, explanations out.
+//! NumPy's `.npy`: arrays in, and those out that are at hand; [`super::export`] writes what is not.
 //!
 //! `ndarray-npy` knows the formats. Around it stand the checks that a file from elsewhere needs: a header may claim any
 //! length and any shape, so both are compared with the file before anything is allocated.
 
+use super::export::Export;
 use anyhow::{Context, Result, bail, ensure};
-use ndarray::{ArrayView, Dimension, IntoDimension};
 use ndarray_npy::npy::header::{Header, ParseHeaderError, ReadHeaderError};
-use ndarray_npy::{NpzWriter, ReadableElement, WritableElement, WriteNpyExt};
+use ndarray_npy::{ReadableElement, WritableElement};
 use std::fs::File;
-use std::io::{Cursor, Read, Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::Path;
 
@@ -17,8 +17,6 @@ const LONGEST_HEADER: usize = 10_000;
 /// A plain array's header opens two brackets, or three with a type such as `<M8[ns]`. The library's parser doubles its
 /// time with each level of nesting, or worse: ten braces and a long text keep it busy for half a minute.
 const MOST_BRACKETS: usize = 3;
-/// What an `.npz` may take beside the values: three entries need less than 1 KiB.
-const NPZ_EXTRA: usize = 4096;
 
 /// A file whose header is read.
 struct Opened {
@@ -90,56 +88,11 @@ pub fn read_labels(path: &Path) -> Result<Vec<i64>> {
 /// # Panics
 /// If `data` does not fill `shape`.
 pub fn write_f32(path: &Path, shape: &[usize], data: &[f32]) -> Result<()> {
-    let array = view(shape, data);
-    super::write_atomically(path, |file| Ok(array.write_npy(file)?))
-}
-
-/// Writes explanations as Quantus takes them: `x_batch`, `y_batch` and `a_batch` in one `.npz`.
-///
-/// - `shape` `[N, rows, cols]` of both `x_batch`, the inputs, and `a_batch`, the relevance
-/// - `y_batch` `[N]` the labels
-///
-/// Entries are stored, not compressed, and dated 1980-01-01: the same arrays give the same bytes.
-///
-/// # Errors
-/// If the file cannot be written, or the arrays exceed the 4 GiB that such a zip can hold.
-///
-/// # Panics
-/// If an array does not fill its shape.
-pub fn write_npz(
-    path: &Path,
-    shape: [usize; 3],
-    x_batch: &[f32],
-    y_batch: &[i64],
-    a_batch: &[f32],
-) -> Result<()> {
-    let (x, y, a) = (view(shape, x_batch), view(shape[0], y_batch), view(shape, a_batch));
-    super::write_atomically(path, |file| {
-        let size = size_of_val(x_batch) + size_of_val(y_batch) + size_of_val(a_batch) + NPZ_EXTRA;
-        ensure!(
-            u32::try_from(size).is_ok(),
-            "an .npz without zip64 holds at most 4 GiB: explain fewer samples at a time"
-        );
-        // A zip is written with steps back, which the file does not offer.
-        let mut npz = NpzWriter::new(Cursor::new(Vec::with_capacity(size)));
-        npz.add_array("x_batch", &x)?;
-        npz.add_array("y_batch", &y)?;
-        npz.add_array("a_batch", &a)?;
-        Ok(file.write_all(npz.finish()?.get_ref())?)
-    })
-}
-
-/// `data` as an array in C order.
-fn view<A, S: IntoDimension>(shape: S, data: &[A]) -> ArrayView<'_, A, S::Dim> {
-    let shape = shape.into_dimension();
-    assert_eq!(
-        Some(data.len()),
-        shape.size_checked(),
-        "{} values in an array of shape {:?}",
-        data.len(),
-        shape.slice()
-    );
-    ArrayView::from_shape(shape, data).expect("as many values as the shape holds")
+    let mut npy = Export::npy(path)?;
+    let mut array = npy.array("", shape)?;
+    array.push(data)?;
+    array.end();
+    npy.finish()
 }
 
 /// Opens a file and has the library read its header, once that is known to be short and flat.
@@ -246,12 +199,12 @@ fn kind(descr: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ndarray::{Ix1, Ix3, OwnedRepr};
-    use ndarray_npy::NpzReader;
+    use ndarray::ArrayView;
+    use ndarray_npy::WriteNpyExt;
 
     fn encode<A: WritableElement>(shape: &[usize], data: &[A]) -> Vec<u8> {
         let mut bytes = Vec::new();
-        view(shape, data).write_npy(&mut bytes).unwrap();
+        ArrayView::from_shape(shape, data).unwrap().write_npy(&mut bytes).unwrap();
         bytes
     }
 
@@ -415,25 +368,5 @@ mod tests {
         assert!(text.contains("holds float32 ('<f4'), expected int64, int32 or uint8"), "{text}");
         let text = read(encode(&[1, 1], &[0i64])).unwrap_err().to_string();
         assert!(text.contains("has shape [1, 1], expected [N]"), "{text}");
-    }
-
-    #[test]
-    fn the_same_arrays_give_the_same_npz() {
-        let dir = tempfile::tempdir().unwrap();
-        let write = |name: &str| {
-            let path = dir.path().join(name);
-            write_npz(&path, [2, 1, 2], &[1.0, 2.0, 3.0, 4.0], &[7, 8], &[0.0; 4]).unwrap();
-            std::fs::read(path).unwrap()
-        };
-        let bytes = write("a.npz");
-        assert_eq!(bytes, write("b.npz"));
-        assert!(bytes.starts_with(b"PK\x03\x04"));
-        assert_eq!(bytes[10..14], [0, 0, 0x21, 0], "dated 1980-01-01, not now");
-
-        let mut npz = NpzReader::new(Cursor::new(bytes)).unwrap();
-        assert_eq!(npz.names().unwrap(), ["x_batch", "y_batch", "a_batch"]);
-        let x = npz.by_name::<OwnedRepr<f32>, Ix3>("x_batch").unwrap();
-        assert_eq!(x, view([2, 1, 2], &[1.0, 2.0, 3.0, 4.0]));
-        assert_eq!(npz.by_name::<OwnedRepr<i64>, Ix1>("y_batch").unwrap(), view(2, &[7, 8]));
     }
 }

@@ -1,22 +1,21 @@
 //! `harness explain`: the relevance of every pixel for a decision.
 
+mod write;
+
 use super::source::{Source, SourceArgs};
 use crate::cli::{Common, Misuse};
 use crate::explaining::{Summary, explain_all};
 use crate::output::{out, outln};
 use crate::report::colormap::{Colormap, Norm};
-use crate::report::npy;
-use crate::report::picture::{ColourBar, heatmap, input, side_by_side};
 use crate::report::table::Table;
 use crate::run::folder::refuse_existing;
 use crate::run::stop_on_signals;
-use crate::run::training::write_json;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail};
 use clap::Args;
+use model::Network;
 use model::explain::{Method, Target};
-use model::{Network, Samples};
-use serde::Serialize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use write::{Asked, Visit};
 
 /// How relevance is found.
 #[derive(Debug, Args)]
@@ -63,28 +62,6 @@ pub struct ExplainArgs {
 }
 
 const PICTURES: usize = 16;
-
-/// Everything found, in the order of samples, then targets.
-#[derive(Default)]
-struct Found {
-    index: Vec<usize>,
-    target: Vec<usize>,
-    explained: Vec<f32>,
-    relevance: Vec<f32>,
-    lost: Vec<f64>,
-    conservation_error: Vec<f64>,
-}
-
-#[derive(Serialize)]
-struct Line<'a> {
-    picture: &'a str,
-    sample: usize,
-    label: Option<u8>,
-    target: usize,
-    logit: f32,
-    lost: f64,
-    conservation_error: f64,
-}
 
 /// The logit that a word names.
 fn target(text: &str, network: &Network, source: &Source) -> Result<Target> {
@@ -147,97 +124,29 @@ pub fn run(args: &ExplainArgs, common: &Common) -> Result<()> {
     if indices.is_empty() {
         bail!(Misuse("no sample is left: see --class and --samples".to_owned()));
     }
-    if pictures {
-        open_folder(&args.out, args.overwrite)?;
-    } else {
+    if !pictures {
         refuse_existing(&args.out, args.overwrite)?;
     }
+    let targets = if target == Target::All { network.task().classes } else { 1 };
+    let asked = Asked { task: network.task(), source: &source, indices: &indices, targets };
     let progress = common.progress();
     let job = progress.job("explaining", indices.len() as u64);
-    let mut found = Found::default();
-    let size = network.task().rows * network.task().cols;
-    let summary = explain_all(&kernels, &network, method, samples, &indices, target, |chunk, batches| {
-        for (i, &index) in chunk.iter().enumerate() {
-            for batch in &batches {
-                found.index.push(index);
-                found.target.push(batch.target[i]);
-                found.explained.push(batch.explained[i]);
-                found.relevance.extend_from_slice(&batch.relevance[i * size..][..size]);
-                found.lost.push(batch.lost[i]);
-                found.conservation_error.push(batch.conservation_error[i]);
-            }
-        }
-        job.advance(chunk.len() as u64);
-        Ok(())
-    })?;
-    job.finish();
-    match extension.as_str() {
-        "npy" => write_npy(&args.out, &network, &found, indices.len())?,
-        "npz" => write_npz(&args.out, &network, samples, &found)?,
-        _ => write_pictures(args, &network, &source, &found)?,
-    }
+    let explain = |visit: &mut Visit| {
+        let summary = explain_all(&kernels, &network, method, samples, &indices, target, |chunk, found| {
+            visit(chunk, &found)?;
+            job.advance(chunk.len() as u64);
+            Ok(())
+        })?;
+        job.finish();
+        source.unchanged()?;
+        Ok(summary)
+    };
+    let summary = match extension.as_str() {
+        "npy" => asked.to_npy(&args.out, explain)?,
+        "npz" => asked.to_npz(&args.out, explain)?,
+        _ => asked.to_pictures(args, explain)?,
+    };
     print_summary(args, common, &summary)
-}
-
-fn open_folder(out: &Path, overwrite: bool) -> Result<()> {
-    let name = out.display();
-    ensure!(!out.is_file(), "{name}: is a file; give a folder, or a name that ends in .npy or .npz");
-    let full = out.join("explanations.json").exists();
-    ensure!(!full || overwrite, "{name}: holds pictures already; choose another --out or --overwrite");
-    std::fs::create_dir_all(out).with_context(|| format!("{name}: the folder cannot be made"))
-}
-
-fn write_npy(out: &Path, network: &Network, found: &Found, samples: usize) -> Result<()> {
-    let (rows, cols) = (network.task().rows, network.task().cols);
-    let targets = found.index.len() / samples;
-    let shape = if targets == 1 { vec![samples, rows, cols] } else { vec![samples, targets, rows, cols] };
-    npy::write_f32(out, &shape, &found.relevance)
-}
-
-fn write_npz(out: &Path, network: &Network, samples: &dyn Samples, found: &Found) -> Result<()> {
-    let (rows, cols) = (network.task().rows, network.task().cols);
-    let mut x = vec![0.0; found.index.len() * rows * cols];
-    for (&index, x) in found.index.iter().zip(x.chunks_exact_mut(rows * cols)) {
-        samples.pixels(index, x);
-    }
-    let y: Vec<i64> = found.target.iter().map(|&class| class as i64).collect();
-    npy::write_npz(out, [found.index.len(), rows, cols], &x, &y, &found.relevance)
-}
-
-fn write_pictures(args: &ExplainArgs, network: &Network, source: &Source, found: &Found) -> Result<()> {
-    const SCALE: usize = 8;
-    let task = network.task();
-    let (size, samples) = (task.rows * task.cols, source.samples());
-    let mut x = vec![0.0; size];
-    let mut names = Vec::new();
-    for (i, &index) in found.index.iter().enumerate() {
-        samples.pixels(index, &mut x);
-        let r = &found.relevance[i * size..][..size];
-        let label = source.has_labels().then(|| samples.label(index));
-        let label_text = label.map_or(String::new(), |label| format!("label {label}, "));
-        let caption =
-            format!("sample {index}, {label_text}class {}: {:.2}", found.target[i], found.explained[i]);
-        let left = input(task.rows, task.cols, &x, task.low, task.high, SCALE);
-        let right = heatmap(task.rows, task.cols, r, args.cmap, args.relevance_norm, SCALE);
-        let bar = ColourBar::of(args.cmap, args.relevance_norm, r);
-        let name = format!("{index:05}-class-{}.png", found.target[i]);
-        side_by_side(&left, &right, &bar, &caption).save_png(&args.out.join(&name))?;
-        names.push((name, label));
-    }
-    let lines: Vec<Line> = names
-        .iter()
-        .enumerate()
-        .map(|(i, (picture, label))| Line {
-            picture,
-            sample: found.index[i],
-            label: *label,
-            target: found.target[i],
-            logit: found.explained[i],
-            lost: found.lost[i],
-            conservation_error: found.conservation_error[i],
-        })
-        .collect();
-    write_json(&args.out.join("explanations.json"), &lines)
 }
 
 fn print_summary(args: &ExplainArgs, common: &Common, summary: &Summary) -> Result<()> {

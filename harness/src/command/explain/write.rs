@@ -1,0 +1,178 @@
+//! Where explanations go: arrays or pictures, written as they are found.
+
+use super::ExplainArgs;
+use crate::command::source::Source;
+use crate::explaining::{CHUNK, Summary};
+use crate::report::export::{Array, Export};
+use crate::report::picture::{ColourBar, heatmap, input, side_by_side};
+use crate::run::check_stop;
+use crate::run::training::write_json;
+use anyhow::{Context, Result, ensure};
+use model::Task;
+use model::explain::Explanation;
+use serde::Serialize;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Takes what is found of some samples: an explanation of all of them for each target.
+pub(super) type Visit<'a> = dyn FnMut(&[usize], &[Explanation]) -> Result<()> + 'a;
+
+/// What is explained: which samples of a source, each for how many targets.
+pub(super) struct Asked<'a> {
+    pub task: &'a Task,
+    pub source: &'a Source,
+    pub indices: &'a [usize],
+    pub targets: usize,
+}
+
+impl Asked<'_> {
+    fn size(&self) -> usize {
+        self.task.rows * self.task.cols
+    }
+
+    /// `.npy`: relevance `[N, rows, cols]`, or `[N, targets, rows, cols]`.
+    pub fn to_npy(&self, out: &Path, explain: impl FnOnce(&mut Visit) -> Result<Summary>) -> Result<Summary> {
+        let (n, Task { rows, cols, .. }) = (self.indices.len(), *self.task);
+        let shape = if self.targets == 1 { vec![n, rows, cols] } else { vec![n, self.targets, rows, cols] };
+        let mut npy = Export::npy(out)?;
+        let mut relevance = npy.array("relevance", &shape)?;
+        let summary = explain(&mut |_, found| self.push(found, &mut relevance))?;
+        relevance.end();
+        npy.finish()?;
+        Ok(summary)
+    }
+
+    /// `.npz` as Quantus takes it: `x_batch` and `a_batch` `[N · targets, rows, cols]`, inputs and relevance, and
+    /// `y_batch` `[N · targets]`, the classes explained. These come last, as they are known last.
+    pub fn to_npz(&self, out: &Path, explain: impl FnOnce(&mut Visit) -> Result<Summary>) -> Result<Summary> {
+        let shape = [self.indices.len() * self.targets, self.task.rows, self.task.cols];
+        let mut npz = Export::npz(out)?;
+        let mut inputs = npz.array("x_batch", &shape)?;
+        let mut x = vec![0.0f32; self.size()];
+        for chunk in self.indices.chunks(CHUNK) {
+            check_stop()?;
+            for &index in chunk {
+                self.source.samples().pixels(index, &mut x);
+                (0..self.targets).try_for_each(|_| inputs.push(&x))?;
+            }
+        }
+        inputs.end();
+        let mut relevance = npz.array("a_batch", &shape)?;
+        let mut classes: Vec<i64> = Vec::with_capacity(shape[0]);
+        let summary = explain(&mut |chunk, found| {
+            let of_sample = |i: usize| found.iter().map(move |batch| batch.target[i] as i64);
+            classes.extend((0..chunk.len()).flat_map(of_sample));
+            self.push(found, &mut relevance)
+        })?;
+        relevance.end();
+        let mut targets = npz.array("y_batch", &shape[..1])?;
+        targets.push(&classes)?;
+        targets.end();
+        npz.finish()?;
+        Ok(summary)
+    }
+
+    /// Relevance in the order of samples, then targets.
+    fn push(&self, found: &[Explanation], to: &mut Array<f32>) -> Result<()> {
+        let mut maps: Vec<_> = found.iter().map(|batch| batch.relevance.chunks_exact(self.size())).collect();
+        while let Some(of_sample) = maps.iter_mut().map(Iterator::next).collect::<Option<Vec<_>>>() {
+            of_sample.into_iter().try_for_each(|map| to.push(map))?;
+        }
+        Ok(())
+    }
+
+    /// A folder of pictures, input and heatmap side by side, and `explanations.json`.
+    pub fn to_pictures(
+        &self,
+        args: &ExplainArgs,
+        explain: impl FnOnce(&mut Visit) -> Result<Summary>,
+    ) -> Result<Summary> {
+        let mut pictures = Pictures::open(&args.out, args.overwrite)?;
+        let summary = explain(&mut |chunk, found| {
+            for (i, &index) in chunk.iter().enumerate() {
+                found.iter().try_for_each(|batch| pictures.draw(args, self, index, i, batch))?;
+            }
+            Ok(())
+        })?;
+        pictures.finish()?;
+        Ok(summary)
+    }
+}
+
+/// A folder that is filled with pictures. Unless it is finished, those that were drawn go again.
+struct Pictures {
+    folder: PathBuf,
+    /// Whether it was made for them.
+    new: bool,
+    lines: Vec<Line>,
+}
+
+#[derive(Serialize)]
+struct Line {
+    picture: String,
+    sample: usize,
+    label: Option<u8>,
+    target: usize,
+    logit: f32,
+    lost: f64,
+    conservation_error: f64,
+}
+
+impl Pictures {
+    fn open(out: &Path, overwrite: bool) -> Result<Pictures> {
+        let name = out.display();
+        ensure!(!out.is_file(), "{name}: is a file; give a folder, or a name that ends in .npy or .npz");
+        let full = out.join("explanations.json").exists();
+        ensure!(!full || overwrite, "{name}: holds pictures already; choose another --out or --overwrite");
+        let new = !out.exists();
+        fs::create_dir_all(out).with_context(|| format!("{name}: the folder cannot be made"))?;
+        Ok(Pictures { folder: out.to_owned(), new, lines: Vec::new() })
+    }
+
+    /// Draws what was found of the `i`th sample of a batch.
+    fn draw(
+        &mut self,
+        args: &ExplainArgs,
+        asked: &Asked,
+        sample: usize,
+        i: usize,
+        batch: &Explanation,
+    ) -> Result<()> {
+        const SCALE: usize = 8;
+        let (task, samples, size) = (asked.task, asked.source.samples(), asked.size());
+        let mut x = vec![0.0; size];
+        samples.pixels(sample, &mut x);
+        let r = &batch.relevance[i * size..][..size];
+        let (target, logit) = (batch.target[i], batch.explained[i]);
+        let label = asked.source.has_labels().then(|| samples.label(sample));
+        let label_text = label.map_or(String::new(), |label| format!("label {label}, "));
+        let caption = format!("sample {sample}, {label_text}class {target}: {logit:.2}");
+        let left = input(task.rows, task.cols, &x, task.low, task.high, SCALE);
+        let right = heatmap(task.rows, task.cols, r, args.cmap, args.relevance_norm, SCALE);
+        let bar = ColourBar::of(args.cmap, args.relevance_norm, r);
+        let picture = format!("{sample:05}-class-{target}.png");
+        side_by_side(&left, &right, &bar, &caption).save_png(&self.folder.join(&picture))?;
+        let (lost, conservation_error) = (batch.lost[i], batch.conservation_error[i]);
+        self.lines.push(Line { picture, sample, label, target, logit, lost, conservation_error });
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<()> {
+        write_json(&self.folder.join("explanations.json"), &self.lines)?;
+        self.lines.clear();
+        self.new = false;
+        Ok(())
+    }
+}
+
+impl Drop for Pictures {
+    fn drop(&mut self) {
+        // An error is on its way already, and says more than that something could not be removed.
+        for line in &self.lines {
+            let _ = fs::remove_file(self.folder.join(&line.picture));
+        }
+        if self.new {
+            let _ = fs::remove_dir(&self.folder);
+        }
+    }
+}

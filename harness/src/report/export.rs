@@ -1,0 +1,190 @@
+//! Arrays that leave as they are computed: one as `.npy`, several as `.npz`, each of any length through one buffer.
+//!
+//! Entries of an `.npz` are stored, not compressed, and dated 1980-01-01: the same arrays give the same bytes. Beyond 4 GiB
+//! they are zip64, which NumPy reads as well.
+
+use super::draft::Draft;
+use anyhow::{Context, Result};
+use ndarray_npy::WritableElement;
+use ndarray_npy::npy::header::{Header, Layout};
+use std::io::{self, Write};
+use std::marker::PhantomData;
+use std::path::{Path, PathBuf};
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, DateTime, ZipWriter};
+
+/// A file of arrays on its way; it has no name before it is finished, and is gone when it is dropped before.
+pub struct Export {
+    path: PathBuf,
+    to: Container,
+}
+
+enum Container {
+    Npy(Draft),
+    Npz(Box<ZipWriter<Draft>>),
+}
+
+/// An array of the file, whose values are still to come.
+pub struct Array<'a, A> {
+    export: &'a mut Export,
+    /// Values that are missing.
+    left: usize,
+    kind: PhantomData<A>,
+}
+
+impl Export {
+    /// A file for one array.
+    ///
+    /// # Errors
+    /// If it cannot be created.
+    pub fn npy(path: &Path) -> Result<Export> {
+        Ok(Export { path: path.to_owned(), to: Container::Npy(Draft::open(path)?) })
+    }
+
+    /// A file for arrays that have names.
+    ///
+    /// # Errors
+    /// If it cannot be created.
+    pub fn npz(path: &Path) -> Result<Export> {
+        let zip = Box::new(ZipWriter::new(Draft::open(path)?));
+        Ok(Export { path: path.to_owned(), to: Container::Npz(zip) })
+    }
+
+    /// Begins an array in C order behind those that are complete; its name counts in an `.npz`.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    ///
+    /// # Panics
+    /// If the shape holds more values than there are numbers.
+    pub fn array<A: WritableElement>(&mut self, name: &str, shape: &[usize]) -> Result<Array<'_, A>> {
+        let product = shape.iter().try_fold(1usize, |product, &n| product.checked_mul(n));
+        let left = product.expect("a shape whose values can be counted");
+        let at = || Draft::unfinished(&self.path);
+        let (type_descriptor, shape) = (A::type_descriptor(), shape.to_vec());
+        let header =
+            Header { type_descriptor, layout: Layout::Standard, shape }.to_bytes().with_context(at)?;
+        if let Container::Npz(zip) = &mut self.to {
+            // Lengths of 64 bits are asked for beforehand, and only where there is need: some readers do not know them.
+            let bytes =
+                (left as u64).saturating_mul(size_of::<A>() as u64).saturating_add(header.len() as u64);
+            let options = SimpleFileOptions::default()
+                .compression_method(CompressionMethod::Stored)
+                .last_modified_time(DateTime::default())
+                .large_file(bytes > u64::from(u32::MAX));
+            zip.start_file(format!("{name}.npy"), options).with_context(at)?;
+        }
+        self.to.write_all(&header).with_context(|| Draft::unfinished(&self.path))?;
+        Ok(Array { export: self, left, kind: PhantomData })
+    }
+
+    /// Completes the file and gives it its name.
+    ///
+    /// # Errors
+    /// If the disk is full.
+    pub fn finish(self) -> Result<()> {
+        let draft = match self.to {
+            Container::Npy(draft) => draft,
+            Container::Npz(zip) => zip.finish().with_context(|| Draft::unfinished(&self.path))?,
+        };
+        draft.commit()
+    }
+}
+
+impl<A: WritableElement> Array<'_, A> {
+    /// The next values.
+    ///
+    /// # Errors
+    /// If they cannot be written.
+    ///
+    /// # Panics
+    /// If they are more than the shape holds.
+    pub fn push(&mut self, values: &[A]) -> Result<()> {
+        let left = self.left.checked_sub(values.len());
+        self.left = left.expect("no more values than the shape holds");
+        let Export { path, to } = &mut *self.export;
+        A::write_slice(values, to).with_context(|| Draft::unfinished(path))
+    }
+
+    /// The array is complete.
+    ///
+    /// # Panics
+    /// If values are missing.
+    pub fn end(self) {
+        assert_eq!(self.left, 0, "values that the shape holds and that were not written");
+    }
+}
+
+impl Write for Container {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Container::Npy(draft) => draft.write(bytes),
+            Container::Npz(zip) => zip.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Container::Npy(draft) => draft.flush(),
+            Container::Npz(zip) => zip.flush(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray::{Ix1, Ix3, OwnedRepr};
+    use ndarray_npy::NpzReader;
+    use std::fs;
+    use std::io::Cursor;
+
+    #[test]
+    fn the_same_arrays_give_the_same_npz_however_they_come() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, at_once: usize| {
+            let path = dir.path().join(name);
+            let mut npz = Export::npz(&path).unwrap();
+            let mut x = npz.array::<f32>("x_batch", &[2, 1, 2]).unwrap();
+            [1.0, 2.0, 3.0, 4.0].chunks(at_once).for_each(|part| x.push(part).unwrap());
+            x.end();
+            let mut y = npz.array::<i64>("y_batch", &[2]).unwrap();
+            [7, 8].chunks(at_once).for_each(|part| y.push(part).unwrap());
+            y.end();
+            npz.finish().unwrap();
+            fs::read(path).unwrap()
+        };
+        let bytes = write("a.npz", 4);
+        assert_eq!(bytes, write("b.npz", 1));
+        assert!(bytes.starts_with(b"PK\x03\x04"));
+        assert_eq!(bytes[10..14], [0, 0, 0x21, 0], "dated 1980-01-01, not now");
+
+        let mut npz = NpzReader::new(Cursor::new(bytes)).unwrap();
+        assert_eq!(npz.names().unwrap(), ["x_batch", "y_batch"]);
+        let x = npz.by_name::<OwnedRepr<f32>, Ix3>("x_batch").unwrap();
+        assert_eq!((x.dim(), x.as_slice().unwrap()), ((2, 1, 2), &[1.0, 2.0, 3.0, 4.0][..]));
+        assert_eq!(npz.by_name::<OwnedRepr<i64>, Ix1>("y_batch").unwrap().as_slice().unwrap(), [7, 8]);
+    }
+
+    #[test]
+    fn what_is_given_up_leaves_no_trace() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        for open in [Export::npy, Export::npz] {
+            fs::write(&path, "old").unwrap();
+            let mut export = open(&path).unwrap();
+            export.array::<f32>("a_batch", &[1000]).unwrap().push(&[1.0; 999]).unwrap();
+            drop(export);
+            assert_eq!(fs::read(&path).unwrap(), b"old");
+            assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "values that the shape holds")]
+    fn an_array_that_is_cut_short_is_a_mistake() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut npy = Export::npy(&dir.path().join("a")).unwrap();
+        npy.array::<f32>("a", &[2, 2]).unwrap().end();
+    }
+}
