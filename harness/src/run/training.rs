@@ -117,12 +117,13 @@ pub fn train(settings: &Settings, out: &Path, existing: Existing, around: &Surro
         Network::new(settings.cell()?, task, settings.seed).map_err(|error| settings.misuse(error))?;
     let division = divide(settings, dataset)?;
     let variables = network.variables();
+    // Before the folder is locked: a program that is on its way to start would hold the lock of one that is killed.
+    let (commit, cpu) = (commit(), cpu());
     let folder = RunFolder::open(out, existing)?;
     let checkpoint = match existing {
         Existing::Resume => resume::from(&folder, settings, around)?,
         Existing::Keep | Existing::Overwrite => None,
     };
-    let (commit, cpu) = (commit(), cpu());
     let write_manifest = |state: &str, outcome: Option<&Outcome>| {
         let manifest = Manifest {
             state,
