@@ -174,6 +174,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<()> {
 
 /// Runs the process's own arguments and prints what went wrong in one line.
 pub fn main() -> ExitCode {
+    output::of_program();
     let Err(error) = run(std::env::args_os()) else { return ExitCode::SUCCESS };
     let error = match error.downcast::<clap::Error>() {
         // Help and version are no failures; clap prints each to its own stream.

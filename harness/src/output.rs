@@ -6,6 +6,7 @@
 use anyhow::{Context, Result};
 use std::fmt;
 use std::io::{self, ErrorKind, Write};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// Results, without a line end.
 macro_rules! out {
@@ -24,11 +25,25 @@ macro_rules! remark {
 
 pub(crate) use {out, outln, remark};
 
+/// Whether this process is the program. A test that runs a command shares its streams with other tests: there `print!`
+/// does, which is what a test's output is captured by.
+static PROGRAM: AtomicBool = AtomicBool::new(false);
+
+/// From now on results go to stdout itself.
+pub(crate) fn of_program() {
+    PROGRAM.store(true, Relaxed);
+}
+
 /// Writes to stdout, at once.
 ///
 /// # Errors
 /// As [`settle`].
+#[expect(clippy::print_stdout, reason = "in tests only, see `PROGRAM`")]
 pub(crate) fn results(text: fmt::Arguments) -> Result<()> {
+    if !PROGRAM.load(Relaxed) {
+        print!("{text}");
+        return Ok(());
+    }
     let mut stdout = io::stdout().lock();
     settle(stdout.write_fmt(text).and_then(|()| stdout.flush()))
 }
@@ -53,7 +68,11 @@ fn settle(written: io::Result<()>) -> Result<()> {
 }
 
 /// Writes a line to stderr; if that fails there is no better place to say so.
+#[expect(clippy::print_stderr, reason = "in tests only, see `PROGRAM`")]
 pub(crate) fn say(text: fmt::Arguments) {
+    if !PROGRAM.load(Relaxed) {
+        return eprintln!("{text}");
+    }
     let _ = writeln!(io::stderr(), "{text}");
 }
 

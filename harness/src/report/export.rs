@@ -167,6 +167,27 @@ mod tests {
     }
 
     #[test]
+    #[ignore = "writes 4 GiB; cargo test --release -p harness -- --ignored beyond"]
+    fn an_npz_beyond_4_gib_is_read_back() {
+        const MANY: usize = (1 << 30) + 1000;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.npz");
+        let mut npz = Export::npz(&path).unwrap();
+        let mut x = npz.array::<f32>("x_batch", &[MANY]).unwrap();
+        let part = vec![0.5; 1 << 20];
+        (0..MANY).step_by(part.len()).for_each(|i| x.push(&part[..part.len().min(MANY - i)]).unwrap());
+        x.end();
+        let mut y = npz.array::<i64>("y_batch", &[2]).unwrap();
+        y.push(&[7, 8]).unwrap();
+        y.end();
+        npz.finish().unwrap();
+        let mut zip = zip::ZipArchive::new(fs::File::open(&path).unwrap()).unwrap();
+        assert_eq!(zip.by_name("x_batch.npy").unwrap().size(), 4 * MANY as u64 + 128);
+        let mut npz = NpzReader::new(fs::File::open(&path).unwrap()).unwrap();
+        assert_eq!(npz.by_name::<OwnedRepr<i64>, Ix1>("y_batch").unwrap().as_slice().unwrap(), [7, 8]);
+    }
+
+    #[test]
     fn what_is_given_up_leaves_no_trace() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a");
