@@ -1,7 +1,7 @@
 //! Arrays that leave as they are computed: one as `.npy`, several as `.npz`, each of any length through one buffer.
 //!
 //! Entries of an `.npz` are stored, not compressed, and dated 1980-01-01: the same arrays give the same bytes. Beyond 4 GiB
-//! they are zip64, which NumPy reads as well.
+//! they are zip64.
 
 use super::draft::Draft;
 use anyhow::{Context, Result};
