@@ -1,15 +1,17 @@
 //! The promise about bits, held to at 200 random shapes: every form of product, convolution and pool,
-//! and every relevance rule, on every backend that makes it, on 1, 2, 3 and 7 threads, with `==`.
+//! every relevance rule and function of elements, on every backend that makes it, on 1, 2, 3 and 7
+//! threads, with `==`.
 
 use crate::conv::{conv, conv_weight_gradient};
+use crate::elementwise::{activation, optimiser, reduce, softmax};
 use crate::gemm::pack::{self, Part, reverse_conv, transpose};
 use crate::pool::{PoolBack, PoolKind, PoolShape, pool, pool_back};
 use crate::relevance::z_beta::{ZBeta, z_beta, z_beta_conv};
 use crate::relevance::{EPS, PackedPart, alpha_beta, joint, w_square, z_plus};
 use crate::testing::{activations, floats, kernel_sets};
 use crate::{
-    ConvShape, Dropout, Epilogue, Kernels, MatMut, MatRef, Panels, Plane, ShapeError, Start, gemm, gemm_tn,
-    panels_len,
+    ConvShape, Dropout, Epilogue, Kernels, MatMut, MatRef, Panels, Plane, Rows, ShapeError, Start, gemm,
+    gemm_tn, panels_len,
 };
 
 const SHAPES: u64 = 200;
@@ -21,7 +23,7 @@ fn pick(seed: u64, place: u64, from: usize, to: usize) -> usize {
 }
 
 /// Named results in the order they were made.
-type Results = Vec<(&'static str, Vec<f32>)>;
+pub type Results = Vec<(&'static str, Vec<f32>)>;
 
 /// Adds a result of `len` floats that `make` writes.
 fn add(
@@ -35,8 +37,7 @@ fn add(
 }
 
 /// Every product and dense rule at `[n, j]·[j, k]`.
-fn dense(kernels: &Kernels, seed: u64) -> Results {
-    let (n, j, k) = (pick(seed, 0, 1, 70), pick(seed, 1, 1, 90), pick(seed, 2, 1, 90));
+pub fn dense(kernels: &Kernels, [n, j, k]: [usize; 3], seed: u64) -> Results {
     let (a, r) = (activations(n * j, seed), floats(n * k, seed + 1));
     let (w, gradients) = (pack::pack(&floats(j * k, seed + 2), j, k), floats(n * k, seed + 3));
     let bias = floats(k.next_multiple_of(16), seed + 4);
@@ -90,6 +91,9 @@ fn dense(kernels: &Kernels, seed: u64) -> Results {
         let rule = ZBeta::dense(panels, -0.5, 1.0);
         z_beta(kernels, &rule, a, &mut z, r, MatMut::new(out, n, j), &mut vec![0.0; n])
     });
+    add(&mut results, "z − v", floats(n * k, seed + 5), |out| {
+        ZBeta::dense(panels, -0.5, 1.0).subtract_v(kernels, MatMut::new(out, n, k))
+    });
     add(&mut results, "joint", vec![0.0; n * j], |out| {
         let (mut c, mut lost) = (vec![0.0; n * k], vec![0.0; n]);
         joint::ratios(kernels, dy, a, &positive, (1.0, EPS), r, MatMut::new(&mut c, n, k), &mut lost)?;
@@ -98,16 +102,32 @@ fn dense(kernels: &Kernels, seed: u64) -> Results {
     results
 }
 
+/// Images that a convolution, its rules and a pool see.
+#[derive(Debug)]
+pub struct Batch {
+    pub shape: ConvShape,
+    pub images: usize,
+    /// What becomes of a window, and its size.
+    pub pool: (PoolKind, usize),
+}
+
+impl Batch {
+    fn picked(seed: u64) -> Self {
+        let shape = ConvShape {
+            rows: pick(seed, 3, 1, 9),
+            cols: pick(seed, 4, 1, 9),
+            size: [1, 3, 5][pick(seed, 5, 0, 3)],
+            inputs: pick(seed, 6, 1, 30),
+            outputs: pick(seed, 7, 1, 60),
+        };
+        let kind = [PoolKind::Max, PoolKind::Sum][pick(seed, 9, 0, 2)];
+        Batch { shape, images: pick(seed, 8, 1, 4), pool: (kind, pick(seed, 10, 1, 4)) }
+    }
+}
+
 /// Every convolution, pool and rule of theirs.
-fn images(kernels: &Kernels, seed: u64) -> Results {
-    let shape = ConvShape {
-        rows: pick(seed, 3, 1, 9),
-        cols: pick(seed, 4, 1, 9),
-        size: [1, 3, 5][pick(seed, 5, 0, 3)],
-        inputs: pick(seed, 6, 1, 30),
-        outputs: pick(seed, 7, 1, 60),
-    };
-    let images = pick(seed, 8, 1, 4);
+pub fn images(kernels: &Kernels, batch: &Batch, seed: u64) -> Results {
+    let Batch { shape, images, pool: (kind, size) } = *batch;
     let (input, output) = (shape.input(), shape.output());
     let (pixels, inputs, outputs) = (images * input.pixels(), shape.inputs, shape.outputs);
     let w = pack::pack(&floats(shape.patch() * outputs, seed + 2), shape.patch(), outputs);
@@ -159,9 +179,7 @@ fn images(kernels: &Kernels, seed: u64) -> Results {
         let out = MatMut::new(out, pixels, inputs);
         z_beta_conv(kernels, &rule, &shape, &x, &mut z, r, out, &mut lost)
     });
-    let kind = [PoolKind::Max, PoolKind::Sum][pick(seed, 9, 0, 2)];
-    let pooling =
-        PoolShape { rows: shape.rows, cols: shape.cols, channels: inputs, size: pick(seed, 10, 1, 4), kind };
+    let pooling = PoolShape { rows: shape.rows, cols: shape.cols, channels: inputs, size, kind };
     let pooled = images * pooling.out_rows() * pooling.out_cols();
     let a = input.pixels_of(&x, images);
     let mut y = vec![0.0; pooled * inputs];
@@ -176,6 +194,41 @@ fn images(kernels: &Kernels, seed: u64) -> Results {
         });
     }
     results.push(("pool", y));
+    results
+}
+
+/// Every function of the elements of `[n, k]`, whose rows are `gap` floats apart.
+pub fn elements(kernels: &Kernels, [n, k, gap]: [usize; 3], seed: u64) -> Results {
+    let step = k + gap;
+    // The last row ends with its last column.
+    let len = n * step - gap;
+    let (x, y) = (floats(len, seed), floats(n * k, seed + 1));
+    let (x, y) = (MatRef::mapped(&x, n, k, Rows::linear(step)), MatRef::new(&y, n, k));
+    let b = floats(k, seed + 2);
+    let mut results = Results::new();
+    add(&mut results, "bias relu", vec![0.0; len], |out| {
+        activation::bias_relu(kernels, x, &b, MatMut::mapped(out, n, k, Rows::linear(step)))
+    });
+    add(&mut results, "softplus", vec![0.5; k + gap], |out| activation::softplus_bias(kernels, &b, out));
+    add(&mut results, "softplus gradient", floats(k, seed + 3), |out| {
+        activation::softplus_gradient(kernels, &b, out)
+    });
+    add(&mut results, "column sums", vec![0.5; k], |out| reduce::column_sums(kernels, x, out));
+    let labels: Vec<u8> = (0..n).map(|i| (i * 7 % k) as u8).collect();
+    let mut losses = vec![0.0; n];
+    add(&mut results, "cross-entropy", vec![0.0; n * k], |out| {
+        softmax::cross_entropy(kernels, x, &labels, MatMut::new(out, n, k), &mut losses)
+    });
+    results.push(("losses", losses));
+    let (mut m, mut v) = (floats(n * k, seed + 4), activations(n * k, seed + 5));
+    add(&mut results, "Adam", floats(n * k, seed + 6), |out| {
+        optimiser::adam(kernels, optimiser::AdamStep::new(0.1, 3), y.data, &mut m, &mut v, out)
+    });
+    add(&mut results, "SGD", floats(n * k, seed + 7), |out| {
+        optimiser::sgd(kernels, 0.1, 0.9, y.data, &mut m, out)
+    });
+    let sums = vec![reduce::sum(y.data) as f32, reduce::sum_of_squares(y.data) as f32];
+    results.extend([("first moment", m), ("second moment", v), ("sums", sums)]);
     results
 }
 
@@ -198,10 +251,17 @@ fn check(all: impl Fn(&Kernels, u64) -> Results) {
 
 #[test]
 fn products_and_dense_rules_have_the_same_bits_at_200_shapes() {
-    check(dense);
+    let sizes = |seed| [pick(seed, 0, 1, 70), pick(seed, 1, 1, 90), pick(seed, 2, 1, 90)];
+    check(|kernels, seed| dense(kernels, sizes(seed), seed));
 }
 
 #[test]
 fn convolutions_pools_and_their_rules_have_the_same_bits_at_200_shapes() {
-    check(images);
+    check(|kernels, seed| images(kernels, &Batch::picked(seed), seed));
+}
+
+#[test]
+fn functions_of_elements_have_the_same_bits_at_200_shapes() {
+    let sizes = |seed| [pick(seed, 11, 1, 70), pick(seed, 12, 1, 90), pick(seed, 13, 0, 3)];
+    check(|kernels, seed| elements(kernels, sizes(seed), seed));
 }

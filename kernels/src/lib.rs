@@ -29,6 +29,8 @@ pub mod conv;
 pub mod elementwise;
 mod error;
 mod gemm;
+#[cfg(test)]
+mod page_edge;
 pub mod peak;
 #[cfg(feature = "peers")]
 pub mod peers;

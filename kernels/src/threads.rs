@@ -377,7 +377,9 @@ pub(crate) fn with_scratch<R>(len: usize, work: impl FnOnce(&mut [f32]) -> R) ->
     if buffer.len() < len {
         buffer.resize(len, 0.0);
     }
-    let result = work(&mut buffer[..len]);
+    // Tests lend the end, behind which they see what reaches too far.
+    let from = if cfg!(test) { buffer.len() - len } else { 0 };
+    let result = work(&mut buffer[from..][..len]);
     SCRATCH.set(buffer);
     result
 }
