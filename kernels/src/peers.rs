@@ -42,7 +42,7 @@ impl<'a> Strided<'a> {
     /// # Panics
     /// If `data` has another length than `rows · cols`.
     pub fn row_major(data: &'a [f32], rows: usize, cols: usize) -> Self {
-        assert_eq!(data.len(), rows * cols, "row-major [{rows}, {cols}]");
+        assert_eq!(Some(data.len()), rows.checked_mul(cols), "row-major [{rows}, {cols}]");
         Strided { data, rows, cols, row_stride: cols, col_stride: 1 }
     }
 
@@ -72,7 +72,7 @@ impl<'a> Strided<'a> {
 /// `[M, N, K]` of `c = a·b`, once the operands fit together.
 fn sizes(a: &Strided, b: &Strided, c: &[f32]) -> [usize; 3] {
     assert_eq!(a.cols, b.rows, "axis K of a and b");
-    assert_eq!(c.len(), a.rows * b.cols, "row-major [{}, {}]", a.rows, b.cols);
+    assert_eq!(Some(c.len()), a.rows.checked_mul(b.cols), "row-major [{}, {}]", a.rows, b.cols);
     [a.rows, b.cols, a.cols]
 }
 

@@ -4,7 +4,7 @@ use crate::Kernels;
 use crate::elementwise::rows::{load, store};
 use crate::error::{ShapeError, axis};
 use crate::profile::Work;
-use crate::shape::{MatMut, MatRef, Rows, STRIP};
+use crate::shape::{MatMut, MatRef, Rows, STRIP, volume};
 use crate::simd::{Kernel, Simd};
 use crate::threads::Shared;
 use std::ops::Range;
@@ -78,9 +78,9 @@ impl PoolShape {
         y: (usize, usize),
     ) -> Result<(), ShapeError> {
         axis(kernel, "size", "window", self.size.clamp(1, MOST), self.size)?;
-        axis(kernel, "pixels", "x", x.0, images * self.rows * self.cols)?;
+        axis(kernel, "pixels", "x", x.0, volume([images, self.rows, self.cols]))?;
         axis(kernel, "channels", "x", x.1, self.channels)?;
-        axis(kernel, "pixels", "y", y.0, images * self.out_rows() * self.out_cols())?;
+        axis(kernel, "pixels", "y", y.0, volume([images, self.out_rows(), self.out_cols()]))?;
         axis(kernel, "channels", "y", y.1, self.channels)
     }
 

@@ -5,6 +5,16 @@ use crate::error::ShapeError;
 /// Columns in one strip of a packed matrix: one AVX-512 register, two of AVX2.
 pub const STRIP: usize = 16;
 
+/// The product of sizes, or more than any slice has, so that none is mistaken for one that fits.
+pub(crate) const fn volume<const N: usize>(sizes: [usize; N]) -> usize {
+    let (mut volume, mut i) = (1usize, 0);
+    while i < N {
+        volume = volume.saturating_mul(sizes[i]);
+        i += 1;
+    }
+    volume
+}
+
 /// Where each row of a matrix starts: `offset(i) = image·n + line·y + step·x`, `x` fastest.
 ///
 /// A plain matrix is one endless line; the pixels of padded NHWC images need all three strides.
@@ -60,18 +70,22 @@ impl Rows {
         }
     }
 
-    /// The largest offset among rows `0..rows`; strides are not negative, so a full line, a full
-    /// image or the last row has it.
+    /// The largest offset among rows `0..rows`, `usize::MAX` if it is larger than that; strides are
+    /// not negative, so a full line, a full image or the last row has it.
     fn max_offset(&self, rows: usize) -> usize {
-        let mut max = self.offset(rows - 1);
-        let last = self.offset(rows - 1 - (rows - 1) % self.width);
-        max = max.max(last);
+        let offset = |i: usize| {
+            let (pixel, line) = (i % self.width, i / self.width);
+            let image = volume([line / self.height, self.image]);
+            let line = volume([line % self.height, self.line]);
+            volume([pixel, self.step]).saturating_add(line).saturating_add(image)
+        };
+        let mut max = offset(rows - 1);
         if rows > self.width {
             let line_start = (rows - 1) / self.width * self.width;
-            max = max.max(self.offset(line_start - 1));
+            max = max.max(offset(line_start - 1));
             let lines = rows / self.width;
             if lines > self.height {
-                max = max.max(self.offset(lines / self.height * self.height * self.width - 1));
+                max = max.max(offset(lines / self.height * self.height * self.width - 1));
             }
         }
         max
@@ -99,7 +113,8 @@ pub struct MatMut<'a> {
 fn check(len: usize, map: &Rows, rows: usize, cols: usize) {
     assert!(map.width > 0 && map.height > 0, "a line needs a pixel and an image a line");
     if rows > 0 && cols > 0 {
-        let need = map.max_offset(rows) + cols;
+        // What fits here is the end of each row: no offset of one can wrap around.
+        let need = map.max_offset(rows).saturating_add(cols);
         assert!(need <= len, "a [{rows}, {cols}] matrix needs {need} floats, the slice has {len}");
     }
 }
@@ -202,9 +217,9 @@ pub struct Panels<'a> {
     pub(crate) stride: usize,
 }
 
-/// Floats that packed `[k, n]` weights take.
+/// Floats that packed `[k, n]` weights take; `usize::MAX` if they are more than that.
 pub const fn panels_len(k: usize, n: usize) -> usize {
-    n.div_ceil(STRIP) * k * STRIP
+    volume([n.div_ceil(STRIP), k, STRIP])
 }
 
 /// Place of element `(i, j)` of packed weights with `k` rows.
@@ -219,7 +234,7 @@ impl<'a> Panels<'a> {
     /// If `data` has another length than [`panels_len`].
     pub fn new(data: &'a [f32], k: usize, n: usize) -> Self {
         assert_eq!(data.len(), panels_len(k, n), "packed [{k}, {n}] weights");
-        Panels { data, k, n, stride: k * STRIP }
+        Panels { data, k, n, stride: volume([k, STRIP]) }
     }
 
     /// Rows `from..to` of the same weights.
@@ -262,29 +277,33 @@ pub struct Plane {
 }
 
 impl Plane {
-    /// Floats of one image with its border.
+    /// Floats of one image with its border; sizes of images are `usize::MAX` if they are more.
     pub const fn len(&self) -> usize {
-        (self.rows + 2 * self.pad) * self.line()
+        volume([self.bordered(self.rows), self.line()])
+    }
+
+    const fn bordered(&self, size: usize) -> usize {
+        size.saturating_add(self.pad).saturating_add(self.pad)
     }
 
     /// Whether the image has no pixel.
     pub const fn is_empty(&self) -> bool {
-        self.rows * self.cols * self.channels == 0
+        self.rows == 0 || self.cols == 0 || self.channels == 0
     }
 
     /// Pixels of one image, without the border.
     pub const fn pixels(&self) -> usize {
-        self.rows * self.cols
+        volume([self.rows, self.cols])
     }
 
     /// Floats of one line with its border.
     pub const fn line(&self) -> usize {
-        (self.cols + 2 * self.pad) * self.channels
+        volume([self.bordered(self.cols), self.channels])
     }
 
     /// Offset of the first pixel behind the border.
     pub const fn interior(&self) -> usize {
-        self.pad * self.line() + self.pad * self.channels
+        volume([self.pad, self.line()]).saturating_add(volume([self.pad, self.channels]))
     }
 
     /// Where the pixels of a batch start, counted from the first one.
@@ -309,7 +328,7 @@ impl Plane {
     /// # Panics
     /// If there are more pixels than the images have.
     pub fn padded(&self, pixels: &[f32], images: usize) -> Vec<f32> {
-        let mut padded = vec![0.0; images * self.len()];
+        let mut padded = vec![0.0; volume([images, self.len()])];
         let mut inside = self.pixels_mut(&mut padded, images);
         for (i, pixel) in pixels.chunks_exact(self.channels).enumerate() {
             inside.row_mut(i).copy_from_slice(pixel);
@@ -320,7 +339,7 @@ impl Plane {
     /// The pixels of `images` images as rows of a matrix `[images·rows·cols, channels]`.
     pub fn pixels_of<'a>(&self, data: &'a [f32], images: usize) -> MatRef<'a> {
         let at = if images == 0 { 0 } else { self.interior() };
-        MatRef::mapped(&data[at..], images * self.pixels(), self.channels, self.map())
+        MatRef::mapped(&data[at..], volume([images, self.pixels()]), self.channels, self.map())
     }
 
     /// The lines of `images` images, without the border, as rows `[images·rows, cols·channels]`.
@@ -341,8 +360,8 @@ impl Plane {
 
     /// The pixels of `images` images as rows of a matrix to be written.
     pub fn pixels_mut<'a>(&self, data: &'a mut [f32], images: usize) -> MatMut<'a> {
-        let (at, rows) = (if images == 0 { 0 } else { self.interior() }, images * self.pixels());
-        MatMut::mapped(&mut data[at..], rows, self.channels, self.map())
+        let at = if images == 0 { 0 } else { self.interior() };
+        MatMut::mapped(&mut data[at..], volume([images, self.pixels()]), self.channels, self.map())
     }
 }
 
@@ -374,7 +393,7 @@ impl ConvShape {
 
     /// Length of a patch: what one output sums over.
     pub const fn patch(&self) -> usize {
-        self.size * self.size * self.inputs
+        volume([self.size, self.size, self.inputs])
     }
 
     /// The convolution that runs backwards: outputs and inputs change places.
@@ -393,6 +412,9 @@ impl ConvShape {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pool::{PoolKind, PoolShape, pool};
+    use crate::{Epilogue, Kernels, Start, conv, conv_weight_gradient, gemm_tn};
+    use std::panic::catch_unwind;
 
     #[test]
     fn max_offset_is_the_largest_offset() {
@@ -405,5 +427,42 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// Sizes whose product has 64 bits too many, so that what is left of it fits a short slice.
+    #[test]
+    fn views_of_sizes_that_wrap_around_are_refused() {
+        let far = Rows { width: 1, height: 1, step: 0, line: 0, image: 1 << 62 };
+        assert!(catch_unwind(|| MatRef::new(&[], 1 << 62, 4)).is_err());
+        assert!(catch_unwind(|| MatRef::mapped(&[0.0; 4], 5, 4, far)).is_err());
+        assert!(catch_unwind(|| MatRef::mapped(&[0.0; 4], 2, usize::MAX, Rows::linear(1))).is_err());
+        assert!(catch_unwind(|| _ = MatMut::new(&mut [], 1 << 62, 4)).is_err());
+        assert!(catch_unwind(|| _ = MatMut::mapped(&mut [0.0; 4], 5, 4, far)).is_err());
+        assert!(catch_unwind(|| Panels::new(&[], 1 << 60, 16)).is_err());
+        let plane = Plane { rows: 1 << 32, cols: 1 << 32, channels: 1, pad: 1 };
+        assert!(!plane.is_empty());
+        assert_eq!((plane.len(), plane.pixels()), (usize::MAX, usize::MAX));
+        assert!(catch_unwind(|| plane.pixels_of(&[0.0; 4], 1)).is_err());
+    }
+
+    #[test]
+    fn operands_of_sizes_that_wrap_around_are_refused() {
+        let kernels = Kernels::default();
+        // Three pixels times two thirds of 2⁶⁴: one pixel, whose patch the 5 floats do not have.
+        let shape = ConvShape { rows: 1, cols: 3, size: 3, inputs: 1, outputs: 1 };
+        let (images, w, mut c) = (usize::MAX / 3 * 2 + 1, [0.0; 144], [7.0]);
+        assert_eq!((images.wrapping_mul(3), images.wrapping_mul(shape.input().len())), (1, 5));
+        let (w, out) = (Panels::new(&w, 9, 1), MatMut::new(&mut c, 1, 1));
+        let found = conv(&kernels, &shape, &[1.0; 5], images, w, Start::Zero, Epilogue::Store, out);
+        assert!(found.is_err() && c == [7.0]);
+        let shape = ConvShape { rows: 1, cols: 1, size: 1, inputs: 4, outputs: 4 };
+        let mut d_w = [7.0; 64];
+        assert!(conv_weight_gradient(&kernels, &shape, &[], &[], 1 << 62, &mut d_w).is_err());
+        let d_y = MatRef::new(&[1.0], 1, 1);
+        assert!(gemm_tn(&kernels, d_y, d_y, false, &mut d_w[..16], 1, usize::MAX).is_err());
+        assert_eq!(d_w, [7.0; 64]);
+        let shape = PoolShape { rows: 2, cols: 2, channels: 1, size: 1, kind: PoolKind::Max };
+        let (x, y) = (MatRef::new(&[], 0, 1), MatMut::new(&mut [], 0, 1));
+        assert!(pool(&kernels, shape, 1 << 62, x, y).is_err());
     }
 }

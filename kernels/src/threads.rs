@@ -84,7 +84,9 @@ impl Threads {
     /// Calls `work` with ranges that cover `0..items`, `cost` multiply-adds in all.
     pub(crate) fn split(&self, items: usize, cost: usize, work: &(dyn Fn(Range<usize>) + Sync)) {
         let parts = self.count().min(cost / WORTH_A_THREAD).min(items).clamp(1, MOST_PARTS);
-        let range = |i: usize| i * items / parts..(i + 1) * items / parts;
+        let (each, more) = (items / parts, items % parts);
+        let begin = |i: usize| i * each + i.min(more);
+        let range = |i: usize| begin(i)..begin(i + 1);
         match &self.team {
             Some(team) if parts > 1 => {
                 if !team.desk.run(parts, &|i| work(range(i))) {
@@ -186,14 +188,16 @@ impl Desk {
         self.finished.store(0, Ordering::Relaxed);
         self.panicked.store(false, Ordering::Relaxed);
         // SAFETY: this caller has the desk and no part is claimed, so nobody else looks at the job;
-        // the lifetime may be forgotten because the guard below waits for all parts.
+        // the lifetime may be forgotten because the guard below waits for all parts, and nothing
+        // can panic between the announcement and the guard.
         unsafe {
             *self.job.get() = Some(std::mem::transmute::<*const (dyn Fn(usize) + Sync + '_), Job>(job));
         }
         let number = (self.word.load(Ordering::Relaxed) >> 32).wrapping_add(1);
+        let begin = Instant::now();
         self.word.store(number << 32 | (parts as u64) << 16, Ordering::SeqCst);
+        let guard = Guard { desk: self, parts, begin };
         self.wake(parts - 1);
-        let guard = Guard { desk: self, parts, begin: Instant::now() };
         let mut claimed = 0;
         while let Some(part) = self.claim() {
             let _counted = Counted(&self.finished);

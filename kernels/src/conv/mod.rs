@@ -8,10 +8,11 @@ mod scatter;
 use crate::Kernels;
 use crate::error::{ShapeError, axis};
 use crate::gemm::epilogue::Epilogue;
+use crate::gemm::product::Output;
 use crate::gemm::tile::Walk;
 use crate::gemm::{Start, check_ends, over_columns, over_panels};
 use crate::profile::{Work, ends};
-use crate::shape::{ConvShape, MatMut, Panels, Rows, STRIP, panels_len};
+use crate::shape::{ConvShape, MatMut, Panels, Rows, STRIP, panels_len, volume};
 use crate::threads::Shared;
 
 /// `c[p,o] = epilogue(start + Σ patch(p)·w[·,o])` for every pixel `p` of `images` images.
@@ -46,7 +47,7 @@ pub fn conv(
     w: Panels,
     start: Start,
     epilogue: Epilogue,
-    c: MatMut,
+    mut c: MatMut,
 ) -> Result<(), ShapeError> {
     let _span = kernels.span("conv", || {
         let (then, floats) = ends(&start, &epilogue, c.rows * c.cols);
@@ -56,14 +57,14 @@ pub fn conv(
     let plane = shape.input();
     axis("conv", "patch", "w", w.k, shape.patch())?;
     axis("conv", "outputs", "w", w.n, shape.outputs)?;
-    axis("conv", "images·plane", "x", x.len(), images * plane.len())?;
-    axis("conv", "pixels", "c", c.rows, images * plane.pixels())?;
+    axis("conv", "images·plane", "x", x.len(), volume([images, plane.len()]))?;
+    axis("conv", "pixels", "c", c.rows, volume([images, plane.pixels()]))?;
     axis("conv", "outputs", "c", c.cols, shape.outputs)?;
     check_ends("conv", c.rows, c.cols, &start, &epilogue)?;
     let run = shape.size * shape.inputs;
     let walk = Walk { count: [1, shape.size, run], a: [0, plane.line(), 1], b: [0, run * STRIP, STRIP] };
     // A patch starts at its pixel's upper left, which the border moves to the pixel's own place.
-    let product = over_panels(x.as_ptr(), plane.map(), walk, w, start, epilogue, &c);
+    let product = over_panels(x.as_ptr(), plane.map(), walk, w, start, epilogue, &Output::of(&mut c));
     // SAFETY: the patch of the last pixel ends with the last float of its padded plane, and `x` has
     // `images` planes; panels and `c` have the checked shape, and `c` is borrowed mutably.
     unsafe {
@@ -97,8 +98,8 @@ pub fn conv_weight_gradient(
     let _span = kernels.span(NAME, || Work::convs(1, images, shape, "", x.len() + d_y.len()));
     shape.check(NAME)?;
     let (input, output) = (shape.input(), shape.output());
-    axis(NAME, "images·plane", "x", x.len(), images * input.len())?;
-    axis(NAME, "images·plane", "d_y", d_y.len(), images * output.len())?;
+    axis(NAME, "images·plane", "x", x.len(), volume([images, input.len()]))?;
+    axis(NAME, "images·plane", "d_y", d_y.len(), volume([images, output.len()]))?;
     axis(NAME, "patch·outputs", "d_w", d_w.len(), panels_len(shape.patch(), shape.outputs))?;
     if images == 0 || input.is_empty() {
         d_w.fill(0.0);

@@ -4,7 +4,7 @@
 
 use crate::Kernels;
 use crate::gemm::finish::finish_block;
-use crate::gemm::product::{BLOCK, Product};
+use crate::gemm::product::{BLOCK, Output, Product};
 use crate::gemm::tile::{Block, Walk};
 use crate::gemm::{Start, epilogue::Epilogue, over_panels};
 use crate::shape::{ConvShape, MatMut, Panels, STRIP, panel_index, panels_len};
@@ -44,7 +44,7 @@ pub(super) unsafe fn run(
             let walk = Walk { count: [1, 1, shape.inputs], a: [0, 0, 1], b: [0, 0, STRIP] };
             for image in range {
                 let x = plane.pixels_of(&x[image * plane.len()..][..plane.len()], 1);
-                let to = MatMut::new(t, pixels, taps);
+                let to = Output::of(&mut MatMut::new(t, pixels, taps));
                 let (a, map) = (x.data.as_ptr(), x.map);
                 // SAFETY: the pixels of one image and their taps, in scratch of this thread's own.
                 unsafe {

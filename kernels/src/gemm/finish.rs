@@ -88,11 +88,15 @@ pub(crate) unsafe fn finish_block(
     assert!(sums.len() >= rows * sums_row, "sums of {rows} rows");
     for (i, sums) in sums.chunks_exact_mut(sums_row.max(1)).take(rows).enumerate() {
         for (j, sum) in sums[..product.n].iter_mut().enumerate() {
-            // SAFETY: row and column of `c`, or of the start, which has its shape.
+            // SAFETY: row and column of `c`, or of the start, which has its shape. `product.c` itself may
+            // stand before a block of rows, outside of what it points to.
             *sum += unsafe {
                 match &product.start {
                     Start::Zero => break,
-                    Start::C => *product.c.add(block.c.get(i) + j / STRIP * product.c_strip + j % STRIP),
+                    Start::C => {
+                        let column = j / STRIP * product.c_strip + j % STRIP;
+                        *product.c.wrapping_add(block.c.get(i) + column)
+                    }
                     Start::From(matrix) => *matrix.data.as_ptr().add(block.start.get(i) + j),
                 }
             };

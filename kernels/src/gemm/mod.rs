@@ -15,7 +15,7 @@ use crate::error::{ShapeError, axis};
 use crate::profile::{Work, ends};
 use crate::shape::{MatMut, MatRef, Panels, Rows, STRIP, panels_len};
 use epilogue::Epilogue;
-use product::Product;
+use product::{Output, Product};
 use tile::Walk;
 
 /// Where the sums start.
@@ -84,7 +84,7 @@ pub fn gemm(
     b: Panels,
     start: Start,
     epilogue: Epilogue,
-    c: MatMut,
+    mut c: MatMut,
 ) -> Result<(), ShapeError> {
     let _span = kernels.span("gemm", || {
         let (then, floats) = ends(&start, &epilogue, c.rows * c.cols);
@@ -95,7 +95,8 @@ pub fn gemm(
     axis("gemm", "N", "c", c.cols, b.n)?;
     check_ends("gemm", c.rows, c.cols, &start, &epilogue)?;
     let walk = Walk { count: [1, 1, b.k], a: [0, 0, 1], b: [0, 0, STRIP] };
-    let product = over_panels(a.data.as_ptr(), a.map, walk, b, start, epilogue, &c);
+    let to = Output::of(&mut c);
+    let product = over_panels(a.data.as_ptr(), a.map, walk, b, start, epilogue, &to);
     // SAFETY: `a` has `K` columns in each of its `M` rows, the panels `K` rows in each strip, `c` is
     // borrowed mutably with rows that do not overlap; the checks above hold all to one shape.
     unsafe { product.run(kernels, c.rows) };
@@ -109,7 +110,7 @@ pub(crate) fn over_panels<'a>(
     b: Panels,
     start: Start<'a>,
     epilogue: Epilogue<'a>,
-    c: &MatMut<'a>,
+    c: &Output,
 ) -> Product<'a> {
     let c_lanes = lanes_of_last_strip(c.cols);
     Product {
@@ -122,7 +123,7 @@ pub(crate) fn over_panels<'a>(
         b_lanes: STRIP,
         start,
         epilogue,
-        c: c.data.as_ptr().cast_mut(),
+        c: c.data.as_ptr(),
         c_rows: c.map,
         c_strip: STRIP,
         c_lanes,
@@ -156,7 +157,7 @@ pub fn gemm_tn(
     });
     axis("gemm_tn", "M", "d_y", d_y.rows, a.rows)?;
     axis("gemm_tn", "K·N", "d_w", d_w.len(), panels_len(total, d_y.cols))?;
-    axis("gemm_tn", "K", "d_w", total.max(first + a.cols), total)?;
+    axis("gemm_tn", "K", "d_w", total.max(first.saturating_add(a.cols)), total)?;
     let equal = |matrix: &MatRef| if matrix.map.width >= matrix.rows { matrix.rows } else { 0 };
     axis("gemm_tn", "M", "a (rows of equal spacing)", equal(&a), a.rows)?;
     axis("gemm_tn", "M", "d_y (rows of equal spacing)", equal(&d_y), a.rows)?;
@@ -164,8 +165,9 @@ pub fn gemm_tn(
         return Ok(());
     }
     let walk = Walk { count: [1, 1, a.rows], a: [0, 0, a.map.step], b: [0, 0, d_y.map.step] };
-    // SAFETY: each term lies in a row of `a` and of `d_y`, whose constructors checked the bounds,
-    // the last strip of `d_y` is masked, and rows `first..first + K` lie inside `d_w`.
+    // SAFETY: each term lies in a row of `a` and of `d_y`, whose constructors checked the bounds; their
+    // rows are one step apart, as there is one line of them; the last strip of `d_y` is masked. Rows
+    // `first..first + K` lie inside `d_w`, which is borrowed mutably.
     unsafe {
         let c = d_w.as_mut_ptr().add(first * STRIP);
         over_columns(

@@ -62,8 +62,9 @@ pub(super) unsafe fn run_rows(kernels: &Kernels, own: &dyn Gemm, product: &Produ
         let (mut a, mut c) = (vec![0.0; m * k], vec![0.0; m * n]);
         for (i, row) in a.chunks_exact_mut(k.max(1)).enumerate() {
             for (x, &(at, _)) in row.iter_mut().zip(&terms) {
-                // SAFETY: this term of this row is readable.
-                *x = unsafe { *product.a.add(block.a.get(i) + at) };
+                // SAFETY: this term of this row is readable; `product.a` itself may stand before a block of
+                // rows, outside of what it points to.
+                *x = unsafe { *product.a.wrapping_add(block.a.get(i) + at) };
             }
         }
         if m * n * k > 0 {

@@ -4,9 +4,9 @@ use super::Start;
 use super::epilogue::Epilogue;
 use super::tile::{Block, HALF, MASKED, Tiles, WHOLE, Walk, call_with_shape};
 use crate::Kernels;
-use crate::shape::{Rows, STRIP};
+use crate::shape::{MatMut, Rows, STRIP};
 use crate::simd::{Kernel, Simd};
-use crate::threads::with_scratch;
+use crate::threads::{Shared, with_scratch};
 use std::ops::Range;
 
 /// Rows that go through all strips before the next ones do.
@@ -17,6 +17,20 @@ const PACKED: usize = 64 * 1024;
 const PACK_FROM_TILES: usize = 16;
 /// if its rows are so many floats apart that they fall into the same few cache sets.
 const PACK_FROM_STEP: usize = 256;
+
+/// A matrix that products write, the parts of a split each its own rows.
+pub(crate) struct Output {
+    pub data: Shared<f32>,
+    pub map: Rows,
+    pub cols: usize,
+}
+
+impl Output {
+    /// Of a matrix that stays borrowed while there is the output, or a product of it.
+    pub fn of(c: &mut MatMut) -> Self {
+        Output { data: Shared::new(c.data), map: c.map, cols: c.cols }
+    }
+}
 
 /// A product `[m, n]` with everything checked; its rows can be computed in any split.
 #[derive(Clone, Copy)]
@@ -111,8 +125,9 @@ unsafe fn block<S: Simd>(simd: S, product: &Product, rows: Range<usize>, packed:
     while strip < strips {
         let group = next_group::<S>(product, strips - strip);
         let tiles = rows.len().div_ceil(group.most_rows::<S>());
-        // SAFETY: these strips of `b` are readable, by the caller's promise; tiles lie inside the
-        // rows and strips that it promises.
+        // SAFETY: these strips of `b` are readable, by the caller's promise, with 16 columns where the
+        // group is `WHOLE`: a last strip that has fewer makes a group of another edge. Tiles lie
+        // inside the rows and strips that the caller promises.
         unsafe {
             if tiles >= PACK_FROM_TILES && group.edge == WHOLE && !packed.is_empty() {
                 let packed = pack_strips(simd, product, strip, group.strips, packed);
@@ -163,7 +178,7 @@ fn next_group<S: Simd>(product: &Product, left: usize) -> Group {
 /// Copies strips `strip..strip + width` of the plain matrix `b`; the product returned reads the copy.
 ///
 /// # Safety
-/// Every term of those strips is readable, in the innermost loop of the walk alone.
+/// Every term of those strips is readable, 16 columns of it, in the innermost loop of the walk alone.
 #[inline(always)]
 unsafe fn pack_strips<'a, S: Simd>(
     simd: S,
@@ -176,7 +191,8 @@ unsafe fn pack_strips<'a, S: Simd>(
     assert!(packed.len() >= width * k * STRIP, "room for {width} strips of {k} rows");
     for i in 0..k {
         for v in 0..width {
-            // SAFETY: row `i` of this strip has 16 readable floats; the copy has room.
+            // SAFETY: row `i` of this strip has 16 readable floats, by the caller's promise; the
+            // assertion says that the copy has room.
             unsafe {
                 let from = product.b.wrapping_add(i * step + (strip + v) * product.b_strip);
                 simd.store(packed.as_mut_ptr().add((v * k + i) * STRIP), simd.load(from));

@@ -14,6 +14,7 @@ use crate::Kernels;
 use crate::elementwise::reduce::Chains;
 use crate::gemm::epilogue::Epilogue;
 use crate::gemm::pack::{self, Part};
+use crate::gemm::product::Output;
 use crate::gemm::tile::Walk;
 use crate::gemm::{Start, over_panels};
 use crate::shape::{ConvShape, MatMut, MatRef, Panels, Rows, STRIP, panels_len};
@@ -104,13 +105,12 @@ pub(crate) fn pools(
     a: MatRef,
     pools: &[Pool],
     r_out: MatRef,
-    r_in: MatMut,
+    mut r_in: MatMut,
     lost: &mut [f64],
 ) {
     let Some(any) = pools.first() else { return };
     let (m, width) = (a.rows, r_out.cols);
-    let lost_at = Shared::new(lost);
-    let fused = Fused { a, pools, r_out, r_in: &r_in, lost: lost_at };
+    let fused = Fused { a, pools, r_out, r_in: Output::of(&mut r_in), lost: Shared::new(lost) };
     let cost = 2 * pools.len() * m * any.weights.k * any.weights.n;
     kernels.threads().split(m, cost, &|rows: Range<usize>| {
         with_scratch(BLOCK * width, |c| {
@@ -126,7 +126,7 @@ struct Fused<'a> {
     a: MatRef<'a>,
     pools: &'a [Pool<'a>],
     r_out: MatRef<'a>,
-    r_in: &'a MatMut<'a>,
+    r_in: Output,
     lost: Shared<f64>,
 }
 
@@ -141,7 +141,7 @@ impl Fused<'_> {
             let (w, wt) = (pool.weights.forward(), pool.weights.back());
             let walk = |k| Walk { count: [1, 1, k], a: [0, 0, 1], b: [0, 0, STRIP] };
             let ratio = Epilogue::Ratio { r: *r_out, coefficient: pool.coefficient, eps: pool.eps };
-            let block_of_c = MatMut::new(&mut *scratch, rows, width);
+            let block_of_c = Output::of(&mut MatMut::new(&mut *scratch, rows, width));
             let mut first =
                 over_panels(a.data.as_ptr(), a.map, walk(w.k), w, Start::Zero, ratio, &block_of_c);
             first.c = first.c.wrapping_sub(before);
@@ -156,7 +156,8 @@ impl Fused<'_> {
             );
             let second = over_panels(c, Rows::linear(width), walk(wt.k), wt, start, epilogue, r_in);
             // SAFETY: operands were checked to one shape by the rule; the block's rows of the
-            // scratch are its own, and the parts of a split own different rows of `r_in` and `lost`.
+            // scratch are its own, counted from before it as the products count them, and the parts
+            // of a split own different rows of `r_in` and `lost`, which `pools` has borrowed mutably.
             unsafe {
                 first.run_rows(kernels, range.clone());
                 second.run_rows(kernels, range.clone());
