@@ -45,6 +45,13 @@ pub fn kernel_sets() -> Vec<Kernels> {
     sets
 }
 
+/// How many of so many shapes a test that goes through them takes: all, or `KERNELS_SHAPES` at most where
+/// a run takes long, as under valgrind.
+pub fn shapes(all: usize) -> usize {
+    let most = std::env::var("KERNELS_SHAPES").ok().map(|most| most.parse().expect("a number of shapes"));
+    most.unwrap_or(all).clamp(1, all)
+}
+
 /// A product as a stranger may write it, in another order than ours.
 #[derive(Debug)]
 struct Naive;
