@@ -1,1 +1,3 @@
-//! Whole-system tests live in `main.rs`; this library is empty on purpose.
+//! What the tests and the libFuzzer targets in `tests/fuzz` share; the tests themselves are in `main.rs` and `fuzz.rs`.
+
+pub mod targets;

@@ -1,0 +1,3 @@
+#![no_main]
+
+tests_fuzz::reader!(tests::targets::IDX);
