@@ -43,7 +43,7 @@ fn both<'a>(alpha: f32, beta: f32, positive: &'a PackedPart, negative: &'a Packe
 /// The αβ rule of a convolution; operands as in [`super::z_plus::z_plus_conv`].
 ///
 /// # Errors
-/// [`ShapeError`] if an operand does not have the convolution's shape.
+/// [`ShapeError`] if an operand does not have the convolution's shape; nothing is written then.
 #[allow(clippy::too_many_arguments)]
 pub fn alpha_beta_conv(
     kernels: &Kernels,

@@ -52,7 +52,7 @@ pub fn ratios(
 /// - `a` `[N, J]` activations, `r_in` `[N, J]` overwritten
 ///
 /// # Errors
-/// [`ShapeError`] if `N`, `J` or `K` differ between operands.
+/// [`ShapeError`] if `N`, `J` or `K` differ between operands; `r_in` is untouched then.
 ///
 /// # Example
 /// ```
@@ -80,6 +80,13 @@ pub fn messages(
         let k = pools.first().map_or(0, |(c, _)| c.cols);
         Work::products(pools.len(), [a.rows, a.cols, k], "", a.rows * (2 * a.cols + pools.len() * k))
     });
+    for (c, part) in pools {
+        axis("messages", "K", "w (way back)", part.back_k, c.cols)?;
+        axis("messages", "J", "w (way back)", part.back_n, r_in.cols)?;
+        axis("messages", "N", "c", c.rows, r_in.rows)?;
+    }
+    axis("messages", "N", "a", a.rows, r_in.rows)?;
+    axis("messages", "J", "a", a.cols, r_in.cols)?;
     for (i, (c, part)) in pools.iter().enumerate() {
         let start = if i == 0 { Start::Zero } else { Start::C };
         let times = Epilogue::Times { a, shift: 0.0, add: false };
@@ -168,5 +175,28 @@ mod tests {
                 bits.check(&kernels, "joint", &r_x);
             }
         }
+    }
+
+    #[test]
+    fn a_second_pool_of_another_shape_is_refused_before_the_first_is_written() {
+        let packed = pack::pack(&[1.0; 6], 3, 2);
+        let part = PackedPart::dense(Panels::new(&packed, 3, 2), Part::All);
+        let (ones, mut r_in) = ([1.0; 3], [5.0; 3]);
+        let (fits, other) = (MatRef::new(&ones, 1, 2), MatRef::new(&ones, 1, 3));
+        let (a, out) = (MatRef::new(&ones, 1, 3), MatMut::new(&mut r_in, 1, 3));
+        let found = messages(&Kernels::default(), &[(fits, &part), (other, &part)], a, out);
+        assert!(found.expect_err("K is 3").to_string().contains("axis K"));
+        assert_eq!(r_in, [5.0; 3]);
+    }
+
+    #[test]
+    fn outputs_without_columns_lose_nothing_wherever_their_rows_start() {
+        let part = PackedPart::dense(Panels::new(&[], 1, 0), Part::Positive);
+        let (a, none, map) = ([1.0; 2], [0.0; 0], crate::Rows::linear(3));
+        let (a, base) = (MatRef::new(&a, 2, 1), MatRef::mapped(&none, 2, 0, map));
+        let (mut c, mut lost) = ([0.0; 0], [0.0; 2]);
+        let c = MatMut::mapped(&mut c, 2, 0, map);
+        ratios(&Kernels::default(), base, a, &part, (1.0, EPS), base, c, &mut lost).expect("fits");
+        assert_eq!(lost, [0.0; 2]);
     }
 }

@@ -51,6 +51,7 @@ impl PackedPart {
     /// # Panics
     /// If the weights are not the convolution's.
     pub fn conv(shape: &ConvShape, w: Panels, part: Part) -> Self {
+        assert_eq!((w.k, w.n), (shape.patch(), shape.outputs), "convolution weights");
         let back_k = shape.reversed().patch();
         let mut packed = PackedPart { k: w.k, n: w.n, back_k, back_n: shape.inputs, ..Self::default() };
         packed.forward = vec![0.0; panels_len(w.k, w.n)];
@@ -78,6 +79,9 @@ impl PackedPart {
 /// If the rows of `c` are no multiple of the samples.
 pub fn add_lost(c: MatRef, eps: f32, lost: &mut [f64]) {
     assert!(lost.is_empty() || c.rows.is_multiple_of(lost.len()), "{} rows", c.rows);
+    if c.cols == 0 {
+        return;
+    }
     let rows = c.rows / lost.len().max(1);
     for (i, lost) in lost.iter_mut().enumerate() {
         let mut chains = Chains::default();

@@ -1,10 +1,11 @@
 //! The w² rule, for layers whose inputs are unbounded (Table 3.1).
 
+use super::z_plus::{check_conv, check_weights};
 use super::{EPS, PackedPart, add_lost};
 use crate::Kernels;
 use crate::conv::conv;
 use crate::elementwise::{Loop, run};
-use crate::error::{ShapeError, axis};
+use crate::error::{ShapeError, axis, product};
 use crate::gemm::epilogue::Epilogue;
 use crate::gemm::{Start, gemm};
 use crate::profile::Work;
@@ -50,6 +51,10 @@ pub fn conv_denominators(
     shape: &ConvShape,
     square: &PackedPart,
 ) -> Result<Vec<f32>, ShapeError> {
+    const NAME: &str = "conv_denominators";
+    shape.check(NAME, 1)?;
+    axis(NAME, "patch", "w", square.k, shape.patch())?;
+    axis(NAME, "outputs", "w", square.n, shape.outputs)?;
     let plane = shape.input();
     let mut ones = vec![0.0; plane.len()];
     let mut inside = plane.pixels_mut(&mut ones, 1);
@@ -70,7 +75,7 @@ pub fn conv_denominators(
 /// - `r_out` `[N, K]` in, `r_in` `[N, J]` overwritten; `c` `[N, K]` scratch; `lost` `[N]` added to
 ///
 /// # Errors
-/// [`ShapeError`] if `N`, `J` or `K` differ between operands; `r_in` is untouched then.
+/// [`ShapeError`] if `N`, `J` or `K` differ between operands; nothing is written then.
 pub fn w_square(
     kernels: &Kernels,
     square: &PackedPart,
@@ -87,10 +92,8 @@ pub fn w_square(
     });
     let (n, k) = (r_out.rows, r_out.cols);
     axis(NAME, "K", "z", z.len(), k)?;
-    axis(NAME, "N·K", "c", c.len(), n * k)?;
-    axis(NAME, "N", "lost", lost.len(), n)?;
-    axis(NAME, "J", "r_in", r_in.cols, square.k)?;
-    axis(NAME, "N", "r_in", r_in.rows, n)?;
+    axis(NAME, "N·K", "c", c.len(), product(NAME, &[n, k])?)?;
+    check_weights(NAME, square, r_out, &r_in, lost)?;
     ratio(kernels, r_out, MatRef::new(z, 1, k), EPS, MatMut::new(c, n, k));
     let c = MatRef::new(c, n, k);
     add_lost(c, EPS, lost);
@@ -101,7 +104,7 @@ pub fn w_square(
 /// [`super::z_plus::z_plus_conv`].
 ///
 /// # Errors
-/// [`ShapeError`] if an operand does not have the convolution's shape.
+/// [`ShapeError`] if an operand does not have the convolution's shape; nothing is written then.
 #[allow(clippy::too_many_arguments)]
 pub fn w_square_conv(
     kernels: &Kernels,
@@ -119,10 +122,8 @@ pub fn w_square_conv(
         Work::convs(1, lost.len(), &shape.reversed(), "", pixels * (shape.inputs + 2 * shape.outputs))
     });
     let (images, plane) = (lost.len(), shape.output());
+    check_conv(NAME, shape, square, r_out, &r_in, c, images)?;
     axis(NAME, "pixels·outputs", "z", z.len(), plane.pixels() * shape.outputs)?;
-    axis(NAME, "pixels", "r_out", r_out.rows, images * plane.pixels())?;
-    axis(NAME, "outputs", "r_out", r_out.cols, shape.outputs)?;
-    axis(NAME, "images·plane", "c", c.len(), images * plane.len())?;
     let z = MatRef::new(z, plane.pixels(), shape.outputs);
     ratio(kernels, r_out, z, EPS, plane.pixels_mut(c, images));
     add_lost(plane.pixels_of(c, images), EPS, lost);
@@ -233,5 +234,25 @@ mod tests {
         assert_eq!(refused(2, 3, (1, 2), (1, 3)), "w_square: axis N·K is 3 in `c`, 2 expected");
         assert_eq!(refused(2, 2, (1, 2), (1, 4)), "w_square: axis J is 4 in `r_in`, 3 expected");
         assert_eq!(refused(2, 2, (1, 2), (2, 3)), "w_square: axis N is 2 in `r_in`, 1 expected");
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_before_anything_is_written() {
+        let packed = pack::pack(&[1.0; 6], 3, 2);
+        let square = PackedPart::dense(Panels::new(&packed, 3, 2), Part::Square);
+        let (ones, mut r_in, mut c, mut lost) = ([1.0; 3], [5.0; 3], [5.0; 3], [5.0]);
+        let (r, out) = (MatRef::new(&ones, 1, 3), MatMut::new(&mut r_in, 1, 3));
+        let found = w_square(&Kernels::default(), &square, &ones, r, out, &mut c, &mut lost);
+        assert_eq!(found.expect_err("K is 2").to_string(), "w_square: axis K is 2 in `w`, 3 expected");
+        assert_eq!((r_in, c, lost), ([5.0; 3], [5.0; 3], [5.0]));
+    }
+
+    #[test]
+    fn denominators_of_an_image_beyond_all_memory_are_refused() {
+        let packed = pack::pack(&[1.0], 1, 1);
+        let square = PackedPart::dense(Panels::new(&packed, 1, 1), Part::Square);
+        let shape = ConvShape { rows: 1 << 33, cols: 1 << 33, size: 1, inputs: 1, outputs: 1 };
+        let found = conv_denominators(&Kernels::default(), &shape, &square);
+        assert_eq!(found, Err(ShapeError::TooLarge { kernel: "conv_denominators" }));
     }
 }

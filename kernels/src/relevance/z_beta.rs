@@ -5,11 +5,12 @@
 //! `z_k − v_k`, `v_k = l·Σ_j w⁺[j,k] + h·Σ_j w⁻[j,k]`, and the numerators are two products:
 //! `(x − l)∘(c·W⁺ᵀ) + (x − h)∘(c·W⁻ᵀ)`.
 
+use super::z_plus::{check_conv, check_weights};
 use super::{EPS, PackedPart, add_lost};
 use crate::Kernels;
 use crate::conv::conv;
 use crate::elementwise::rows::{Map, each};
-use crate::error::{ShapeError, axis};
+use crate::error::{ShapeError, axis, product};
 use crate::gemm::epilogue::Epilogue;
 use crate::gemm::pack::Part;
 use crate::gemm::{Start, gemm};
@@ -165,7 +166,7 @@ impl Map<2> for Ratio {
 /// - `r_out` `[N, K]` in, `r_in` `[N, J]` overwritten; `lost` `[N]` added to
 ///
 /// # Errors
-/// [`ShapeError`] if `N`, `J` or `K` differ between operands.
+/// [`ShapeError`] if `N`, `J` or `K` differ between operands; nothing is written then.
 ///
 /// # Example
 /// ```
@@ -196,10 +197,9 @@ pub fn z_beta(
     });
     let (n, k) = (r_out.rows, r_out.cols);
     axis(NAME, "N", "x", x.rows, n)?;
-    axis(NAME, "N·K", "z", z.len(), n * k)?;
-    axis(NAME, "N", "lost", lost.len(), n)?;
+    axis(NAME, "N·K", "z", z.len(), product(NAME, &[n, k])?)?;
     axis(NAME, "J", "x", x.cols, rule.positive.k)?;
-    axis(NAME, "K", "z", k, rule.outputs)?;
+    check_weights(NAME, &rule.positive, r_out, &r_in, lost)?;
     each(kernels, &Ratio, [rule.v_of(n), r_out], MatMut::new(z, n, k));
     add_lost(MatRef::new(z, n, k), EPS, lost);
     rule.numerators(kernels, x, MatRef::new(z, n, k), r_in)
@@ -213,7 +213,7 @@ pub fn z_beta(
 /// - `r_out` `[images·pixels, outputs]` in, `r_in` `[images·pixels, inputs]` overwritten
 ///
 /// # Errors
-/// [`ShapeError`] if an operand does not have the convolution's shape.
+/// [`ShapeError`] if an operand does not have the convolution's shape; nothing is written then.
 #[allow(clippy::too_many_arguments)]
 pub fn z_beta_conv(
     kernels: &Kernels,
@@ -231,11 +231,9 @@ pub fn z_beta_conv(
         Work::convs(2, lost.len(), &shape.reversed(), "", pixels * (2 * shape.inputs + 3 * shape.outputs))
     });
     let (images, plane) = (lost.len(), shape.output());
+    check_conv(NAME, shape, &rule.positive, r_out, &r_in, z, images)?;
     axis(NAME, "pixels·outputs", "rule", rule.v.len(), plane.pixels() * shape.outputs)?;
-    axis(NAME, "images·plane", "z", z.len(), images * plane.len())?;
     axis(NAME, "images·plane", "x", x.len(), images * shape.input().len())?;
-    axis(NAME, "pixels", "r_out", r_out.rows, images * plane.pixels())?;
-    axis(NAME, "outputs", "r_out", r_out.cols, shape.outputs)?;
     each(kernels, &Ratio, [rule.v_of(r_out.rows), r_out], plane.pixels_mut(z, images));
     add_lost(plane.pixels_of(z, images), EPS, lost);
     let pixels = shape.input().pixels_of(x, images);
@@ -378,7 +376,7 @@ mod tests {
         assert_eq!(refused((2, 3), 2, (1, 2)), "z_beta: axis N is 2 in `x`, 1 expected");
         assert_eq!(refused((1, 4), 2, (1, 2)), "z_beta: axis J is 4 in `x`, 3 expected");
         assert_eq!(refused((1, 3), 3, (1, 2)), "z_beta: axis N·K is 3 in `z`, 2 expected");
-        assert_eq!(refused((1, 3), 3, (1, 3)), "z_beta: axis K is 3 in `z`, 2 expected");
+        assert_eq!(refused((1, 3), 3, (1, 3)), "z_beta: axis K is 2 in `w`, 3 expected");
     }
 
     #[test]

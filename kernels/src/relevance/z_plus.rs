@@ -69,14 +69,49 @@ pub(super) fn check_dense(
     lost: &[f64],
 ) -> Result<(), ShapeError> {
     axis(name, "J", "w", w.k, a.cols)?;
+    axis(name, "N", "r_out", r_out.rows, a.rows)?;
+    check_weights(name, w, r_out, r_in, lost)
+}
+
+/// Weights, relevances and `lost` of a dense layer; what a rule reads besides is its own.
+pub(super) fn check_weights(
+    name: &'static str,
+    w: &PackedPart,
+    r_out: MatRef,
+    r_in: &MatMut,
+    lost: &[f64],
+) -> Result<(), ShapeError> {
     axis(name, "K", "w", w.n, r_out.cols)?;
     // A convolution's way back sums over more than its outputs: not for this rule.
     axis(name, "K", "w (way back)", w.back_k, w.n)?;
     axis(name, "J", "w (way back)", w.back_n, w.k)?;
-    axis(name, "N", "r_out", r_out.rows, a.rows)?;
-    axis(name, "N", "r_in", r_in.rows, a.rows)?;
-    axis(name, "J", "r_in", r_in.cols, a.cols)?;
-    axis(name, "N", "lost", lost.len(), a.rows)
+    axis(name, "N", "r_in", r_in.rows, r_out.rows)?;
+    axis(name, "J", "r_in", r_in.cols, w.k)?;
+    axis(name, "N", "lost", lost.len(), r_out.rows)
+}
+
+/// Everything that the rules of a convolution have, before any of it is written: weights, `images` planes
+/// `c` of ratios, relevances.
+pub(super) fn check_conv(
+    name: &'static str,
+    shape: &ConvShape,
+    w: &PackedPart,
+    r_out: MatRef,
+    r_in: &MatMut,
+    c: &[f32],
+    images: usize,
+) -> Result<(), ShapeError> {
+    shape.check(name, images)?;
+    axis(name, "patch", "w", w.k, shape.patch())?;
+    axis(name, "outputs", "w", w.n, shape.outputs)?;
+    axis(name, "patch", "w (way back)", w.back_k, shape.reversed().patch())?;
+    axis(name, "inputs", "w (way back)", w.back_n, shape.inputs)?;
+    let (plane, pixels) = (shape.output(), images * shape.rows * shape.cols);
+    axis(name, "images·plane", "c", c.len(), images * plane.len())?;
+    axis(name, "pixels", "r_out", r_out.rows, pixels)?;
+    axis(name, "outputs", "r_out", r_out.cols, shape.outputs)?;
+    axis(name, "pixels", "r_in", r_in.rows, pixels)?;
+    axis(name, "inputs", "r_in", r_in.cols, shape.inputs)
 }
 
 /// The z⁺ rule of a convolution.
@@ -87,7 +122,7 @@ pub(super) fn check_dense(
 /// - `lost` `[images]`: the relevance that dead units lose is added
 ///
 /// # Errors
-/// [`ShapeError`] if an operand does not have the convolution's shape.
+/// [`ShapeError`] if an operand does not have the convolution's shape; nothing is written then.
 #[allow(clippy::too_many_arguments)]
 pub fn z_plus_conv(
     kernels: &Kernels,
@@ -117,7 +152,10 @@ pub(super) fn conv_pools(
     lost: &mut [f64],
 ) -> Result<(), ShapeError> {
     let (images, plane) = (lost.len(), shape.output());
-    axis(name, "images·plane", "c", c.len(), images * plane.len())?;
+    for pool in pools {
+        check_conv(name, shape, pool.weights, r_out, &r_in, c, images)?;
+    }
+    axis(name, "images·plane", "a", a.len(), images * shape.input().len())?;
     for (i, pool) in pools.iter().enumerate() {
         let (coefficient, eps) = (pool.coefficient, pool.eps);
         let ratio = Epilogue::Ratio { r: r_out, coefficient, eps };
@@ -312,5 +350,29 @@ pub(super) mod tests {
         let (r_out, r_in) = (MatRef::new(&[], 0, 3), MatMut::new(&mut [], 0, 2));
         let found = z_plus_conv(&Kernels::default(), &shape, &[], &part, r_out, r_in, &mut [], &mut []);
         found.expect("nothing to do");
+    }
+
+    #[test]
+    fn images_without_a_pixel_are_no_work() {
+        let shape = ConvShape { rows: 0, cols: 3, size: 3, inputs: 2, outputs: 3 };
+        let w = pack::pack(&[0.5; 54], 18, 3);
+        let part = PackedPart::conv(&shape, Panels::new(&w, 18, 3), Part::Positive);
+        let (a, mut c) = (vec![0.0; shape.input().len()], vec![0.0; shape.output().len()]);
+        let (r_out, r_in) = (MatRef::new(&[], 0, 3), MatMut::new(&mut [], 0, 2));
+        let found = z_plus_conv(&Kernels::default(), &shape, &a, &part, r_out, r_in, &mut c, &mut [0.0]);
+        found.expect("nothing to do");
+    }
+
+    #[test]
+    fn relevance_that_does_not_fit_is_refused_before_the_ratios_are_written() {
+        let shape = ConvShape { rows: 2, cols: 2, size: 1, inputs: 1, outputs: 1 };
+        let packed = pack::pack(&[1.0], 1, 1);
+        let positive = PackedPart::conv(&shape, Panels::new(&packed, 1, 1), Part::Positive);
+        let (a, r, mut r_in, mut c, mut lost) = ([1.0; 4], [1.0; 4], [5.0; 3], [0.0; 4], [5.0]);
+        let (r, out) = (MatRef::new(&r, 4, 1), MatMut::new(&mut r_in, 3, 1));
+        let found = z_plus_conv(&Kernels::default(), &shape, &a, &positive, r, out, &mut c, &mut lost);
+        let error = found.expect_err("3 pixels");
+        assert_eq!(error.to_string(), "z_plus_conv: axis pixels is 3 in `r_in`, 4 expected");
+        assert_eq!((r_in, c, lost), ([5.0; 3], [0.0; 4], [5.0]));
     }
 }
