@@ -172,6 +172,20 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<()> {
     }
 }
 
+/// An error with its causes as the one line that is printed: a name in a file may hold a line break, or what a
+/// terminal takes for a command.
+pub fn told(error: &anyhow::Error) -> String {
+    let text = format!("{error:#}");
+    text.chars().fold(String::with_capacity(text.len()), |mut line, c| {
+        if c.is_control() {
+            line.extend(c.escape_default())
+        } else {
+            line.push(c)
+        }
+        line
+    })
+}
+
 /// Runs the process's own arguments and prints what went wrong in one line.
 pub fn main() -> ExitCode {
     output::of_program();
@@ -189,13 +203,19 @@ pub fn main() -> ExitCode {
         remark!("{interrupted}");
         return ExitCode::from(interrupted.status);
     }
-    remark!("error: {error:#}");
+    remark!("error: {}", told(&error));
     ExitCode::from(if error.downcast_ref::<Misuse>().is_some() { 2 } else { 1 })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_with_a_line_break_is_told_in_one_line() {
+        let error = anyhow::anyhow!("tensor `\nco\u{1b}[2Jder` é").context("x.safetensors: is not sound");
+        assert_eq!(told(&error), r"x.safetensors: is not sound: tensor `\nco\u{1b}[2Jder` é");
+    }
 
     #[test]
     fn a_command_is_told_from_the_value_of_an_option() {

@@ -1,6 +1,6 @@
 //! `harness reproduce`: trains the networks of an experiment side by side, measures them, and writes the report.
 
-use crate::cli::Common;
+use crate::cli::{Common, told};
 use crate::dataset::Dataset;
 use crate::experiment::folder::{FILE, State, state, write_experiment};
 use crate::experiment::schedule::side_by_side;
@@ -135,7 +135,7 @@ pub fn run(args: &ReproduceArgs, common: &Common) -> Result<()> {
         let Err(error) = result else { continue };
         match error.downcast_ref::<Interrupted>() {
             Some(interrupted) => return Err(interrupted.clone().into()),
-            None => failed.push(format!("{}: {error:#}", planned.folder)),
+            None => failed.push(format!("{}: {}", planned.folder, told(&error))),
         }
     }
     super::report::rebuild(&out, common)?;

@@ -5,9 +5,10 @@ pub mod schedule;
 pub mod search;
 
 use crate::cli::Misuse;
+use crate::input;
 use crate::measure::Measure;
 use crate::run::settings::{Given, OptimiserName, Settings};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use clap::Args;
 use search::{Rates, Search};
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,9 @@ pub const PRESETS: [(&str, &str); 3] = [
     ("draft", include_str!("presets/draft.toml")),
     ("full", include_str!("presets/full.toml")),
 ];
+
+/// The longest file of an experiment.
+const MOST_BYTES: u64 = 1 << 20;
 
 /// An experiment as a TOML file describes it: every cell at every length with every seed on every set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -151,11 +155,13 @@ impl Experiment {
     /// The experiment of a TOML file.
     ///
     /// # Errors
-    /// If it cannot be read, or [`Misuse`] if it is none.
+    /// If it cannot be read or is no file of a sensible size, or [`Misuse`] if it is none.
     pub fn read(path: &Path) -> Result<Experiment> {
         let name = path.display().to_string();
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("{name}: cannot be read as an experiment"))?;
+        let bytes = input::read(path, MOST_BYTES)?;
+        let text = String::from_utf8(bytes).map_err(|error| {
+            Misuse(format!("{name}: is not UTF-8 text ({error}), expected the TOML of an experiment"))
+        })?;
         Experiment::parse(&text, &name)
     }
 
@@ -300,6 +306,13 @@ mod tests {
         );
         assert_eq!((plan[0].settings.epochs, &plan[2].title[..]), (3, "Deep-7 (SGD)"));
         assert!(experiment.searches(&plan[0]) && !experiment.searches(&plan[2]));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_device_is_no_experiment() {
+        let error = Experiment::by_name("/dev/zero").unwrap_err();
+        assert!(format!("{error:#}").contains("a device"), "{error:#}");
     }
 
     #[test]
