@@ -6,7 +6,7 @@ use bolero::check;
 use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tests::targets::{Change, EXPERIMENT, IDX, MODEL, NPY, Reader, SETTINGS};
+use tests::targets::{Change, EXPERIMENT, IDX, MODEL, NPY, Reader, SETTINGS, shapes};
 
 fn seconds() -> Duration {
     Duration::from_secs(std::env::var("FUZZ_SECONDS").map_or(1, |text| text.parse().unwrap()))
@@ -48,4 +48,16 @@ fn settings() {
 #[test]
 fn experiments() {
     fuzz(EXPERIMENT);
+}
+
+#[test]
+fn shapes_of_kernels() {
+    let (runs, taken) = (AtomicU64::new(0), AtomicU64::new(0));
+    check!().with_test_time(seconds()).for_each(|bytes: &[u8]| {
+        runs.fetch_add(1, Ordering::Relaxed);
+        taken.fetch_add(u64::from(shapes(bytes)), Ordering::Relaxed);
+    });
+    let (runs, taken) = (runs.into_inner(), taken.into_inner());
+    let _ = writeln!(std::io::stderr(), "shapes: {runs} calls, {taken} of them accepted");
+    assert!(taken > runs / 8 && taken < runs, "the operands fit too seldom or too often");
 }

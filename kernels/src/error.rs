@@ -26,6 +26,12 @@ pub enum ShapeError {
         /// Rows of the filter.
         size: usize,
     },
+    /// A shape with more floats than memory can have.
+    #[error("{kernel}: a shape of more floats than memory can hold")]
+    TooLarge {
+        /// The kernel.
+        kernel: &'static str,
+    },
 }
 
 pub(crate) fn axis(

@@ -405,6 +405,10 @@ impl ConvShape {
         if self.size.is_multiple_of(2) {
             return Err(ShapeError::EvenFilter { kernel, size: self.size });
         }
+        let most = isize::MAX as usize / size_of::<f32>();
+        if self.input().len().max(self.output().len()) > most {
+            return Err(ShapeError::TooLarge { kernel });
+        }
         Ok(())
     }
 }

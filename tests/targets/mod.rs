@@ -6,10 +6,12 @@
 
 mod change;
 mod files;
+mod shapes;
 mod texts;
 
 pub use change::Change;
 pub use files::{IDX, MODEL, NPY};
+pub use shapes::shapes;
 pub use texts::{EXPERIMENT, SETTINGS};
 
 use std::io::Write;
@@ -37,7 +39,7 @@ impl Reader {
         file.write_all(bytes).expect("room for a small file");
         let error = match (self.read)(file.path()) {
             Ok(()) => return true,
-            Err(error) => format!("{error:#}"),
+            Err(error) => harness::cli::told(&error),
         };
         assert!(!error.contains('\n'), "{error}");
         false

@@ -5,11 +5,11 @@ use super::{EPS, PackedPart, add_lost};
 use crate::Kernels;
 use crate::conv::conv;
 use crate::elementwise::{Loop, run};
-use crate::error::{ShapeError, axis, product};
+use crate::error::{ShapeError, axis};
 use crate::gemm::epilogue::Epilogue;
 use crate::gemm::{Start, gemm};
 use crate::profile::Work;
-use crate::shape::{ConvShape, MatMut, MatRef};
+use crate::shape::{ConvShape, MatMut, MatRef, volume};
 
 /// `c[m,k] = r[m,k] / (z[m mod P, k] + ε)`: a ratio whose denominators are already known.
 struct Ratio<'a> {
@@ -52,7 +52,7 @@ pub fn conv_denominators(
     square: &PackedPart,
 ) -> Result<Vec<f32>, ShapeError> {
     const NAME: &str = "conv_denominators";
-    shape.check(NAME, 1)?;
+    shape.check(NAME)?;
     axis(NAME, "patch", "w", square.k, shape.patch())?;
     axis(NAME, "outputs", "w", square.n, shape.outputs)?;
     let plane = shape.input();
@@ -92,7 +92,7 @@ pub fn w_square(
     });
     let (n, k) = (r_out.rows, r_out.cols);
     axis(NAME, "K", "z", z.len(), k)?;
-    axis(NAME, "N·K", "c", c.len(), product(NAME, &[n, k])?)?;
+    axis(NAME, "N·K", "c", c.len(), volume([n, k]))?;
     check_weights(NAME, square, r_out, &r_in, lost)?;
     ratio(kernels, r_out, MatRef::new(z, 1, k), EPS, MatMut::new(c, n, k));
     let c = MatRef::new(c, n, k);

@@ -10,12 +10,12 @@ use super::{EPS, PackedPart, add_lost};
 use crate::Kernels;
 use crate::conv::conv;
 use crate::elementwise::rows::{Map, each};
-use crate::error::{ShapeError, axis, product};
+use crate::error::{ShapeError, axis};
 use crate::gemm::epilogue::Epilogue;
 use crate::gemm::pack::Part;
 use crate::gemm::{Start, gemm};
 use crate::profile::Work;
-use crate::shape::{ConvShape, MatMut, MatRef, Panels, Rows};
+use crate::shape::{ConvShape, MatMut, MatRef, Panels, Rows, volume};
 use crate::simd::Simd;
 
 /// What z^β needs of a layer's weights and of the pixel range; made once per version of the weights.
@@ -197,7 +197,7 @@ pub fn z_beta(
     });
     let (n, k) = (r_out.rows, r_out.cols);
     axis(NAME, "N", "x", x.rows, n)?;
-    axis(NAME, "N·K", "z", z.len(), product(NAME, &[n, k])?)?;
+    axis(NAME, "N·K", "z", z.len(), volume([n, k]))?;
     axis(NAME, "J", "x", x.cols, rule.positive.k)?;
     check_weights(NAME, &rule.positive, r_out, &r_in, lost)?;
     each(kernels, &Ratio, [rule.v_of(n), r_out], MatMut::new(z, n, k));

@@ -101,7 +101,7 @@ pub(super) fn check_conv(
     c: &[f32],
     images: usize,
 ) -> Result<(), ShapeError> {
-    shape.check(name, images)?;
+    shape.check(name)?;
     axis(name, "patch", "w", w.k, shape.patch())?;
     axis(name, "outputs", "w", w.n, shape.outputs)?;
     axis(name, "patch", "w (way back)", w.back_k, shape.reversed().patch())?;

@@ -6,6 +6,7 @@ use crate::Kernels;
 use crate::elementwise::rows::{load, store};
 use crate::error::{ShapeError, axis};
 use crate::gemm::epilogue::{Epilogue, relu};
+use crate::gemm::product::Output;
 use crate::gemm::tile::Walk;
 use crate::gemm::{Start, over_panels};
 use crate::profile::Work;
@@ -114,10 +115,10 @@ fn convolve(kernels: &Kernels, shape: &PooledConv, x: &[f32], images: usize, w: 
             image: height * conv.cols * outputs,
         };
         let rows = images * height * pixels.len();
-        let to = MatMut::mapped(&mut sums[pixels.start * outputs..], rows, outputs, to);
+        let mut to = MatMut::mapped(&mut sums[pixels.start * outputs..], rows, outputs, to);
         // A patch starts at its pixel's upper left, which the border moves to the pixel's own place.
         let a = x.as_ptr().wrapping_add(pixels.start * conv.inputs + skipped);
-        let mut product = over_panels(a, map, walk, w, Start::Zero, Epilogue::Store, &to);
+        let mut product = over_panels(a, map, walk, w, Start::Zero, Epilogue::Store, &Output::of(&mut to));
         product.b = product.b.wrapping_add(skipped * STRIP);
         // SAFETY: the patch of the last pixel ends with the last float of its padded plane, of which
         // `x` has `images`; the walk leaves out some taps of each line of patch and panel.
