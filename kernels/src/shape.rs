@@ -469,4 +469,26 @@ mod tests {
         let (x, y) = (MatRef::new(&[], 0, 1), MatMut::new(&mut [], 0, 1));
         assert!(pool(&kernels, shape, 1 << 62, x, y).is_err());
     }
+
+    #[test]
+    fn weights_of_more_than_all_memory_are_no_empty_slice() {
+        for (k, n) in [(1 << 60, 1), ((1 << 60) + 1, 1), (17, usize::MAX)] {
+            // What the length is without its upper bits.
+            let few = n.div_ceil(STRIP).wrapping_mul(k).wrapping_mul(STRIP);
+            let data = vec![0.0; few];
+            assert!(catch_unwind(|| Panels::new(&data, k, n)).is_err(), "[{k}, {n}]");
+        }
+    }
+
+    #[test]
+    fn weights_without_columns_may_have_any_number_of_rows() {
+        assert_eq!(Panels::new(&[], usize::MAX, 0).rows(3, 5).k(), 2);
+    }
+
+    #[test]
+    fn rows_without_columns_may_start_anywhere() {
+        let map = Rows::linear(5);
+        assert!(MatRef::mapped(&[], 3, 0, map).row(2).is_empty());
+        assert!(MatMut::mapped(&mut [], 3, 0, map).row_mut(2).is_empty());
+    }
 }
