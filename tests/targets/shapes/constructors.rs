@@ -28,12 +28,14 @@ pub fn matrices(draw: &mut Draw) {
     let mut data = vec![0.0; len];
     let sound = map.width > 0 && map.height > 0;
     // Of many rows those at the ends of lines and images.
-    let some = [rows, map.width, map.width.wrapping_mul(map.height), map.width.wrapping_mul(map.height) * 2];
+    let image = map.width.wrapping_mul(map.height);
+    let some = [rows, map.width, image, image.wrapping_mul(2)];
     let seen: Vec<usize> = (0..rows.min(1024))
         .chain(some.iter().flat_map(|&end| [end.wrapping_sub(1), end]))
         .filter(|&i| i < rows && sound)
         .collect();
-    let inside = sound && (cols == 0 || seen.iter().all(|&i| offset(&map, i) + cols as u128 <= len as u128));
+    let inside = sound
+        && (cols == 0 || seen.iter().all(|&i| offset(&map, i).saturating_add(cols as u128) <= len as u128));
     let read = accepts(|| MatRef::mapped(&data, rows, cols, map));
     assert!(!read || inside, "{map:?} with [{rows}, {cols}] in {len} floats");
     assert!(read || !inside || rows > 1024, "{map:?} with [{rows}, {cols}] in {len} floats is refused");

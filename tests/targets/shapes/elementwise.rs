@@ -32,8 +32,9 @@ pub fn cross_entropy(draw: &mut Draw) {
     let (n, classes) = (draw.below(9), draw.below(20));
     let (rows, cols) = (draw.near(n), draw.near(classes));
     let logits = Mat::drawn(draw, rows, cols, Draw::values);
-    let labels: Vec<u8> =
-        (0..draw.near_len(n)).map(|_| draw.near(0) as u8 + draw.below(classes.max(1)) as u8).collect();
+    let labels: Vec<u8> = (0..draw.near_len(n))
+        .map(|_| (draw.near(0) as u8).wrapping_add(draw.below(classes.max(1)) as u8))
+        .collect();
     let mut losses = vec![7.0; draw.near_len(n)];
     let (rows, cols) = (draw.near(n), draw.near(classes));
     let mut gradient = Out::drawn(draw, rows, cols, false);

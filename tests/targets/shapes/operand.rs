@@ -7,7 +7,8 @@ use kernels::{MatMut, MatRef, Rows, ShapeError};
 pub fn offset(map: &Rows, i: usize) -> u128 {
     let (i, width, height) = (i as u128, map.width as u128, map.height as u128);
     let (pixel, line) = (i % width, i / width);
-    pixel * map.step as u128 + line % height * map.line as u128 + line / height * map.image as u128
+    let line_at = line % height * map.line as u128;
+    (pixel * map.step as u128).saturating_add(line_at).saturating_add(line / height * map.image as u128)
 }
 
 /// A matrix; between its rows, and before the first one, stands what is no number.
