@@ -345,13 +345,23 @@ impl Plane {
     /// The lines of `images` images, without the border, as rows `[images·rows, cols·channels]`.
     pub fn lines_of<'a>(&self, data: &'a [f32], images: usize) -> MatRef<'a> {
         let at = if images == 0 { 0 } else { self.interior() };
-        MatRef::mapped(&data[at..], images * self.rows, self.cols * self.channels, self.line_map())
+        MatRef::mapped(
+            &data[at..],
+            volume([images, self.rows]),
+            volume([self.cols, self.channels]),
+            self.line_map(),
+        )
     }
 
     /// The lines of `images` images as rows of a matrix to be written.
     pub fn lines_mut<'a>(&self, data: &'a mut [f32], images: usize) -> MatMut<'a> {
         let at = if images == 0 { 0 } else { self.interior() };
-        MatMut::mapped(&mut data[at..], images * self.rows, self.cols * self.channels, self.line_map())
+        MatMut::mapped(
+            &mut data[at..],
+            volume([images, self.rows]),
+            volume([self.cols, self.channels]),
+            self.line_map(),
+        )
     }
 
     const fn line_map(&self) -> Rows {
@@ -416,6 +426,7 @@ impl ConvShape {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::conv::pooled::{Places, PooledConv};
     use crate::pool::{PoolKind, PoolShape, pool};
     use crate::{Epilogue, Kernels, Start, conv, conv_weight_gradient, gemm_tn};
     use std::panic::catch_unwind;
@@ -465,6 +476,8 @@ mod tests {
         let d_y = MatRef::new(&[1.0], 1, 1);
         assert!(gemm_tn(&kernels, d_y, d_y, false, &mut d_w[..16], 1, usize::MAX).is_err());
         assert_eq!(d_w, [7.0; 64]);
+        let shape = PooledConv { conv: shape, window: 1 };
+        assert!(catch_unwind(|| Places::new(&shape, 1 << 62)).is_err());
         let shape = PoolShape { rows: 2, cols: 2, channels: 1, size: 1, kind: PoolKind::Max };
         let (x, y) = (MatRef::new(&[], 0, 1), MatMut::new(&mut [], 0, 1));
         assert!(pool(&kernels, shape, 1 << 62, x, y).is_err());

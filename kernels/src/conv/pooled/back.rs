@@ -10,7 +10,7 @@ use crate::gemm::epilogue::Epilogue;
 use crate::gemm::finish::{Line, finish_line};
 use crate::gemm::{Start, check_ends};
 use crate::profile::Work;
-use crate::shape::{MatMut, MatRef, Panels, Plane, Rows, STRIP};
+use crate::shape::{MatMut, MatRef, Panels, Plane, Rows, STRIP, volume};
 use crate::simd::{Kernel, Simd};
 use crate::threads::{Shared, from_a_line, with_scratch};
 
@@ -66,7 +66,7 @@ pub(crate) fn check<'a>(
     out: &MatMut,
 ) -> Result<&'a [f32], ShapeError> {
     let shape = &filters.shape;
-    let (rows, cols) = (images * shape.conv.rows, shape.conv.cols * shape.conv.inputs);
+    let (rows, cols) = (volume([images, shape.conv.rows]), volume([shape.conv.cols, shape.conv.inputs]));
     shape.check_values(name, "v", images, v)?;
     axis(name, "parts", "epilogues", epilogues.len(), filters.parts().count())?;
     axis(name, "images·rows", "out", out.rows, rows)?;

@@ -6,7 +6,7 @@ use crate::Kernels;
 use crate::conv::conv_weight_gradient;
 use crate::error::{ShapeError, axis};
 use crate::profile::Work;
-use crate::shape::{MatRef, STRIP, panel_index, panels_len};
+use crate::shape::{MatRef, STRIP, panel_index, panels_len, volume};
 use crate::simd::{Kernel, Simd};
 use crate::threads::{Shared, from_a_line, with_scratch};
 use std::ops::Range;
@@ -34,7 +34,7 @@ pub fn conv_pool_weight_gradient(
     let _span = kernels.span(NAME, || Work::winners(1, images, shape, x.len()));
     shape.check(NAME)?;
     let conv = &shape.conv;
-    axis(NAME, "images·plane", "x", x.len(), images * conv.input().len())?;
+    axis(NAME, "images·plane", "x", x.len(), volume([images, conv.input().len()]))?;
     let places = places.of(NAME, shape, images)?;
     shape.check_values(NAME, "d_y", images, &d_y)?;
     axis(NAME, "patch·outputs", "d_w", d_w.len(), panels_len(conv.patch(), conv.outputs))?;

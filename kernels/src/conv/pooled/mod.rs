@@ -20,7 +20,7 @@ pub use forward::conv_pool;
 pub use gradient::conv_pool_weight_gradient;
 
 use crate::error::{ShapeError, axis};
-use crate::shape::{ConvShape, MatRef, STRIP};
+use crate::shape::{ConvShape, MatRef, STRIP, volume};
 use std::ops::Range;
 
 /// A SAME convolution, relu, and a max-pool whose stride is its window; the window at the edge is smaller.
@@ -46,7 +46,7 @@ pub struct Places {
 impl Places {
     /// Room for the places of `images` images; the first of each window, until [`conv_pool`] is called.
     pub fn new(shape: &PooledConv, images: usize) -> Self {
-        let values = vec![0.0; images * shape.windows() * shape.conv.outputs];
+        let values = vec![0.0; volume([images, shape.windows(), shape.conv.outputs])];
         Places { shape: *shape, images, values }
     }
 
@@ -125,7 +125,7 @@ impl PooledConv {
         images: usize,
         v: &MatRef,
     ) -> Result<(), ShapeError> {
-        axis(kernel, "windows", name, v.rows, images * self.windows())?;
+        axis(kernel, "windows", name, v.rows, volume([images, self.windows()]))?;
         axis(kernel, "outputs", name, v.cols, self.conv.outputs)?;
         let even = if v.map.width >= v.rows { v.rows } else { 0 };
         axis(kernel, "windows (rows of equal spacing)", name, even, v.rows)

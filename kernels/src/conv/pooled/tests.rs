@@ -215,7 +215,7 @@ proptest! {
             let rule = match way {
                 0 => Ok(PooledRule::alpha_beta(&case.shape, case.panels(), 1.0, 0.0)),
                 1 => Ok(PooledRule::alpha_beta(&case.shape, case.panels(), 2.0, 1.0)),
-                2 => PooledRule::z_beta(&kernels, &case.shape, case.panels(), low as f32, high as f32),
+                2 => PooledRule::z_beta(&kernels, &case.shape, case.panels(), low, high),
                 _ => PooledRule::w_square(&kernels, &case.shape, case.panels()),
             }.expect("fits");
             let mut lost = vec![0.0; images];
