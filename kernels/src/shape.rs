@@ -15,6 +15,11 @@ pub(crate) const fn volume<const N: usize>(sizes: [usize; N]) -> usize {
     volume
 }
 
+/// An image without a pixel has no row, but a map as any other.
+const fn at_least_one(size: usize) -> usize {
+    if size == 0 { 1 } else { size }
+}
+
 /// Where each row of a matrix starts: `offset(i) = image·n + line·y + step·x`, `x` fastest.
 ///
 /// A plain matrix is one endless line; the pixels of padded NHWC images need all three strides.
@@ -150,7 +155,9 @@ impl<'a> MatRef<'a> {
     /// Row `i`.
     pub fn row(&self, i: usize) -> &'a [f32] {
         assert!(i < self.rows, "row {i} of {}", self.rows);
-        &self.data[self.map.offset(i)..][..self.cols]
+        // Without columns a row may start behind the slice.
+        let at = if self.cols == 0 { 0 } else { self.map.offset(i) };
+        &self.data[at..][..self.cols]
     }
 }
 
@@ -169,9 +176,13 @@ impl<'a> MatMut<'a> {
     /// If a row reaches beyond `data`, or two rows share a float.
     pub fn mapped(data: &'a mut [f32], rows: usize, cols: usize, map: Rows) -> Self {
         check(data.len(), &map, rows, cols);
+        if rows == 0 || cols == 0 {
+            return MatMut { data, map, rows, cols };
+        }
+        // The strides of what fits do not wrap around.
         let lines = rows.div_ceil(map.width);
-        let line = (map.width.min(rows).max(1) - 1) * map.step + cols;
-        let image = (map.height.min(lines).max(1) - 1) * map.line + line;
+        let line = (map.width.min(rows) - 1) * map.step + cols;
+        let image = (map.height.min(lines) - 1) * map.line + line;
         let apart = (rows <= 1 || map.width == 1 || map.step >= cols)
             && (lines <= 1 || map.height == 1 || map.line >= line)
             && (lines <= map.height || map.image >= image);
@@ -202,7 +213,8 @@ impl<'a> MatMut<'a> {
     /// Row `i`.
     pub fn row_mut(&mut self, i: usize) -> &mut [f32] {
         assert!(i < self.rows, "row {i} of {}", self.rows);
-        &mut self.data[self.map.offset(i)..][..self.cols]
+        let at = if self.cols == 0 { 0 } else { self.map.offset(i) };
+        &mut self.data[at..][..self.cols]
     }
 }
 
@@ -309,8 +321,8 @@ impl Plane {
     /// Where the pixels of a batch start, counted from the first one.
     pub const fn map(&self) -> Rows {
         Rows {
-            width: self.cols,
-            height: self.rows,
+            width: at_least_one(self.cols),
+            height: at_least_one(self.rows),
             step: self.channels,
             line: self.line(),
             image: self.len(),
@@ -365,7 +377,13 @@ impl Plane {
     }
 
     const fn line_map(&self) -> Rows {
-        Rows { width: self.rows, height: usize::MAX, step: self.line(), line: self.len(), image: 0 }
+        Rows {
+            width: at_least_one(self.rows),
+            height: usize::MAX,
+            step: self.line(),
+            line: self.len(),
+            image: 0,
+        }
     }
 
     /// The pixels of `images` images as rows of a matrix to be written.
