@@ -2,10 +2,14 @@
 //! every relevance rule and function of elements, on every backend that makes it, on 1, 2, 3 and 7
 //! threads, with `==`.
 
+use crate::conv::pooled::{
+    Filters, Places, PooledConv, conv_pool, conv_pool_back, conv_pool_weight_gradient,
+};
 use crate::conv::{conv, conv_weight_gradient};
 use crate::elementwise::{activation, optimiser, reduce, softmax};
 use crate::gemm::pack::{self, Part, reverse_conv, transpose};
 use crate::pool::{PoolBack, PoolKind, PoolShape, pool, pool_back};
+use crate::relevance::pooled::{PooledRule, relevance_pooled};
 use crate::relevance::z_beta::{ZBeta, z_beta, z_beta_conv};
 use crate::relevance::{EPS, PackedPart, alpha_beta, joint, w_square, z_plus};
 use crate::testing::{activations, floats, kernel_sets, shapes};
@@ -194,7 +198,52 @@ pub fn images(kernels: &Kernels, batch: &Batch, seed: u64) -> Results {
         });
     }
     results.push(("pool", y));
+    let shape = PooledConv { conv: shape, window: size };
+    behind_pool(kernels, &shape, images, panels, &x, seed, &mut results);
     results
+}
+
+/// A convolution with a max-pool behind it, its gradients, and every rule for it.
+fn behind_pool(
+    kernels: &Kernels,
+    shape: &PooledConv,
+    images: usize,
+    w: Panels,
+    x: &[f32],
+    seed: u64,
+    results: &mut Results,
+) {
+    let (conv, rows) = (&shape.conv, images * shape.windows());
+    let bias = floats(conv.outputs.next_multiple_of(16), seed + 4);
+    let (mut z, mut places) = (vec![0.0; rows * conv.outputs], Places::new(shape, images));
+    add(results, "pooled", vec![0.0; rows * conv.outputs], |out| {
+        let y = MatMut::new(out, rows, conv.outputs);
+        conv_pool(kernels, shape, x, images, w, &bias, y, &mut places, Some(&mut z))
+    });
+    let v = floats(rows * conv.outputs, seed + 7);
+    let v = MatRef::new(&v, rows, conv.outputs);
+    add(results, "pooled dW", vec![0.0; panels_len(conv.patch(), conv.outputs)], |out| {
+        conv_pool_weight_gradient(kernels, shape, x, &places, v, images, out)
+    });
+    let (lines, cols) = (images * conv.rows, conv.cols * conv.inputs);
+    let filters = Filters::new(shape, w, Part::All, None);
+    let relu = Epilogue::ReluGradient { a: conv.input().lines_of(x, images), scale: 1.0, guided: false };
+    add(results, "pooled dX", vec![0.0; lines * cols], |out| {
+        conv_pool_back(kernels, &filters, &places, v, images, &[relu], MatMut::new(out, lines, cols))
+    });
+    let rules = [
+        ("pooled z⁺", Ok(PooledRule::alpha_beta(shape, w, 1.0, 0.0))),
+        ("pooled αβ", Ok(PooledRule::alpha_beta(shape, w, 2.0, 1.0))),
+        ("pooled z^β", PooledRule::z_beta(kernels, shape, w, -0.5, 1.0)),
+        ("pooled w²", PooledRule::w_square(kernels, shape, w)),
+    ];
+    for (name, rule) in rules {
+        let rule = rule.expect("shapes fit");
+        add(results, name, vec![0.0; lines * cols], |out| {
+            let r_in = MatMut::new(out, lines, cols);
+            relevance_pooled(kernels, &rule, x, &places, &z, v, r_in, &mut vec![0.0; images])
+        });
+    }
 }
 
 /// Every function of the elements of `[n, k]`, whose rows are `gap` floats apart.
