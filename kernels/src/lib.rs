@@ -8,7 +8,8 @@
 //!   ([`pack`]) for the way back.
 //!
 //! # Bits
-//! Every sum has one accumulator, walked in the order of its index by fused multiply-add. Backends
+//! Every sum has one accumulator, walked in the order of its index by fused multiply-add, or, behind a
+//! max-pool, a few of them in an order of their own ([`conv::pooled`]). Backends
 //! `reference`, `avx2` and `avx512`, every tile shape and every thread count give the same bits.
 //! `portable` is exempt: without a fused multiply-add in the build it rounds twice.
 //!
