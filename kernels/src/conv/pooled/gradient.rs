@@ -143,29 +143,35 @@ impl Lines<'_> {
     /// Adds `value·patch` of the winners of filter `o` to `L` lines of `V` strips of sums, from the float
     /// `first` of each patch on.
     #[inline(always)]
+    #[allow(clippy::needless_range_loop)] // unrolled, unlike iterators over arrays of arrays
     fn add<S: Simd, const L: usize, const V: usize>(self, simd: S, o: usize, first: usize, sums: &mut [f32]) {
         assert_eq!(sums.len(), L * V * STRIP);
         let mut acc = [[simd.splat(0.0); V]; L];
-        for (i, acc) in acc.iter_mut().flatten().enumerate() {
-            // SAFETY: a strip of the sums.
-            *acc = unsafe { simd.load(sums.as_ptr().add(i * STRIP)) };
+        for line in 0..L {
+            for strip in 0..V {
+                // SAFETY: a strip of the sums.
+                acc[line][strip] = unsafe { simd.load(sums.as_ptr().add((line * V + strip) * STRIP)) };
+            }
         }
         self.winners.each(self.images, o, |winner| {
             let value = simd.splat(winner.value);
             let patch = self.x.as_ptr().wrapping_add(winner.patch + first);
             debug_assert!(winner.patch + first + (L - 1) * self.step + V * STRIP <= self.x.len());
-            for (line, acc) in acc.iter_mut().enumerate() {
+            for line in 0..L {
                 let patch = patch.wrapping_add(line * self.step);
-                for (strip, acc) in acc.iter_mut().enumerate() {
+                for strip in 0..V {
                     // SAFETY: a winner's pixel is one of its image; its patch ends in it, and a register that
                     // begins in the patch ends in the room behind the images.
-                    *acc = simd.mul_add(value, unsafe { simd.load(patch.add(strip * STRIP)) }, *acc);
+                    let x = unsafe { simd.load(patch.add(strip * STRIP)) };
+                    acc[line][strip] = simd.mul_add(value, x, acc[line][strip]);
                 }
             }
         });
-        for (i, acc) in acc.into_iter().flatten().enumerate() {
-            // SAFETY: as above.
-            unsafe { simd.store(sums.as_mut_ptr().add(i * STRIP), acc) };
+        for line in 0..L {
+            for strip in 0..V {
+                // SAFETY: as above.
+                unsafe { simd.store(sums.as_mut_ptr().add((line * V + strip) * STRIP), acc[line][strip]) };
+            }
         }
     }
 }

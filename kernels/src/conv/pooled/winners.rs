@@ -48,31 +48,33 @@ impl Kernel for Dots<'_> {
 impl Dots<'_> {
     /// A filter of `V` strips and three lines.
     #[inline(always)]
+    #[allow(clippy::needless_range_loop)] // unrolled, unlike iterators over arrays of arrays
     fn held<S: Simd, const V: usize>(&mut self, simd: S, o: usize) {
         let (step, skipped) = (self.shape.conv.input().line(), self.filters.columns.skipped);
         let mut filter = [[simd.splat(0.0); V]; HELD];
-        for (line, filter) in filter.iter_mut().enumerate() {
+        for line in 0..HELD {
             let row = &self.filters.line(0, line)[o * V * STRIP..][..V * STRIP];
-            for (strip, filter) in filter.iter_mut().enumerate() {
+            for strip in 0..V {
                 // SAFETY: a strip of the row.
-                *filter = unsafe { simd.load(row.as_ptr().add(strip * STRIP)) };
+                filter[line][strip] = unsafe { simd.load(row.as_ptr().add(strip * STRIP)) };
             }
         }
         let Dots { x, coefficient, eps, .. } = *self;
         self.winners.each(&self.images, o, |winner| {
             let mut acc = [simd.splat(0.0); V];
             debug_assert!(winner.patch + skipped + (HELD - 1) * step + V * STRIP <= x.len());
-            for (line, filter) in filter.iter().enumerate() {
+            for line in 0..HELD {
                 let x = x.as_ptr().wrapping_add(winner.patch + skipped + line * step);
-                for (strip, (acc, &w)) in acc.iter_mut().zip(filter).enumerate() {
+                for strip in 0..V {
                     // SAFETY: a winner's pixel is one of its image; its patch ends in it, and a register that
                     // begins in the patch ends in the room behind the images.
-                    *acc = simd.mul_add(unsafe { simd.load(x.add(strip * STRIP)) }, w, *acc);
+                    let x = unsafe { simd.load(x.add(strip * STRIP)) };
+                    acc[strip] = simd.mul_add(x, filter[line][strip], acc[strip]);
                 }
             }
             let mut sum = acc[0];
-            for &acc in &acc[1..] {
-                sum = simd.add(sum, acc);
+            for strip in 1..V {
+                sum = simd.add(sum, acc[strip]);
             }
             self.c[winner.at] = winner.value * coefficient / (simd.sum(sum) + eps);
         });
