@@ -45,6 +45,9 @@ pub struct Places {
 
 impl Places {
     /// Room for the places of `images` images; the first of each window, until [`conv_pool`] is called.
+    ///
+    /// # Panics
+    /// If the layer's windows have no pixel.
     pub fn new(shape: &PooledConv, images: usize) -> Self {
         let values = vec![0.0; volume([images, shape.windows(), shape.conv.outputs])];
         Places { shape: *shape, images, values }
