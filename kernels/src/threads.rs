@@ -25,7 +25,7 @@ const STALL: Duration = Duration::from_micros(100);
 /// Work alone after a stall, in lengths of the stall: at first,
 const CAUTION: u64 = 16;
 /// and at most, if stalls go on.
-const MOST_CAUTION: u64 = 1024;
+const MOST_CAUTION: u64 = 64;
 /// A stall so many lengths of it after the last one is no accident.
 const SOON: u64 = 64;
 /// So many announcements that no helper came to are a stall, too: they only wake helpers that take
