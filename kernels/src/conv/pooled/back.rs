@@ -144,17 +144,27 @@ impl Back<'_> {
         let shape = &self.filters.shape;
         let around = shape.conv.size - 1;
         let line = (shape.out_cols() * shape.window + around) * shape.conv.inputs;
-        (line, (shape.out_rows() * shape.window + around) * line + 2 * STRIP)
+        let floats = (shape.out_rows() * shape.window + around) * line + 2 * STRIP;
+        (line, floats.next_multiple_of(STRIP))
     }
 
-    /// Floats of scratch.
+    /// Floats of scratch, which begins with a cache line.
     pub fn scratch(&self) -> usize {
-        let planes = if self.filters.moved().is_some() { self.filters.parts().count() } else { 1 };
-        planes * self.plane().1
+        let (_, len) = self.plane();
+        match self.filters.moved() {
+            Some(_) => self.filters.parts().count() * len,
+            None => len + 2 * self.words(),
+        }
+    }
+
+    /// Words with a bit for each output, of each place of each window of an image.
+    fn words(&self) -> usize {
+        let shape = &self.filters.shape;
+        shape.windows() * shape.places() * shape.conv.outputs.div_ceil(WORD)
     }
 
     /// One image's way back.
-    pub fn image(&self, kernels: &Kernels, image: usize, values: Values, planes: &mut [f32]) {
+    pub fn image(&self, kernels: &Kernels, image: usize, values: Values, scratch: &mut [f32]) {
         let shape = &self.filters.shape;
         let (line, len) = self.plane();
         // The sums begin behind the border.
@@ -163,22 +173,26 @@ impl Back<'_> {
             let (epilogue, sums) = (&self.epilogues[part], &sums[inside..]);
             kernels.backend().run(Finish { back: self, image, sums, line, epilogue });
         };
-        planes.fill(0.0);
-        if let Some(moved) = self.filters.moved() {
-            let filters = self.filters;
-            kernels.backend().run(Windows { filters, moved, values, line, planes: &mut *planes, len });
-            for (part, sums) in planes.chunks_exact(len).enumerate() {
+        let filters = self.filters;
+        if let Some(moved) = filters.moved() {
+            scratch.fill(0.0);
+            let planes = &mut *scratch;
+            kernels.backend().run(Windows { filters, moved, values, line, planes, len });
+            for (part, sums) in scratch.chunks_exact(len).enumerate() {
                 finish(part, sums);
             }
             return;
         }
+        let (sums, words) = scratch.split_at_mut(len);
+        assert!(words.len() >= 2 * self.words() && words.as_ptr().cast::<u64>().is_aligned());
+        // SAFETY: as many floats as there are bytes, where a word may stand; any bits are a word.
+        let won = unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast::<u64>(), self.words()) };
+        kernels.backend().run(Won { shape, values, won: &mut *won });
         for part in 0..self.epilogues.len() {
-            if part > 0 {
-                planes.fill(0.0);
-            }
-            let sums = &mut *planes;
-            kernels.backend().run(Pixels { filters: self.filters, part, values, line, sums });
-            finish(part, planes);
+            sums.fill(0.0);
+            let (won, sums) = (&*won, &mut *sums);
+            kernels.backend().run(Pixels { filters, part, values, won, line, sums: &mut *sums });
+            finish(part, sums);
         }
     }
 }
@@ -211,11 +225,47 @@ impl Kernel for Finish<'_> {
     }
 }
 
+/// Which outputs have won each place of each window and have something to hand on:
+/// `[window][place][word]`, a bit for each output.
+struct Won<'a> {
+    shape: &'a PooledConv,
+    values: Values<'a>,
+    won: &'a mut [u64],
+}
+
+impl Kernel for Won<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Won { shape, values, won } = self;
+        let (outputs, places) = (shape.conv.outputs, shape.places());
+        let words = outputs.div_ceil(WORD);
+        for (window, won) in won.chunks_exact_mut((places * words).max(1)).enumerate() {
+            let of_window = &values.places[window * outputs..][..outputs];
+            let v = &values.v[window * values.step..][..outputs];
+            won.fill(0);
+            for n in (0..outputs).step_by(STRIP) {
+                let lanes = STRIP.min(outputs - n);
+                // SAFETY: places and values of this window.
+                let (at, v) = unsafe {
+                    (load(simd, of_window.as_ptr().add(n), lanes), load(simd, v.as_ptr().add(n), lanes))
+                };
+                for place in 0..places {
+                    let bits = simd.where_equal(at, simd.splat(place as f32), v);
+                    won[place * words + n / WORD] |= u64::from(bits) << (n % WORD);
+                }
+            }
+        }
+    }
+}
+
 /// Pixel by pixel: the filters that have won it are summed in registers, then laid over its patch.
 struct Pixels<'a> {
     filters: &'a Filters,
     part: usize,
     values: Values<'a>,
+    /// From [`Won`].
+    won: &'a [u64],
     line: usize,
     sums: &'a mut [f32],
 }
@@ -255,13 +305,14 @@ impl Pixels<'_> {
         let PooledConv { conv, window } = filters.shape;
         let Columns { pixels, skipped, .. } = &group.columns;
         let (outputs, padded) = (conv.outputs, group.columns.strips() * STRIP);
+        let words = outputs.div_ceil(WORD);
         let rows = group.line(self.part, filter_line);
         assert!((first + V) * STRIP <= padded && rows.len() == outputs * padded);
         let rows = rows.as_ptr().wrapping_add(first * STRIP);
         for row in 0..filters.shape.out_rows() {
             for col in pixels.start / window..pixels.end.div_ceil(window) {
                 let at = row * filters.shape.out_cols() + col;
-                let places = &values.places[at * outputs..][..outputs];
+                let won = &self.won[at * filters.shape.places() * words..][..filters.shape.places() * words];
                 let v = &values.v[at * values.step..][..outputs];
                 let (top, left) = (row * window, col * window);
                 let height = window.min(conv.rows - top);
@@ -270,25 +321,13 @@ impl Pixels<'_> {
                     let (y, x, place) = (top + dy, left + dx, dy * window + dx);
                     let to = (y + filter_line) * self.line + x * conv.inputs + skipped + first * STRIP;
                     let to = self.sums[to..][..V * STRIP].as_mut_ptr();
-                    let wanted = simd.splat(place as f32);
-                    for base in (0..outputs).step_by(WORD) {
-                        let mut won = 0u64;
-                        let end = outputs.min(base + WORD);
-                        for n in (base..end).step_by(STRIP) {
-                            let lanes = STRIP.min(end - n);
-                            // SAFETY: places and values of this window.
-                            let bits = unsafe {
-                                let place = load(simd, places.as_ptr().add(n), lanes);
-                                simd.where_equal(place, wanted, load(simd, v.as_ptr().add(n), lanes))
-                            };
-                            won |= u64::from(bits) << (n - base);
-                        }
+                    for (word, &won) in won[place * words..][..words].iter().enumerate() {
                         if won == 0 {
                             continue;
                         }
-                        let mut acc = [simd.splat(0.0); V];
+                        let (mut won, mut acc) = (won, [simd.splat(0.0); V]);
                         while won != 0 {
-                            let o = base + won.trailing_zeros() as usize;
+                            let o = word * WORD + won.trailing_zeros() as usize;
                             won &= won - 1;
                             // SAFETY: a bit stands for an output, whose filter has these strips.
                             unsafe {

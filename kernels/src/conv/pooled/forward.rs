@@ -10,9 +10,9 @@ use crate::gemm::product::Output;
 use crate::gemm::tile::Walk;
 use crate::gemm::{Start, over_panels};
 use crate::profile::Work;
-use crate::shape::{MatMut, Panels, Rows, STRIP, volume};
+use crate::shape::{ConvShape, MatMut, Panels, Rows, STRIP, panel_index, panels_len, volume};
 use crate::simd::{Kernel, Simd};
-use crate::threads::{Shared, with_scratch};
+use crate::threads::{Shared, from_a_line, with_scratch};
 use std::ops::Range;
 
 /// `y[window] = max over its pixels of relu(x ∗ w + bias)`, and where each maximum stands.
@@ -78,7 +78,13 @@ pub fn conv_pool(
     let z = z.map(Shared::new);
     let cost = images * plane.pixels() * conv.patch() * conv.outputs;
     kernels.threads().split(images, cost, &|range: Range<usize>| {
-        with_scratch(images_a_chunk.min(range.len()) * sums_an_image, |sums| {
+        let (k, pair_len) = pair_len(shape);
+        with_scratch(pair_len + images_a_chunk.min(range.len()) * sums_an_image + STRIP, |scratch| {
+            let (pair, sums) = from_a_line(scratch).split_at_mut(pair_len);
+            if pairs(shape) {
+                pack_pair(shape, w, pair);
+            }
+            let w = (w, pairs(shape).then(|| Panels::new(pair, k, 2 * conv.outputs)));
             for first in range.clone().step_by(images_a_chunk) {
                 let images = first..range.end.min(first + images_a_chunk);
                 convolve(kernels, shape, &x[first * plane.len()..], images.len(), w, sums);
@@ -99,31 +105,85 @@ fn terms(shape: &PooledConv) -> usize {
     a_line * shape.conv.rows * shape.conv.size * shape.conv.outputs
 }
 
-/// The convolution's sums of the first `images` images, `[pixels, outputs]`.
-fn convolve(kernels: &Kernels, shape: &PooledConv, x: &[f32], images: usize, w: Panels, sums: &mut [f32]) {
-    let conv = &shape.conv;
-    let (plane, outputs, run) = (conv.input(), conv.outputs, shape.run());
-    for Columns { pixels, skipped, run: taps } in shape.columns() {
-        let walk = Walk { count: [1, conv.size, taps], a: [0, plane.line(), 1], b: [0, run * STRIP, STRIP] };
-        let height = conv.rows;
-        let map = Rows { width: pixels.len(), ..plane.map() };
-        let to = Rows {
-            width: pixels.len(),
-            height,
-            step: outputs,
-            line: conv.cols * outputs,
-            image: height * conv.cols * outputs,
-        };
-        let rows = images * height * pixels.len();
-        let mut to = MatMut::mapped(&mut sums[pixels.start * outputs..], rows, outputs, to);
-        // A patch starts at its pixel's upper left, which the border moves to the pixel's own place.
-        let a = x.as_ptr().wrapping_add(pixels.start * conv.inputs + skipped);
-        let mut product = over_panels(a, map, walk, w, Start::Zero, Epilogue::Store, &Output::of(&mut to));
-        product.b = product.b.wrapping_add(skipped * STRIP);
-        // SAFETY: the patch of the last pixel ends with the last float of its padded plane, of which
-        // `x` has `images`; the walk leaves out some taps of each line of patch and panel.
-        unsafe { product.run_rows(kernels, 0..rows) };
+/// Whether two adjacent pixels are one row of the product: their outputs fill registers where those of
+/// one do not, and a patch of a pixel more is not much wider.
+fn pairs(shape: &PooledConv) -> bool {
+    let ConvShape { cols, size, outputs, .. } = shape.conv;
+    size >= 5 && cols >= 2 && !outputs.is_multiple_of(STRIP) && (2 * outputs).is_multiple_of(STRIP)
+}
+
+/// Sums over the patch of a pair, and floats of its packed weights.
+fn pair_len(shape: &PooledConv) -> (usize, usize) {
+    let ConvShape { size, inputs, outputs, .. } = shape.conv;
+    let k = size * (size + 1) * inputs;
+    (k, if pairs(shape) { panels_len(k, 2 * outputs) } else { 0 })
+}
+
+/// Packed weights of a pair of pixels: those of one, and again a pixel further on; `0·x` changes no sum.
+fn pack_pair(shape: &PooledConv, w: Panels, packed: &mut [f32]) {
+    let ConvShape { size, inputs, outputs, .. } = shape.conv;
+    let k = pair_len(shape).0;
+    packed.fill(0.0);
+    for line in 0..size {
+        for q in 0..size * inputs {
+            for o in 0..outputs {
+                let w = w.at(line * size * inputs + q, o);
+                for pixel in 0..2 {
+                    let row = (line * (size + 1) + pixel) * inputs + q;
+                    packed[panel_index(k, row, pixel * outputs + o)] = w;
+                }
+            }
+        }
     }
+}
+
+/// The convolution's sums of the first `images` images, `[pixels, outputs]`; `pair` are the weights of
+/// pairs of pixels where there are such.
+fn convolve(
+    kernels: &Kernels,
+    shape: &PooledConv,
+    x: &[f32],
+    images: usize,
+    (w, pair): (Panels, Option<Panels>),
+    sums: &mut [f32],
+) {
+    let cols = shape.conv.cols;
+    let paired = if pair.is_some() { cols - cols % 2 } else { 0 };
+    for (unit, pixels, w) in [(2, 0..paired, pair), (1, paired..cols, Some(w))] {
+        let Some(w) = w else { continue };
+        for columns in shape.columns_of(pixels, unit) {
+            convolve_columns(kernels, shape, x, images, (w, unit), columns, sums);
+        }
+    }
+}
+
+/// The sums of some columns; `unit` adjacent pixels are a row of the product, with weights `w`.
+fn convolve_columns(
+    kernels: &Kernels,
+    shape: &PooledConv,
+    x: &[f32],
+    images: usize,
+    (w, unit): (Panels, usize),
+    Columns { pixels, skipped, run }: Columns,
+    sums: &mut [f32],
+) {
+    let conv = &shape.conv;
+    let (plane, height, outputs) = (conv.input(), conv.rows, conv.outputs);
+    let line = (conv.size + unit - 1) * conv.inputs;
+    let walk = Walk { count: [1, conv.size, run], a: [0, plane.line(), 1], b: [0, line * STRIP, STRIP] };
+    let width = pixels.len() / unit;
+    let map = Rows { width, step: unit * plane.channels, ..plane.map() };
+    let to_line = conv.cols * outputs;
+    let to = Rows { width, height, step: unit * outputs, line: to_line, image: height * to_line };
+    let rows = images * height * width;
+    let mut to = MatMut::mapped(&mut sums[pixels.start * outputs..], rows, unit * outputs, to);
+    // A patch starts at its pixel's upper left, which the border moves to the pixel's own place.
+    let a = x.as_ptr().wrapping_add(pixels.start * conv.inputs + skipped);
+    let mut product = over_panels(a, map, walk, w, Start::Zero, Epilogue::Store, &Output::of(&mut to));
+    product.b = product.b.wrapping_add(skipped * STRIP);
+    // SAFETY: the patch of the last pixel ends with the last float of its padded plane, of which `x` has
+    // `images`; the walk leaves out some taps of each line of patch and panel.
+    unsafe { product.run_rows(kernels, 0..rows) };
 }
 
 /// Pools the sums of some images.

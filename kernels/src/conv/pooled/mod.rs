@@ -139,27 +139,37 @@ impl PooledConv {
     /// A tap beside the image would add `0·w`, which changes no sum. In an image that is hardly wider than
     /// the filter those are many: each group of columns leaves them out. A wide image is one group.
     fn columns(&self) -> impl Iterator<Item = Columns> + use<> {
-        self.columns_if(self.conv.cols <= NARROW * (self.conv.size / 2))
+        self.columns_of(0..self.conv.cols, 1)
+    }
+
+    /// The same of some columns, where `unit` adjacent pixels are one and have one patch.
+    fn columns_of(&self, pixels: Range<usize>, unit: usize) -> impl Iterator<Item = Columns> + use<> {
+        self.columns_if(self.conv.cols <= NARROW * (self.conv.size / 2), pixels, unit)
     }
 
     /// The same where whole registers are read from each line: one group if the others take as many.
     fn groups(&self) -> impl Iterator<Item = Columns> + use<> {
         let registers = |columns: Columns| columns.pixels.len() * columns.strips();
         let apart: usize = self.columns().map(registers).sum();
-        self.columns_if(apart < self.conv.cols * self.run().div_ceil(STRIP))
+        self.columns_if(apart < self.conv.cols * self.run().div_ceil(STRIP), 0..self.conv.cols, 1)
     }
 
-    fn columns_if(&self, apart: bool) -> impl Iterator<Item = Columns> + use<> {
+    fn columns_if(
+        &self,
+        apart: bool,
+        pixels: Range<usize>,
+        unit: usize,
+    ) -> impl Iterator<Item = Columns> + use<> {
         let ConvShape { cols, size, inputs, .. } = self.conv;
-        let half = size / 2;
+        let (half, width, end) = (size / 2, size + unit - 1, pixels.end);
         let taps = move |x: usize| match apart {
-            true => half.saturating_sub(x)..size.min(cols + half - x),
-            false => 0..size,
+            true => half.saturating_sub(x)..width.min(cols + half - x),
+            false => 0..width,
         };
-        let mut from = 0;
+        let mut from = pixels.start;
         std::iter::from_fn(move || {
-            let first = (from < cols).then_some(from)?;
-            from = (first..cols).find(|&x| taps(x) != taps(first)).unwrap_or(cols);
+            let first = (from < end).then_some(from)?;
+            from = (first..end).step_by(unit).find(|&x| taps(x) != taps(first)).unwrap_or(end);
             let taps = taps(first);
             Some(Columns { pixels: first..from, skipped: taps.start * inputs, run: taps.len() * inputs })
         })

@@ -92,8 +92,9 @@ impl Case {
 }
 
 fn cases() -> impl Strategy<Value = Case> {
-    let image = (1usize..9, 1usize..9, 0usize..4, 1usize..4);
-    let channels = (prop_oneof![1usize..4, 5usize..36], 1usize..40);
+    let image = (1usize..9, 1usize..11, 0usize..4, 1usize..4);
+    let channels =
+        (prop_oneof![1usize..4, 5usize..36], prop_oneof![1usize..40, Just(8), Just(24), 60usize..90]);
     (image, channels, 1usize..4, 1u64..1000).prop_map(
         |((rows, cols, half, window), (inputs, outputs), images, seed)| {
             let conv = ConvShape { rows, cols, size: 2 * half + 1, inputs, outputs };
