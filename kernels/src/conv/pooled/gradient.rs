@@ -95,32 +95,36 @@ impl Kernel for Sum<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let Sum { shape, columns: &Columns { skipped, .. }, x, winners, images, filters, sums } = self;
-        let (size, strips) = (shape.conv.size, self.columns.strips());
+        let (size, strips, half) = (shape.conv.size, self.columns.strips(), self.columns.run <= STRIP / 2);
         let at = Lines { x, step: shape.conv.input().line(), winners, images: &images };
         // All lines at once, if the registers hold their sums.
         let all = if size * strips <= S::SUMS { (size, strips) } else { (0, 0) };
         for (o, sums) in filters.zip(sums.chunks_exact_mut(size * strips * STRIP)) {
             match all {
-                (1, 1) => at.add::<S, 1, 1>(simd, o, skipped, sums),
-                (3, 1) => at.add::<S, 3, 1>(simd, o, skipped, sums),
-                (3, 2) => at.add::<S, 3, 2>(simd, o, skipped, sums),
-                (3, 3) => at.add::<S, 3, 3>(simd, o, skipped, sums),
-                (3, 4) => at.add::<S, 3, 4>(simd, o, skipped, sums),
-                (3, 5) => at.add::<S, 3, 5>(simd, o, skipped, sums),
-                (5, 1) => at.add::<S, 5, 1>(simd, o, skipped, sums),
-                (5, 2) => at.add::<S, 5, 2>(simd, o, skipped, sums),
-                (5, 3) => at.add::<S, 5, 3>(simd, o, skipped, sums),
+                // A line that half a register holds: a shorter load straddles two cache lines less often.
+                (1, 1) if half => at.add::<S, 1, 1, true>(simd, o, skipped, sums),
+                (3, 1) if half => at.add::<S, 3, 1, true>(simd, o, skipped, sums),
+                (5, 1) if half => at.add::<S, 5, 1, true>(simd, o, skipped, sums),
+                (1, 1) => at.add::<S, 1, 1, false>(simd, o, skipped, sums),
+                (3, 1) => at.add::<S, 3, 1, false>(simd, o, skipped, sums),
+                (3, 2) => at.add::<S, 3, 2, false>(simd, o, skipped, sums),
+                (3, 3) => at.add::<S, 3, 3, false>(simd, o, skipped, sums),
+                (3, 4) => at.add::<S, 3, 4, false>(simd, o, skipped, sums),
+                (3, 5) => at.add::<S, 3, 5, false>(simd, o, skipped, sums),
+                (5, 1) => at.add::<S, 5, 1, false>(simd, o, skipped, sums),
+                (5, 2) => at.add::<S, 5, 2, false>(simd, o, skipped, sums),
+                (5, 3) => at.add::<S, 5, 3, false>(simd, o, skipped, sums),
                 _ => {
                     for (line, sums) in sums.chunks_exact_mut(strips * STRIP).enumerate() {
                         for (strip, sums) in sums.chunks_mut(MOST_STRIPS * STRIP).enumerate() {
                             let first = skipped + line * at.step + strip * MOST_STRIPS * STRIP;
                             match sums.len() / STRIP {
-                                1 => at.add::<S, 1, 1>(simd, o, first, sums),
-                                2 => at.add::<S, 1, 2>(simd, o, first, sums),
-                                3 => at.add::<S, 1, 3>(simd, o, first, sums),
-                                4 => at.add::<S, 1, 4>(simd, o, first, sums),
-                                5 => at.add::<S, 1, 5>(simd, o, first, sums),
-                                _ => at.add::<S, 1, MOST_STRIPS>(simd, o, first, sums),
+                                1 => at.add::<S, 1, 1, false>(simd, o, first, sums),
+                                2 => at.add::<S, 1, 2, false>(simd, o, first, sums),
+                                3 => at.add::<S, 1, 3, false>(simd, o, first, sums),
+                                4 => at.add::<S, 1, 4, false>(simd, o, first, sums),
+                                5 => at.add::<S, 1, 5, false>(simd, o, first, sums),
+                                _ => at.add::<S, 1, MOST_STRIPS, false>(simd, o, first, sums),
                             }
                         }
                     }
@@ -141,10 +145,16 @@ struct Lines<'a> {
 
 impl Lines<'_> {
     /// Adds `value·patch` of the winners of filter `o` to `L` lines of `V` strips of sums, from the float
-    /// `first` of each patch on.
+    /// `first` of each patch on; of half a register where `HALF`.
     #[inline(always)]
     #[allow(clippy::needless_range_loop)] // unrolled, unlike iterators over arrays of arrays
-    fn add<S: Simd, const L: usize, const V: usize>(self, simd: S, o: usize, first: usize, sums: &mut [f32]) {
+    fn add<S: Simd, const L: usize, const V: usize, const HALF: bool>(
+        self,
+        simd: S,
+        o: usize,
+        first: usize,
+        sums: &mut [f32],
+    ) {
         assert_eq!(sums.len(), L * V * STRIP);
         let mut acc = [[simd.splat(0.0); V]; L];
         for line in 0..L {
@@ -162,7 +172,10 @@ impl Lines<'_> {
                 for strip in 0..V {
                     // SAFETY: a winner's pixel is one of its image; its patch ends in it, and a register that
                     // begins in the patch ends in the room behind the images.
-                    let x = unsafe { simd.load(patch.add(strip * STRIP)) };
+                    let x = unsafe {
+                        let x = patch.add(strip * STRIP);
+                        if HALF { simd.load_half(x) } else { simd.load(x) }
+                    };
                     acc[line][strip] = simd.mul_add(value, x, acc[line][strip]);
                 }
             }
