@@ -46,6 +46,9 @@ impl<'a> Winners<'a> {
         assert!(o < outputs && windows.end <= self.v.rows);
         let (mut at, mut image) = (o, 0);
         let (mut from, mut v) = (windows.start * outputs + o, windows.start * self.v.map.step + o);
+        // A column of windows is one run of them, as a line is.
+        let (line_step, step) = (window * plane.line(), window * plane.channels);
+        let (lines, cols, step) = if cols == 1 { (1, lines, line_step) } else { (lines, cols, step) };
         for _ in images.clone() {
             let mut top = image;
             for _ in 0..lines {
@@ -58,10 +61,10 @@ impl<'a> Winners<'a> {
                         (*self.offsets.get_unchecked(place), *self.v.data.get_unchecked(v))
                     };
                     visit(Winner { patch: patch + place, value, at });
-                    patch += window * plane.channels;
+                    patch += step;
                     (from, at, v) = (from + outputs, at + outputs, v + self.v.map.step);
                 }
-                top += window * plane.line();
+                top += line_step;
             }
             image += plane.len();
         }
