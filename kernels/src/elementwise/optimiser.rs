@@ -64,12 +64,13 @@ impl Loop for Adam<'_> {
     #[inline(always)]
     fn run(self) {
         let AdamStep { lr, beta1, beta2, eps, correction1, correction2 } = self.step;
-        let rate = lr / correction1;
+        // Multiplied with: divisions and roots are what the loop waits for. So are moments that are read back.
+        let (rate, correct) = (lr / correction1, 1.0 / correction2);
         let moments = self.m.iter_mut().zip(self.v.iter_mut());
         for ((param, &g), (m, v)) in self.param.iter_mut().zip(self.grad).zip(moments) {
-            *m = beta1 * *m + (1.0 - beta1) * g;
-            *v = beta2 * *v + (1.0 - beta2) * (g * g);
-            *param -= rate * *m / (v.sqrt() / correction2 + eps);
+            let (first, second) = (beta1 * *m + (1.0 - beta1) * g, beta2 * *v + (1.0 - beta2) * (g * g));
+            *param -= rate * first / (second.sqrt() * correct + eps);
+            (*m, *v) = (first, second);
         }
     }
 }
@@ -116,8 +117,9 @@ impl Loop for Sgd<'_> {
     #[inline(always)]
     fn run(self) {
         for ((param, &g), m) in self.param.iter_mut().zip(self.grad).zip(self.m.iter_mut()) {
-            *m = self.momentum * *m + g;
-            *param -= self.lr * *m;
+            let first = self.momentum * *m + g;
+            *param -= self.lr * first;
+            *m = first;
         }
     }
 }

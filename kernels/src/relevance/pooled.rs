@@ -9,7 +9,7 @@ use crate::conv::conv;
 use crate::conv::pooled::back::{self, Back, Values};
 use crate::conv::pooled::filters::Lines;
 use crate::conv::pooled::visit::{Winners, block_len, blocks, images_a_block};
-use crate::conv::pooled::winners::{Dots, Known};
+use crate::conv::pooled::winners::{Denominators, Dots, Ratio};
 use crate::conv::pooled::{Filters, Places, PooledConv, conv_pool_back};
 use crate::error::{ShapeError, axis};
 use crate::gemm::Start;
@@ -221,27 +221,31 @@ struct Ratios<'a> {
 impl Ratios<'_> {
     /// Those of a block of images `x`, `[windows, outputs]`.
     fn block(&self, kernels: &Kernels, images: Range<usize>, x: &[f32], c: &mut [f32], lost: &mut [f64]) {
+        let Ratios { shape, term, places, r_out, .. } = self;
+        if let Denominator::Product(filters) = &term.denominator {
+            let winners = &Winners::new(shape, places, *r_out);
+            kernels.backend().run(Dots { shape, filters, x, winners, images: images.clone(), z: &mut *c });
+        }
+        let of_image = shape.windows() * shape.conv.outputs;
+        for (image, (c, lost)) in images.zip(c.chunks_exact_mut(of_image.max(1)).zip(lost)) {
+            self.image(kernels, image, c, lost);
+        }
+    }
+
+    /// Those of one image, whose `z` stand in `c` where they are a product.
+    fn image(&self, kernels: &Kernels, image: usize, c: &mut [f32], lost: &mut f64) {
         let Ratios { shape, term, places, z, r_out } = self;
         let (conv, of_image) = (&shape.conv, shape.windows() * shape.conv.outputs);
         let (coefficient, eps) = (term.coefficient, term.eps);
-        if let Denominator::Product(filters) = &term.denominator {
-            let winners = &Winners::new(shape, places, *r_out);
-            let (images, c) = (images.clone(), &mut *c);
-            kernels.backend().run(Dots { shape, filters, x, winners, images, coefficient, eps, c });
-        }
-        for (image, (c, lost)) in images.zip(c.chunks_exact_mut(of_image.max(1)).zip(lost.chunks_mut(1))) {
-            let known = match &term.denominator {
-                Denominator::Product(_) => None,
-                Denominator::Forward(v) => Some((Some(&z[image * of_image..][..of_image]), v)),
-                Denominator::Constant(v) => Some((None, v)),
-            };
-            if let Some((z, v)) = known {
-                let r = Values::of(shape, r_out, places, image);
-                let v = MatRef::new(v, conv.rows * conv.cols, conv.outputs);
-                kernels.backend().run(Known { shape, r, z, v, eps, c: &mut *c });
-            }
-            add_lost(MatRef::new(c, shape.windows(), conv.outputs), eps, lost);
-        }
+        let of_pixels = |v| MatRef::new(v, conv.rows * conv.cols, conv.outputs);
+        let z = match &term.denominator {
+            Denominator::Product(_) => Denominators::Found,
+            Denominator::Forward(v) => Denominators::Less(&z[image * of_image..][..of_image], of_pixels(v)),
+            Denominator::Constant(v) => Denominators::Constant(of_pixels(v)),
+        };
+        let r = Values::of(shape, r_out, places, image);
+        kernels.backend().run(Ratio { shape, r, z, coefficient, eps, c: &mut *c });
+        add_lost(MatRef::new(c, shape.windows(), conv.outputs), eps, std::slice::from_mut(lost));
     }
 
     /// Those of all images, with products of somebody's own.
@@ -252,27 +256,24 @@ impl Ratios<'_> {
         c: &mut [f32],
         lost: &mut [f64],
     ) -> Result<(), ShapeError> {
-        let Ratios { shape, term, places, r_out, .. } = self;
+        let Ratios { shape, term, places, .. } = self;
         let (conv_shape, outputs, images) = (&shape.conv, shape.conv.outputs, lost.len());
-        if !matches!(term.denominator, Denominator::Product(_)) {
-            self.block(kernels, 0..images, x, c, lost);
-            return Ok(());
-        }
-        let pixels = images * conv_shape.rows * conv_shape.cols;
-        let mut z = vec![0.0; pixels * outputs];
-        let panels = term.filters.panels(0, false);
-        let weights = Panels::new(&panels, conv_shape.patch(), outputs);
-        let to = MatMut::new(&mut z, pixels, outputs);
-        conv(kernels, conv_shape, x, images, weights, Start::Zero, Epilogue::Store, to)?;
-        for (i, c) in c.iter_mut().enumerate() {
-            let (window, o) = (i / outputs, i % outputs);
-            let r = r_out.row(window)[o];
-            if r != 0.0 {
-                let pixel = shape.pixel(window, places[i] as usize);
-                *c = r * term.coefficient / (z[pixel * outputs + o] + term.eps);
+        if matches!(term.denominator, Denominator::Product(_)) {
+            let pixels = images * conv_shape.rows * conv_shape.cols;
+            let mut z = vec![0.0; pixels * outputs];
+            let panels = term.filters.panels(0, false);
+            let weights = Panels::new(&panels, conv_shape.patch(), outputs);
+            let to = MatMut::new(&mut z, pixels, outputs);
+            conv(kernels, conv_shape, x, images, weights, Start::Zero, Epilogue::Store, to)?;
+            for (i, c) in c.iter_mut().enumerate() {
+                let (window, o) = (i / outputs, i % outputs);
+                *c = z[shape.pixel(window, places[i] as usize) * outputs + o];
             }
         }
-        add_lost(MatRef::new(c, images * shape.windows(), outputs), term.eps, lost);
+        let of_image = shape.windows() * outputs;
+        for (image, (c, lost)) in c.chunks_exact_mut(of_image.max(1)).zip(lost).enumerate() {
+            self.image(kernels, image, c, lost);
+        }
         Ok(())
     }
 }

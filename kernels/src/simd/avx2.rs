@@ -169,9 +169,16 @@ impl Simd for Avx2 {
         }
     }
     #[inline(always)]
-    fn sum(self, x: Pair) -> f32 {
+    fn sums(self, [x, y, z, w]: [Pair; 4]) -> [f32; 4] {
         // SAFETY: `self` proves AVX2.
-        unsafe { sum_of_eight(_mm256_add_ps(x.0, x.1)) }
+        unsafe {
+            sums_of_eight(
+                _mm256_add_ps(x.0, x.1),
+                _mm256_add_ps(y.0, y.1),
+                _mm256_add_ps(z.0, z.1),
+                _mm256_add_ps(w.0, w.1),
+            )
+        }
     }
     #[inline(always)]
     fn enter<K: Kernel>(self, kernel: K) -> K::Output {
@@ -180,17 +187,26 @@ impl Simd for Avx2 {
     }
 }
 
-/// The last three halvings of [`Simd::sum`].
+/// The last three halvings of [`Simd::sums`], of four at once.
 ///
 /// # Safety
 /// The CPU has AVX2.
 #[inline(always)]
-pub(super) unsafe fn sum_of_eight(x: __m256) -> f32 {
+pub(super) unsafe fn sums_of_eight(x: __m256, y: __m256, z: __m256, w: __m256) -> [f32; 4] {
     // SAFETY: the caller's promise.
     unsafe {
-        let four = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x));
-        let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
-        _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+        // Of `x` in the low half and of `y` in the high one, then of `z` and `w`.
+        let xy = _mm256_add_ps(_mm256_permute2f128_ps::<0x20>(x, y), _mm256_permute2f128_ps::<0x31>(x, y));
+        let zw = _mm256_add_ps(_mm256_permute2f128_ps::<0x20>(z, w), _mm256_permute2f128_ps::<0x31>(z, w));
+        // Of all four: `x` and `z` in the low half, `y` and `w` in the high one.
+        let two = _mm256_add_ps(
+            _mm256_shuffle_ps::<0b01_00_01_00>(xy, zw),
+            _mm256_shuffle_ps::<0b11_10_11_10>(xy, zw),
+        );
+        let one = _mm256_add_ps(two, _mm256_movehdup_ps(two));
+        let (xz, yw) = (_mm256_castps256_ps128(one), _mm256_extractf128_ps::<1>(one));
+        let (z, w) = (_mm_movehl_ps(xz, xz), _mm_movehl_ps(yw, yw));
+        [_mm_cvtss_f32(xz), _mm_cvtss_f32(yw), _mm_cvtss_f32(z), _mm_cvtss_f32(w)]
     }
 }
 

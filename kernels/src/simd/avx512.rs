@@ -136,17 +136,27 @@ impl Simd for Avx512 {
         }
     }
     #[inline(always)]
-    fn sum(self, x: __m512) -> f32 {
+    fn sums(self, [x, y, z, w]: [__m512; 4]) -> [f32; 4] {
         // SAFETY: `self` proves AVX-512F and AVX2.
-        unsafe {
-            let high = _mm512_castps512_ps256(_mm512_shuffle_f32x4::<0b11_10_11_10>(x, x));
-            super::avx2::sum_of_eight(_mm256_add_ps(_mm512_castps512_ps256(x), high))
-        }
+        unsafe { super::avx2::sums_of_eight(halved(x), halved(y), halved(z), halved(w)) }
     }
     #[inline(always)]
     fn enter<K: Kernel>(self, kernel: K) -> K::Output {
         // SAFETY: `self` proves the features.
         unsafe { enter(self, kernel) }
+    }
+}
+
+/// The first halving of [`Simd::sums`].
+///
+/// # Safety
+/// The CPU has AVX-512F.
+#[inline(always)]
+unsafe fn halved(x: __m512) -> __m256 {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let high = _mm512_castps512_ps256(_mm512_shuffle_f32x4::<0b11_10_11_10>(x, x));
+        _mm256_add_ps(_mm512_castps512_ps256(x), high)
     }
 }
 

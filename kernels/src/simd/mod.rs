@@ -70,8 +70,8 @@ pub(crate) trait Simd: Copy + Send + Sync {
     fn select(self, x: Self::F, a: Self::F, b: Self::F) -> Self::F;
     /// A bit for each lane where `x == y` and `v` is not 0.
     fn where_equal(self, x: Self::F, y: Self::F, v: Self::F) -> u32;
-    /// The lanes' sum: halves are added to one another until one lane is left.
-    fn sum(self, x: Self::F) -> f32;
+    /// The sum of each one's lanes: halves are added to one another until one lane is left.
+    fn sums(self, x: [Self::F; 4]) -> [f32; 4];
 
     /// Runs a kernel in a function of its own, compiled for this instruction set.
     fn enter<K: Kernel>(self, kernel: K) -> K::Output;

@@ -108,8 +108,8 @@ impl Simd for Portable {
         super::scalar::where_equal(x.to_array(), y.to_array(), v.to_array())
     }
     #[inline(always)]
-    fn sum(self, x: f32x16) -> f32 {
-        super::scalar::sum(x.to_array())
+    fn sums(self, x: [f32x16; 4]) -> [f32; 4] {
+        x.map(|x| super::scalar::sum(x.to_array()))
     }
     #[inline(never)]
     fn enter<K: Kernel>(self, kernel: K) -> K::Output {

@@ -18,7 +18,7 @@ pub(super) fn where_equal(x: Lanes, y: Lanes, v: Lanes) -> u32 {
     (0..16).fold(0, |bits, i| bits | u32::from(x[i] == y[i] && v[i] != 0.0) << i)
 }
 
-/// [`Simd::sum`]
+/// One of [`Simd::sums`].
 #[inline(always)]
 pub(super) fn sum(mut x: Lanes) -> f32 {
     for half in [8, 4, 2, 1] {
@@ -126,8 +126,8 @@ impl Simd for Scalar {
         where_equal(x, y, v)
     }
     #[inline(always)]
-    fn sum(self, x: Lanes) -> f32 {
-        sum(x)
+    fn sums(self, x: [Lanes; 4]) -> [f32; 4] {
+        x.map(sum)
     }
     #[inline(never)]
     fn enter<K: Kernel>(self, kernel: K) -> K::Output {

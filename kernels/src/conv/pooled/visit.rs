@@ -21,8 +21,6 @@ pub(crate) struct Winner {
     pub patch: usize,
     /// What it hands on.
     pub value: f32,
-    /// Its place in `[windows, outputs]`, from the first image on.
-    pub at: usize,
 }
 
 impl<'a> Winners<'a> {
@@ -44,7 +42,7 @@ impl<'a> Winners<'a> {
         let (outputs, lines, cols) = (self.shape.conv.outputs, self.shape.out_rows(), self.shape.out_cols());
         let windows = images.start * self.shape.windows()..images.end * self.shape.windows();
         assert!(o < outputs && windows.end <= self.v.rows);
-        let (mut at, mut image) = (o, 0);
+        let mut image = 0;
         let (mut from, mut v) = (windows.start * outputs + o, windows.start * self.v.map.step + o);
         // A column of windows is one run of them, as a line is.
         let (line_step, step) = (window * plane.line(), window * plane.channels);
@@ -60,9 +58,9 @@ impl<'a> Winners<'a> {
                         let place = self.places.get_unchecked(from).to_int_unchecked::<i32>() as usize;
                         (*self.offsets.get_unchecked(place), *self.v.data.get_unchecked(v))
                     };
-                    visit(Winner { patch: patch + place, value, at });
+                    visit(Winner { patch: patch + place, value });
                     patch += step;
-                    (from, at, v) = (from + outputs, at + outputs, v + self.v.map.step);
+                    (from, v) = (from + outputs, v + self.v.map.step);
                 }
                 top += line_step;
             }

@@ -9,7 +9,7 @@ use crate::shape::{MatRef, STRIP};
 use crate::simd::{Kernel, Simd};
 use std::ops::Range;
 
-/// `c = coefficient·R / (z + ε)` with `z = patch(winner)·filter`.
+/// `z = patch(winner)·filter` where the winner has relevance, 0 elsewhere.
 pub(crate) struct Dots<'a> {
     pub shape: &'a PooledConv,
     pub filters: &'a Lines,
@@ -18,10 +18,8 @@ pub(crate) struct Dots<'a> {
     /// The relevance of their windows.
     pub winners: &'a Winners<'a>,
     pub images: Range<usize>,
-    pub coefficient: f32,
-    pub eps: f32,
     /// `[windows, outputs]`
-    pub c: &'a mut [f32],
+    pub z: &'a mut [f32],
 }
 
 /// Lines of a filter that the registers hold, where it has so many.
@@ -32,24 +30,55 @@ impl Kernel for Dots<'_> {
     #[inline(always)]
     fn run<S: Simd>(mut self, simd: S) {
         let (size, strips) = (self.shape.conv.size, self.filters.columns.strips());
+        let windows = self.images.len() * self.shape.windows();
+        let held = size == HELD && windows <= MOST_WINDOWS && u32::try_from(self.x.len()).is_ok();
+        let mut live = Live { patches: [0; MOST_WINDOWS + 3], windows: [0; MOST_WINDOWS], count: 0 };
+        self.z.fill(0.0);
         for o in 0..self.shape.conv.outputs {
-            match (size, strips) {
-                (HELD, 1) => self.held::<S, 1>(simd, o),
-                (HELD, 2) => self.held::<S, 2>(simd, o),
-                (HELD, 3) => self.held::<S, 3>(simd, o),
-                (HELD, 4) => self.held::<S, 4>(simd, o),
-                (HELD, 5) => self.held::<S, 5>(simd, o),
+            match if held { strips } else { 0 } {
+                1 => self.held::<S, 1>(simd, o, &mut live),
+                2 => self.held::<S, 2>(simd, o, &mut live),
+                3 => self.held::<S, 3>(simd, o, &mut live),
+                4 => self.held::<S, 4>(simd, o, &mut live),
+                5 => self.held::<S, 5>(simd, o, &mut live),
                 _ => self.any(simd, o),
             }
         }
     }
 }
 
+/// Windows of a block of which a list fits.
+const MOST_WINDOWS: usize = 256;
+
+/// The windows of a filter that have relevance.
+struct Live {
+    /// Where each one's winner starts, and room for three more.
+    patches: [u32; MOST_WINDOWS + 3],
+    windows: [u32; MOST_WINDOWS],
+    count: usize,
+}
+
+impl Live {
+    /// Lists those of filter `o`: without a branch, which would be mispredicted every other time.
+    #[inline(always)]
+    fn list(&mut self, winners: &Winners, images: &Range<usize>, o: usize) {
+        let Live { patches, windows, .. } = self;
+        let (mut window, mut count) = (0, 0);
+        winners.each(images, o, |winner| {
+            (patches[count], windows[count]) = (winner.patch as u32, window);
+            count += usize::from(winner.value != 0.0);
+            window += 1;
+        });
+        patches[count..][..3].fill(0);
+        self.count = count;
+    }
+}
+
 impl Dots<'_> {
-    /// A filter of `V` strips and three lines.
+    /// A filter of `V` strips and three lines, four winners at a time.
     #[inline(always)]
     #[allow(clippy::needless_range_loop)] // unrolled, unlike iterators over arrays of arrays
-    fn held<S: Simd, const V: usize>(&mut self, simd: S, o: usize) {
+    fn held<S: Simd, const V: usize>(&mut self, simd: S, o: usize, live: &mut Live) {
         let (step, skipped) = (self.shape.conv.input().line(), self.filters.columns.skipped);
         let mut filter = [[simd.splat(0.0); V]; HELD];
         for line in 0..HELD {
@@ -59,25 +88,32 @@ impl Dots<'_> {
                 filter[line][strip] = unsafe { simd.load(row.as_ptr().add(strip * STRIP)) };
             }
         }
-        let Dots { x, coefficient, eps, .. } = *self;
-        self.winners.each(&self.images, o, |winner| {
-            let mut acc = [simd.splat(0.0); V];
-            debug_assert!(winner.patch + skipped + (HELD - 1) * step + V * STRIP <= x.len());
-            for line in 0..HELD {
-                let x = x.as_ptr().wrapping_add(winner.patch + skipped + line * step);
-                for strip in 0..V {
-                    // SAFETY: a winner's pixel is one of its image; its patch ends in it, and a register that
-                    // begins in the patch ends in the room behind the images.
-                    let x = unsafe { simd.load(x.add(strip * STRIP)) };
-                    acc[strip] = simd.mul_add(x, filter[line][strip], acc[strip]);
+        live.list(self.winners, &self.images, o);
+        for first in (0..live.count).step_by(4) {
+            let mut sums = [simd.splat(0.0); 4];
+            for i in 0..4 {
+                let patch = live.patches[first + i] as usize + skipped;
+                debug_assert!(patch + (HELD - 1) * step + V * STRIP <= self.x.len());
+                let mut acc = [simd.splat(0.0); V];
+                for line in 0..HELD {
+                    let x = self.x.as_ptr().wrapping_add(patch + line * step);
+                    for strip in 0..V {
+                        // SAFETY: a winner's pixel is one of its image; its patch ends in it, and a register
+                        // that begins in the patch ends in the room behind the images.
+                        let x = unsafe { simd.load(x.add(strip * STRIP)) };
+                        acc[strip] = simd.mul_add(x, filter[line][strip], acc[strip]);
+                    }
+                }
+                sums[i] = acc[0];
+                for strip in 1..V {
+                    sums[i] = simd.add(sums[i], acc[strip]);
                 }
             }
-            let mut sum = acc[0];
-            for strip in 1..V {
-                sum = simd.add(sum, acc[strip]);
+            let windows = &live.windows[first..live.count.min(first + 4)];
+            for (&window, z) in windows.iter().zip(simd.sums(sums)) {
+                self.z[window as usize * self.shape.conv.outputs + o] = z;
             }
-            self.c[winner.at] = winner.value * coefficient / (simd.sum(sum) + eps);
-        });
+        }
     }
 
     /// A filter of any size.
@@ -85,76 +121,114 @@ impl Dots<'_> {
     fn any<S: Simd>(&mut self, simd: S, o: usize) {
         let (step, skipped) = (self.shape.conv.input().line(), self.filters.columns.skipped);
         let padded = self.filters.columns.strips() * STRIP;
-        let Dots { x, coefficient, eps, .. } = *self;
+        let mut z = self.z.iter_mut().skip(o).step_by(self.shape.conv.outputs);
         self.winners.each(&self.images, o, |winner| {
-            let mut sum = None;
+            let Some(z) = z.next() else { return };
+            if winner.value == 0.0 {
+                return;
+            }
+            let mut sum = simd.splat(0.0);
             for strip in (0..padded).step_by(STRIP) {
                 let mut acc = simd.splat(0.0);
                 for line in 0..self.shape.conv.size {
                     let row = &self.filters.line(0, line)[o * padded + strip..][..STRIP];
-                    let x = &x[winner.patch + skipped + line * step + strip..][..STRIP];
+                    let x = &self.x[winner.patch + skipped + line * step + strip..][..STRIP];
                     // SAFETY: a register of each.
                     acc = unsafe { simd.mul_add(simd.load(x.as_ptr()), simd.load(row.as_ptr()), acc) };
                 }
-                sum = Some(sum.map_or(acc, |sum| simd.add(sum, acc)));
+                sum = simd.add(sum, acc);
             }
-            let z = sum.map_or(0.0, |sum| simd.sum(sum));
-            self.c[winner.at] = winner.value * coefficient / (z + eps);
+            let none = simd.splat(0.0);
+            *z = simd.sums([sum, none, none, none])[0];
         });
     }
 }
 
-/// `c = R / (z − v + ε)` for the windows of one image, where denominators are known: `z` of each window's
-/// winner and `v` of each pixel; `c = R / (v + ε)` where there is no `z`.
-pub(crate) struct Known<'a> {
+/// `z` of the winners of an image's windows.
+#[derive(Clone, Copy)]
+pub(crate) enum Denominators<'a> {
+    /// What stands in `c`, of [`Dots`].
+    Found,
+    /// `[windows, outputs]`, less this constant of each of the winner's `[pixels, outputs]`.
+    Less(&'a [f32], MatRef<'a>),
+    /// This constant alone.
+    Constant(MatRef<'a>),
+}
+
+/// `c = coefficient·R / (z + ε)` for the windows of one image.
+pub(crate) struct Ratio<'a> {
     pub shape: &'a PooledConv,
     pub r: Values<'a>,
-    /// `[windows, outputs]`
-    pub z: Option<&'a [f32]>,
-    /// `[pixels, outputs]`
-    pub v: MatRef<'a>,
+    pub z: Denominators<'a>,
+    pub coefficient: f32,
     pub eps: f32,
     /// `[windows, outputs]`
     pub c: &'a mut [f32],
 }
 
-impl Kernel for Known<'_> {
+impl Kernel for Ratio<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Known { shape, r, z, v, eps, c } = self;
-        let PooledConv { conv, window } = *shape;
-        let (outputs, of_image) = (conv.outputs, shape.windows() * conv.outputs);
-        assert!(c.len() >= of_image && r.places.len() >= of_image && z.is_none_or(|z| z.len() >= of_image));
-        assert!(v.cols == outputs && v.rows >= conv.rows * conv.cols);
+        let Ratio { shape, r, z, coefficient, eps, c } = self;
+        let (conv, outputs, of_image) =
+            (&shape.conv, shape.conv.outputs, shape.windows() * shape.conv.outputs);
+        assert!(c.len() >= of_image && r.places.len() >= of_image);
+        if let Denominators::Less(z, _) = z {
+            assert!(z.len() >= of_image, "z of an image");
+        }
+        if let Denominators::Less(_, v) | Denominators::Constant(v) = z {
+            assert!(v.cols == outputs && v.rows >= conv.rows * conv.cols, "a constant of each pixel");
+        }
         for at in 0..shape.windows() {
-            let (top, left) = (at / shape.out_cols() * window, at % shape.out_cols() * window);
-            let (height, width) = (window.min(conv.rows - top), window.min(conv.cols - left));
-            let r = &r.v[at * r.step..][..outputs];
+            let r_at = &r.v[at * r.step..][..outputs];
             for n in (0..outputs).step_by(STRIP) {
                 let (lanes, of) = (STRIP.min(outputs - n), at * outputs + n);
                 // SAFETY: channels of a window of the image, and of its pixels in `v`.
                 unsafe {
-                    let place = load(simd, self.r.places.as_ptr().add(of), lanes);
-                    let v_at = |y: usize, x: usize| {
-                        let pixel = (top + y) * conv.cols + left + x;
-                        load(simd, v.data.as_ptr().add(v.map.offset(pixel) + n), lanes)
+                    let places = load(simd, r.places.as_ptr().add(of), lanes);
+                    let z = match &z {
+                        Denominators::Found => load(simd, c.as_ptr().add(of), lanes),
+                        Denominators::Less(z, v) => {
+                            let z = load(simd, z.as_ptr().add(of), lanes);
+                            simd.sub(z, at_places(simd, shape, v, (at, places), n, lanes))
+                        }
+                        Denominators::Constant(v) => at_places(simd, shape, v, (at, places), n, lanes),
                     };
-                    let mut of_winner = v_at(0, 0);
-                    for (y, x) in (0..height).flat_map(|y| (0..width).map(move |x| (y, x))).skip(1) {
-                        // Places count up, so the last that is not beyond the winner's is its own.
-                        let reached = simd.sub(place, simd.splat((y * window + x) as f32 - 0.5));
-                        of_winner = simd.select(reached, v_at(y, x), of_winner);
-                    }
-                    let z = match z {
-                        Some(z) => simd.sub(load(simd, z.as_ptr().add(of), lanes), of_winner),
-                        None => of_winner,
-                    };
-                    let r = load(simd, r.as_ptr().add(n), lanes);
+                    let r = simd.mul(load(simd, r_at.as_ptr().add(n), lanes), simd.splat(coefficient));
                     let ratio = simd.div(r, simd.add(z, simd.splat(eps)));
                     store(simd, c.as_mut_ptr().add(of), lanes, ratio);
                 }
             }
         }
     }
+}
+
+/// Channels `n..n + lanes` of `v` `[pixels, outputs]` at the places of a window.
+///
+/// # Safety
+/// They are channels of `v`, which has the image's pixels, and the window is one of the image.
+#[inline(always)]
+unsafe fn at_places<S: Simd>(
+    simd: S,
+    shape: &PooledConv,
+    v: &MatRef,
+    (at, places): (usize, S::F),
+    n: usize,
+    lanes: usize,
+) -> S::F {
+    let PooledConv { conv, window } = *shape;
+    let (top, left) = (at / shape.out_cols() * window, at % shape.out_cols() * window);
+    let mut of_places = simd.splat(0.0);
+    for y in 0..window.min(conv.rows - top) {
+        for x in 0..window.min(conv.cols - left) {
+            let pixel = (top + y) * conv.cols + left + x;
+            // SAFETY: the caller's promise.
+            let of_pixel = unsafe { load(simd, v.data.as_ptr().add(v.map.offset(pixel) + n), lanes) };
+            // Places count up, so the last that is not beyond the winner's is its own.
+            let reached = simd.sub(places, simd.splat((y * window + x) as f32 - 0.5));
+            of_places = simd.select(reached, of_pixel, of_places);
+        }
+    }
+    of_places
 }
