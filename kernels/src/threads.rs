@@ -6,6 +6,8 @@
 //! middle of a part, the caller loses time waiting; it then works alone for many times as long, and
 //! longer each time that goes on, so that threads cost little where there are no processors for them.
 
+use crate::buffer::Buffer;
+use crate::shape::STRIP;
 use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 use std::cell::{Cell, UnsafeCell};
 use std::ops::Range;
@@ -372,26 +374,21 @@ impl<T> Shared<T> {
 }
 
 thread_local! {
-    static SCRATCH: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+    static SCRATCH: Cell<Buffer> = Cell::default();
 }
 
-/// Lends `work` a buffer of `len` floats of unspecified content that this thread keeps.
+/// Lends `work` a buffer of `len` floats of unspecified content that this thread keeps; it begins with a
+/// cache line.
 pub(crate) fn with_scratch<R>(len: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
     let mut buffer = SCRATCH.take();
     if buffer.len() < len {
-        buffer.resize(len, 0.0);
+        buffer = Buffer::zeroed(len);
     }
-    // Tests lend the end, behind which they see what reaches too far.
-    let from = if cfg!(test) { buffer.len() - len } else { 0 };
+    // Tests lend the last lines, behind which they see what reaches too far.
+    let from = if cfg!(test) { (buffer.len() - len) / STRIP * STRIP } else { 0 };
     let result = work(&mut buffer[from..][..len]);
     SCRATCH.set(buffer);
     result
-}
-
-/// The floats from the first cache line on: scratch of which a register's worth more was asked for.
-pub(crate) fn from_a_line(scratch: &mut [f32]) -> &mut [f32] {
-    let skipped = scratch.as_ptr().align_offset(64).min(scratch.len());
-    &mut scratch[skipped..]
 }
 
 #[cfg(test)]

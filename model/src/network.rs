@@ -5,16 +5,16 @@ use crate::params::{NamedTensor, Spec};
 use crate::plan::Plan;
 use crate::{Cell, ModelError, Task};
 use kernels::elementwise::activation::softplus_bias;
-use kernels::{Kernels, Panels, STRIP};
+use kernels::{Buffer, Kernels, Panels, STRIP};
 
 /// A cell put to a task, with parameters.
 #[derive(Clone, Debug)]
 pub struct Network {
     pub(crate) plan: Plan,
     /// All parameters in panel order.
-    pub(crate) values: Vec<f32>,
+    pub(crate) values: Buffer,
     /// `−softplus(b)` of each layer, padded to whole strips; made anew with each version.
-    biases: Vec<Vec<f32>>,
+    biases: Vec<Buffer>,
 }
 
 impl Network {
@@ -65,8 +65,8 @@ impl Network {
     }
 
     fn zeroed(plan: Plan) -> Network {
-        let biases = plan.specs.iter().map(|spec| vec![0.0; spec.n.next_multiple_of(STRIP)]).collect();
-        let values = vec![0.0; plan.len];
+        let biases = plan.specs.iter().map(|spec| Buffer::zeroed(spec.n.next_multiple_of(STRIP))).collect();
+        let values = Buffer::zeroed(plan.len);
         Network { plan, values, biases }
     }
 

@@ -116,6 +116,10 @@ impl<const R: usize, const L: usize, const V: usize, const EDGE: u8> Kernel for 
             c: product.c.wrapping_add(strip * product.c_strip),
             c_strip: product.c_strip,
             last_lanes: if ends_here { product.c_lanes } else { STRIP },
+            with: product
+                .epilogue
+                .matrix()
+                .map_or(std::ptr::null(), |m| m.data.as_ptr().wrapping_add(strip * STRIP)),
             zero: matches!(product.start, Start::Zero),
             store: matches!(product.epilogue, Epilogue::Store),
             bias_relu: match product.epilogue {
@@ -145,6 +149,7 @@ struct Column {
     c: *mut f32,
     c_strip: usize,
     last_lanes: usize,
+    with: *const f32,
     zero: bool,
     store: bool,
     /// Null where the epilogue is another.
@@ -167,6 +172,21 @@ unsafe fn tile<S: Simd, const R: usize, const V: usize, const EDGE: u8>(
     let Column { last_lanes, .. } = column;
     // SAFETY: the caller's promise: the offsets are filled for these rows.
     let c_row = |r: usize| unsafe { column.c.wrapping_add(block.c.get(row + r)) };
+    // Output and epilogue's matrix are waited for while the sums run.
+    for r in 0..R {
+        for v in 0..V {
+            fetch(c_row(r).wrapping_add(v * column.c_strip));
+        }
+    }
+    if !column.with.is_null() {
+        for r in 0..R {
+            // SAFETY: filled where the epilogue has a matrix.
+            let with = unsafe { column.with.wrapping_add(block.with.get(row + r)) };
+            for v in 0..V {
+                fetch(with.wrapping_add(v * STRIP));
+            }
+        }
+    }
     let mut acc = [[simd.splat(0.0); V]; R];
     if !column.zero {
         let from = |r: usize| match &product.start {
@@ -190,12 +210,6 @@ unsafe fn tile<S: Simd, const R: usize, const V: usize, const EDGE: u8>(
         if half {
             for r in (0..R).step_by(2) {
                 acc[r][V - 1] = simd.join(acc[r][V - 1], acc[(r + 1).min(R - 1)][V - 1]);
-            }
-        }
-    } else if column.store && column.c_strip == STRIP {
-        for r in 0..R {
-            for v in 0..V {
-                fetch(c_row(r).wrapping_add(v * column.c_strip));
             }
         }
     }
@@ -309,7 +323,7 @@ unsafe fn store<S: Simd, const EDGE: u8>(simd: S, p: *mut f32, lanes: usize, x: 
     }
 }
 
-/// Asks for the cache line of an output while the sums that it waits for are still running.
+/// Asks for a cache line that is needed later.
 #[inline(always)]
 fn fetch(p: *const f32) {
     #[cfg(target_arch = "x86_64")]

@@ -11,6 +11,7 @@ pub mod z_beta;
 pub mod z_plus;
 
 use crate::Kernels;
+use crate::buffer::Buffer;
 use crate::elementwise::reduce::Chains;
 use crate::gemm::epilogue::Epilogue;
 use crate::gemm::pack::{self, Part};
@@ -31,16 +32,16 @@ pub struct PackedPart {
     n: usize,
     back_k: usize,
     back_n: usize,
-    forward: Vec<f32>,
-    back: Vec<f32>,
+    forward: Buffer,
+    back: Buffer,
 }
 
 impl PackedPart {
     /// A part of dense `[J, K]` weights.
     pub fn dense(w: Panels, part: Part) -> Self {
         let mut packed = PackedPart { k: w.k, n: w.n, back_k: w.n, back_n: w.k, ..Self::default() };
-        packed.forward = vec![0.0; panels_len(w.k, w.n)];
-        packed.back = vec![0.0; panels_len(w.n, w.k)];
+        packed.forward = Buffer::zeroed(panels_len(w.k, w.n));
+        packed.back = Buffer::zeroed(panels_len(w.n, w.k));
         pack::part(w, part, &mut packed.forward);
         pack::transpose(w, part, &mut packed.back);
         packed
@@ -54,8 +55,8 @@ impl PackedPart {
         assert_eq!((w.k, w.n), (shape.patch(), shape.outputs), "convolution weights");
         let back_k = shape.reversed().patch();
         let mut packed = PackedPart { k: w.k, n: w.n, back_k, back_n: shape.inputs, ..Self::default() };
-        packed.forward = vec![0.0; panels_len(w.k, w.n)];
-        packed.back = vec![0.0; panels_len(back_k, shape.inputs)];
+        packed.forward = Buffer::zeroed(panels_len(w.k, w.n));
+        packed.back = Buffer::zeroed(panels_len(back_k, shape.inputs));
         pack::part(w, part, &mut packed.forward);
         pack::reverse_conv(shape, w, part, &mut packed.back);
         packed

@@ -17,7 +17,7 @@ use crate::gemm::epilogue::Epilogue;
 use crate::gemm::pack::Part;
 use crate::profile::Work;
 use crate::shape::{MatMut, MatRef, Panels, STRIP};
-use crate::threads::{Shared, from_a_line, with_scratch};
+use crate::threads::{Shared, with_scratch};
 use std::ops::Range;
 
 /// A rule, with what it needs of the weights; made once per version of the weights.
@@ -179,9 +179,9 @@ pub fn relevance_pooled(
         let cost = rule.products() * images * of_image * shape.conv.patch();
         let block = images_a_block(shape).min(images);
         kernels.threads().split(images, cost, &|range| {
-            let lens = [block_len(shape, block), back.scratch(), block * of_image];
-            with_scratch(lens.iter().sum::<usize>() + 2 * STRIP, |scratch| {
-                let (copy, scratch) = from_a_line(scratch).split_at_mut(lens[0].next_multiple_of(STRIP));
+            let lens = [block_len(shape, block).next_multiple_of(STRIP), back.scratch(), block * of_image];
+            with_scratch(lens.iter().sum(), |scratch| {
+                let (copy, scratch) = scratch.split_at_mut(lens[0]);
                 let (planes, c) = scratch.split_at_mut(lens[1]);
                 blocks(shape, x, range, block, copy, |block, x| {
                     // SAFETY: each image is in one part only.

@@ -17,7 +17,7 @@ use kernels::relevance::alpha_beta::{alpha_beta, alpha_beta_conv};
 use kernels::relevance::pooled::{PooledRule, relevance_pooled};
 use kernels::relevance::z_plus::{z_plus, z_plus_conv};
 use kernels::relevance::{EPS, PackedPart, joint};
-use kernels::{ConvShape, Epilogue, Kernels, MatMut, MatRef, Panels, Start, gemm};
+use kernels::{Buffer, ConvShape, Epilogue, Kernels, MatMut, MatRef, Panels, Start, gemm};
 
 /// The αβ rule on a layer above the pixels; z⁺ where there is no negative part.
 #[derive(Clone, Debug)]
@@ -133,17 +133,17 @@ pub(crate) struct RelevanceWay {
     pooled: Vec<Option<PooledRule>>,
     /// The rule of the encoder layer that sees pixels.
     pixels: Option<PixelRule>,
-    r_head: Vec<Vec<f32>>,
-    r_a4: Vec<f32>,
-    r_r: Vec<f32>,
+    r_head: Vec<Buffer>,
+    r_a4: Buffer,
+    r_r: Buffer,
     /// Of each pool of the combine layer, its denominators over all steps, then its ratios.
-    base: Vec<Vec<f32>>,
-    ratios: Vec<Vec<f32>>,
-    r_acts: Vec<Vec<f32>>,
+    base: Vec<Buffer>,
+    ratios: Vec<Buffer>,
+    r_acts: Vec<Buffer>,
     /// Ratios of each convolution, in planes with a border.
-    conv_ratios: Vec<Vec<f32>>,
+    conv_ratios: Vec<Buffer>,
     /// What an encoder's pixel layer makes of its product.
-    z: Vec<f32>,
+    z: Buffer,
     lost_rows: Vec<f64>,
 }
 
@@ -202,10 +202,10 @@ impl RelevanceWay {
             });
         }
         let pools = if weighting.beta > 0.0 { 2 } else { 1 };
-        let steps_of_layer_4 = vec![0.0; images * plan.c];
+        let steps_of_layer_4 = Buffer::zeroed(images * plan.c);
         let conv_ratios = plan.encoder.iter().enumerate().map(|(i, op)| match op {
-            Op::Conv { shape, .. } if i > 0 => vec![0.0; images * shape.output().len()],
-            _ => Vec::new(),
+            Op::Conv { shape, .. } if i > 0 => Buffer::zeroed(images * shape.output().len()),
+            _ => Buffer::default(),
         });
         Ok(RelevanceWay {
             head: plan.head.iter().map(|&spec| weighting.dense(network.weight(spec))).collect(),
@@ -215,14 +215,16 @@ impl RelevanceWay {
             encoder,
             pooled,
             pixels,
-            r_head: plan.head.iter().map(|&s| vec![0.0; capacity * plan.specs[s].n]).collect(),
+            r_head: plan.head.iter().map(|&s| Buffer::zeroed(capacity * plan.specs[s].n)).collect(),
             r_a4: steps_of_layer_4.clone(),
-            r_r: vec![0.0; capacity * plan.r],
+            r_r: Buffer::zeroed(capacity * plan.r),
             base: vec![steps_of_layer_4.clone(); pools],
             ratios: vec![steps_of_layer_4; pools],
-            r_acts: (0..plan.planes.len()).map(|i| vec![0.0; images * plan.back_plane(i).len()]).collect(),
+            r_acts: (0..plan.planes.len())
+                .map(|i| Buffer::zeroed(images * plan.back_plane(i).len()))
+                .collect(),
             conv_ratios: conv_ratios.collect(),
-            z: vec![0.0; if plan.encoder.is_empty() { 0 } else { plan.pixel_product_len(images) }],
+            z: Buffer::zeroed(if plan.encoder.is_empty() { 0 } else { plan.pixel_product_len(images) }),
             lost_rows: vec![0.0; images],
         })
     }

@@ -8,7 +8,7 @@ use crate::walk::health::bad_parameter;
 use crate::{ModelError, Network, Samples};
 use kernels::elementwise::optimiser::{AdamStep, adam, sgd};
 use kernels::elementwise::softmax::cross_entropy;
-use kernels::{Dropout, Kernels, MatMut, MatRef};
+use kernels::{Buffer, Dropout, Kernels, MatMut, MatRef};
 
 /// How the parameters follow the gradient.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -66,7 +66,7 @@ pub struct Trainer {
     optimiser: Optimiser,
     seed: u64,
     state: State,
-    gradients: Vec<f32>,
+    gradients: Buffer,
     trace: Trace,
     back: Back,
     labels: Vec<u8>,
@@ -86,7 +86,7 @@ impl Trainer {
             optimiser,
             seed,
             state: State { steps: 0, m: vec![0.0; len], v: vec![0.0; second] },
-            gradients: vec![0.0; len],
+            gradients: Buffer::zeroed(len),
             trace: Trace::new(plan, batch, false),
             back,
             labels: Vec::with_capacity(batch),

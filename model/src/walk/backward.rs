@@ -9,7 +9,7 @@ use kernels::elementwise::reduce::sum_of_squares;
 use kernels::pack::{self, Part};
 use kernels::pool::PoolBack;
 use kernels::profile::Work;
-use kernels::{Epilogue, Kernels, MatMut, MatRef, Panels, Start, gemm, gemm_tn, panels_len};
+use kernels::{Buffer, Epilogue, Kernels, MatMut, MatRef, Panels, Start, gemm, gemm_tn, panels_len};
 
 /// Buffers of the way back, and the weights as it multiplies them.
 #[derive(Clone, Debug)]
@@ -17,16 +17,16 @@ pub(crate) struct Back {
     /// The way goes on to the pixels.
     to_pixels: bool,
     /// Transposed or reversed weights of each layer; of the combine layer, the part of `e_t`.
-    weights: Vec<Vec<f32>>,
+    weights: Vec<Buffer>,
     /// Weights of each encoder layer that is a max-pooled convolution.
     filters: Vec<Option<Filters>>,
     /// Transposed weights of the combine layer's part of `r_t`.
-    combine_r: Vec<f32>,
+    combine_r: Buffer,
     /// Gradients in front of each encoder layer, and behind the last.
-    pub d_acts: Vec<Vec<f32>>,
-    d_a4: Vec<f32>,
-    d_r: Vec<f32>,
-    pub d_head: Vec<Vec<f32>>,
+    pub d_acts: Vec<Buffer>,
+    d_a4: Buffer,
+    d_r: Buffer,
+    pub d_head: Vec<Buffer>,
 }
 
 /// How a gradient goes back.
@@ -41,39 +41,42 @@ pub(crate) struct Way {
 impl Back {
     pub fn new(plan: &Plan, capacity: usize, to_pixels: bool) -> Back {
         let images = capacity * plan.task.seq_len;
-        let mut weights: Vec<Vec<f32>> =
-            plan.specs.iter().map(|spec| vec![0.0; panels_len(spec.n, spec.k)]).collect();
+        let mut weights: Vec<Buffer> =
+            plan.specs.iter().map(|spec| Buffer::zeroed(panels_len(spec.n, spec.k))).collect();
         let needed = |i: usize| to_pixels || i > 0;
         for (i, op) in plan.encoder.iter().enumerate() {
             match op {
-                Op::Dense { spec } | Op::Conv { spec, .. } if !needed(i) => weights[*spec] = Vec::new(),
-                Op::PooledConv { spec, .. } => weights[*spec] = Vec::new(),
+                Op::Dense { spec } | Op::Conv { spec, .. } if !needed(i) => {
+                    weights[*spec] = Buffer::default()
+                }
+                Op::PooledConv { spec, .. } => weights[*spec] = Buffer::default(),
                 Op::Conv { spec, shape } => {
-                    weights[*spec] = vec![0.0; panels_len(shape.reversed().patch(), shape.inputs)];
+                    weights[*spec] = Buffer::zeroed(panels_len(shape.reversed().patch(), shape.inputs));
                 }
                 _ => {}
             }
         }
         let e = if needed(plan.encoder.len()) { plan.e } else { 0 };
-        weights[plan.combine] = vec![0.0; panels_len(plan.c, e)];
+        weights[plan.combine] = Buffer::zeroed(panels_len(plan.c, e));
         let d_acts = (0..plan.planes.len())
-            .map(|i| vec![0.0; if needed(i) { images * plan.back_plane(i).len() } else { 0 }]);
+            .map(|i| Buffer::zeroed(if needed(i) { images * plan.back_plane(i).len() } else { 0 }));
         Back {
             to_pixels,
             weights,
             filters: vec![None; plan.encoder.len()],
-            combine_r: vec![0.0; panels_len(plan.c, plan.r)],
+            combine_r: Buffer::zeroed(panels_len(plan.c, plan.r)),
             d_acts: d_acts.collect(),
-            d_a4: vec![0.0; images * plan.c],
-            d_r: vec![0.0; images * plan.r],
-            d_head: plan.head.iter().map(|&spec| vec![0.0; capacity * plan.specs[spec].n]).collect(),
+            d_a4: Buffer::zeroed(images * plan.c),
+            d_r: Buffer::zeroed(images * plan.r),
+            d_head: plan.head.iter().map(|&spec| Buffer::zeroed(capacity * plan.specs[spec].n)).collect(),
         }
     }
 
     /// Makes the transposed weights of this version of the parameters.
     pub fn refresh(&mut self, kernels: &Kernels, network: &Network) {
         let _span = kernels.span("pack", || {
-            let packed = self.weights.iter().map(Vec::len).sum::<usize>() + self.combine_r.len();
+            let packed =
+                self.weights.iter().map(|weights| weights.len()).sum::<usize>() + self.combine_r.len();
             Work::elements([1, packed], 0, 2)
         });
         let plan = &network.plan;

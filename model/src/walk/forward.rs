@@ -6,7 +6,7 @@ use crate::layer::{self, Op};
 use crate::plan::Plan;
 use crate::{ModelError, Network, Samples};
 use kernels::conv::pooled::Places;
-use kernels::{Dropout, Epilogue, Kernels, MatMut, MatRef, Start, gemm};
+use kernels::{Buffer, Dropout, Epilogue, Kernels, MatMut, MatRef, Start, gemm};
 use std::ops::Range;
 
 /// What a forward pass is for.
@@ -25,18 +25,18 @@ pub(crate) enum Mode {
 pub(crate) struct Trace {
     pub capacity: usize,
     /// In front of each encoder layer, and behind the last.
-    pub acts: Vec<Vec<f32>>,
+    pub acts: Vec<Buffer>,
     /// Of each max-pooled convolution, where the maxima stand.
     pub places: Vec<Option<Places>>,
     /// `x·W` of the layer that sees pixels, without its bias; only with [`Mode::Explain`].
-    pub z: Vec<f32>,
+    pub z: Buffer,
     /// Layer 4, `[T·N, c]`.
-    pub a4: Vec<f32>,
+    pub a4: Buffer,
     /// `r_t`, `[T·N, r]`; `r_0 = 0`.
-    pub r: Vec<f32>,
+    pub r: Buffer,
     /// Layers of the head, the logits last.
-    pub head: Vec<Vec<f32>>,
-    image: Vec<f32>,
+    pub head: Vec<Buffer>,
+    image: Buffer,
 }
 
 /// Rows of step `t` with `n` samples of `width` floats.
@@ -55,13 +55,13 @@ impl Trace {
         let z = if explain { plan.pixel_product_len(images) } else { 0 };
         Trace {
             capacity,
-            acts: plan.planes.iter().map(|plane| vec![0.0; images * plane.len()]).collect(),
+            acts: plan.planes.iter().map(|plane| Buffer::zeroed(images * plane.len())).collect(),
             places: plan.encoder.iter().map(|op| layer::conv::places(op, images)).collect(),
-            z: vec![0.0; z],
-            a4: vec![0.0; images * plan.c],
-            r: vec![0.0; images * plan.r],
-            head: plan.head.iter().map(|&spec| vec![0.0; capacity * plan.specs[spec].n]).collect(),
-            image: vec![0.0; plan.task.rows * plan.task.cols],
+            z: Buffer::zeroed(z),
+            a4: Buffer::zeroed(images * plan.c),
+            r: Buffer::zeroed(images * plan.r),
+            head: plan.head.iter().map(|&spec| Buffer::zeroed(capacity * plan.specs[spec].n)).collect(),
+            image: Buffer::zeroed(plan.task.rows * plan.task.cols),
         }
     }
 

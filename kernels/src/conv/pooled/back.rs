@@ -12,7 +12,7 @@ use crate::gemm::{Start, check_ends};
 use crate::profile::Work;
 use crate::shape::{MatMut, MatRef, Panels, Plane, Rows, STRIP, volume};
 use crate::simd::{Kernel, Simd};
-use crate::threads::{Shared, from_a_line, with_scratch};
+use crate::threads::{Shared, with_scratch};
 
 /// `out = Σ_parts epilogue(Σ_winners v[window,o]·filter_part[o])`, each winner's filter laid over its patch.
 ///
@@ -45,8 +45,7 @@ pub fn conv_pool_back(
     let back = Back { filters, epilogues, out_map: out.map, out: Shared::new(out.data) };
     let cost = parts * images * shape.windows() * shape.conv.outputs * shape.conv.patch();
     kernels.threads().split(images, cost, &|range| {
-        with_scratch(back.scratch() + STRIP, |scratch| {
-            let planes = &mut from_a_line(scratch)[..back.scratch()];
+        with_scratch(back.scratch(), |planes| {
             for image in range {
                 back.image(kernels, image, Values::of(shape, &v, places, image), planes);
             }

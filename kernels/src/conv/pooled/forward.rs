@@ -12,7 +12,7 @@ use crate::gemm::{Start, over_panels};
 use crate::profile::Work;
 use crate::shape::{ConvShape, MatMut, Panels, Rows, STRIP, panel_index, panels_len, volume};
 use crate::simd::{Kernel, Simd};
-use crate::threads::{Shared, from_a_line, with_scratch};
+use crate::threads::{Shared, with_scratch};
 use std::ops::Range;
 
 /// `y[window] = max over its pixels of relu(x ∗ w + bias)`, and where each maximum stands.
@@ -79,8 +79,8 @@ pub fn conv_pool(
     let cost = images * plane.pixels() * conv.patch() * conv.outputs;
     kernels.threads().split(images, cost, &|range: Range<usize>| {
         let (k, pair_len) = pair_len(shape);
-        with_scratch(pair_len + images_a_chunk.min(range.len()) * sums_an_image + STRIP, |scratch| {
-            let (pair, sums) = from_a_line(scratch).split_at_mut(pair_len);
+        with_scratch(pair_len + images_a_chunk.min(range.len()) * sums_an_image, |scratch| {
+            let (pair, sums) = scratch.split_at_mut(pair_len);
             if pairs(shape) {
                 pack_pair(shape, w, pair);
             }

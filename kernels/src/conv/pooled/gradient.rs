@@ -8,7 +8,7 @@ use crate::error::{ShapeError, axis};
 use crate::profile::Work;
 use crate::shape::{MatRef, STRIP, panel_index, panels_len, volume};
 use crate::simd::{Kernel, Simd};
-use crate::threads::{Shared, from_a_line, with_scratch};
+use crate::threads::{Shared, with_scratch};
 use std::ops::Range;
 
 /// The weight gradient `d_w[q,o] = Σ_windows patch(winner)[q]·d_y[window,o]`, in the order of the
@@ -54,8 +54,8 @@ pub fn conv_pool_weight_gradient(
     let d_w = Shared::new(d_w);
     kernels.threads().split(conv.outputs, cost, &|filters| {
         let sums = filters.len() * filter;
-        with_scratch(sums + block_len(shape, block) + STRIP, |scratch| {
-            let (sums, scratch) = from_a_line(scratch).split_at_mut(sums);
+        with_scratch(sums + block_len(shape, block), |scratch| {
+            let (sums, scratch) = scratch.split_at_mut(sums);
             sums.fill(0.0);
             blocks(shape, x, 0..images, block, scratch, |images, x| {
                 let (filters, columns, winners, sums) = (filters.clone(), &columns, &winners, &mut *sums);

@@ -19,6 +19,7 @@ pub use filters::Filters;
 pub use forward::conv_pool;
 pub use gradient::conv_pool_weight_gradient;
 
+use crate::buffer::Buffer;
 use crate::error::{ShapeError, axis};
 use crate::shape::{ConvShape, MatRef, STRIP, volume};
 use std::ops::Range;
@@ -40,7 +41,7 @@ pub struct Places {
     shape: PooledConv,
     images: usize,
     /// `[images·windows, outputs]`
-    values: Vec<f32>,
+    values: Buffer,
 }
 
 impl Places {
@@ -49,7 +50,7 @@ impl Places {
     /// # Panics
     /// If the layer's windows have no pixel.
     pub fn new(shape: &PooledConv, images: usize) -> Self {
-        let values = vec![0.0; volume([images, shape.windows(), shape.conv.outputs])];
+        let values = Buffer::zeroed(volume([images, shape.windows(), shape.conv.outputs]));
         Places { shape: *shape, images, values }
     }
 

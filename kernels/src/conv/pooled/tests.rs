@@ -119,7 +119,7 @@ proptest! {
             // The way of one output channel sums in an order of its own.
             let exact = kernels.gemm().is_none() && outputs > 1;
             let tolerance = if exact { 0.0 } else { 1e-5 };
-            for (i, (&y, &place)) in y.iter().zip(&places.values).enumerate() {
+            for (i, (&y, &place)) in y.iter().zip(places.values.iter()).enumerate() {
                 let (window, o) = (i / outputs, i % outputs);
                 let a = |place: usize| (sums[case.shape.pixel(window, place) * outputs + o] + case.bias[o]).max(0.0);
                 let at = window % case.shape.windows();
