@@ -237,11 +237,10 @@ impl Ratios<'_> {
         let Ratios { shape, term, places, z, r_out } = self;
         let (conv, of_image) = (&shape.conv, shape.windows() * shape.conv.outputs);
         let (coefficient, eps) = (term.coefficient, term.eps);
-        let of_pixels = |v| MatRef::new(v, conv.rows * conv.cols, conv.outputs);
         let z = match &term.denominator {
             Denominator::Product(_) => Denominators::Found,
-            Denominator::Forward(v) => Denominators::Less(&z[image * of_image..][..of_image], of_pixels(v)),
-            Denominator::Constant(v) => Denominators::Constant(of_pixels(v)),
+            Denominator::Forward(v) => Denominators::Less(&z[image * of_image..][..of_image], v),
+            Denominator::Constant(v) => Denominators::Constant(v),
         };
         let r = Values::of(shape, r_out, places, image);
         kernels.backend().run(Ratio { shape, r, z, coefficient, eps, c: &mut *c });

@@ -142,7 +142,8 @@ impl Back<'_> {
     fn plane(&self) -> (usize, usize) {
         let shape = &self.filters.shape;
         let around = shape.conv.size - 1;
-        let line = (shape.out_cols() * shape.window + around) * shape.conv.inputs;
+        // The halves of registers that a patch is stored in do not overlap one another.
+        let line = ((shape.out_cols() * shape.window + around) * shape.conv.inputs).max(STRIP / 2);
         let floats = (shape.out_rows() * shape.window + around) * line + 2 * STRIP;
         (line, floats.next_multiple_of(STRIP))
     }
@@ -308,16 +309,15 @@ impl Pixels<'_> {
         let rows = group.line(self.part, filter_line);
         assert!((first + V) * STRIP <= padded && rows.len() == outputs * padded);
         let rows = rows.as_ptr().wrapping_add(first * STRIP);
-        for row in 0..filters.shape.out_rows() {
-            for col in pixels.start / window..pixels.end.div_ceil(window) {
+        // Down the columns: what a pixel adds to does not overlap what the one before it has just stored.
+        for x in pixels.clone() {
+            let (col, dx) = (x / window, x % window);
+            for row in 0..filters.shape.out_rows() {
                 let at = row * filters.shape.out_cols() + col;
                 let won = &self.won[at * filters.shape.places() * words..][..filters.shape.places() * words];
                 let v = &values.v[at * values.step..][..outputs];
-                let (top, left) = (row * window, col * window);
-                let height = window.min(conv.rows - top);
-                let width = pixels.start.max(left) - left..pixels.end.min(left + window) - left;
-                for (dy, dx) in (0..height).flat_map(|dy| width.clone().map(move |dx| (dy, dx))) {
-                    let (y, x, place) = (top + dy, left + dx, dy * window + dx);
+                for dy in 0..window.min(conv.rows - row * window) {
+                    let (y, place) = (row * window + dy, dy * window + dx);
                     let to = (y + filter_line) * self.line + x * conv.inputs + skipped + first * STRIP;
                     let to = self.sums[to..][..V * STRIP].as_mut_ptr();
                     for (word, &won) in won[place * words..][..words].iter().enumerate() {
@@ -388,23 +388,36 @@ impl Windows<'_> {
         let PooledConv { conv, window } = filters.shape;
         let (outputs, places_a_window) = (conv.outputs, filters.shape.places());
         assert_eq!(moved.len(), outputs * places_a_window * L * STRIP);
-        let two = self.planes.len() > self.len;
+        let (zero, two) = (simd.splat(0.0), self.planes.len() > self.len);
         for row in 0..filters.shape.out_rows() {
             for col in 0..filters.shape.out_cols() {
                 let at = row * filters.shape.out_cols() + col;
                 let places = &values.places[at * outputs..][..outputs];
                 let v = &values.v[at * values.step..][..outputs];
-                let mut acc = [simd.splat(0.0); L];
-                for (o, (&place, &v)) in places.iter().zip(v).enumerate() {
-                    let value = simd.splat(v);
-                    // SAFETY: a place is a small whole number.
-                    let place = unsafe { place.to_int_unchecked::<u32>() } as usize;
-                    let at = (o * places_a_window + place) * L * STRIP;
-                    debug_assert!(at + L * STRIP <= moved.len());
-                    let filter = moved.as_ptr().wrapping_add(at);
-                    for (line, acc) in acc.iter_mut().enumerate() {
-                        // SAFETY: a place is one of the window's, for which this filter was moved.
-                        *acc = simd.mul_add(value, unsafe { simd.load(filter.add(line * STRIP)) }, *acc);
+                let mut acc = [zero; L];
+                for first in (0..outputs).step_by(WORD) {
+                    let mut live = 0_u64;
+                    for n in (first..outputs.min(first + WORD)).step_by(STRIP) {
+                        // SAFETY: values of this window.
+                        let v = unsafe { load(simd, v.as_ptr().add(n), STRIP.min(outputs - n)) };
+                        live |= u64::from(simd.where_equal(zero, zero, v)) << (n - first);
+                    }
+                    while live != 0 {
+                        let o = first + live.trailing_zeros() as usize;
+                        live &= live - 1;
+                        // SAFETY: a bit stands for an output; a place is a small whole number, one of the
+                        // window's, for which this filter was moved.
+                        unsafe {
+                            let value = simd.splat(*v.get_unchecked(o));
+                            let place = places.get_unchecked(o).to_int_unchecked::<u32>() as usize;
+                            let at = (o * places_a_window + place) * L * STRIP;
+                            debug_assert!(at + L * STRIP <= moved.len());
+                            let filter = moved.as_ptr().wrapping_add(at);
+                            for line in 0..L {
+                                acc[line] =
+                                    simd.mul_add(value, simd.load(filter.add(line * STRIP)), acc[line]);
+                            }
+                        }
                     }
                 }
                 let to = row * window * self.line + col * window * conv.inputs;

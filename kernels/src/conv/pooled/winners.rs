@@ -5,7 +5,7 @@ use super::back::Values;
 use super::filters::Lines;
 use super::visit::Winners;
 use crate::elementwise::rows::{load, store};
-use crate::shape::{MatRef, STRIP};
+use crate::shape::STRIP;
 use crate::simd::{Kernel, Simd};
 use std::ops::Range;
 
@@ -150,9 +150,9 @@ pub(crate) enum Denominators<'a> {
     /// What stands in `c`, of [`Dots`].
     Found,
     /// `[windows, outputs]`, less this constant of each of the winner's `[pixels, outputs]`.
-    Less(&'a [f32], MatRef<'a>),
+    Less(&'a [f32], &'a [f32]),
     /// This constant alone.
-    Constant(MatRef<'a>),
+    Constant(&'a [f32]),
 }
 
 /// `c = coefficient·R / (z + ε)` for the windows of one image.
@@ -171,60 +171,63 @@ impl Kernel for Ratio<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let Ratio { shape, r, z, coefficient, eps, c } = self;
-        let (conv, outputs, of_image) =
-            (&shape.conv, shape.conv.outputs, shape.windows() * shape.conv.outputs);
+        let (conv, outputs) = (&shape.conv, shape.conv.outputs);
+        let of_image = shape.windows() * outputs;
         assert!(c.len() >= of_image && r.places.len() >= of_image);
         if let Denominators::Less(z, _) = z {
             assert!(z.len() >= of_image, "z of an image");
         }
         if let Denominators::Less(_, v) | Denominators::Constant(v) = z {
-            assert!(v.cols == outputs && v.rows >= conv.rows * conv.cols, "a constant of each pixel");
+            assert_eq!(v.len(), conv.rows * conv.cols * outputs, "a constant of each pixel");
         }
-        for at in 0..shape.windows() {
+        let (coefficient, eps) = (simd.splat(coefficient), simd.splat(eps));
+        for (row, col) in (0..shape.out_rows()).flat_map(|y| (0..shape.out_cols()).map(move |x| (y, x))) {
+            let at = row * shape.out_cols() + col;
             let r_at = &r.v[at * r.step..][..outputs];
             for n in (0..outputs).step_by(STRIP) {
                 let (lanes, of) = (STRIP.min(outputs - n), at * outputs + n);
                 // SAFETY: channels of a window of the image, and of its pixels in `v`.
                 unsafe {
                     let places = load(simd, r.places.as_ptr().add(of), lanes);
-                    let z = match &z {
+                    let z = match z {
                         Denominators::Found => load(simd, c.as_ptr().add(of), lanes),
                         Denominators::Less(z, v) => {
-                            let z = load(simd, z.as_ptr().add(of), lanes);
-                            simd.sub(z, at_places(simd, shape, v, (at, places), n, lanes))
+                            let v = at_places(simd, shape, &v[n..], (row, col), places, lanes);
+                            simd.sub(load(simd, z.as_ptr().add(of), lanes), v)
                         }
-                        Denominators::Constant(v) => at_places(simd, shape, v, (at, places), n, lanes),
+                        Denominators::Constant(v) => {
+                            at_places(simd, shape, &v[n..], (row, col), places, lanes)
+                        }
                     };
-                    let r = simd.mul(load(simd, r_at.as_ptr().add(n), lanes), simd.splat(coefficient));
-                    let ratio = simd.div(r, simd.add(z, simd.splat(eps)));
-                    store(simd, c.as_mut_ptr().add(of), lanes, ratio);
+                    let r = simd.mul(load(simd, r_at.as_ptr().add(n), lanes), coefficient);
+                    store(simd, c.as_mut_ptr().add(of), lanes, simd.div(r, simd.add(z, eps)));
                 }
             }
         }
     }
 }
 
-/// Channels `n..n + lanes` of `v` `[pixels, outputs]` at the places of a window.
+/// `lanes` of `v` `[pixels, outputs]`, which begins with the first of them, at the places of a window.
 ///
 /// # Safety
-/// They are channels of `v`, which has the image's pixels, and the window is one of the image.
+/// The image has the window, and each of its pixels these lanes.
 #[inline(always)]
 unsafe fn at_places<S: Simd>(
     simd: S,
     shape: &PooledConv,
-    v: &MatRef,
-    (at, places): (usize, S::F),
-    n: usize,
+    v: &[f32],
+    (row, col): (usize, usize),
+    places: S::F,
     lanes: usize,
 ) -> S::F {
     let PooledConv { conv, window } = *shape;
-    let (top, left) = (at / shape.out_cols() * window, at % shape.out_cols() * window);
+    let (top, left) = (row * window, col * window);
     let mut of_places = simd.splat(0.0);
     for y in 0..window.min(conv.rows - top) {
         for x in 0..window.min(conv.cols - left) {
             let pixel = (top + y) * conv.cols + left + x;
             // SAFETY: the caller's promise.
-            let of_pixel = unsafe { load(simd, v.data.as_ptr().add(v.map.offset(pixel) + n), lanes) };
+            let of_pixel = unsafe { load(simd, v.as_ptr().add(pixel * conv.outputs), lanes) };
             // Places count up, so the last that is not beyond the winner's is its own.
             let reached = simd.sub(places, simd.splat((y * window + x) as f32 - 0.5));
             of_places = simd.select(reached, of_pixel, of_places);
