@@ -1,6 +1,6 @@
 //! The weight gradient: each filter sums the patches of the pixels that it has won.
 
-use super::visit::{Winners, block_len, blocks, images_a_block};
+use super::visit::{Live, Winners, block_len, blocks, images_a_block};
 use super::{Columns, Places, PooledConv};
 use crate::Kernels;
 use crate::conv::conv_weight_gradient;
@@ -96,35 +96,36 @@ impl Kernel for Sum<'_> {
     fn run<S: Simd>(self, simd: S) {
         let Sum { shape, columns: &Columns { skipped, .. }, x, winners, images, filters, sums } = self;
         let (size, strips, half) = (shape.conv.size, self.columns.strips(), self.columns.run <= STRIP / 2);
+        let live = &mut Live::new();
         let at = Lines { x, step: shape.conv.input().line(), winners, images: &images };
         // All lines at once, if the registers hold their sums.
         let all = if size * strips <= S::SUMS { (size, strips) } else { (0, 0) };
         for (o, sums) in filters.zip(sums.chunks_exact_mut(size * strips * STRIP)) {
             match all {
                 // A line that half a register holds: a shorter load straddles two cache lines less often.
-                (1, 1) if half => at.add::<S, 1, 1, true>(simd, o, skipped, sums),
-                (3, 1) if half => at.add::<S, 3, 1, true>(simd, o, skipped, sums),
-                (5, 1) if half => at.add::<S, 5, 1, true>(simd, o, skipped, sums),
-                (1, 1) => at.add::<S, 1, 1, false>(simd, o, skipped, sums),
-                (3, 1) => at.add::<S, 3, 1, false>(simd, o, skipped, sums),
-                (3, 2) => at.add::<S, 3, 2, false>(simd, o, skipped, sums),
-                (3, 3) => at.add::<S, 3, 3, false>(simd, o, skipped, sums),
-                (3, 4) => at.add::<S, 3, 4, false>(simd, o, skipped, sums),
-                (3, 5) => at.add::<S, 3, 5, false>(simd, o, skipped, sums),
-                (5, 1) => at.add::<S, 5, 1, false>(simd, o, skipped, sums),
-                (5, 2) => at.add::<S, 5, 2, false>(simd, o, skipped, sums),
-                (5, 3) => at.add::<S, 5, 3, false>(simd, o, skipped, sums),
+                (1, 1) if half => at.add::<S, 1, 1, true>(simd, o, skipped, sums, live),
+                (3, 1) if half => at.add::<S, 3, 1, true>(simd, o, skipped, sums, live),
+                (5, 1) if half => at.add::<S, 5, 1, true>(simd, o, skipped, sums, live),
+                (1, 1) => at.add::<S, 1, 1, false>(simd, o, skipped, sums, live),
+                (3, 1) => at.add::<S, 3, 1, false>(simd, o, skipped, sums, live),
+                (3, 2) => at.add::<S, 3, 2, false>(simd, o, skipped, sums, live),
+                (3, 3) => at.add::<S, 3, 3, false>(simd, o, skipped, sums, live),
+                (3, 4) => at.add::<S, 3, 4, false>(simd, o, skipped, sums, live),
+                (3, 5) => at.add::<S, 3, 5, false>(simd, o, skipped, sums, live),
+                (5, 1) => at.add::<S, 5, 1, false>(simd, o, skipped, sums, live),
+                (5, 2) => at.add::<S, 5, 2, false>(simd, o, skipped, sums, live),
+                (5, 3) => at.add::<S, 5, 3, false>(simd, o, skipped, sums, live),
                 _ => {
                     for (line, sums) in sums.chunks_exact_mut(strips * STRIP).enumerate() {
                         for (strip, sums) in sums.chunks_mut(MOST_STRIPS * STRIP).enumerate() {
                             let first = skipped + line * at.step + strip * MOST_STRIPS * STRIP;
                             match sums.len() / STRIP {
-                                1 => at.add::<S, 1, 1, false>(simd, o, first, sums),
-                                2 => at.add::<S, 1, 2, false>(simd, o, first, sums),
-                                3 => at.add::<S, 1, 3, false>(simd, o, first, sums),
-                                4 => at.add::<S, 1, 4, false>(simd, o, first, sums),
-                                5 => at.add::<S, 1, 5, false>(simd, o, first, sums),
-                                _ => at.add::<S, 1, MOST_STRIPS, false>(simd, o, first, sums),
+                                1 => at.add::<S, 1, 1, false>(simd, o, first, sums, live),
+                                2 => at.add::<S, 1, 2, false>(simd, o, first, sums, live),
+                                3 => at.add::<S, 1, 3, false>(simd, o, first, sums, live),
+                                4 => at.add::<S, 1, 4, false>(simd, o, first, sums, live),
+                                5 => at.add::<S, 1, 5, false>(simd, o, first, sums, live),
+                                _ => at.add::<S, 1, MOST_STRIPS, false>(simd, o, first, sums, live),
                             }
                         }
                     }
@@ -154,6 +155,7 @@ impl Lines<'_> {
         o: usize,
         first: usize,
         sums: &mut [f32],
+        live: &mut Live,
     ) {
         assert_eq!(sums.len(), L * V * STRIP);
         let mut acc = [[simd.splat(0.0); V]; L];
@@ -163,27 +165,47 @@ impl Lines<'_> {
                 acc[line][strip] = unsafe { simd.load(sums.as_ptr().add((line * V + strip) * STRIP)) };
             }
         }
-        self.winners.each(self.images, o, |winner| {
-            let value = simd.splat(winner.value);
-            let patch = self.x.as_ptr().wrapping_add(winner.patch + first);
-            debug_assert!(winner.patch + first + (L - 1) * self.step + V * STRIP <= self.x.len());
-            for line in 0..L {
-                let patch = patch.wrapping_add(line * self.step);
-                for strip in 0..V {
-                    // SAFETY: a winner's pixel is one of its image; its patch ends in it, and a register that
-                    // begins in the patch ends in the room behind the images.
-                    let x = unsafe {
-                        let x = patch.add(strip * STRIP);
-                        if HALF { simd.load_half(x) } else { simd.load(x) }
-                    };
-                    acc[line][strip] = simd.mul_add(value, x, acc[line][strip]);
-                }
+        // A list takes as long as five registers.
+        if L * V > 5 && self.winners.fit_a_list(self.images) {
+            self.winners.list::<true>(self.images, o, live);
+            for (&patch, &value) in live.patches.iter().zip(&live.values[..live.count]) {
+                self.add_patch::<S, L, V, HALF>(simd, patch + first, value, &mut acc);
             }
-        });
+        } else {
+            self.winners.each(self.images, o, |winner| {
+                self.add_patch::<S, L, V, HALF>(simd, winner.patch + first, winner.value, &mut acc);
+            });
+        }
         for line in 0..L {
             for strip in 0..V {
                 // SAFETY: as above.
                 unsafe { simd.store(sums.as_mut_ptr().add((line * V + strip) * STRIP), acc[line][strip]) };
+            }
+        }
+    }
+
+    /// Adds `value` times the floats from `at` on.
+    #[inline(always)]
+    #[allow(clippy::needless_range_loop)] // as above
+    fn add_patch<S: Simd, const L: usize, const V: usize, const HALF: bool>(
+        self,
+        simd: S,
+        at: usize,
+        value: f32,
+        acc: &mut [[S::F; V]; L],
+    ) {
+        debug_assert!(at + (L - 1) * self.step + V * STRIP <= self.x.len());
+        let value = simd.splat(value);
+        for line in 0..L {
+            let x = self.x.as_ptr().wrapping_add(at + line * self.step);
+            for strip in 0..V {
+                // SAFETY: a winner's pixel is one of its image; its patch ends in it, and a register that
+                // begins in the patch ends in the room behind the images.
+                let x = unsafe {
+                    let x = x.add(strip * STRIP);
+                    if HALF { simd.load_half(x) } else { simd.load(x) }
+                };
+                acc[line][strip] = simd.mul_add(value, x, acc[line][strip]);
             }
         }
     }

@@ -23,6 +23,30 @@ pub(crate) struct Winner {
     pub value: f32,
 }
 
+/// Windows of some images of which there is a list.
+pub(crate) const MOST_WINDOWS: usize = 256;
+
+/// The windows of a filter that hand on anything but 0.
+pub(crate) struct Live {
+    /// Where each one's patch starts, and three zeros behind the last.
+    pub patches: [usize; MOST_WINDOWS + 3],
+    pub values: [f32; MOST_WINDOWS],
+    /// Which of the images' windows each one is.
+    pub windows: [usize; MOST_WINDOWS],
+    pub count: usize,
+}
+
+impl Live {
+    pub fn new() -> Self {
+        Live {
+            patches: [0; MOST_WINDOWS + 3],
+            values: [0.0; MOST_WINDOWS],
+            windows: [0; MOST_WINDOWS],
+            count: 0,
+        }
+    }
+}
+
 impl<'a> Winners<'a> {
     /// Of places and values that were checked to be the layer's.
     pub fn new(shape: &'a PooledConv, places: &'a [f32], v: MatRef<'a>) -> Self {
@@ -66,6 +90,35 @@ impl<'a> Winners<'a> {
             }
             image += plane.len();
         }
+    }
+
+    /// Whether there can be a [list](Self::list) of the windows of some images.
+    pub fn fit_a_list(&self, images: &Range<usize>) -> bool {
+        images.len() * self.shape.windows() <= MOST_WINDOWS
+    }
+
+    /// Lists the windows of filter `o` that hand on anything but 0: without a branch, which would be
+    /// mispredicted every other time. With their values, or with the windows that they are.
+    #[inline(always)]
+    pub fn list<const VALUES: bool>(&self, images: &Range<usize>, o: usize, live: &mut Live) {
+        assert!(self.fit_a_list(images));
+        let Live { patches, values, windows, .. } = live;
+        let (mut window, mut count) = (0, 0);
+        self.each(images, o, |winner| {
+            // SAFETY: no more are listed than there are windows.
+            unsafe {
+                *patches.get_unchecked_mut(count) = winner.patch;
+                if VALUES {
+                    *values.get_unchecked_mut(count) = winner.value;
+                } else {
+                    *windows.get_unchecked_mut(count) = window;
+                }
+            }
+            count += usize::from(winner.value != 0.0);
+            window += 1;
+        });
+        patches[count..][..3].fill(0);
+        live.count = count;
     }
 }
 

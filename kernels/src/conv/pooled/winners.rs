@@ -3,7 +3,7 @@
 use super::PooledConv;
 use super::back::Values;
 use super::filters::Lines;
-use super::visit::Winners;
+use super::visit::{Live, Winners};
 use crate::elementwise::rows::{load, store};
 use crate::shape::STRIP;
 use crate::simd::{Kernel, Simd};
@@ -29,48 +29,23 @@ impl Kernel for Dots<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(mut self, simd: S) {
-        let (size, strips) = (self.shape.conv.size, self.filters.columns.strips());
-        let windows = self.images.len() * self.shape.windows();
-        let held = size == HELD && windows <= MOST_WINDOWS && u32::try_from(self.x.len()).is_ok();
-        let mut live = Live { patches: [0; MOST_WINDOWS + 3], windows: [0; MOST_WINDOWS], count: 0 };
+        let live = &mut Live::new();
+        // Zeros choose the way for any size.
+        let (size, strips) = match self.winners.fit_a_list(&self.images) {
+            true => (self.shape.conv.size, self.filters.columns.strips()),
+            false => (0, 0),
+        };
         self.z.fill(0.0);
         for o in 0..self.shape.conv.outputs {
-            match if held { strips } else { 0 } {
-                1 => self.held::<S, 1>(simd, o, &mut live),
-                2 => self.held::<S, 2>(simd, o, &mut live),
-                3 => self.held::<S, 3>(simd, o, &mut live),
-                4 => self.held::<S, 4>(simd, o, &mut live),
-                5 => self.held::<S, 5>(simd, o, &mut live),
+            match (size, strips) {
+                (HELD, 1) => self.held::<S, 1>(simd, o, live),
+                (HELD, 2) => self.held::<S, 2>(simd, o, live),
+                (HELD, 3) => self.held::<S, 3>(simd, o, live),
+                (HELD, 4) => self.held::<S, 4>(simd, o, live),
+                (HELD, 5) => self.held::<S, 5>(simd, o, live),
                 _ => self.any(simd, o),
             }
         }
-    }
-}
-
-/// Windows of a block of which a list fits.
-const MOST_WINDOWS: usize = 256;
-
-/// The windows of a filter that have relevance.
-struct Live {
-    /// Where each one's winner starts, and room for three more.
-    patches: [u32; MOST_WINDOWS + 3],
-    windows: [u32; MOST_WINDOWS],
-    count: usize,
-}
-
-impl Live {
-    /// Lists those of filter `o`: without a branch, which would be mispredicted every other time.
-    #[inline(always)]
-    fn list(&mut self, winners: &Winners, images: &Range<usize>, o: usize) {
-        let Live { patches, windows, .. } = self;
-        let (mut window, mut count) = (0, 0);
-        winners.each(images, o, |winner| {
-            (patches[count], windows[count]) = (winner.patch as u32, window);
-            count += usize::from(winner.value != 0.0);
-            window += 1;
-        });
-        patches[count..][..3].fill(0);
-        self.count = count;
     }
 }
 
@@ -88,11 +63,11 @@ impl Dots<'_> {
                 filter[line][strip] = unsafe { simd.load(row.as_ptr().add(strip * STRIP)) };
             }
         }
-        live.list(self.winners, &self.images, o);
+        self.winners.list::<false>(&self.images, o, live);
         for first in (0..live.count).step_by(4) {
             let mut sums = [simd.splat(0.0); 4];
             for i in 0..4 {
-                let patch = live.patches[first + i] as usize + skipped;
+                let patch = live.patches[first + i] + skipped;
                 debug_assert!(patch + (HELD - 1) * step + V * STRIP <= self.x.len());
                 let mut acc = [simd.splat(0.0); V];
                 for line in 0..HELD {
@@ -111,7 +86,7 @@ impl Dots<'_> {
             }
             let windows = &live.windows[first..live.count.min(first + 4)];
             for (&window, z) in windows.iter().zip(simd.sums(sums)) {
-                self.z[window as usize * self.shape.conv.outputs + o] = z;
+                self.z[window * self.shape.conv.outputs + o] = z;
             }
         }
     }
@@ -121,15 +96,16 @@ impl Dots<'_> {
     fn any<S: Simd>(&mut self, simd: S, o: usize) {
         let (step, skipped) = (self.shape.conv.input().line(), self.filters.columns.skipped);
         let padded = self.filters.columns.strips() * STRIP;
+        let none = simd.splat(0.0);
         let mut z = self.z.iter_mut().skip(o).step_by(self.shape.conv.outputs);
         self.winners.each(&self.images, o, |winner| {
             let Some(z) = z.next() else { return };
             if winner.value == 0.0 {
                 return;
             }
-            let mut sum = simd.splat(0.0);
+            let mut sum = none;
             for strip in (0..padded).step_by(STRIP) {
-                let mut acc = simd.splat(0.0);
+                let mut acc = none;
                 for line in 0..self.shape.conv.size {
                     let row = &self.filters.line(0, line)[o * padded + strip..][..STRIP];
                     let x = &self.x[winner.patch + skipped + line * step + strip..][..STRIP];
@@ -138,7 +114,6 @@ impl Dots<'_> {
                 }
                 sum = simd.add(sum, acc);
             }
-            let none = simd.splat(0.0);
             *z = simd.sums([sum, none, none, none])[0];
         });
     }
