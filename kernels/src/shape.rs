@@ -342,7 +342,7 @@ impl Plane {
     pub fn padded(&self, pixels: &[f32], images: usize) -> Vec<f32> {
         let mut padded = vec![0.0; volume([images, self.len()])];
         let mut inside = self.pixels_mut(&mut padded, images);
-        for (i, pixel) in pixels.chunks_exact(self.channels).enumerate() {
+        for (i, pixel) in pixels.chunks_exact(self.channels.max(1)).enumerate() {
             inside.row_mut(i).copy_from_slice(pixel);
         }
         padded

@@ -188,7 +188,8 @@ pub fn relevance_pooled(
                     let lost = unsafe { all_lost.slice(block.clone()) };
                     let c = &mut c[..block.len() * of_image];
                     ratios.block(kernels, block.clone(), x, c, lost);
-                    for (image, c) in block.zip(c.chunks_exact(of_image.max(1))) {
+                    for (i, image) in block.enumerate() {
+                        let c = &c[i * of_image..][..of_image];
                         let places = &at[image * of_image..][..of_image];
                         back.image(kernels, image, Values::buffered(shape, c, places), planes);
                     }

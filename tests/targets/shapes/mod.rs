@@ -10,6 +10,7 @@ mod convolution;
 mod draw;
 mod elementwise;
 mod operand;
+mod pooled;
 mod product;
 mod relevance;
 mod relevance_conv;
@@ -19,7 +20,7 @@ use draw::Draw;
 /// A kernel's operands, its call, and what must hold.
 type Case = fn(&mut Draw);
 
-const CASES: [Case; 24] = [
+const CASES: [Case; 28] = [
     constructors::matrices,
     constructors::panels,
     constructors::planes,
@@ -29,6 +30,10 @@ const CASES: [Case; 24] = [
     convolution::conv_weight_gradient,
     convolution::pool,
     convolution::pool_back,
+    pooled::forward,
+    pooled::back,
+    pooled::weight_gradient,
+    pooled::relevance,
     relevance::z_plus,
     relevance::alpha_beta,
     relevance::w_square,

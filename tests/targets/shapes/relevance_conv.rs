@@ -186,7 +186,7 @@ pub fn w_square(draw: &mut Draw) {
 }
 
 /// Pixels from −1 to 1.
-fn pixels(draw: &mut Draw, len: usize) -> Vec<f32> {
+pub fn pixels(draw: &mut Draw, len: usize) -> Vec<f32> {
     (0..len).map(|_| draw.value() / 2.0).collect()
 }
 

@@ -118,8 +118,13 @@ impl<'a> Values<'a> {
     /// Those of one image of a batch.
     pub fn of(shape: &PooledConv, v: &MatRef<'a>, places: &'a [f32], image: usize) -> Self {
         let of_image = shape.windows() * shape.conv.outputs;
-        let (places, step) = (&places[image * of_image..][..of_image], v.map.step);
-        Values { places, v: &v.data[image * shape.windows() * step..], step }
+        // Rows without a float may be anywhere.
+        let step = if v.cols == 0 { 0 } else { v.map.step };
+        Values {
+            places: &places[image * of_image..][..of_image],
+            v: &v.data[image * shape.windows() * step..],
+            step,
+        }
     }
 
     /// Those of one image whose values stand in a buffer.
@@ -413,9 +418,8 @@ impl Windows<'_> {
                             let at = (o * places_a_window + place) * L * STRIP;
                             debug_assert!(at + L * STRIP <= moved.len());
                             let filter = moved.as_ptr().wrapping_add(at);
-                            for line in 0..L {
-                                acc[line] =
-                                    simd.mul_add(value, simd.load(filter.add(line * STRIP)), acc[line]);
+                            for (line, acc) in acc.iter_mut().enumerate() {
+                                *acc = simd.mul_add(value, simd.load(filter.add(line * STRIP)), *acc);
                             }
                         }
                     }

@@ -101,7 +101,7 @@ impl Filters {
         let mut filters =
             Filters { shape: *shape, parts, groups: groups.collect(), moved: Buffer::default() };
         let lines = filters.patch_lines();
-        if lines * conv.inputs <= STRIP / 2 {
+        if (1..=STRIP / 2).contains(&(lines * conv.inputs)) {
             filters.moved = Buffer::zeroed(conv.outputs * shape.places() * lines * STRIP);
         }
         filters.refresh(w);

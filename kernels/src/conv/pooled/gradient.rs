@@ -43,7 +43,7 @@ pub fn conv_pool_weight_gradient(
     }
     // What pads the last strip.
     d_w.fill(0.0);
-    if places.is_empty() {
+    if places.is_empty() || d_w.is_empty() {
         return Ok(());
     }
     let columns = shape.reach();

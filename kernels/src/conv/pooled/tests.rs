@@ -36,10 +36,13 @@ impl Case {
         let w = floats(conv.patch() * conv.outputs, seed + 1);
         let mut bias = floats(conv.outputs.next_multiple_of(STRIP), seed + 2);
         bias.iter_mut().for_each(|b| *b = -0.1 * b.abs());
+        // Some windows have nothing to hand back.
+        let mut v = floats(images * shape.windows() * conv.outputs, seed + 3);
+        v.iter_mut().skip(seed as usize % 3).step_by(3).for_each(|v| *v = 0.0);
         Case {
             padded: conv.input().padded(&x, images),
             packed: pack::pack(&w, conv.patch(), conv.outputs),
-            v: floats(images * shape.windows() * conv.outputs, seed + 3),
+            v,
             shape,
             images,
             x,
@@ -273,4 +276,64 @@ fn what_does_not_fit_is_refused_and_nothing_is_written() {
         "relevance_pooled: axis windows·outputs is 23 in `z`, 24 expected"
     );
     assert!(out.iter().all(|&d| d == 5.0));
+}
+
+#[test]
+fn a_layer_without_channels_has_no_gradient_and_no_relevance() {
+    for (inputs, outputs) in [(0, 3), (2, 0), (0, 0)] {
+        for size in [1, 3, 5, 9] {
+            let conv = ConvShape { rows: 5, cols: 4, size, inputs, outputs };
+            let case = Case::new(PooledConv { conv, window: 2 }, 2, 1);
+            for kernels in kernel_sets() {
+                let (y, places, z) = case.forward(&kernels);
+                assert!(y.iter().all(|&y| y == 0.0));
+                let filters = Filters::new(&case.shape, case.panels(), Part::All, None);
+                let out = case.lines(|out| {
+                    let v = case.v();
+                    conv_pool_back(&kernels, &filters, &places, v, 2, &[Epilogue::Store], out).expect("fits");
+                });
+                assert!(out.iter().all(|&d| d == 0.0), "{out:?}");
+                let (x, v) = (&case.padded, case.v());
+                conv_pool_weight_gradient(&kernels, &case.shape, x, &places, v, 2, &mut []).expect("fits");
+                let rule = PooledRule::alpha_beta(&case.shape, case.panels(), 2.0, 1.0);
+                let mut lost = [0.0; 2];
+                let out = case.lines(|out| {
+                    relevance_pooled(&kernels, &rule, x, &places, &z, v, out, &mut lost).expect("fits");
+                });
+                assert!(out.iter().all(|&r| r == 0.0), "{out:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_no_number_is_not_passed_over() {
+    for conv in [
+        ConvShape { rows: 5, cols: 4, size: 3, inputs: 16, outputs: 20 },
+        ConvShape { rows: 6, cols: 7, size: 5, inputs: 1, outputs: 24 },
+    ] {
+        let mut case = Case::new(PooledConv { conv, window: 2 }, 2, 1);
+        case.v.fill(0.0);
+        case.v[conv.outputs + 1] = f32::NAN;
+        for kernels in kernel_sets().into_iter().filter(|kernels| kernels.gemm().is_none()) {
+            let (_, places, z) = case.forward(&kernels);
+            let filters = Filters::new(&case.shape, case.panels(), Part::All, None);
+            let out = case.lines(|out| {
+                conv_pool_back(&kernels, &filters, &places, case.v(), 2, &[Epilogue::Store], out)
+                    .expect("fits");
+            });
+            let of_first = out.len() / 2;
+            assert!(out[..of_first].iter().any(|d| d.is_nan()) && out[of_first..].iter().all(|&d| d == 0.0));
+            let mut d_w = case.packed.clone();
+            let (x, v) = (&case.padded, case.v());
+            conv_pool_weight_gradient(&kernels, &case.shape, x, &places, v, 2, &mut d_w).expect("fits");
+            assert!(d_w.iter().any(|d| d.is_nan()), "weight gradient");
+            let rule = PooledRule::alpha_beta(&case.shape, case.panels(), 1.0, 0.0);
+            let out = case.lines(|out| {
+                let lost = &mut [0.0; 2];
+                relevance_pooled(&kernels, &rule, x, &places, &z, v, out, lost).expect("fits");
+            });
+            assert!(out.iter().any(|r| r.is_nan()), "relevance");
+        }
+    }
 }

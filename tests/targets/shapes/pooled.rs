@@ -1,0 +1,309 @@
+//! Convolutions with a max-pool behind them.
+
+use super::convolution::{floats, huge, images_of, inside, near, patch, small};
+use super::draw::{Draw, panels, same, times};
+use super::operand::{Mat, Out, agrees, close, largest, same_bits};
+use super::relevance_conv::pixels;
+use kernels::conv::pooled::{
+    Filters, Places, PooledConv, conv_pool, conv_pool_back, conv_pool_weight_gradient,
+};
+use kernels::pack::{Part, pack, unpack};
+use kernels::relevance::EPS;
+use kernels::relevance::pooled::{PooledRule, relevance_pooled};
+use kernels::{Epilogue, Kernels, MatMut, Panels, Rows, panels_len, reference};
+
+/// A layer and a batch that fit, and what comes of them.
+struct Forward {
+    kernels: &'static Kernels,
+    shape: PooledConv,
+    images: usize,
+    /// Padded.
+    x: Vec<f32>,
+    w: Vec<f32>,
+    bias: Vec<f32>,
+    places: Places,
+    /// The winners' sums, `[images·windows, outputs]`.
+    z: Vec<f32>,
+}
+
+fn windows(shape: &PooledConv, images: usize) -> u128 {
+    let size = shape.window.max(1);
+    times(&[images, shape.conv.rows.div_ceil(size), shape.conv.cols.div_ceil(size)])
+}
+
+/// Whether there is such a layer, and has the other's places; no windows have the places of any.
+fn has_places_of(a: &PooledConv, b: &PooledConv) -> bool {
+    let sound = !a.conv.size.is_multiple_of(2) && (1..=15).contains(&a.window);
+    sound && (a == b || windows(a, 1) == 0)
+}
+
+/// Whether `v` belongs to the windows of so many of all images.
+fn have(shape: &PooledConv, all: usize, v: &Mat, images: usize) -> bool {
+    let spaced = v.map.width >= v.rows;
+    let (rows, outputs) = (windows(shape, images), shape.conv.outputs as u128);
+    images <= all && spaced && same(&[(v.rows, rows), (v.cols, outputs)])
+}
+
+impl Forward {
+    fn drawn(draw: &mut Draw, values: fn(&mut Draw, usize) -> Vec<f32>) -> Forward {
+        let kernels = draw.kernels();
+        let (conv, images) = (small(draw), draw.below(3));
+        let shape = PooledConv { conv, window: 1 + draw.below(3) };
+        let bare = values(draw, images * conv.rows * conv.cols * conv.inputs);
+        let plane = conv.input();
+        let x = if plane.is_empty() { vec![0.0; images * plane.len()] } else { plane.padded(&bare, images) };
+        let w = draw.values(conv.patch() * conv.outputs);
+        let mut bias = draw.values(conv.outputs);
+        bias.resize(conv.outputs.next_multiple_of(16), 0.0);
+        let len = images * shape.windows() * conv.outputs;
+        let (places, z) = (Places::new(&shape, images), vec![0.0; len]);
+        let mut forward = Forward { kernels, shape, images, x, w, bias, places, z };
+        let packed = forward.packed();
+        let Forward { places, z, x, bias, .. } = &mut forward;
+        let (panels, mut y) = (Panels::new(&packed, conv.patch(), conv.outputs), vec![0.0; len]);
+        let to = MatMut::new(&mut y, images * shape.windows(), conv.outputs);
+        conv_pool(kernels, &shape, x, images, panels, bias, to, places, Some(z)).expect("fits");
+        forward
+    }
+
+    fn packed(&self) -> Vec<f32> {
+        pack(&self.w, self.shape.conv.patch(), self.shape.conv.outputs)
+    }
+
+    /// Values of the first `images` images' windows, at their winners, as rows of the dense layer's outputs.
+    fn at_winners(&self, v: &[f32], images: usize) -> Vec<f64> {
+        let conv = &self.shape.conv;
+        let (_, winners) = pooled(&self.shape, &self.sums(images), &self.bias, images);
+        let mut dense = vec![0.0; images * conv.rows * conv.cols * conv.outputs];
+        for (&winner, &v) in winners.iter().zip(v) {
+            dense[winner] = f64::from(v);
+        }
+        dense
+    }
+
+    fn sums(&self, images: usize) -> Vec<f64> {
+        let (j, k) = self.dense_size();
+        let x = &self.x[..images * self.shape.conv.input().len()];
+        let x = inside(&self.shape.conv.input(), x, images);
+        reference::gemm(&x, &reference::conv_as_dense(&self.shape.conv, &self.w), images, k, j)
+    }
+
+    fn dense_size(&self) -> (usize, usize) {
+        let conv = &self.shape.conv;
+        (conv.rows * conv.cols * conv.inputs, conv.rows * conv.cols * conv.outputs)
+    }
+
+    /// What the windows hand back, or something that does not fit.
+    fn values(&self, draw: &mut Draw) -> Mat {
+        let rows = draw.near(self.images * self.shape.windows());
+        let cols = draw.near(self.shape.conv.outputs);
+        Mat::drawn(draw, rows, cols, Draw::values)
+    }
+
+    fn lines(&self, draw: &mut Draw) -> Out {
+        let conv = &self.shape.conv;
+        let (rows, cols) = (draw.near(self.images * conv.rows), draw.near(conv.cols * conv.inputs));
+        Out::drawn(draw, rows, cols, false)
+    }
+
+    fn have_lines(&self, out: &Out, images: usize) -> bool {
+        let conv = &self.shape.conv;
+        same(&[(out.rows(), times(&[images, conv.rows])), (out.cols(), times(&[conv.cols, conv.inputs]))])
+    }
+}
+
+/// The maximum of each window of each image, and which of all the sums it is.
+fn pooled(shape: &PooledConv, sums: &[f64], bias: &[f32], images: usize) -> (Vec<f32>, Vec<usize>) {
+    let conv = &shape.conv;
+    let of_image = conv.rows * conv.cols * conv.outputs;
+    let relu = |(i, &sum): (usize, &f64)| (sum as f32 + bias[i % conv.outputs]).max(0.0);
+    let (mut y, mut winners) = (Vec::new(), Vec::new());
+    for image in 0..images {
+        let a: Vec<f32> = sums[image * of_image..][..of_image].iter().enumerate().map(relu).collect();
+        let (most, from) = reference::max_pool((conv.rows, conv.cols, conv.outputs), shape.window, &a);
+        y.extend(most);
+        winners.extend(from.into_iter().map(|i| image * of_image + i));
+    }
+    (y, winners)
+}
+
+pub fn forward(draw: &mut Draw) {
+    let kernels: &Kernels = draw.kernels();
+    let (conv, images) = (small(draw), draw.below(3));
+    let right = PooledConv { conv, window: 1 + draw.below(3) };
+    let x = images_of(draw, &conv.input(), images, Draw::values);
+    let (k, n) = (draw.near_len(conv.patch()) % 2048, draw.near_len(conv.outputs) % 64);
+    let w = draw.values(k * n);
+    let packed = pack(&w, k, n);
+    let bias_len = draw.near_len(conv.outputs.next_multiple_of(16));
+    let bias = draw.values(bias_len);
+    let (rows, cols) = (draw.near(images * right.windows()), draw.near(conv.outputs));
+    let mut y = Out::drawn(draw, rows, cols, false);
+    let z_len = draw.near_len(images * right.windows() * conv.outputs);
+    let mut z = draw.flag().then(|| vec![f32::NAN; z_len]);
+    // Places of another layer, or of another number of images.
+    let of = PooledConv { window: 1 + draw.near(right.window - 1) % 4, ..right };
+    let (room, shape) = (draw.near(images) % 4, near(draw, &conv));
+    let (shape, images) = (PooledConv { conv: shape, window: draw.near(right.window) }, draw.near(images));
+    let mut places = Places::new(&of, room);
+    let even = |map: &Rows| map.width == usize::MAX || map.width.is_multiple_of(shape.out_cols().max(1));
+    let outputs = shape.conv.outputs as u128;
+    let fits = has_places_of(&shape, &of)
+        && images <= room
+        && same(&[
+            (k, patch(&shape.conv)),
+            (n, outputs),
+            (bias.len(), outputs.div_ceil(16) * 16),
+            (x.len(), floats(&shape.conv.input(), images)),
+            (y.rows(), windows(&shape, images)),
+            (y.cols(), outputs),
+        ])
+        && z.as_ref().is_none_or(|z| z.len() as u128 == windows(&shape, images) * outputs)
+        && (y.rows() == 0 || even(y.map()));
+    if fits && huge(&shape.conv, images) {
+        return;
+    }
+    let (z_before, panels) = (z.clone(), Panels::new(&packed, k, n));
+    let to = z.as_deref_mut();
+    let result = conv_pool(kernels, &shape, &x, images, panels, &bias, y.view(), &mut places, to);
+    if !agrees(draw, result, fits) {
+        let untouched = z.iter().zip(&z_before).all(|(z, before)| same_bits(z, before));
+        assert!(untouched, "sums written although it was refused");
+        return y.untouched();
+    }
+    let (j, k) = (shape.conv.rows * shape.conv.cols * shape.conv.inputs, shape.conv.output().pixels() * n);
+    let dense = reference::conv_as_dense(&shape.conv, &w);
+    let sums = reference::gemm(&inside(&shape.conv.input(), &x, images), &dense, images, k, j);
+    let (most, winners) = pooled(&shape, &sums, &bias, images);
+    close("maxima", &y.written(), &most.iter().map(|&y| f64::from(y)).collect::<Vec<_>>(), 0.0);
+    if let Some(z) = z {
+        close("winners' sums", &z, &winners.iter().map(|&i| sums[i]).collect::<Vec<_>>(), 0.0);
+    }
+}
+
+pub fn back(draw: &mut Draw) {
+    let layer = Forward::drawn(draw, Draw::activations);
+    let (conv, packed) = (layer.shape.conv, layer.packed());
+    let v = layer.values(draw);
+    let mut out = layer.lines(draw);
+    let (images, count) = (draw.near(layer.images), draw.near_len(2) % 3);
+    let filters = Filters::new(
+        &layer.shape,
+        Panels::new(&packed, conv.patch(), conv.outputs),
+        Part::Positive,
+        Some(Part::Negative),
+    );
+    let a = conv.input().lines_of(&layer.x, layer.images);
+    let epilogues = [(-1.0, false), (1.0, true)].map(|(shift, add)| Epilogue::Times { a, shift, add });
+    let fits = have(&layer.shape, layer.images, &v, images)
+        && layer.have_lines(&out, images)
+        && count == 2
+        && same(&[(a.rows(), times(&[images, conv.rows]))]);
+    let result = conv_pool_back(
+        layer.kernels,
+        &filters,
+        &layer.places,
+        v.view(),
+        images,
+        &epilogues[..count],
+        out.view(),
+    );
+    if !agrees(draw, result, fits) {
+        return out.untouched();
+    }
+    let (j, k) = layer.dense_size();
+    let (dense, v) = (reference::conv_as_dense(&conv, &layer.w), layer.at_winners(&v.plain(), images));
+    let mut want = vec![0.0; images * j];
+    let x = inside(&conv.input(), &layer.x, images);
+    for ((i, want), x) in want.iter_mut().enumerate().zip(x) {
+        let (image, x) = (i / j, f64::from(x));
+        for o in 0..k {
+            let w = f64::from(dense[i % j * k + o]);
+            *want += v[image * k + o] * (w.max(0.0) * (x + 1.0) + w.min(0.0) * (x - 1.0));
+        }
+    }
+    close("way back", &out.written(), &want, 1.0);
+}
+
+pub fn weight_gradient(draw: &mut Draw) {
+    let mut layer = Forward::drawn(draw, Draw::values);
+    let d_y = layer.values(draw);
+    let len = draw.near_len(layer.x.len());
+    let shape = PooledConv { conv: near(draw, &layer.shape.conv), window: draw.near(layer.shape.window) };
+    let (images, conv) = (draw.near(layer.images), layer.shape.conv);
+    let mut d_w = vec![f32::NAN; draw.near_len(panels_len(conv.patch(), conv.outputs))];
+    let fits = has_places_of(&shape, &layer.shape)
+        && have(&shape, layer.images, &d_y, images)
+        && same(&[
+            (len, floats(&shape.conv.input(), images)),
+            (d_w.len(), panels(patch(&shape.conv), shape.conv.outputs)),
+        ]);
+    if fits && huge(&shape.conv, images) {
+        return;
+    }
+    layer.x.resize(len, 1.0);
+    let (before, view) = (d_w.clone(), d_y.view());
+    let Forward { kernels, x, places, .. } = &layer;
+    let result = conv_pool_weight_gradient(kernels, &shape, x, places, view, images, &mut d_w);
+    if !agrees(draw, result, fits) {
+        return assert!(same_bits(&d_w, &before), "written although it was refused");
+    }
+    let conv = shape.conv;
+    let (pixels, patch) = (images * conv.output().pixels(), conv.patch());
+    let mut patches = vec![0.0; pixels * patch];
+    if patch * conv.outputs > 0 {
+        kernels::conv::im2col::im2col(&conv, &layer.x, images, &mut patches);
+    }
+    let d_y: Vec<f32> = layer.at_winners(&d_y.plain(), images).iter().map(|&d| d as f32).collect();
+    let patches = reference::transposed(&patches, pixels, patch);
+    let want = reference::gemm(&patches, &d_y, patch, conv.outputs, pixels);
+    close("weight gradient", &unpack(Panels::new(&d_w, patch, conv.outputs)), &want, 0.0);
+}
+
+pub fn relevance(draw: &mut Draw) {
+    let way = draw.below(4);
+    let mut layer = Forward::drawn(draw, if way == 2 { pixels } else { Draw::activations });
+    let (conv, packed) = (layer.shape.conv, layer.packed());
+    let panels = Panels::new(&packed, conv.patch(), conv.outputs);
+    let rule = match way {
+        0 => Ok(PooledRule::alpha_beta(&layer.shape, panels, 1.0, 0.0)),
+        1 => Ok(PooledRule::alpha_beta(&layer.shape, panels, 2.0, 1.0)),
+        2 => PooledRule::z_beta(layer.kernels, &layer.shape, panels, -1.0, 1.0),
+        _ => PooledRule::w_square(layer.kernels, &layer.shape, panels),
+    };
+    let rule = rule.expect("the layer's weights");
+    let r_out = layer.values(draw);
+    let mut r_in = layer.lines(draw);
+    let (x_len, z_len) = (draw.near_len(layer.x.len()), draw.near_len(layer.z.len()));
+    let mut lost = vec![1.0; draw.near_len(layer.images)];
+    let images = lost.len();
+    let z_fits = way != 2 || same(&[(z_len, windows(&layer.shape, images) * conv.outputs as u128)]);
+    let fits = have(&layer.shape, layer.images, &r_out, images)
+        && layer.have_lines(&r_in, images)
+        && same(&[(x_len, floats(&conv.input(), images))])
+        && z_fits;
+    layer.x.resize(x_len, 1.0);
+    layer.z.resize(z_len, 1.0);
+    let Forward { kernels, x, z, places, .. } = &layer;
+    let result = relevance_pooled(kernels, &rule, x, places, z, r_out.view(), r_in.view(), &mut lost);
+    if !agrees(draw, result, fits) {
+        assert!(lost.iter().all(|&lost| lost == 1.0), "lost something although it was refused");
+        return r_in.untouched();
+    }
+    let ((j, k), found) = (layer.dense_size(), r_in.written());
+    let (r, eps) = (layer.at_winners(&r_out.plain(), images), f64::from(EPS));
+    let (x, dense) = (inside(&conv.input(), &layer.x, images), reference::conv_as_dense(&conv, &layer.w));
+    let scale = 4.0 * largest(&r_out.plain()) * k.max(1) as f64;
+    for i in 0..images {
+        let r = &r[i * k..][..k];
+        let x = if x.is_empty() { &[][..] } else { &x[i * j..][..j] };
+        let (want, of_lost) = match way {
+            0 => reference::z_plus(x, &dense, r, eps),
+            1 => reference::alpha_beta((2.0, 1.0), x, &dense, r, eps),
+            2 => reference::z_beta(x, &dense, (-1.0, 1.0), r, eps),
+            _ => reference::w_square(j, &dense, r, eps),
+        };
+        close("relevance", &found[i * j..][..j], &want, scale);
+        close("lost", &[(lost[i] - 1.0) as f32], &[of_lost], scale);
+    }
+}
