@@ -16,7 +16,7 @@ use crate::gemm::Start;
 use crate::gemm::epilogue::Epilogue;
 use crate::gemm::pack::Part;
 use crate::profile::Work;
-use crate::shape::{MatMut, MatRef, Panels, STRIP};
+use crate::shape::{MatMut, MatRef, Panels, STRIP, volume};
 use crate::threads::{Shared, with_scratch};
 use std::ops::Range;
 
@@ -149,9 +149,9 @@ pub fn relevance_pooled(
     let _span = kernels.span(NAME, || Work::winners(rule.products(), images, shape, 2 * x.len()));
     let plane = shape.conv.input();
     let of_image = shape.windows() * shape.conv.outputs;
-    axis(NAME, "images·plane", "x", x.len(), images * plane.len())?;
+    axis(NAME, "images·plane", "x", x.len(), volume([images, plane.len()]))?;
     if rule.terms.iter().any(|term| matches!(term.denominator, Denominator::Forward(_))) {
-        axis(NAME, "windows·outputs", "z", z.len(), images * of_image)?;
+        axis(NAME, "windows·outputs", "z", z.len(), volume([images, of_image]))?;
     }
     let pixels = plane.lines_of(x, images);
     for (i, term) in rule.terms.iter().enumerate() {

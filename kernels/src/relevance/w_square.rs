@@ -123,7 +123,7 @@ pub fn w_square_conv(
     });
     let (images, plane) = (lost.len(), shape.output());
     check_conv(NAME, shape, square, r_out, &r_in, c, images)?;
-    axis(NAME, "pixels·outputs", "z", z.len(), plane.pixels() * shape.outputs)?;
+    axis(NAME, "pixels·outputs", "z", z.len(), volume([plane.pixels(), shape.outputs]))?;
     let z = MatRef::new(z, plane.pixels(), shape.outputs);
     ratio(kernels, r_out, z, EPS, plane.pixels_mut(c, images));
     add_lost(plane.pixels_of(c, images), EPS, lost);

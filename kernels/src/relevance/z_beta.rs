@@ -232,8 +232,8 @@ pub fn z_beta_conv(
     });
     let (images, plane) = (lost.len(), shape.output());
     check_conv(NAME, shape, &rule.positive, r_out, &r_in, z, images)?;
-    axis(NAME, "pixels·outputs", "rule", rule.v.len(), plane.pixels() * shape.outputs)?;
-    axis(NAME, "images·plane", "x", x.len(), images * shape.input().len())?;
+    axis(NAME, "pixels·outputs", "rule", rule.v.len(), volume([plane.pixels(), shape.outputs]))?;
+    axis(NAME, "images·plane", "x", x.len(), volume([images, shape.input().len()]))?;
     each(kernels, &Ratio, [rule.v_of(r_out.rows), r_out], plane.pixels_mut(z, images));
     add_lost(plane.pixels_of(z, images), EPS, lost);
     let pixels = shape.input().pixels_of(x, images);

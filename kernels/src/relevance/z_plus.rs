@@ -7,7 +7,7 @@ use crate::error::{ShapeError, axis};
 use crate::gemm::Start;
 use crate::gemm::epilogue::Epilogue;
 use crate::profile::Work;
-use crate::shape::{ConvShape, MatMut, MatRef};
+use crate::shape::{ConvShape, MatMut, MatRef, volume};
 
 /// Redistributes the relevance of a dense relu layer onto its inputs: the z⁺ rule.
 ///
@@ -106,8 +106,8 @@ pub(super) fn check_conv(
     axis(name, "outputs", "w", w.n, shape.outputs)?;
     axis(name, "patch", "w (way back)", w.back_k, shape.reversed().patch())?;
     axis(name, "inputs", "w (way back)", w.back_n, shape.inputs)?;
-    let (plane, pixels) = (shape.output(), images * shape.rows * shape.cols);
-    axis(name, "images·plane", "c", c.len(), images * plane.len())?;
+    let (plane, pixels) = (shape.output(), volume([images, shape.rows, shape.cols]));
+    axis(name, "images·plane", "c", c.len(), volume([images, plane.len()]))?;
     axis(name, "pixels", "r_out", r_out.rows, pixels)?;
     axis(name, "outputs", "r_out", r_out.cols, shape.outputs)?;
     axis(name, "pixels", "r_in", r_in.rows, pixels)?;
@@ -155,7 +155,7 @@ pub(super) fn conv_pools(
     for pool in pools {
         check_conv(name, shape, pool.weights, r_out, &r_in, c, images)?;
     }
-    axis(name, "images·plane", "a", a.len(), images * shape.input().len())?;
+    axis(name, "images·plane", "a", a.len(), volume([images, shape.input().len()]))?;
     for (i, pool) in pools.iter().enumerate() {
         let (coefficient, eps) = (pool.coefficient, pool.eps);
         let ratio = Epilogue::Ratio { r: r_out, coefficient, eps };
@@ -313,6 +313,16 @@ pub(super) mod tests {
         assert_eq!(refused((2, 3), (1, 2), (2, 3), 2), "z_plus: axis N is 1 in `r_out`, 2 expected");
         assert_eq!(refused((1, 3), (1, 2), (1, 2), 1), "z_plus: axis J is 2 in `r_in`, 3 expected");
         assert_eq!(refused((1, 3), (1, 2), (1, 3), 2), "z_plus: axis N is 2 in `lost`, 1 expected");
+    }
+
+    #[test]
+    fn images_whose_number_of_pixels_wraps_around_are_refused() {
+        let shape = ConvShape { rows: 1 << 63, cols: 1, size: 1, inputs: 1, outputs: 1 };
+        let packed = pack::pack(&[1.0], 1, 1);
+        let positive = PackedPart::conv(&shape, Panels::new(&packed, 1, 1), Part::Positive);
+        let (r, out) = (MatRef::new(&[], 0, 1), MatMut::new(&mut [], 0, 1));
+        let found = z_plus_conv(&Kernels::default(), &shape, &[], &positive, r, out, &mut [], &mut [0.0; 2]);
+        assert!(found.is_err());
     }
 
     #[test]
