@@ -103,7 +103,7 @@ impl PooledConv {
 
     /// Windows of an image.
     pub const fn windows(&self) -> usize {
-        self.out_rows() * self.out_cols()
+        volume([self.out_rows(), self.out_cols()])
     }
 
     /// Places of a window.
