@@ -93,39 +93,30 @@ pub fn transpose(panels: Panels, part: Part, out: &mut [f32]) {
         let rows = STRIP.min(k - s * STRIP);
         for j0 in (0..n).step_by(STRIP) {
             let from = &panels.data[j0 / STRIP * panels.stride + s * STRIP * STRIP..][..rows * STRIP];
+            let mut block = [0.0; STRIP * STRIP];
+            block[..from.len()].copy_from_slice(from);
+            let turned = transposed(&block, part);
             let columns = STRIP.min(n - j0);
-            let out = &mut out[j0 * STRIP..][..columns * STRIP];
-            if let (Ok(from), Ok(out)) = (from.try_into(), <&mut Block>::try_from(&mut *out)) {
-                match part {
-                    Part::All => transpose_block(from, out, |w| w),
-                    part => transpose_block(from, out, |w| part.of(w)),
-                }
-                continue;
-            }
-            for (j, out) in out.chunks_exact_mut(STRIP).enumerate() {
-                for (i, out) in out.iter_mut().enumerate() {
-                    *out = if i < rows { part.of(from[i * STRIP + j]) } else { 0.0 };
-                }
-            }
+            out[j0 * STRIP..][..columns * STRIP].copy_from_slice(&turned[..columns * STRIP]);
         }
     }
 }
 
-type Block = [f32; STRIP * STRIP];
-
-/// Transposes a block in tiles of 4×4, of which compilers make registers.
+/// A part of a block of 16×16, transposed in tiles of 4×4, of which compilers make registers.
 #[inline(always)]
-fn transpose_block(from: &Block, out: &mut Block, of: impl Fn(f32) -> f32) {
+fn transposed(block: &[f32; STRIP * STRIP], part: Part) -> [f32; STRIP * STRIP] {
+    let mut turned = [0.0; STRIP * STRIP];
     for i in (0..STRIP).step_by(4) {
         for j in (0..STRIP).step_by(4) {
             let tile: [[f32; 4]; 4] =
-                std::array::from_fn(|y| std::array::from_fn(|x| of(from[(i + y) * STRIP + j + x])));
+                std::array::from_fn(|y| std::array::from_fn(|x| part.of(block[(i + y) * STRIP + j + x])));
             for x in 0..4 {
                 let row = [tile[0][x], tile[1][x], tile[2][x], tile[3][x]];
-                out[(j + x) * STRIP + i..][..4].copy_from_slice(&row);
+                turned[(j + x) * STRIP + i..][..4].copy_from_slice(&row);
             }
         }
     }
+    turned
 }
 
 /// Writes a part of a convolution's weights for the way back: filters turned by 180°, inputs and

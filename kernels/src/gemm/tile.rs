@@ -149,6 +149,7 @@ struct Column {
     c: *mut f32,
     c_strip: usize,
     last_lanes: usize,
+    /// Of the epilogue's matrix; null where it has none.
     with: *const f32,
     zero: bool,
     store: bool,

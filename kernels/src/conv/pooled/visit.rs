@@ -24,7 +24,7 @@ pub(crate) struct Winner {
 }
 
 /// Windows of some images of which there is a list.
-pub(crate) const MOST_WINDOWS: usize = 256;
+const MOST_WINDOWS: usize = 256;
 
 /// The windows of a filter that hand on anything but 0.
 pub(crate) struct Live {
