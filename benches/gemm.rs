@@ -7,7 +7,7 @@ use benches::{
 };
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use kernels::pack::{self, Part, pack, transpose};
-use kernels::{Epilogue, Kernels, MatMut, MatRef, Panels, Start, gemm, gemm_tn, panels_len};
+use kernels::{Epilogue, Init, Kernels, MatMut, MatRef, Panels, gemm, gemm_tn, panels_len};
 use std::time::Duration;
 
 fn group<'a>(c: &'a mut Criterion, name: &str) -> BenchmarkGroup<'a, criterion::measurement::WallTime> {
@@ -26,7 +26,7 @@ fn id(kernels: &Kernels, [m, n, k]: [usize; 3]) -> BenchmarkId {
 
 fn product(kernels: &Kernels, a: MatRef, b: Panels, c: &mut [f32]) {
     let out = MatMut::new(c, a.rows(), b.n());
-    gemm(kernels, a, b, Start::Zero, Epilogue::Store, out).expect("shapes fit");
+    gemm(kernels, a, b, Init::Zero, Epilogue::Store, out).expect("shapes fit");
 }
 
 fn forward(c: &mut Criterion) {
@@ -62,7 +62,7 @@ fn layer(c: &mut Criterion) {
         let mut run = || {
             let (a, b) = (MatRef::new(&a, m, k), Panels::new(&packed, k, n));
             let epilogue = Epilogue::BiasReluDropout(&bias, dropout);
-            gemm(&kernels, a, b, Start::Zero, epilogue, MatMut::new(&mut c, m, n)).expect("shapes fit");
+            gemm(&kernels, a, b, Init::Zero, epilogue, MatMut::new(&mut c, m, n)).expect("shapes fit");
             c[(m - 1) * n + n - 1]
         };
         let last = run();

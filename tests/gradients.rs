@@ -1,6 +1,6 @@
 //! Gradients against central differences of a network written out in f64, and what training promises.
 
-use crate::support::{Arrays, Twin, backends, bits, explain, narrow, samples_for, thesis};
+use crate::support::{Arrays, Reference, backends, bits, explain, narrow, samples_for, thesis};
 use kernels::pool::PoolKind;
 use kernels::{Kernels, Threads};
 use model::explain::{Method, Target};
@@ -59,19 +59,19 @@ fn logits_and_loss_are_those_of_the_network_in_f64() {
     let kernels = Kernels::default();
     for (what, network) in narrow_cells() {
         let samples = samples_for(&network, 6, 1);
-        let twin = Twin::new(&network);
+        let reference = Reference::new(&network);
         let mut evaluator = Evaluator::new(&network, 6);
         let indices = [0, 1, 2, 3, 4, 5];
         let found = evaluator.logits(&kernels, &network, &samples, &indices).expect("runs").to_vec();
         for (i, image) in samples.images.chunks_exact(samples.size).enumerate() {
-            let want = twin.logits(&image.iter().map(|&x| f64::from(x)).collect::<Vec<_>>());
+            let want = reference.logits(&image.iter().map(|&x| f64::from(x)).collect::<Vec<_>>());
             let scale = largest(want.iter().copied());
             for (found, want) in found[i * 5..].iter().zip(want) {
                 assert!((f64::from(*found) - want).abs() <= 1e-5 * scale, "{what}: {found}, {want}");
             }
         }
         let loss = evaluator.evaluate(&kernels, &network, &samples, &indices).expect("runs").mean_loss();
-        assert!((loss - twin.loss(&samples)).abs() <= 1e-5, "{what}: {loss}");
+        assert!((loss - reference.loss(&samples)).abs() <= 1e-5, "{what}: {loss}");
     }
 }
 
@@ -79,7 +79,7 @@ fn logits_and_loss_are_those_of_the_network_in_f64() {
 fn gradients_of_parameters_are_central_differences() {
     for (what, network) in narrow_cells() {
         let samples = samples_for(&network, 4, 2);
-        let mut twin = Twin::new(&network);
+        let mut reference = Reference::new(&network);
         let mut usable = Usable::default();
         let mut trainer = Trainer::new(network.clone(), Optimiser::Adam { lr: 1e-3 }, 4, 0);
         trainer.gradient_without_dropout(&Kernels::default(), &samples, &[0, 1, 2, 3]).expect("runs");
@@ -88,10 +88,10 @@ fn gradients_of_parameters_are_central_differences() {
             assert!(scale > 0.0, "{what} {}: every gradient is 0", tensor.name);
             for i in spread(tensor.values.len()) {
                 let mut nudged = |by: f64| {
-                    let before = twin.tensors[&tensor.name][i];
-                    twin.tensors.get_mut(&tensor.name).expect("its own")[i] = before + by;
-                    let loss = twin.loss(&samples);
-                    twin.tensors.get_mut(&tensor.name).expect("its own")[i] = before;
+                    let before = reference.tensors[&tensor.name][i];
+                    reference.tensors.get_mut(&tensor.name).expect("its own")[i] = before + by;
+                    let loss = reference.loss(&samples);
+                    reference.tensors.get_mut(&tensor.name).expect("its own")[i] = before;
                     loss
                 };
                 let want = slope(&mut nudged, scale);
@@ -111,7 +111,7 @@ fn gradients_of_parameters_are_central_differences() {
 fn gradients_of_pixels_are_central_differences() {
     for (what, network) in narrow_cells() {
         let samples = samples_for(&network, 3, 3);
-        let twin = Twin::new(&network);
+        let reference = Reference::new(&network);
         let mut usable = Usable::default();
         for target in [Target::Predicted, Target::Class(1)] {
             let of = |method| {
@@ -129,7 +129,7 @@ fn gradients_of_pixels_are_central_differences() {
                     let f = |by: f64| {
                         let mut x = x.clone();
                         x[i] += by;
-                        twin.logits(&x)[square.target[n]]
+                        reference.logits(&x)[square.target[n]]
                     };
                     let want = slope(f, scale);
                     let place = format!("{what} {target:?} [{n}, {i}]");
@@ -158,10 +158,10 @@ fn step_norms_are_norms_of_the_gradient_by_layer_4() {
             let slopes = units.map(|(n, k)| {
                 let images = samples.images[n * samples.size..][..samples.size].to_vec();
                 let one = Arrays { images, labels: vec![samples.labels[n]], size: samples.size };
-                let mut twin = Twin::new(&network);
+                let mut reference = Reference::new(&network);
                 let by = |by| {
-                    twin.nudge = (t, k, by);
-                    twin.loss(&one) / 6.0
+                    reference.nudge = (t, k, by);
+                    reference.loss(&one) / 6.0
                 };
                 slope(by, 1.0).expect("no kink within 1e-5")
             });

@@ -227,7 +227,7 @@ pub fn bits(values: &[f32]) -> Vec<u32> {
 }
 
 /// A network in f64: its equations as they read, over row-major tensors.
-pub struct Twin<'a> {
+pub struct Reference<'a> {
     network: &'a Network,
     pub tensors: BTreeMap<String, Vec<f64>>,
     /// Added to `h⁽⁴⁾` of a step: (step, unit, value).
@@ -237,11 +237,11 @@ pub struct Twin<'a> {
 /// Rows, columns, channels, and values in this order.
 type Image = (usize, usize, usize, Vec<f64>);
 
-impl Twin<'_> {
-    pub fn new(network: &Network) -> Twin<'_> {
+impl Reference<'_> {
+    pub fn new(network: &Network) -> Reference<'_> {
         let double = |values: &[f32]| values.iter().map(|&v| f64::from(v)).collect();
         let tensors = network.tensors().into_iter().map(|t| (t.name, double(&t.values))).collect();
-        Twin { network, tensors, nudge: (0, 0, 0.0) }
+        Reference { network, tensors, nudge: (0, 0, 0.0) }
     }
 
     fn bias(&self, layer: &str) -> impl Iterator<Item = f64> {

@@ -3,7 +3,7 @@
 use crate::support::{Arrays, METHODS, backends, bits, explain, narrow, random_samples, samples_for, thesis};
 use kernels::pool::PoolKind;
 use kernels::relevance::z_beta::{ZBeta, z_beta, z_beta_conv};
-use kernels::{ConvShape, Epilogue, Kernels, MatMut, MatRef, Panels, Start, Threads, conv, gemm, pack};
+use kernels::{ConvShape, Epilogue, Init, Kernels, MatMut, MatRef, Panels, Threads, conv, gemm, pack};
 use model::explain::{Explainer, Explanation, Method, Target, prototype};
 use model::{Cell, Evaluator, NamedTensor, Network, Task};
 
@@ -150,7 +150,7 @@ fn z_beta_subtracts_the_low_bound_where_weights_are_positive() {
             let w = Panels::new(&packed, 3, 2);
             let (mut z, mut r_in, mut lost) = ([0.0; 2], [0.0; 3], [0.0]);
             let x = MatRef::new(&x, 1, 3);
-            gemm(&kernels, x, w, Start::Zero, Epilogue::Store, MatMut::new(&mut z, 1, 2)).expect("fits");
+            gemm(&kernels, x, w, Init::Zero, Epilogue::Store, MatMut::new(&mut z, 1, 2)).expect("fits");
             let rule = ZBeta::dense(w, low, high);
             let (r, out) = (MatRef::new(&r, 1, 2), MatMut::new(&mut r_in, 1, 3));
             z_beta(&kernels, &rule, x, &mut z, r, out, &mut lost).expect("fits");
@@ -199,7 +199,7 @@ fn z_beta_of_a_convolution_has_no_bounds_beyond_the_border() {
             let mut inside = plane.pixels_mut(&mut x, 1);
             (0..6).for_each(|i| inside.row_mut(i)[0] = image[i]);
             let product = out.pixels_mut(&mut z, 1);
-            conv(&kernels, &shape, &x, 1, w, Start::Zero, Epilogue::Store, product).expect("fits");
+            conv(&kernels, &shape, &x, 1, w, Init::Zero, Epilogue::Store, product).expect("fits");
             let rule = ZBeta::conv(&kernels, &shape, w, low, high).expect("fits");
             let (mut r_in, mut lost) = ([0.0; 6], [0.0]);
             let (r_out, to) = (MatRef::new(&r, 6, 2), MatMut::new(&mut r_in, 6, 1));

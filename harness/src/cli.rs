@@ -87,7 +87,7 @@ const COMMANDS: [&str; 12] = [
 ];
 
 /// More threads than any of these networks can use.
-const MOST_THREADS: usize = 1024;
+const MAX_THREADS: usize = 1024;
 
 impl Common {
     /// How many threads there are to use.
@@ -97,8 +97,8 @@ impl Common {
     pub fn thread_count(&self) -> Result<usize> {
         match self.threads {
             Some(0) => bail!(Misuse("--threads is 0; it must be at least 1".to_owned())),
-            Some(n) if n > MOST_THREADS => {
-                bail!(Misuse(format!("--threads is {n}; it must be at most {MOST_THREADS}")))
+            Some(n) if n > MAX_THREADS => {
+                bail!(Misuse(format!("--threads is {n}; it must be at most {MAX_THREADS}")))
             }
             Some(n) => Ok(n),
             None => Ok(std::thread::available_parallelism().map_or(1, usize::from)),

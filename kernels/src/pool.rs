@@ -306,9 +306,9 @@ mod tests {
 
     const EPS: f32 = 1e-9;
 
-    /// What the twins say of a batch: pooled values, and the ways back of a gradient, a guided gradient
+    /// What the reference implementations say of a batch: pooled values, and the ways back of a gradient, a guided gradient
     /// and relevance.
-    struct Twin {
+    struct Expected {
         y: Vec<f64>,
         back: [Vec<f64>; 3],
     }
@@ -319,10 +319,10 @@ mod tests {
         PoolBack::Relevance { eps: EPS },
     ];
 
-    fn twin(shape: PoolShape, x: &[f32], back: &[f32], images: usize) -> Twin {
+    fn expected(shape: PoolShape, x: &[f32], back: &[f32], images: usize) -> Expected {
         let (size, at) = (shape.size, (shape.rows, shape.cols, shape.channels));
         let (pixels, pooled) = (x.len() / images, back.len() / images);
-        let mut twin = Twin { y: Vec::new(), back: [vec![], vec![], vec![]] };
+        let mut expected = Expected { y: Vec::new(), back: [vec![], vec![], vec![]] };
         for image in 0..images {
             let (x, back) = (&x[image * pixels..][..pixels], &back[image * pooled..][..pooled]);
             let (largest, from) = reference::max_pool(at, size, x);
@@ -335,22 +335,22 @@ mod tests {
                     PoolKind::Max => r,
                     PoolKind::Sum => r * a / (sums[into[i]] + f64::from(EPS)),
                 };
-                for (way, value) in twin.back.iter_mut().zip([gradient, gradient.max(0.0), share]) {
+                for (way, value) in expected.back.iter_mut().zip([gradient, gradient.max(0.0), share]) {
                     way.push(value);
                 }
             }
             match shape.kind {
-                PoolKind::Max => twin.y.extend(largest.iter().map(|&y| f64::from(y))),
-                PoolKind::Sum => twin.y.extend(sums),
+                PoolKind::Max => expected.y.extend(largest.iter().map(|&y| f64::from(y))),
+                PoolKind::Sum => expected.y.extend(sums),
             }
         }
-        twin
+        expected
     }
 
-    /// Runs a pool and its ways back on every kernel set and compares them with the twins.
+    /// Runs a pool and its ways back on every kernel set and compares them with the reference implementations.
     fn check(shape: PoolShape, images: usize, pad: usize, x: &[f32], back: &[f32]) {
         let PoolShape { rows, cols, channels, .. } = shape;
-        let want = twin(shape, x, back, images);
+        let want = expected(shape, x, back, images);
         let plane = Plane { rows, cols, channels, pad };
         let padded = plane.padded(x, images);
         let a = plane.pixels_of(&padded, images);
@@ -381,7 +381,7 @@ mod tests {
         #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn every_backend_pools_as_the_twin(
+        fn every_backend_pools_as_the_reference(
             rows in 1usize..8, cols in 1usize..8, channels in 1usize..40, size in 1usize..5,
             images in 1usize..4, pad in 0usize..3, sum in proptest::bool::ANY, seed in 1u64..1000,
         ) {
@@ -395,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_images_pool_as_the_twin() {
+    fn odd_images_pool_as_the_reference() {
         for (rows, cols) in [(7, 4), (1, 1), (5, 3), (4, 1)] {
             for kind in [PoolKind::Max, PoolKind::Sum] {
                 let shape = PoolShape { rows, cols, channels: 17, size: 2, kind };

@@ -91,9 +91,9 @@ pub struct Task {
 }
 
 /// Rows or columns of an image: with the bounds of [`crate::plan`], no product of sizes leaves a `usize`.
-const MOST_PIXELS: usize = 4096;
+const MAX_PIXELS: usize = 4096;
 /// A label is a byte.
-const MOST_CLASSES: usize = 256;
+const MAX_CLASSES: usize = 256;
 
 impl Default for Task {
     /// MNIST in one step.
@@ -110,10 +110,10 @@ impl Task {
 
     pub(crate) fn check(&self) -> Result<(), ModelError> {
         for (what, found, most) in [
-            ("rows", self.rows, MOST_PIXELS),
-            ("cols", self.cols, MOST_PIXELS),
-            ("seq_len", self.seq_len, MOST_PIXELS),
-            ("classes", self.classes, MOST_CLASSES),
+            ("rows", self.rows, MAX_PIXELS),
+            ("cols", self.cols, MAX_PIXELS),
+            ("seq_len", self.seq_len, MAX_PIXELS),
+            ("classes", self.classes, MAX_CLASSES),
         ] {
             if found == 0 {
                 return Err(ModelError::Zero { what });

@@ -3,20 +3,20 @@
 use crate::layer::Op;
 use crate::params::Spec;
 use crate::{Cell, Encoder, ModelError, Task};
-use kernels::conv::pooled::PooledConv;
+use kernels::conv::max_pool::ConvMaxPoolShape;
 use kernels::pool::{PoolKind, PoolShape};
 use kernels::{ConvShape, Plane};
 
 /// The pool behind a convolution: 2×2, stride 2.
 const POOL: usize = 2;
 /// The widest layer; the largest of the thesis has 768 units.
-const MOST_UNITS: usize = 1 << 16;
+const MAX_UNITS: usize = 1 << 16;
 /// The largest filter.
-const MOST_FILTER: usize = 255;
+const MAX_FILTER: usize = 255;
 /// The most layers of an encoder or of a head.
-const MOST_LAYERS: usize = 16;
+const MAX_LAYERS: usize = 16;
 /// The most floats that a network's parameters take: 1 GiB.
-const MOST_FLOATS: usize = 1 << 28;
+const MAX_FLOATS: usize = 1 << 28;
 
 /// Every layer of a network, in words of shapes.
 #[derive(Clone, Debug)]
@@ -85,8 +85,8 @@ impl Plan {
                     let pool = PoolShape { rows, cols, channels, size: POOL, kind: task.pool };
                     match task.pool {
                         PoolKind::Max => {
-                            let shape = PooledConv { conv: shape, window: POOL };
-                            encoder.push(Op::PooledConv { spec, shape });
+                            let shape = ConvMaxPoolShape { conv: shape, window: POOL };
+                            encoder.push(Op::ConvMaxPool { spec, shape });
                         }
                         PoolKind::Sum => {
                             encoder.push(Op::Conv { spec, shape });
@@ -115,7 +115,7 @@ impl Plan {
             head.push(add(format!("head.{i}"), vec![inputs, units]));
             inputs = units;
         }
-        at_most("the number of parameters", len, MOST_FLOATS)?;
+        at_most("the number of parameters", len, MAX_FLOATS)?;
         Ok(Plan { cell, task, specs, encoder, planes, combine, recurrent, head, e, r, c, len })
     }
 
@@ -134,7 +134,7 @@ impl Plan {
         match self.encoder.first() {
             Some(Op::Dense { .. }) => images * self.planes[1].len(),
             Some(Op::Conv { shape, .. }) => images * shape.output().len(),
-            Some(Op::PooledConv { shape, .. }) => images * shape.windows() * shape.conv.outputs,
+            Some(Op::ConvMaxPool { shape, .. }) => images * shape.windows() * shape.conv.outputs,
             Some(Op::Pool { .. }) | None => images * self.c,
         }
     }
@@ -144,7 +144,7 @@ impl Plan {
     pub fn relu_scale(&self, i: usize, dropout: f32) -> Option<f32> {
         match self.encoder.get(i.checked_sub(1)?)? {
             Op::Dense { .. } => Some(dropout),
-            Op::PooledConv { .. } => Some(1.0),
+            Op::ConvMaxPool { .. } => Some(1.0),
             Op::Conv { .. } | Op::Pool { .. } => None,
         }
     }
@@ -155,8 +155,8 @@ fn at_most(what: &'static str, found: usize, most: usize) -> Result<(), ModelErr
 }
 
 fn check_cell(cell: &Cell) -> Result<(), ModelError> {
-    at_most("the number of encoder layers", cell.encoder.len(), MOST_LAYERS)?;
-    at_most("the number of head layers", cell.head.len(), MOST_LAYERS)?;
+    at_most("the number of encoder layers", cell.encoder.len(), MAX_LAYERS)?;
+    at_most("the number of head layers", cell.head.len(), MAX_LAYERS)?;
     let widths = cell.encoder.iter().map(|layer| match *layer {
         Encoder::Dense { units } => units,
         Encoder::Conv { channels, .. } => channels,
@@ -165,11 +165,11 @@ fn check_cell(cell: &Cell) -> Result<(), ModelError> {
         if width == 0 {
             return Err(ModelError::Zero { what: "a layer's width" });
         }
-        at_most("a layer's width", width, MOST_UNITS)?;
+        at_most("a layer's width", width, MAX_UNITS)?;
     }
     for layer in &cell.encoder {
         let Encoder::Conv { size, .. } = *layer else { continue };
-        at_most("the size of a filter", size, MOST_FILTER)?;
+        at_most("the size of a filter", size, MAX_FILTER)?;
         if size.is_multiple_of(2) {
             let (what, expected) = ("the size of a filter", "odd");
             return Err(ModelError::Range { what, found: size as f64, expected });

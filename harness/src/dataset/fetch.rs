@@ -44,7 +44,7 @@ pub fn is_published(name: &str) -> bool {
 }
 
 /// Twice the largest file there is.
-const MOST_BYTES: u64 = 64 << 20;
+const MAX_BYTES: u64 = 64 << 20;
 /// How often a mirror may break off a file.
 const TRIES: usize = 4;
 
@@ -257,9 +257,9 @@ fn transfer(agent: &Agent, url: &str, part: &Path, offset: u64, progress: &Progr
         _ => return Err(Trouble::Absent(format!("answers {status}"))),
     };
     let length = header(CONTENT_LENGTH).and_then(|text| text.parse::<u64>().ok());
-    if length.is_some_and(|length| length > MOST_BYTES) {
+    if length.is_some_and(|length| length > MAX_BYTES) {
         return Err(Trouble::Absent(format!(
-            "announces {} bytes, expected at most {MOST_BYTES}",
+            "announces {} bytes, expected at most {MAX_BYTES}",
             length.unwrap_or(0)
         )));
     }
@@ -296,8 +296,8 @@ fn copy(
             return Ok(());
         }
         found += n as u64;
-        if found > MOST_BYTES {
-            return Err(Trouble::Absent(format!("serves more than {MOST_BYTES} bytes")));
+        if found > MAX_BYTES {
+            return Err(Trouble::Absent(format!("serves more than {MAX_BYTES} bytes")));
         }
         file.write_all(&block[..n]).with_context(writing)?;
         job.advance(n as u64);

@@ -14,7 +14,7 @@ use super::locate::{FILES, KINDS, Located, Places};
 use crate::input::plain_file;
 
 /// Deflate cannot shrink data further than this.
-const MOST_PACKED: u64 = 1032;
+const MAX_PACKED: u64 = 1032;
 
 /// Whether `path` is read through gzip.
 pub fn is_gz(path: &Path) -> bool {
@@ -104,7 +104,7 @@ fn unpack_into(gz: &Path, kind: Kind, mut to: AtomicWriteFile, target: &Path) ->
     (&mut from).take(16).read_to_end(&mut head).map_err(reading)?;
     let Header { file_len, .. } = Header::read(head.as_slice(), kind, gz)?;
     ensure!(
-        file_len / MOST_PACKED <= packed_len,
+        file_len / MAX_PACKED <= packed_len,
         "{name}: claims {file_len} bytes, more than {packed_len} packed bytes can hold; the header is damaged, fetch it again"
     );
     // One byte more than expected shows that there is too much, and reaching the end checks the gzip checksum.

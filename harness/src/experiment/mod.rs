@@ -23,7 +23,7 @@ pub const PRESETS: [(&str, &str); 3] = [
 ];
 
 /// The longest file of an experiment.
-const MOST_BYTES: u64 = 1 << 20;
+const MAX_BYTES: u64 = 1 << 20;
 
 /// An experiment as a TOML file describes it: every cell at every length with every seed on every set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -158,7 +158,7 @@ impl Experiment {
     /// If it cannot be read or is no file of a sensible size, or [`Misuse`] if it is none.
     pub fn read(path: &Path) -> Result<Experiment> {
         let name = path.display().to_string();
-        let bytes = input::read(path, MOST_BYTES)?;
+        let bytes = input::read(path, MAX_BYTES)?;
         let text = String::from_utf8(bytes).map_err(|error| {
             Misuse(format!("{name}: is not UTF-8 text ({error}), expected the TOML of an experiment"))
         })?;

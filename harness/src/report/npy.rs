@@ -16,7 +16,7 @@ use std::path::Path;
 const LONGEST_HEADER: usize = 10_000;
 /// A plain array's header opens two brackets, or three with a type such as `<M8[ns]`. The library's parser doubles its
 /// time with each level of nesting, or worse: ten braces and a long text keep it busy for half a minute.
-const MOST_BRACKETS: usize = 3;
+const MAX_BRACKETS: usize = 3;
 
 /// A file whose header is read.
 struct Opened {
@@ -116,7 +116,7 @@ fn open(path: &Path) -> Result<Opened> {
         text.len()
     );
     let brackets = start[text.clone()].iter().filter(|c| b"([{".contains(c)).count();
-    ensure!(brackets <= MOST_BRACKETS, not_plain());
+    ensure!(brackets <= MAX_BRACKETS, not_plain());
     let header = match Header::from_reader(&mut start.as_slice()) {
         Ok(header) => header,
         Err(ReadHeaderError::Io(error)) => return Err(error).with_context(not_npy),

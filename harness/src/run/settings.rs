@@ -135,7 +135,7 @@ impl Given {
     pub fn over_file(self, path: Option<&Path>) -> Result<Given> {
         let Some(path) = path else { return Ok(self) };
         let name = path.display();
-        let bytes = input::read(path, MOST_BYTES)?;
+        let bytes = input::read(path, MAX_BYTES)?;
         let text = String::from_utf8(bytes).map_err(|error| {
             Misuse(format!("{name}: is not UTF-8 text ({error}), expected TOML settings"))
         })?;
@@ -205,7 +205,7 @@ impl Given {
 }
 
 /// The longest file of settings.
-const MOST_BYTES: u64 = 1 << 20;
+const MAX_BYTES: u64 = 1 << 20;
 
 fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")

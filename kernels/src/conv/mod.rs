@@ -2,20 +2,20 @@
 //! `size` runs of adjacent floats, so the tile walks it in place: im2col that is never written.
 
 pub mod im2col;
-pub mod pooled;
+pub mod max_pool;
 mod scatter;
 
 use crate::Kernels;
 use crate::error::{ShapeError, axis};
 use crate::gemm::epilogue::Epilogue;
 use crate::gemm::product::Output;
-use crate::gemm::tile::Walk;
-use crate::gemm::{Start, check_ends, over_columns, over_panels};
+use crate::gemm::tile::ReductionLoops;
+use crate::gemm::{Init, check_ends, over_columns, over_panels};
 use crate::profile::{Work, ends};
 use crate::shape::{ConvShape, MatMut, Panels, Rows, STRIP, panels_len, volume};
 use crate::threads::Shared;
 
-/// `c[p,o] = epilogue(start + Σ patch(p)·w[·,o])` for every pixel `p` of `images` images.
+/// `c[p,o] = epilogue(init + Σ patch(p)·w[·,o])` for every pixel `p` of `images` images.
 ///
 /// - `x` padded NHWC input, [`ConvShape::input`] planes
 /// - `w` packed `[size·size·inputs, outputs]` weights (HWIO)
@@ -27,14 +27,14 @@ use crate::threads::Shared;
 ///
 /// # Example
 /// ```
-/// use kernels::{conv, pack, ConvShape, Epilogue, Kernels, MatMut, Panels, Start};
+/// use kernels::{conv, pack, ConvShape, Epilogue, Kernels, MatMut, Panels, Init};
 /// let shape = ConvShape { rows: 1, cols: 2, size: 3, inputs: 1, outputs: 1 };
 /// let w = pack::pack(&[1.0; 9], 9, 1);
 /// let mut x = vec![0.0; shape.input().len()];
 /// shape.input().pixels_mut(&mut x, 1).row_mut(0)[0] = 2.0;
 /// let mut y = [0.0; 2];
 /// let out = MatMut::new(&mut y, 2, 1);
-/// conv(&Kernels::default(), &shape, &x, 1, Panels::new(&w, 9, 1), Start::Zero, Epilogue::Store, out)?;
+/// conv(&Kernels::default(), &shape, &x, 1, Panels::new(&w, 9, 1), Init::Zero, Epilogue::Store, out)?;
 /// assert_eq!(y, [2.0, 2.0]);
 /// # Ok::<(), kernels::ShapeError>(())
 /// ```
@@ -45,12 +45,12 @@ pub fn conv(
     x: &[f32],
     images: usize,
     w: Panels,
-    start: Start,
+    init: Init,
     epilogue: Epilogue,
     mut c: MatMut,
 ) -> Result<(), ShapeError> {
     let _span = kernels.span("conv", || {
-        let (then, floats) = ends(&start, &epilogue, c.rows * c.cols);
+        let (then, floats) = ends(&init, &epilogue, c.rows * c.cols);
         Work::convs(1, images, shape, then, x.len() + floats)
     });
     shape.check("conv")?;
@@ -60,11 +60,12 @@ pub fn conv(
     axis("conv", "images·plane", "x", x.len(), volume([images, plane.len()]))?;
     axis("conv", "pixels", "c", c.rows, volume([images, plane.pixels()]))?;
     axis("conv", "outputs", "c", c.cols, shape.outputs)?;
-    check_ends("conv", c.rows, c.cols, &start, &epilogue)?;
+    check_ends("conv", c.rows, c.cols, &init, &epilogue)?;
     let run = shape.size * shape.inputs;
-    let walk = Walk { count: [1, shape.size, run], a: [0, plane.line(), 1], b: [0, run * STRIP, STRIP] };
+    let walk =
+        ReductionLoops { count: [1, shape.size, run], a: [0, plane.line(), 1], b: [0, run * STRIP, STRIP] };
     // A patch starts at its pixel's upper left, which the border moves to the pixel's own place.
-    let product = over_panels(x.as_ptr(), plane.map(), walk, w, start, epilogue, &Output::of(&mut c));
+    let product = over_panels(x.as_ptr(), plane.map(), walk, w, init, epilogue, &Output::of(&mut c));
     // SAFETY: the patch of the last pixel ends with the last float of its padded plane, and `x` has
     // `images` planes; panels and `c` have the checked shape, and `c` is borrowed mutably.
     unsafe {
@@ -113,7 +114,7 @@ pub fn conv_weight_gradient(
     let cost = images * input.pixels() * patch * shape.outputs;
     kernels.threads().split(patch, cost, &|rows| {
         for first in (0..images).step_by(images_a_chunk) {
-            let walk = Walk {
+            let walk = ReductionLoops {
                 count: [images_a_chunk.min(images - first), shape.rows, shape.cols],
                 a: [input.len(), input.line(), input.channels],
                 b: [output.len(), output.line(), output.channels],
@@ -147,7 +148,7 @@ mod tests {
         #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn forward_and_both_gradients_are_those_of_the_dense_twin(
+        fn forward_and_both_gradients_are_those_of_the_dense_reference(
             rows in 1usize..7, cols in 1usize..7, half in 0usize..3, inputs in 1usize..5,
             outputs in 1usize..20, images in 1usize..4, seed in 1u64..1000,
         ) {
@@ -170,13 +171,13 @@ mod tests {
             for kernels in kernel_sets() {
                 let mut out = vec![f32::NAN; pixels * outputs];
                 let view = MatMut::new(&mut out, pixels, outputs);
-                conv(&kernels, &shape, &padded_x, images, panels, Start::Zero, Epilogue::Store, view).expect("fits");
+                conv(&kernels, &shape, &padded_x, images, panels, Init::Zero, Epilogue::Store, view).expect("fits");
                 assert_close("conv", &out, &y, 1e-5);
                 bits[0].check(&kernels, "conv", &out);
                 let mut out = vec![f32::NAN; pixels * inputs];
                 let view = MatMut::new(&mut out, pixels, inputs);
                 let weights = Panels::new(&back, shape.reversed().patch(), inputs);
-                conv(&kernels, &shape.reversed(), &padded_dy, images, weights, Start::Zero, Epilogue::Store, view).expect("fits");
+                conv(&kernels, &shape.reversed(), &padded_dy, images, weights, Init::Zero, Epilogue::Store, view).expect("fits");
                 assert_close("input gradient", &out, &dx, 1e-5);
                 bits[1].check(&kernels, "input gradient", &out);
                 let mut out = vec![f32::NAN; packed.len()];
@@ -185,7 +186,7 @@ mod tests {
                 bits[2].check(&kernels, "weight gradient", &out);
                 let gemm_of_patches = {
                     let mut c = vec![0.0; pixels * outputs];
-                    crate::gemm(&kernels, MatRef::new(&patches, pixels, shape.patch()), panels, Start::Zero, Epilogue::Store, MatMut::new(&mut c, pixels, outputs)).expect("fits");
+                    crate::gemm(&kernels, MatRef::new(&patches, pixels, shape.patch()), panels, Init::Zero, Epilogue::Store, MatMut::new(&mut c, pixels, outputs)).expect("fits");
                     c
                 };
                 assert_close("im2col", &gemm_of_patches, &y, 1e-5);

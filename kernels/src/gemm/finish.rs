@@ -1,6 +1,6 @@
-//! Sums that stand in a buffer, on their way through start and epilogue to the output.
+//! Sums that stand in a buffer, on their way through init and epilogue to the output.
 
-use super::Start;
+use super::Init;
 use super::epilogue::{
     AddBias, AddBiasRelu, AddBiasReluDropout, Divide, Epilogue, Gradient, Lanes, Multiply, Place, Plain,
 };
@@ -88,16 +88,16 @@ pub(crate) unsafe fn finish_block(
     assert!(sums.len() >= rows * sums_row, "sums of {rows} rows");
     for (i, sums) in sums.chunks_exact_mut(sums_row.max(1)).take(rows).enumerate() {
         for (j, sum) in sums[..product.n].iter_mut().enumerate() {
-            // SAFETY: row and column of `c`, or of the start, which has its shape. `product.c` itself may
+            // SAFETY: row and column of `c`, or of the init, which has its shape. `product.c` itself may
             // stand before a block of rows, outside of what it points to.
             *sum += unsafe {
-                match &product.start {
-                    Start::Zero => break,
-                    Start::C => {
+                match &product.init {
+                    Init::Zero => break,
+                    Init::Accumulate => {
                         let column = j / STRIP * product.c_strip + j % STRIP;
                         *product.c.wrapping_add(block.c.get(i) + column)
                     }
-                    Start::From(matrix) => *matrix.data.as_ptr().add(block.start.get(i) + j),
+                    Init::Copy(matrix) => *matrix.data.as_ptr().add(block.init.get(i) + j),
                 }
             };
         }

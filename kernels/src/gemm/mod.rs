@@ -16,37 +16,37 @@ use crate::profile::{Work, ends};
 use crate::shape::{MatMut, MatRef, Panels, Rows, STRIP, panels_len};
 use epilogue::Epilogue;
 use product::{Output, Product};
-use tile::Walk;
+use tile::ReductionLoops;
 
-/// Where the sums start.
+/// Where the sums init.
 #[derive(Clone, Copy, Debug)]
-pub enum Start<'a> {
+pub enum Init<'a> {
     /// From zero.
     Zero,
     /// From what stands in `c`.
-    C,
+    Accumulate,
     /// From another matrix `[M, N]`.
-    From(MatRef<'a>),
+    Copy(MatRef<'a>),
 }
 
 pub(crate) fn lanes_of_last_strip(n: usize) -> usize {
     n - n.saturating_sub(1) / STRIP * STRIP
 }
 
-/// Checks that start and epilogue have the product's shape.
+/// Checks that init and epilogue have the product's shape.
 pub(crate) fn check_ends(
     kernel: &'static str,
     m: usize,
     n: usize,
-    start: &Start,
+    init: &Init,
     epilogue: &Epilogue,
 ) -> Result<(), ShapeError> {
     let same = |name, matrix: &MatRef| {
         axis(kernel, "M", name, matrix.rows, m)?;
         axis(kernel, "N", name, matrix.cols, n)
     };
-    if let Start::From(matrix) = start {
-        same("start", matrix)?;
+    if let Init::Copy(matrix) = init {
+        same("init", matrix)?;
     }
     match epilogue {
         Epilogue::Store => Ok(()),
@@ -58,7 +58,7 @@ pub(crate) fn check_ends(
     }
 }
 
-/// `c[m,n] = epilogue(start[m,n] + Σ_k a[m,k]·b[k,n])`, summed in the order of `k`.
+/// `c[m,n] = epilogue(init[m,n] + Σ_k a[m,k]·b[k,n])`, summed in the order of `k`.
 ///
 /// - `a` `[M, K]` activations, gradients or relevances
 /// - `b` `[K, N]` packed weights; transposed panels give `dX = dY·Wᵀ`
@@ -69,12 +69,12 @@ pub(crate) fn check_ends(
 ///
 /// # Example
 /// ```
-/// use kernels::{gemm, pack, Epilogue, Kernels, MatMut, MatRef, Panels, Start};
+/// use kernels::{gemm, pack, Epilogue, Kernels, MatMut, MatRef, Panels, Init};
 /// let w = pack::pack(&[1., 2., 3., 4., 5., 6.], 3, 2); // [3, 2], row-major
 /// let mut c = [0.0; 2];
 /// let a = MatRef::new(&[1., 0., 2.], 1, 3);
 /// let w = Panels::new(&w, 3, 2);
-/// gemm(&Kernels::default(), a, w, Start::Zero, Epilogue::Store, MatMut::new(&mut c, 1, 2))?;
+/// gemm(&Kernels::default(), a, w, Init::Zero, Epilogue::Store, MatMut::new(&mut c, 1, 2))?;
 /// assert_eq!(c, [11., 14.]);
 /// # Ok::<(), kernels::ShapeError>(())
 /// ```
@@ -82,21 +82,21 @@ pub fn gemm(
     kernels: &Kernels,
     a: MatRef,
     b: Panels,
-    start: Start,
+    init: Init,
     epilogue: Epilogue,
     mut c: MatMut,
 ) -> Result<(), ShapeError> {
     let _span = kernels.span("gemm", || {
-        let (then, floats) = ends(&start, &epilogue, c.rows * c.cols);
+        let (then, floats) = ends(&init, &epilogue, c.rows * c.cols);
         Work::products(1, [c.rows, c.cols, b.k], then, a.rows * a.cols + floats)
     });
     axis("gemm", "K", "b", b.k, a.cols)?;
     axis("gemm", "M", "c", c.rows, a.rows)?;
     axis("gemm", "N", "c", c.cols, b.n)?;
-    check_ends("gemm", c.rows, c.cols, &start, &epilogue)?;
-    let walk = Walk { count: [1, 1, b.k], a: [0, 0, 1], b: [0, 0, STRIP] };
+    check_ends("gemm", c.rows, c.cols, &init, &epilogue)?;
+    let walk = ReductionLoops { count: [1, 1, b.k], a: [0, 0, 1], b: [0, 0, STRIP] };
     let to = Output::of(&mut c);
-    let product = over_panels(a.data.as_ptr(), a.map, walk, b, start, epilogue, &to);
+    let product = over_panels(a.data.as_ptr(), a.map, walk, b, init, epilogue, &to);
     // SAFETY: `a` has `K` columns in each of its `M` rows, the panels `K` rows in each strip, `c` is
     // borrowed mutably with rows that do not overlap; the checks above hold all to one shape.
     unsafe { product.run(kernels, c.rows) };
@@ -106,9 +106,9 @@ pub fn gemm(
 pub(crate) fn over_panels<'a>(
     a: *const f32,
     map: Rows,
-    walk: Walk,
+    walk: ReductionLoops,
     b: Panels,
-    start: Start<'a>,
+    init: Init<'a>,
     epilogue: Epilogue<'a>,
     c: &Output,
 ) -> Product<'a> {
@@ -121,7 +121,7 @@ pub(crate) fn over_panels<'a>(
         b: b.data.as_ptr(),
         b_strip: b.stride,
         b_lanes: STRIP,
-        start,
+        init,
         epilogue,
         c: c.data.as_ptr(),
         c_rows: c.map,
@@ -164,7 +164,7 @@ pub fn gemm_tn(
     if d_w.is_empty() {
         return Ok(());
     }
-    let walk = Walk { count: [1, 1, a.rows], a: [0, 0, a.map.step], b: [0, 0, d_y.map.step] };
+    let walk = ReductionLoops { count: [1, 1, a.rows], a: [0, 0, a.map.step], b: [0, 0, d_y.map.step] };
     // SAFETY: each term lies in a row of `a` and of `d_y`, whose constructors checked the bounds; their
     // rows are one step apart, as there is one line of them; the last strip of `d_y` is masked. Rows
     // `first..first + K` lie inside `d_w`, which is borrowed mutably.
@@ -191,7 +191,7 @@ pub(crate) fn over_columns<'a>(
     a_rows: Rows,
     b: *const f32,
     n: usize,
-    walk: Walk,
+    walk: ReductionLoops,
     add: bool,
     c: *mut f32,
     c_strip: usize,
@@ -204,7 +204,7 @@ pub(crate) fn over_columns<'a>(
         b,
         b_strip: STRIP,
         b_lanes: lanes_of_last_strip(n),
-        start: if add { Start::C } else { Start::Zero },
+        init: if add { Init::Accumulate } else { Init::Zero },
         epilogue: Epilogue::Store,
         c,
         c_rows: Rows::linear(STRIP),

@@ -1,8 +1,8 @@
 //! The loops around the register tile: blocks of rows, strips of columns, tiles of balanced height.
 
-use super::Start;
+use super::Init;
 use super::epilogue::Epilogue;
-use super::tile::{Block, HALF, MASKED, Tiles, WHOLE, Walk, call_with_shape};
+use super::tile::{Block, HALF, MASKED, ReductionLoops, Tiles, WHOLE, call_with_shape};
 use crate::Kernels;
 use crate::shape::{MatMut, Rows, STRIP};
 use crate::simd::{Kernel, Simd};
@@ -39,13 +39,13 @@ pub(crate) struct Product<'a> {
     pub a: *const f32,
     /// Where the first term of row `m` is in `a`.
     pub a_rows: Rows,
-    pub walk: Walk,
+    pub walk: ReductionLoops,
     pub b: *const f32,
     /// Floats from a strip of `b` to the next.
     pub b_strip: usize,
     /// Lanes of the last strip of `b` that may be read: 16 where it is packed.
     pub b_lanes: usize,
-    pub start: Start<'a>,
+    pub init: Init<'a>,
     pub epilogue: Epilogue<'a>,
     pub c: *mut f32,
     pub c_rows: Rows,

@@ -6,7 +6,7 @@ use kernels::pack::Part;
 use kernels::relevance::PackedPart;
 use kernels::relevance::w_square::{conv_denominators, dense_denominators, w_square, w_square_conv};
 use kernels::relevance::z_beta::{ZBeta, z_beta, z_beta_conv};
-use kernels::{ConvShape, Epilogue, Kernels, MatMut, MatRef, Panels, Start, gemm};
+use kernels::{ConvShape, Epilogue, Init, Kernels, MatMut, MatRef, Panels, gemm};
 
 /// What the pixel layer's rule needs of its weights.
 #[derive(Clone, Debug)]
@@ -65,7 +65,7 @@ impl PixelRule {
         match self {
             PixelRule::ZBeta(rule) => rule.numerators(kernels, x, c, r_in)?,
             PixelRule::Square { part, .. } => {
-                gemm(kernels, c, part.back(), Start::Zero, Epilogue::Store, r_in)?;
+                gemm(kernels, c, part.back(), Init::Zero, Epilogue::Store, r_in)?;
             }
         }
         Ok(())

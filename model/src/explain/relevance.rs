@@ -17,7 +17,7 @@ use kernels::relevance::alpha_beta::{alpha_beta, alpha_beta_conv};
 use kernels::relevance::pooled::{PooledRule, relevance_pooled};
 use kernels::relevance::z_plus::{z_plus, z_plus_conv};
 use kernels::relevance::{EPS, PackedPart, joint};
-use kernels::{Buffer, ConvShape, Epilogue, Kernels, MatMut, MatRef, Panels, Start, gemm};
+use kernels::{Buffer, ConvShape, Epilogue, Init, Kernels, MatMut, MatRef, Panels, gemm};
 
 /// The αβ rule on a layer above the pixels; z⁺ where there is no negative part.
 #[derive(Clone, Debug)]
@@ -172,7 +172,7 @@ impl RelevanceWay {
         let (mut encoder, mut pooled) = (Vec::new(), Vec::new());
         for (i, op) in plan.encoder.iter().enumerate() {
             pooled.push(match op {
-                Op::PooledConv { spec, shape } => {
+                Op::ConvMaxPool { spec, shape } => {
                     let w = network.weight(*spec);
                     Some(match method {
                         Method::WSquare if i == 0 => PooledRule::w_square(kernels, shape, w)?,
@@ -183,7 +183,7 @@ impl RelevanceWay {
                 _ => None,
             });
             encoder.push(match op {
-                Op::Pool { .. } | Op::PooledConv { .. } => None,
+                Op::Pool { .. } | Op::ConvMaxPool { .. } => None,
                 Op::Dense { spec } if i == 0 => {
                     let w = network.weight(*spec);
                     pixels = Some(PixelRule::dense(method, w, low, high, images));
@@ -307,7 +307,7 @@ impl RelevanceWay {
             EncodedRule::Activations(rule) => {
                 for ((part, _, _), base) in rule.pools().zip(&mut self.base) {
                     let base = MatMut::new(base, images, c);
-                    gemm(kernels, encoded, part.forward(), Start::Zero, Epilogue::Store, base)?;
+                    gemm(kernels, encoded, part.forward(), Init::Zero, Epilogue::Store, base)?;
                 }
             }
             EncodedRule::Pixels(rule) => {
@@ -361,13 +361,15 @@ impl RelevanceWay {
             let (r_in, r_out) = (&mut before[i], &behind[0]);
             let a = &trace.acts[i][..images * plan.planes[i].len()];
             match op {
-                Op::PooledConv { shape, .. } => {
-                    let (Some(rule), Some(places)) = (&self.pooled[i], &trace.places[i]) else { continue };
+                Op::ConvMaxPool { shape, .. } => {
+                    let (Some(rule), Some(max_indices)) = (&self.pooled[i], &trace.max_indices[i]) else {
+                        continue;
+                    };
                     let z =
                         if i == 0 { &self.z[..images * shape.windows() * shape.conv.outputs] } else { &[] };
                     let r_out = MatRef::new(r_out, images * shape.windows(), shape.conv.outputs);
                     let r_in = plan.back_plane(i).lines_mut(r_in, images);
-                    relevance_pooled(kernels, rule, a, places, z, r_out, r_in, rows)?;
+                    relevance_pooled(kernels, rule, a, max_indices, z, r_out, r_in, rows)?;
                 }
                 Op::Pool { shape } => {
                     let planes =

@@ -3,10 +3,10 @@
 use super::Op;
 use super::dense::bias_gradient;
 use crate::{ModelError, Network};
-use kernels::conv::pooled::{Places, PooledConv, conv_pool, conv_pool_weight_gradient};
+use kernels::conv::max_pool::{ConvMaxPoolShape, MaxIndices, conv_max_pool, conv_max_pool_weight_gradient};
 use kernels::elementwise::activation::bias_relu;
 use kernels::{
-    ConvShape, Epilogue, Kernels, MatMut, MatRef, Panels, Plane, Start, conv, conv_weight_gradient,
+    ConvShape, Epilogue, Init, Kernels, MatMut, MatRef, Panels, Plane, conv, conv_weight_gradient,
 };
 
 /// `y = relu(x ∗ W − softplus(b))`; `z` takes `x ∗ W`, with a border, where a rule needs it.
@@ -27,17 +27,17 @@ pub(crate) fn forward(
     if let Some(z) = z {
         let plane = shape.output();
         let product = plane.pixels_mut(z, images);
-        conv(kernels, shape, x, images, weight, Start::Zero, Epilogue::Store, product)?;
+        conv(kernels, shape, x, images, weight, Init::Zero, Epilogue::Store, product)?;
         bias_relu(kernels, plane.pixels_of(z, images), bias, y)?;
         return Ok(());
     }
-    Ok(conv(kernels, shape, x, images, weight, Start::Zero, Epilogue::BiasRelu(bias), y)?)
+    Ok(conv(kernels, shape, x, images, weight, Init::Zero, Epilogue::BiasRelu(bias), y)?)
 }
 
-/// Room for the places of the maxima, if the layer has a max-pool.
-pub(crate) fn places(op: &Op, images: usize) -> Option<Places> {
+/// Room for the argmax positions, if the layer has a max-pool.
+pub(crate) fn max_indices(op: &Op, images: usize) -> Option<MaxIndices> {
     match op {
-        Op::PooledConv { shape, .. } => Some(Places::new(shape, images)),
+        Op::ConvMaxPool { shape, .. } => Some(MaxIndices::new(shape, images)),
         Op::Dense { .. } | Op::Conv { .. } | Op::Pool { .. } => None,
     }
 }
@@ -47,18 +47,18 @@ pub(crate) fn places(op: &Op, images: usize) -> Option<Places> {
 pub(crate) fn forward_pooled(
     kernels: &Kernels,
     network: &Network,
-    (spec, shape): (usize, &PooledConv),
+    (spec, shape): (usize, &ConvMaxPoolShape),
     x: &[f32],
     images: usize,
     z: Option<&mut [f32]>,
     (plane, y): (&Plane, &mut [f32]),
-    places: &mut Option<Places>,
+    max_indices: &mut Option<MaxIndices>,
 ) -> Result<(), ModelError> {
     let (weight, bias) = (network.weight(spec), network.bias(spec));
     let x = &x[..images * shape.conv.input().len()];
     let z = z.map(|z| &mut z[..images * shape.windows() * shape.conv.outputs]);
-    let places = places.get_or_insert_with(|| Places::new(shape, images));
-    Ok(conv_pool(kernels, shape, x, images, weight, bias, plane.pixels_mut(y, images), places, z)?)
+    let max_indices = max_indices.get_or_insert_with(|| MaxIndices::new(shape, images));
+    Ok(conv_max_pool(kernels, shape, x, images, weight, bias, plane.pixels_mut(y, images), max_indices, z)?)
 }
 
 /// Gradients of weight and bias from `d_h`, that of the maxima's pre-activations, into the flat buffer.
@@ -66,16 +66,16 @@ pub(crate) fn forward_pooled(
 pub(crate) fn gradient_pooled(
     kernels: &Kernels,
     network: &Network,
-    (spec, shape): (usize, &PooledConv),
+    (spec, shape): (usize, &ConvMaxPoolShape),
     x: &[f32],
-    places: &Places,
+    max_indices: &MaxIndices,
     d_h: MatRef,
     images: usize,
     gradients: &mut [f32],
 ) -> Result<(), ModelError> {
     let spec = &network.plan.specs[spec];
     let (x, d_w) = (&x[..images * shape.conv.input().len()], &mut gradients[spec.weight.clone()]);
-    conv_pool_weight_gradient(kernels, shape, x, places, d_h, images, d_w)?;
+    conv_max_pool_weight_gradient(kernels, shape, x, max_indices, d_h, images, d_w)?;
     bias_gradient(kernels, network, spec, d_h, gradients)
 }
 
@@ -109,5 +109,5 @@ pub(crate) fn backward(
     let d_h = &d_h[..images * shape.output().len()];
     let d_x = plane.pixels_mut(d_x, images);
     let back = shape.reversed();
-    Ok(conv(kernels, &back, d_h, images, reversed, Start::Zero, Epilogue::Store, d_x)?)
+    Ok(conv(kernels, &back, d_h, images, reversed, Init::Zero, Epilogue::Store, d_x)?)
 }

@@ -4,7 +4,7 @@ use crate::{ModelError, Network};
 use kernels::elementwise::activation::bias_relu;
 use kernels::elementwise::activation::softplus_gradient;
 use kernels::elementwise::reduce::column_sums;
-use kernels::{Dropout, Epilogue, Kernels, MatMut, MatRef, Start, gemm, gemm_tn};
+use kernels::{Dropout, Epilogue, Init, Kernels, MatMut, MatRef, gemm, gemm_tn};
 
 /// `y = relu(x·W − softplus(b))`, dropped out where asked; `z` takes `x·W` where a rule needs it.
 #[allow(clippy::too_many_arguments)]
@@ -23,7 +23,7 @@ pub(crate) fn forward(
     let y = MatMut::new(y, rows, weight.n());
     if let Some(z) = z {
         let product = MatMut::new(z, rows, weight.n());
-        gemm(kernels, x, weight, Start::Zero, Epilogue::Store, product)?;
+        gemm(kernels, x, weight, Init::Zero, Epilogue::Store, product)?;
         bias_relu(kernels, MatRef::new(z, rows, weight.n()), bias, y)?;
         return Ok(());
     }
@@ -31,7 +31,7 @@ pub(crate) fn forward(
         Some(dropout) => Epilogue::BiasReluDropout(bias, dropout),
         None => Epilogue::BiasRelu(bias),
     };
-    Ok(gemm(kernels, x, weight, Start::Zero, epilogue, y)?)
+    Ok(gemm(kernels, x, weight, Init::Zero, epilogue, y)?)
 }
 
 /// Gradients of weight and bias from `d_h`, that of the pre-activation, into the flat buffer.

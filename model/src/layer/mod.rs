@@ -5,7 +5,7 @@ pub(crate) mod dense;
 pub(crate) mod pool;
 
 use kernels::ConvShape;
-use kernels::conv::pooled::PooledConv;
+use kernels::conv::max_pool::ConvMaxPoolShape;
 use kernels::pool::PoolShape;
 
 /// An encoder layer: what it is, and which parameters it has.
@@ -16,7 +16,7 @@ pub(crate) enum Op {
     /// SAME convolution, relu.
     Conv { spec: usize, shape: ConvShape },
     /// SAME convolution, relu, max-pool.
-    PooledConv { spec: usize, shape: PooledConv },
+    ConvMaxPool { spec: usize, shape: ConvMaxPoolShape },
     /// Pooling.
     Pool { shape: PoolShape },
 }

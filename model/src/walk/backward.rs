@@ -4,12 +4,12 @@ use super::forward::{Trace, step};
 use crate::layer::{self, Op};
 use crate::plan::Plan;
 use crate::{ModelError, Network};
-use kernels::conv::pooled::{Filters, conv_pool_back};
+use kernels::conv::max_pool::{Filters, conv_max_pool_input_gradient};
 use kernels::elementwise::reduce::sum_of_squares;
 use kernels::pack::{self, Part};
 use kernels::pool::PoolBack;
 use kernels::profile::Work;
-use kernels::{Buffer, Epilogue, Kernels, MatMut, MatRef, Panels, Start, gemm, gemm_tn, panels_len};
+use kernels::{Buffer, Epilogue, Init, Kernels, MatMut, MatRef, Panels, gemm, gemm_tn, panels_len};
 
 /// Buffers of the way back, and the weights as it multiplies them.
 #[derive(Clone, Debug)]
@@ -49,7 +49,7 @@ impl Back {
                 Op::Dense { spec } | Op::Conv { spec, .. } if !needed(i) => {
                     weights[*spec] = Buffer::default()
                 }
-                Op::PooledConv { spec, .. } => weights[*spec] = Buffer::default(),
+                Op::ConvMaxPool { spec, .. } => weights[*spec] = Buffer::default(),
                 Op::Conv { spec, shape } => {
                     weights[*spec] = Buffer::zeroed(panels_len(shape.reversed().patch(), shape.inputs));
                 }
@@ -91,7 +91,7 @@ impl Back {
         }
         for (i, op) in plan.encoder.iter().enumerate() {
             match op {
-                Op::PooledConv { spec, shape } if i > 0 || self.to_pixels => {
+                Op::ConvMaxPool { spec, shape } if i > 0 || self.to_pixels => {
                     let w = network.weight(*spec);
                     match &mut self.filters[i] {
                         Some(filters) => filters.refresh(w),
@@ -140,7 +140,7 @@ impl Back {
             }
             let weight = Panels::new(&self.weights[spec], layer.n, layer.k);
             let d_x = MatMut::new(d_x, n, layer.k);
-            gemm(kernels, d_h, weight, Start::Zero, relu(x, scale), d_x)?;
+            gemm(kernels, d_h, weight, Init::Zero, relu(x, scale), d_x)?;
         }
         if let Some(spec) = plan.recurrent {
             for t in (1..steps).rev() {
@@ -148,12 +148,12 @@ impl Back {
                 let d_h = MatRef::new(&self.d_a4[step(t, n, c)], n, c);
                 let weight = Panels::new(&self.combine_r, c, r);
                 let d_r = MatMut::new(&mut self.d_r[step(t, n, r)], n, r);
-                gemm(kernels, d_h, weight, Start::Zero, relu(r_t, 1.0), d_r)?;
+                gemm(kernels, d_h, weight, Init::Zero, relu(r_t, 1.0), d_r)?;
                 let d_r = MatRef::new(&self.d_r[step(t, n, r)], n, r);
                 let a4 = MatRef::new(&trace.a4[step(t - 1, n, c)], n, c);
                 let weight = Panels::new(&self.weights[spec], r, c);
                 let d_a4 = MatMut::new(&mut self.d_a4[step(t - 1, n, c)], n, c);
-                gemm(kernels, d_r, weight, Start::Zero, relu(a4, 1.0), d_a4)?;
+                gemm(kernels, d_r, weight, Init::Zero, relu(a4, 1.0), d_a4)?;
             }
         }
         let d_a4 = MatRef::new(&self.d_a4, images, c);
@@ -180,7 +180,7 @@ impl Back {
             let scale = plan.relu_scale(encoded, way.scale);
             let epilogue = scale.map_or(Epilogue::Store, |scale| relu(a, scale));
             let out = MatMut::new(&mut self.d_acts[encoded], images, e);
-            gemm(kernels, d_a4, weight, Start::Zero, epilogue, out)?;
+            gemm(kernels, d_a4, weight, Init::Zero, epilogue, out)?;
         }
         self.encoder(kernels, network, trace, images, way, gradients)
     }
@@ -215,7 +215,7 @@ impl Back {
                         let epilogue = relu(i, x);
                         let weight = Panels::new(&self.weights[*spec], layer.n, layer.k);
                         let d_x = MatMut::new(d_x, images, layer.k);
-                        gemm(kernels, d_h, weight, Start::Zero, epilogue, d_x)?;
+                        gemm(kernels, d_h, weight, Init::Zero, epilogue, d_x)?;
                     }
                 }
                 Op::Conv { spec, shape } => {
@@ -230,19 +230,34 @@ impl Back {
                         layer::conv::backward(kernels, shape, weight, d_y, images, plane, d_x)?;
                     }
                 }
-                Op::PooledConv { spec, shape } => {
-                    let Some(places) = &trace.places[i] else { continue };
+                Op::ConvMaxPool { spec, shape } => {
+                    let Some(max_indices) = &trace.max_indices[i] else { continue };
                     let d_h = MatRef::new(d_y, images * shape.windows(), shape.conv.outputs);
                     if let Some(gradients) = gradients.as_deref_mut() {
                         let (layer, x) = ((*spec, shape), &trace.acts[i]);
                         layer::conv::gradient_pooled(
-                            kernels, network, layer, x, places, d_h, images, gradients,
+                            kernels,
+                            network,
+                            layer,
+                            x,
+                            max_indices,
+                            d_h,
+                            images,
+                            gradients,
                         )?;
                     }
                     if let Some(filters) = &self.filters[i] {
                         let epilogue = relu(i, plan.planes[i].lines_of(&trace.acts[i], images));
                         let d_x = plan.back_plane(i).lines_mut(d_x, images);
-                        conv_pool_back(kernels, filters, places, d_h, images, &[epilogue], d_x)?;
+                        conv_max_pool_input_gradient(
+                            kernels,
+                            filters,
+                            max_indices,
+                            d_h,
+                            images,
+                            &[epilogue],
+                            d_x,
+                        )?;
                     }
                 }
                 Op::Pool { shape } => {

@@ -5,8 +5,8 @@
 use crate::layer::{self, Op};
 use crate::plan::Plan;
 use crate::{ModelError, Network, Samples};
-use kernels::conv::pooled::Places;
-use kernels::{Buffer, Dropout, Epilogue, Kernels, MatMut, MatRef, Start, gemm};
+use kernels::conv::max_pool::MaxIndices;
+use kernels::{Buffer, Dropout, Epilogue, Init, Kernels, MatMut, MatRef, gemm};
 use std::ops::Range;
 
 /// What a forward pass is for.
@@ -27,7 +27,7 @@ pub(crate) struct Trace {
     /// In front of each encoder layer, and behind the last.
     pub acts: Vec<Buffer>,
     /// Of each max-pooled convolution, where the maxima stand.
-    pub places: Vec<Option<Places>>,
+    pub max_indices: Vec<Option<MaxIndices>>,
     /// `x·W` of the layer that sees pixels, without its bias; only with [`Mode::Explain`].
     pub z: Buffer,
     /// Layer 4, `[T·N, c]`.
@@ -56,7 +56,7 @@ impl Trace {
         Trace {
             capacity,
             acts: plan.planes.iter().map(|plane| Buffer::zeroed(images * plane.len())).collect(),
-            places: plan.encoder.iter().map(|op| layer::conv::places(op, images)).collect(),
+            max_indices: plan.encoder.iter().map(|op| layer::conv::max_indices(op, images)).collect(),
             z: Buffer::zeroed(z),
             a4: Buffer::zeroed(images * plan.c),
             r: Buffer::zeroed(images * plan.r),
@@ -112,8 +112,8 @@ impl Trace {
                 Op::Conv { spec, shape } => {
                     layer::conv::forward(kernels, network, *spec, shape, x, images, z, y)?;
                 }
-                Op::PooledConv { spec, shape } => {
-                    let (plane, places) = (&plan.planes[i + 1], &mut self.places[i]);
+                Op::ConvMaxPool { spec, shape } => {
+                    let (plane, max_indices) = (&plan.planes[i + 1], &mut self.max_indices[i]);
                     layer::conv::forward_pooled(
                         kernels,
                         network,
@@ -122,7 +122,7 @@ impl Trace {
                         images,
                         z,
                         (plane, y),
-                        places,
+                        max_indices,
                     )?;
                 }
                 Op::Pool { shape } => {
@@ -139,11 +139,12 @@ impl Trace {
         let keep = plan.encoder.is_empty() && mode == Mode::Explain;
         let product = if keep { &mut self.z } else { &mut self.a4 };
         let product = MatMut::new(product, images, c);
-        gemm(kernels, encoded, weight.rows(0, e), Start::Zero, Epilogue::Store, product)?;
+        gemm(kernels, encoded, weight.rows(0, e), Init::Zero, Epilogue::Store, product)?;
         for t in 0..steps {
             let known = if t == 0 { 0 } else { r };
             let r_t = MatRef::new(if t == 0 { &[] } else { &self.r[step(t, n, r)] }, n, known);
-            let start = if keep { Start::From(MatRef::new(&self.z[step(t, n, c)], n, c)) } else { Start::C };
+            let start =
+                if keep { Init::Copy(MatRef::new(&self.z[step(t, n, c)], n, c)) } else { Init::Accumulate };
             let epilogue = match dropout(plan.encoder.len()) {
                 Some(dropout) if t + 1 == steps => Epilogue::BiasReluDropout(bias, dropout),
                 _ => Epilogue::BiasRelu(bias),
@@ -156,7 +157,7 @@ impl Trace {
                 let a4 = MatRef::new(&self.a4[step(t, n, c)], n, c);
                 let next = MatMut::new(&mut self.r[step(t + 1, n, r)], n, r);
                 let relu = Epilogue::BiasRelu(network.bias(spec));
-                gemm(kernels, a4, network.weight(spec), Start::Zero, relu, next)?;
+                gemm(kernels, a4, network.weight(spec), Init::Zero, relu, next)?;
             }
         }
         for (i, &spec) in plan.head.iter().enumerate() {
@@ -169,7 +170,7 @@ impl Trace {
             let last = i + 1 == plan.head.len();
             let epilogue = if last { Epilogue::Bias(bias) } else { Epilogue::BiasRelu(bias) };
             let y = MatMut::new(&mut behind[0], n, plan.specs[spec].n);
-            gemm(kernels, x, network.weight(spec), Start::Zero, epilogue, y)?;
+            gemm(kernels, x, network.weight(spec), Init::Zero, epilogue, y)?;
         }
         Ok(())
     }

@@ -26,7 +26,7 @@ impl Trace {
             return Some(format!("the parameter {name}"));
         }
         for (op, (plane, act)) in plan.encoder.iter().zip(plan.planes.iter().zip(&self.acts).skip(1)) {
-            if let Op::Dense { spec } | Op::Conv { spec, .. } | Op::PooledConv { spec, .. } = op
+            if let Op::Dense { spec } | Op::Conv { spec, .. } | Op::ConvMaxPool { spec, .. } = op
                 && bad(&act[..images * plane.len()])
             {
                 return output(&plan.specs[*spec].name);
