@@ -13,7 +13,7 @@ pub mod z_plus;
 use crate::Kernels;
 use crate::buffer::Buffer;
 use crate::elementwise::reduce::Chains;
-use crate::gemm::epilogue::Epilogue;
+use crate::gemm::epilogue::{Epilogue, Stabiliser};
 use crate::gemm::pack::{self, Part};
 use crate::gemm::product::Output;
 use crate::gemm::tile::ReductionLoops;
@@ -145,7 +145,7 @@ impl Fused<'_> {
         for (i, pool) in pools.iter().enumerate() {
             let (w, wt) = (pool.weights.forward(), pool.weights.back());
             let walk = |k| ReductionLoops { count: [1, 1, k], a: [0, 0, 1], b: [0, 0, STRIP] };
-            let ratio = Epilogue::Ratio { r: *r_out, coefficient: pool.coefficient, eps: pool.eps };
+            let ratio = Epilogue::Ratio { r: *r_out, coefficient: pool.coefficient, stabiliser: Stabiliser::Constant(pool.eps) };
             let block_of_c = Output::of(&mut MatMut::new(&mut *scratch, rows, width));
             let mut first = over_panels(a.data.as_ptr(), a.map, walk(w.k), w, Init::Zero, ratio, &block_of_c);
             first.c = first.c.wrapping_sub(before);

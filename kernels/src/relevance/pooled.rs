@@ -13,7 +13,7 @@ use crate::conv::max_pool::visit::{ArgmaxPositions, block_len, blocks, images_a_
 use crate::conv::max_pool::{ConvMaxPoolShape, Filters, MaxIndices, conv_max_pool_input_gradient};
 use crate::error::{ShapeError, axis};
 use crate::gemm::Init;
-use crate::gemm::epilogue::Epilogue;
+use crate::gemm::epilogue::{Epilogue, Stabiliser};
 use crate::gemm::pack::Part;
 use crate::profile::Work;
 use crate::shape::{MatMut, MatRef, Panels, STRIP, volume};
@@ -252,7 +252,7 @@ impl Ratios<'_> {
             Denominator::Constant(v) => Denominators::Constant(v),
         };
         let r = Values::of(shape, r_out, max_indices, image);
-        kernels.backend().run(Ratio { shape, r, z, coefficient, eps, c: &mut *c });
+        kernels.backend().run(Ratio { shape, r, z, coefficient, stabiliser: Stabiliser::Constant(eps), c: &mut *c });
         add_lost(MatRef::new(c, shape.windows(), conv.outputs), eps, std::slice::from_mut(lost));
     }
 
