@@ -1,16 +1,16 @@
 //! Relevance of a dense layer, and of a dense layer whose inputs share their denominators.
 
 use super::ratios::{Known, Quotients, add_absorbed};
-use super::terms::{Denominator, PackedRule, PackedTerm, PanelGroup, SharedGroup, products, reads_forward};
+use super::terms::{Denominator, PackedRule, PanelGroup, SharedGroup, products, reads_forward};
 use crate::Kernels;
 use crate::elementwise::rows::{Map, each};
 use crate::error::{ShapeError, axis};
 use crate::gemm::epilogue::Epilogue;
 use crate::gemm::product::Output;
 use crate::gemm::tile::ReductionLoops;
-use crate::gemm::{Init, gemm, over_panels};
+use crate::gemm::{Init, PanelProduct, gemm};
 use crate::profile::Work;
-use crate::shape::{MatMut, MatRef, Panels, Rows, STRIP};
+use crate::shape::{MatMut, MatRef, Rows};
 use crate::simd::Simd;
 use crate::threads::{Shared, with_scratch};
 use std::ops::Range;
@@ -90,7 +90,7 @@ pub fn relevance(kernels: &Kernels, operands: Relevance) -> Result<(), ShapeErro
     Ok(())
 }
 
-/// The forward product if the rule reads it; `[N, K]` zeros of no memory where there is none to read.
+/// The forward product `[N, K]`, if the rule reads it.
 fn check_z<'a>(
     name: &'static str,
     groups: &[PanelGroup],
@@ -123,23 +123,36 @@ impl Fused<'_> {
     fn block(&self, kernels: &Kernels, range: Range<usize>, scratch: &mut [f32]) {
         let Fused { a, groups, z, r_out, r_in, absorbed } = self;
         let (rows, width) = (range.len(), r_out.cols);
-        let loops = |k| ReductionLoops { count: [1, 1, k], a: [0, 0, 1], b: [0, 0, STRIP] };
+        let loops = ReductionLoops::row_times_panel;
         // Rows are counted from the whole matrix's first; the scratch holds the block's.
         let c = scratch.as_mut_ptr().wrapping_sub(range.start * width);
         for group in *groups {
             let SharedGroup { coefficient, stabiliser } = group.shared;
             if let Denominator::Product(w) = &group.denominator {
                 let (w, ratio) = (w.panels(), Epilogue::Ratio { r: *r_out, coefficient, stabiliser });
-                let to = Output::of(&mut MatMut::new(&mut *scratch, rows, width));
-                let mut product =
-                    over_panels(a.data.as_ptr(), a.map, loops(w.k), w, Init::Zero, ratio, &to);
+                let mut product = PanelProduct {
+                    a: a.data.as_ptr(),
+                    a_rows: a.map,
+                    loops: loops(w.k),
+                    b: w,
+                    init: Init::Zero,
+                    epilogue: ratio,
+                    c: &Output::of(&mut MatMut::new(&mut *scratch, rows, width)),
+                }
+                .product();
                 product.c = c;
                 // SAFETY: operands were checked to one shape; the block's rows of the scratch are its own.
                 unsafe { product.run_rows(kernels, range.clone()) };
             } else {
                 let known = Known::of(group, *z, [r_out.rows, width]);
-                let quotients =
-                    Quotients { shared: group.shared, r: *r_out, base: None, known, c, c_map: Rows::linear(width) };
+                let quotients = Quotients {
+                    shared: group.shared,
+                    r: *r_out,
+                    base: None,
+                    known,
+                    c,
+                    c_map: Rows::linear(width),
+                };
                 // SAFETY: as above.
                 unsafe { quotients.run(kernels, range.clone()) };
             }
@@ -148,17 +161,17 @@ impl Fused<'_> {
             add_absorbed(MatRef::new(scratch, rows, width), *r_out, range.start, group.shared, absorbed);
             for term in &group.back {
                 let w = term.weights.panels();
-                let product = over_panels(
-                    c.cast_const(),
-                    Rows::linear(width),
-                    loops(w.k),
-                    w,
-                    term.init(),
-                    term.epilogue(*a),
-                    r_in,
-                );
+                let product = PanelProduct {
+                    a: c.cast_const(),
+                    a_rows: Rows::linear(width),
+                    loops: loops(w.k),
+                    b: w,
+                    init: term.init(),
+                    epilogue: term.epilogue(*a),
+                    c: r_in,
+                };
                 // SAFETY: as above.
-                unsafe { product.run_rows(kernels, range.clone()) };
+                unsafe { product.product().run_rows(kernels, range.clone()) };
             }
         }
     }
@@ -368,7 +381,12 @@ pub fn messages(kernels: &Kernels, operands: Messages) -> Result<(), ShapeError>
     let terms = || groups.iter().zip(c).flat_map(|(group, c)| group.back.iter().map(move |term| (term, *c)));
     let _span = kernels.span(NAME, || {
         let products = terms().count();
-        Work::products(products, [a.rows, inputs, outputs], "", a.rows * (2 * inputs + groups.len() * outputs))
+        Work::products(
+            products,
+            [a.rows, inputs, outputs],
+            "",
+            a.rows * (2 * inputs + groups.len() * outputs),
+        )
     });
     axis(NAME, "J", "rule", inputs, a.cols)?;
     axis(NAME, "N", "r_in", r_in.rows, a.rows)?;
@@ -379,9 +397,7 @@ pub fn messages(kernels: &Kernels, operands: Messages) -> Result<(), ShapeError>
         axis(NAME, "K", "c", c.cols, outputs)?;
     }
     for (term, c) in terms() {
-        let (w, init, epilogue): (Panels, Init, Epilogue) =
-            (PackedTerm::weights(term), term.init(), term.epilogue(a));
-        gemm(kernels, c, w, init, epilogue, r_in.reborrow())?;
+        gemm(kernels, c, term.weights.panels(), term.init(), term.epilogue(a), r_in.reborrow())?;
     }
     Ok(())
 }

@@ -117,17 +117,11 @@ impl Kernel for Part<'_> {
 /// `s·Σ c`, because `coefficient·R − z·c = s·c`. Row 0 of `c` belongs to row `first` of the relevance `r`.
 ///
 /// The sign of a signed stabiliser is that of `z + s`, so that of `c` and `coefficient·R` together:
-/// `s·c = |s|·coefficient·|c|·sign(R) / |coefficient|`.
+/// `s·c = s₀·|c|·sign(coefficient·R)`, `s = s₀·sign(z)`.
 ///
 /// # Panics
 /// If the rows of `c` are no multiple of the samples.
-pub(super) fn add_absorbed(
-    c: MatRef,
-    r: MatRef,
-    first: usize,
-    shared: SharedGroup,
-    absorbed: &mut [f64],
-) {
+pub(super) fn add_absorbed(c: MatRef, r: MatRef, first: usize, shared: SharedGroup, absorbed: &mut [f64]) {
     assert!(absorbed.is_empty() || c.rows.is_multiple_of(absorbed.len()), "{} rows", c.rows);
     if c.cols == 0 {
         return;
@@ -147,7 +141,7 @@ pub(super) fn add_absorbed(
                     let of = |(c, r): (&f32, &f32)| f64::from(c.abs().copysign(*r));
                     sum += c.data[at..][..c.cols].iter().zip(r).map(of).sum::<f64>();
                 });
-                *absorbed += sum * f64::from(s.copysign(s * shared.coefficient));
+                *absorbed += sum * f64::from(s * shared.coefficient.signum());
             }
         }
     }

@@ -11,9 +11,9 @@
 use super::EPS;
 use crate::Kernels;
 use crate::buffer::Buffer;
-use crate::conv::conv;
 use crate::conv::max_pool::filters::Lines;
 use crate::conv::max_pool::{ConvMaxPoolShape, Filters};
+use crate::conv::{Conv, conv};
 use crate::error::{ShapeError, axis};
 use crate::gemm::Init;
 use crate::gemm::epilogue::Epilogue;
@@ -405,9 +405,8 @@ impl PackedRule {
         shape.check(super::conv_pool::NAME)?;
         check_rule(rule);
         let packed = |group: &Group| {
-            let denominator = conv_denominator(kernels, &shape.conv, w, group.kind(), |part| {
-                Lines::of(shape, w, part)
-            })?;
+            let denominator =
+                conv_denominator(kernels, &shape.conv, w, group.kind(), |part| Lines::of(shape, w, part))?;
             let [one, two] = [0, 1].map(|i| group.terms.get(i).map(|term| term.weight));
             let filters = Filters::new(shape, w, one.expect("a kind has a term"), two);
             let shift = |term: &Term| match term.input {
@@ -539,9 +538,10 @@ fn conv_denominator<W>(
             let mut inside = plane.pixels_mut(&mut x, 1);
             (0..plane.pixels()).for_each(|i| inside.row_mut(i).fill(value));
             let init = if i == 0 { Init::Zero } else { Init::Accumulate };
-            let (weights, out) =
-                (Weights::forward(w, part), MatMut::new(&mut v, plane.pixels(), shape.outputs));
-            conv(kernels, shape, &x, 1, weights.panels(), init, Epilogue::Store, out)?;
+            let weights = Weights::forward(w, part);
+            let y = MatMut::new(&mut v, plane.pixels(), shape.outputs);
+            let (w, epilogue) = (weights.panels(), Epilogue::Store);
+            conv(kernels, Conv { shape, images: 1, x: &x, w, init, epilogue, y })?;
         }
         Ok(v)
     };

@@ -14,10 +14,10 @@ pub(crate) mod ratios;
 mod tests;
 pub(crate) mod visit;
 
-pub use back::conv_max_pool_input_gradient;
+pub use back::{ConvMaxPoolInputGradient, conv_max_pool_input_gradient};
 pub use filters::Filters;
-pub use forward::conv_max_pool;
-pub use gradient::conv_max_pool_weight_gradient;
+pub use forward::{ConvMaxPool, conv_max_pool};
+pub use gradient::{ConvMaxPoolWeightGradient, conv_max_pool_weight_gradient};
 
 use crate::buffer::Buffer;
 use crate::error::{ShapeError, axis};
@@ -55,7 +55,7 @@ impl MaxIndices {
     }
 
     /// Those of the first `images` images, if they are the layer's.
-    fn of(
+    pub(crate) fn of(
         &self,
         kernel: &'static str,
         shape: &ConvMaxPoolShape,
@@ -121,13 +121,13 @@ impl ConvMaxPoolShape {
         self.conv.size * self.conv.inputs
     }
 
-    fn check(&self, kernel: &'static str) -> Result<(), ShapeError> {
+    pub(crate) fn check(&self, kernel: &'static str) -> Result<(), ShapeError> {
         self.conv.check(kernel)?;
         axis(kernel, "size", "window", self.window.clamp(1, MAX_WINDOW), self.window)
     }
 
     /// Checks what the windows hand back: a row for each, evenly spaced.
-    fn check_values(
+    pub(crate) fn check_values(
         &self,
         kernel: &'static str,
         name: &'static str,
