@@ -188,20 +188,23 @@ impl Lanes for Gradient<'_> {
     }
 }
 
-pub(crate) struct Divide<'a> {
+/// The stabiliser is chosen before the loops over the lanes.
+pub(crate) struct Divide<'a, const SIGNED: bool> {
     pub r: MatRef<'a>,
     pub coefficient: f32,
-    pub stabiliser: Stabiliser,
+    /// Of the stabiliser.
+    pub s: f32,
 }
 
-impl Lanes for Divide<'_> {
+impl<const SIGNED: bool> Lanes for Divide<'_, SIGNED> {
     const READS: bool = true;
 
     #[inline(always)]
-    unsafe fn lanes<S: Simd>(&self, simd: S, place: Place, s: S::F) -> S::F {
+    unsafe fn lanes<S: Simd>(&self, simd: S, place: Place, z: S::F) -> S::F {
         // SAFETY: the caller's promise.
         let r = unsafe { place.read(simd, &self.r) };
-        simd.div(simd.mul(r, simd.splat(self.coefficient)), self.stabiliser.apply(simd, s))
+        let stabiliser = if SIGNED { Stabiliser::Signed(self.s) } else { Stabiliser::Constant(self.s) };
+        simd.div(simd.mul(r, simd.splat(self.coefficient)), stabiliser.apply(simd, z))
     }
 }
 

@@ -3,6 +3,7 @@
 use super::Init;
 use super::epilogue::{
     AddBias, AddBiasRelu, AddBiasReluDropout, Divide, Epilogue, Gradient, Lanes, Multiply, Place, Plain,
+    Stabiliser,
 };
 use super::product::Product;
 use super::tile::Block;
@@ -40,8 +41,11 @@ impl<const V: usize> Kernel for Finish<'_, V> {
             Epilogue::ReluGradient { a, scale, guided } => {
                 self.through(simd, &Gradient { a, scale, guided });
             }
-            Epilogue::Ratio { r, coefficient, stabiliser } => {
-                self.through(simd, &Divide { r, coefficient, stabiliser });
+            Epilogue::Ratio { r, coefficient, stabiliser: Stabiliser::Constant(s) } => {
+                self.through(simd, &Divide::<false> { r, coefficient, s });
+            }
+            Epilogue::Ratio { r, coefficient, stabiliser: Stabiliser::Signed(s) } => {
+                self.through(simd, &Divide::<true> { r, coefficient, s });
             }
             Epilogue::Times { a, shift, add } => self.through(simd, &Multiply { a, shift, add }),
         }
@@ -149,8 +153,11 @@ pub(crate) unsafe fn finish_line<S: Simd>(simd: S, epilogue: &Epilogue, line: Li
             Epilogue::ReluGradient { a, scale, guided } => {
                 line.through(simd, &Gradient { a, scale, guided }, a.map.offset(line.m));
             }
-            Epilogue::Ratio { r, coefficient, stabiliser } => {
-                line.through(simd, &Divide { r, coefficient, stabiliser }, r.map.offset(line.m));
+            Epilogue::Ratio { r, coefficient, stabiliser: Stabiliser::Constant(s) } => {
+                line.through(simd, &Divide::<false> { r, coefficient, s }, r.map.offset(line.m));
+            }
+            Epilogue::Ratio { r, coefficient, stabiliser: Stabiliser::Signed(s) } => {
+                line.through(simd, &Divide::<true> { r, coefficient, s }, r.map.offset(line.m));
             }
             Epilogue::Times { a, shift, add } => {
                 line.through(simd, &Multiply { a, shift, add }, a.map.offset(line.m));

@@ -3,6 +3,10 @@
 //! They are the meaning of the fast kernels, and what the tests compare those with. Matrices are
 //! row-major slices; weights are `[in, out]` and HWIO, not packed.
 
+mod relevance;
+
+pub use relevance::{Input, relevance, shared_relevance};
+
 use crate::shape::ConvShape;
 
 /// `c[m,n] = Σ_k a[m,k]·b[k,n]`

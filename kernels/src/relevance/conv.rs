@@ -1,7 +1,8 @@
 //! Relevance of a convolution.
 
+use super::packed::{Denominator, PackedRule, PanelGroup, products, reads_forward};
 use super::ratios::{Known, Quotients, add_absorbed};
-use super::terms::{Denominator, PackedRule, PanelGroup, SharedGroup, products, reads_forward};
+use super::terms::SharedGroup;
 use crate::Kernels;
 use crate::conv::ByImages;
 use crate::error::{ShapeError, axis};

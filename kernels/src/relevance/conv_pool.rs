@@ -1,8 +1,9 @@
 //! Relevance of a relu convolution with a max-pool behind it: the outputs at the argmax positions of the pool
 //! alone have relevance, so nothing else of the convolution is computed again.
 
+use super::packed::{Denominator, FilterGroup, PackedRule, products, reads_forward};
 use super::ratios::add_absorbed;
-use super::terms::{Denominator, FilterGroup, PackedRule, SharedGroup, products, reads_forward};
+use super::terms::SharedGroup;
 use crate::Kernels;
 use crate::conv::max_pool::back::{Back, Values};
 use crate::conv::max_pool::ratios::{Denominators, Dots, Ratio};

@@ -1,7 +1,8 @@
 //! Relevance of a dense layer, and of a dense layer whose inputs share their denominators.
 
+use super::packed::{Denominator, PackedRule, PanelGroup, products, reads_forward};
 use super::ratios::{Known, Quotients, add_absorbed};
-use super::terms::{Denominator, PackedRule, PanelGroup, SharedGroup, products, reads_forward};
+use super::terms::SharedGroup;
 use crate::Kernels;
 use crate::elementwise::rows::{Map, each};
 use crate::error::{ShapeError, axis};

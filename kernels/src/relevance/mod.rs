@@ -6,10 +6,13 @@
 mod conv;
 mod conv_pool;
 mod dense;
+mod packed;
 mod ratios;
 #[cfg(test)]
 mod same_bits;
 mod terms;
+#[cfg(test)]
+mod tests;
 
 pub mod alpha_beta;
 pub mod joint;
@@ -21,7 +24,8 @@ pub mod z_plus;
 pub use conv::{RelevanceConv, relevance_conv};
 pub use conv_pool::{RelevanceConvMaxPool, relevance_conv_max_pool};
 pub use dense::{Denominators, Messages, Ratios, Relevance, denominators, messages, ratios, relevance};
-pub use terms::{Group, InputMap, PackedRule, Rule, SharedGroup, Stabiliser, Term};
+pub use packed::PackedRule;
+pub use terms::{Group, InputMap, Rule, SharedGroup, Stabiliser, Term};
 
 use crate::Kernels;
 use crate::buffer::Buffer;

@@ -1,6 +1,7 @@
 //! The ratios `c = coefficient·R / (z + s)` where the denominators are known, and what stabilisers absorb.
 
-use super::terms::{Denominator, PackedGroup, SharedGroup, Stabiliser};
+use super::packed::{Denominator, PackedGroup};
+use super::terms::{SharedGroup, Stabiliser};
 use crate::Kernels;
 use crate::elementwise::reduce::Chains;
 use crate::elementwise::rows::{load, store};
@@ -68,42 +69,62 @@ impl Kernel for Part<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Quotients { shared, r, base, known, c, c_map } = self.quotients;
+        let Part { quotients, rows } = self;
+        match (quotients.known, quotients.base.is_some()) {
+            (Known::Nothing, _) => quotients.rows::<S, true, false, false>(simd, rows),
+            (Known::Less { .. }, false) => quotients.rows::<S, false, true, true>(simd, rows),
+            (Known::Less { .. }, true) => quotients.rows::<S, true, true, true>(simd, rows),
+            (Known::Constant(_), false) => quotients.rows::<S, false, false, true>(simd, rows),
+            (Known::Constant(_), true) => quotients.rows::<S, true, false, true>(simd, rows),
+        }
+    }
+}
+
+impl Quotients<'_> {
+    /// Those with a base, a forward product, a constant.
+    #[inline(always)]
+    fn rows<S: Simd, const BASE: bool, const Z: bool, const V: bool>(&self, simd: S, rows: Range<usize>) {
+        let Quotients { shared, r, base, known, c, c_map } = self;
+        // What is not there is not read.
+        let base = base.as_ref().unwrap_or(r);
         let (z, v) = match known {
-            Known::Nothing => (None, None),
-            Known::Less { z, v } => (Some(z), Some(v)),
-            Known::Constant(v) => (None, Some(v)),
+            Known::Nothing => (r, r),
+            Known::Less { z, v } => (z, v),
+            Known::Constant(v) => (r, v),
         };
-        let operands = [Some(r), base.as_ref(), z, v];
-        let mut at = [[0; BLOCK]; 4];
-        let mut c_at = [0; BLOCK];
+        let (mut r_at, mut base_at, mut z_at) = ([0; BLOCK], [0; BLOCK], [0; BLOCK]);
+        let (mut v_at, mut c_at) = ([0; BLOCK], [0; BLOCK]);
         let coefficient = simd.splat(shared.coefficient);
-        for first in self.rows.clone().step_by(BLOCK) {
-            let rows = BLOCK.min(self.rows.end - first);
-            for (at, operand) in at.iter_mut().zip(operands) {
-                if let Some(matrix) = operand {
-                    matrix.map.each_offset(first, rows, |i, offset| at[i] = offset);
-                }
-            }
+        for first in rows.clone().step_by(BLOCK) {
+            let rows = BLOCK.min(rows.end - first);
+            r.map.each_offset(first, rows, |i, offset| r_at[i] = offset);
             c_map.each_offset(first, rows, |i, offset| c_at[i] = offset);
+            if BASE {
+                base.map.each_offset(first, rows, |i, offset| base_at[i] = offset);
+            }
+            if Z {
+                z.map.each_offset(first, rows, |i, offset| z_at[i] = offset);
+            }
+            if V {
+                v.map.each_offset(first, rows, |i, offset| v_at[i] = offset);
+            }
             for i in 0..rows {
                 for n in (0..r.cols).step_by(STRIP) {
                     let lanes = STRIP.min(r.cols - n);
                     // SAFETY: row and columns of all operands, which have one shape; their rows lie in
                     // their slices, and those of `c` are this part's own.
                     unsafe {
-                        let read = |operand: usize, matrix: &MatRef| {
-                            load(simd, matrix.data.as_ptr().wrapping_add(at[operand][i] + n), lanes)
-                        };
-                        let mut sum = match (z, v) {
-                            (Some(z), Some(v)) => simd.sub(read(2, z), read(3, v)),
-                            (None, Some(v)) => read(3, v),
-                            _ => simd.splat(0.0),
-                        };
-                        if let Some(base) = base {
-                            sum = simd.add(read(1, base), sum);
+                        let mut sum = simd.splat(0.0);
+                        if V {
+                            sum = load(simd, v.data.as_ptr().add(v_at[i] + n), lanes);
                         }
-                        let r = simd.mul(read(0, r), coefficient);
+                        if Z {
+                            sum = simd.sub(load(simd, z.data.as_ptr().add(z_at[i] + n), lanes), sum);
+                        }
+                        if BASE {
+                            sum = simd.add(load(simd, base.data.as_ptr().add(base_at[i] + n), lanes), sum);
+                        }
+                        let r = simd.mul(load(simd, r.data.as_ptr().add(r_at[i] + n), lanes), coefficient);
                         let quotient = simd.div(r, shared.stabiliser.apply(simd, sum));
                         store(simd, c.wrapping_add(c_at[i] + n), lanes, quotient);
                     }

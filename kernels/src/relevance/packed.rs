@@ -1,0 +1,404 @@
+//! A rule with the weights of one layer prepared.
+//!
+//! What a kernel does follows from the terms of a group. Their denominators are of three kinds:
+//! - a product `a·ψ(W)`: one term of the inputs themselves (z⁺, αβ, ε, γ),
+//! - the forward product without a constant, `x·W − v`: terms of `a − bound` whose weights add up to `w` (z^β),
+//! - a constant: one term that does not read the inputs (w², flat).
+
+use super::terms::{Group, InputMap, Rule, SharedGroup, Term};
+use crate::Kernels;
+use crate::buffer::Buffer;
+use crate::conv::max_pool::filters::Lines;
+use crate::conv::max_pool::{ConvMaxPoolShape, Filters};
+use crate::conv::{Conv, conv};
+use crate::error::{ShapeError, axis};
+use crate::gemm::Init;
+use crate::gemm::epilogue::Epilogue;
+use crate::gemm::pack::{self, Part};
+use crate::shape::{ConvShape, MatMut, MatRef, Panels, Rows, panels_len, volume};
+
+/// How the denominators of a group are found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kind {
+    /// `a·ψ(W)`
+    Product(Part),
+    /// `x·W − v`; `v` is a sum over all weights, each times its bound: a weight above 0, and any other.
+    Forward { positive: f32, other: f32 },
+    /// `Σ_j ψ(w)`
+    Constant(Part),
+}
+
+impl Group {
+    /// # Panics
+    /// If there is no such kind.
+    fn kind(&self) -> Kind {
+        let bound = |input| match input {
+            InputMap::Value => Some(0.0),
+            InputMap::Minus(bound) => Some(bound),
+            InputMap::One => None,
+        };
+        let forward = |one: &Term, two: &Term| {
+            let (positive, other) = (bound(one.input)?, bound(two.input)?);
+            Some(Kind::Forward { positive, other })
+        };
+        let kind = match self.terms.as_slice() {
+            [Term { input: InputMap::Value, weight }] => Some(Kind::Product(*weight)),
+            [Term { input: InputMap::One, weight }] => Some(Kind::Constant(*weight)),
+            [all] if all.weight == Part::All => forward(all, all),
+            [one, two] => match (one.weight, two.weight) {
+                (Part::Positive, Part::Negative) => forward(one, two),
+                (Part::Negative, Part::Positive) => forward(two, one),
+                _ => None,
+            },
+            _ => None,
+        };
+        kind.unwrap_or_else(|| {
+            panic!("the terms {:?} have no product, forward product or constant as denominator", self.terms)
+        })
+    }
+}
+
+/// How the denominators of a group are found, with what that needs: for a product the weights as `W` holds
+/// them, otherwise the constant of each output, `[P, K]`: one row for a dense layer, one a pixel for a
+/// convolution.
+#[derive(Clone, Debug)]
+pub(super) enum Denominator<W> {
+    Product(W),
+    Forward(Vec<f32>),
+    Constant(Vec<f32>),
+}
+
+/// Packed weights of their own.
+#[derive(Clone, Debug)]
+pub(super) struct Weights {
+    k: usize,
+    n: usize,
+    floats: Buffer,
+}
+
+impl Weights {
+    fn new(k: usize, n: usize, pack: impl FnOnce(&mut [f32])) -> Self {
+        let mut floats = Buffer::zeroed(panels_len(k, n));
+        pack(&mut floats);
+        Weights { k, n, floats }
+    }
+
+    fn forward(w: Panels, part: Part) -> Self {
+        Weights::new(w.k, w.n, |to| pack::part(w, part, to))
+    }
+
+    fn transposed(w: Panels, part: Part) -> Self {
+        Weights::new(w.n, w.k, |to| pack::transpose(w, part, to))
+    }
+
+    fn reversed(shape: &ConvShape, w: Panels, part: Part) -> Self {
+        let patch = shape.reversed().patch();
+        Weights::new(patch, shape.inputs, |to| pack::reverse_conv(shape, w, part, to))
+    }
+
+    pub fn panels(&self) -> Panels<'_> {
+        Panels::new(&self.floats, self.k, self.n)
+    }
+}
+
+/// A term's second product `c·ψ(W)ᵀ` on its way into the relevance of the inputs.
+#[derive(Clone, Debug)]
+pub(super) struct PackedTerm {
+    /// Transposed weights, or reversed ones.
+    pub weights: Weights,
+    /// Adds to the sums that stand there, before they are multiplied.
+    accumulate: bool,
+    then: Then,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Then {
+    Store,
+    /// Multiplies by `a − shift`, and adds to what stands there if it is a finished relevance.
+    Times {
+        shift: f32,
+        add: bool,
+    },
+}
+
+impl PackedTerm {
+    pub fn init(&self) -> Init<'static> {
+        if self.accumulate { Init::Accumulate } else { Init::Zero }
+    }
+
+    pub fn epilogue<'a>(&self, a: MatRef<'a>) -> Epilogue<'a> {
+        match self.then {
+            Then::Store => Epilogue::Store,
+            Then::Times { shift, add } => Epilogue::Times { a, shift, add },
+        }
+    }
+}
+
+/// All terms of a rule, in their order. The first ones that have the same input map add up their products and
+/// are multiplied once; each later one is multiplied and added.
+fn packed_terms(rule: &Rule, weights: impl Fn(Part) -> Weights) -> Vec<PackedTerm> {
+    let terms: Vec<&Term> = rule.groups.iter().flat_map(|group| &group.terms).collect();
+    let alike = terms.iter().take_while(|term| term.input == terms[0].input).count();
+    let packed = |(i, term): (usize, &&Term)| {
+        let times = |shift| match i + 1 < alike {
+            true => Then::Store,
+            false => Then::Times { shift, add: i >= alike },
+        };
+        let then = match term.input {
+            InputMap::Value => times(0.0),
+            InputMap::Minus(bound) => times(bound),
+            InputMap::One => Then::Store,
+        };
+        PackedTerm { weights: weights(term.weight), accumulate: i > 0 && i < alike, then }
+    };
+    terms.iter().enumerate().map(packed).collect()
+}
+
+/// One group with its weights: `W` is what a product is made with, `B` what the second products are.
+#[derive(Clone, Debug)]
+pub(super) struct PackedGroup<W, B> {
+    pub shared: SharedGroup,
+    pub denominator: Denominator<W>,
+    pub back: B,
+}
+
+impl<W, B> PackedGroup<W, B> {
+    /// The constant of each of `rows` outputs: that of each pixel again for each image.
+    pub fn constants(&self, rows: usize, outputs: usize) -> Option<MatRef<'_>> {
+        let (Denominator::Forward(v) | Denominator::Constant(v)) = &self.denominator else { return None };
+        let pixels = (v.len() / outputs.max(1)).max(1);
+        let again = Rows { width: pixels, height: 1, step: outputs, line: 0, image: 0 };
+        Some(MatRef::mapped(v, rows, outputs, again))
+    }
+}
+
+pub(super) type PanelGroup = PackedGroup<Weights, Vec<PackedTerm>>;
+pub(super) type FilterGroup = PackedGroup<Lines, Back>;
+
+/// The second products behind a max-pool: a part of the filters a term.
+#[derive(Clone, Debug)]
+pub(super) struct Back {
+    pub filters: Filters,
+    /// For each part, `shift` of the factor `a − shift`; none where the factor is 1.
+    pub shifts: Vec<Option<f32>>,
+}
+
+#[derive(Clone, Debug)]
+enum Layer {
+    Dense { inputs: usize, outputs: usize, groups: Vec<PanelGroup> },
+    Conv { shape: ConvShape, groups: Vec<PanelGroup> },
+    ConvMaxPool { shape: ConvMaxPoolShape, groups: Vec<FilterGroup> },
+}
+
+/// A rule with the weights of one layer prepared; made once per version of the weights.
+///
+/// It takes groups of three kinds: one term of the values, `a·ψ(w)`; terms of `a − bound` whose weights are
+/// all of `w`, or `w⁺` and `w⁻`; one term without the inputs, `ψ(w)`, alone in its rule.
+#[derive(Clone, Debug)]
+pub struct PackedRule(Layer);
+
+impl PackedRule {
+    /// For a dense layer with `[J, K]` weights.
+    ///
+    /// # Panics
+    /// If the rule has a group of another kind, or none.
+    pub fn dense(rule: &Rule, w: Panels) -> PackedRule {
+        let constant = |of: &dyn Fn(f32, f32) -> f32| {
+            (0..w.n()).map(|k| (0..w.k()).fold(0.0f32, |sum, j| of(w.at(j, k), sum))).collect()
+        };
+        let denominator = |kind| match kind {
+            Kind::Product(part) => Denominator::Product(Weights::forward(w, part)),
+            // One chain in the order of the forward product: where every pixel stands at its root point,
+            // `z − v` is 0 to the bit.
+            Kind::Forward { positive, other } => {
+                let bound = |w: f32| if w > 0.0 { positive } else { other };
+                Denominator::Forward(constant(&|w, sum| bound(w).mul_add(w, sum)))
+            }
+            Kind::Constant(part) => Denominator::Constant(constant(&|w, sum| sum + part.of(w))),
+        };
+        let terms = packed_terms(rule, |part| Weights::transposed(w, part));
+        let groups = groups(rule, terms, |kind| Ok(denominator(kind))).expect("weights of any shape");
+        PackedRule(Layer::Dense { inputs: w.k(), outputs: w.n(), groups })
+    }
+
+    /// For a convolution with packed `[size·size·inputs, outputs]` weights. The border of an image is no
+    /// input: a padded place has the relevance 0 and contributes nothing to a denominator.
+    ///
+    /// # Errors
+    /// [`ShapeError`] if the weights are not the convolution's.
+    ///
+    /// # Panics
+    /// As [`PackedRule::dense`].
+    pub fn conv(
+        kernels: &Kernels,
+        rule: &Rule,
+        shape: &ConvShape,
+        w: Panels,
+    ) -> Result<PackedRule, ShapeError> {
+        check_weights(super::conv::NAME, shape, w)?;
+        let terms = packed_terms(rule, |part| Weights::reversed(shape, w, part));
+        let groups = groups(rule, terms, |kind| {
+            conv_denominator(kernels, shape, w, kind, |part| Weights::forward(w, part))
+        })?;
+        Ok(PackedRule(Layer::Conv { shape: *shape, groups }))
+    }
+
+    /// For a convolution with a max-pool behind it.
+    ///
+    /// # Errors
+    /// [`ShapeError`] if the weights are not the layer's, or the window is none.
+    ///
+    /// # Panics
+    /// As [`PackedRule::dense`].
+    pub fn conv_max_pool(
+        kernels: &Kernels,
+        rule: &Rule,
+        shape: &ConvMaxPoolShape,
+        w: Panels,
+    ) -> Result<PackedRule, ShapeError> {
+        check_weights(super::conv_pool::NAME, &shape.conv, w)?;
+        shape.check(super::conv_pool::NAME)?;
+        check_rule(rule);
+        let packed = |group: &Group| {
+            let denominator =
+                conv_denominator(kernels, &shape.conv, w, group.kind(), |part| Lines::of(shape, w, part))?;
+            let [one, two] = [0, 1].map(|i| group.terms.get(i).map(|term| term.weight));
+            let filters = Filters::new(shape, w, one.expect("a kind has a term"), two);
+            let shift = |term: &Term| match term.input {
+                InputMap::Value => Some(0.0),
+                InputMap::Minus(bound) => Some(bound),
+                InputMap::One => None,
+            };
+            let back = Back { filters, shifts: group.terms.iter().map(shift).collect() };
+            Ok(PackedGroup { shared: group.shared(), denominator, back })
+        };
+        let groups = rule.groups.iter().map(packed).collect::<Result<_, ShapeError>>()?;
+        Ok(PackedRule(Layer::ConvMaxPool { shape: *shape, groups }))
+    }
+
+    /// Groups of the rule.
+    pub fn groups(&self) -> usize {
+        match &self.0 {
+            Layer::Dense { groups, .. } | Layer::Conv { groups, .. } => groups.len(),
+            Layer::ConvMaxPool { groups, .. } => groups.len(),
+        }
+    }
+
+    /// Whether a denominator is made of the forward product, which the kernels then ask for.
+    pub fn reads_forward(&self) -> bool {
+        match &self.0 {
+            Layer::Dense { groups, .. } | Layer::Conv { groups, .. } => reads_forward(groups),
+            Layer::ConvMaxPool { groups, .. } => reads_forward(groups),
+        }
+    }
+
+    pub(super) fn of_dense(&self, kernel: &'static str) -> Result<(usize, usize, &[PanelGroup]), ShapeError> {
+        match &self.0 {
+            Layer::Dense { inputs, outputs, groups } => Ok((*inputs, *outputs, groups)),
+            _ => Err(self.of_other_layer(kernel, "a dense layer")),
+        }
+    }
+
+    pub(super) fn of_conv(&self, kernel: &'static str) -> Result<(&ConvShape, &[PanelGroup]), ShapeError> {
+        match &self.0 {
+            Layer::Conv { shape, groups } => Ok((shape, groups)),
+            _ => Err(self.of_other_layer(kernel, "a convolution")),
+        }
+    }
+
+    pub(super) fn of_conv_max_pool(
+        &self,
+        kernel: &'static str,
+    ) -> Result<(&ConvMaxPoolShape, &[FilterGroup]), ShapeError> {
+        match &self.0 {
+            Layer::ConvMaxPool { shape, groups } => Ok((shape, groups)),
+            _ => Err(self.of_other_layer(kernel, "a convolution with a max-pool")),
+        }
+    }
+
+    fn of_other_layer(&self, kernel: &'static str, expected: &'static str) -> ShapeError {
+        let found = match &self.0 {
+            Layer::Dense { .. } => "a dense layer",
+            Layer::Conv { .. } => "a convolution",
+            Layer::ConvMaxPool { .. } => "a convolution with a max-pool",
+        };
+        ShapeError::Layer { kernel, found, expected }
+    }
+}
+
+pub(super) fn reads_forward<W, B>(groups: &[PackedGroup<W, B>]) -> bool {
+    groups.iter().any(|group| matches!(group.denominator, Denominator::Forward(_)))
+}
+
+/// Products that the kernels make: the multiply-adds of a layer, so many times.
+pub(super) fn products<'a, W: 'a, B: 'a>(
+    groups: impl IntoIterator<Item = &'a PackedGroup<W, B>>,
+    terms: impl Fn(&B) -> usize,
+) -> usize {
+    let of = |group: &PackedGroup<W, B>| {
+        terms(&group.back) + usize::from(matches!(group.denominator, Denominator::Product(_)))
+    };
+    groups.into_iter().map(of).sum()
+}
+
+/// # Panics
+/// If a rule has no group, or shares one with a term that does not read the inputs.
+fn check_rule(rule: &Rule) {
+    assert!(!rule.groups.is_empty(), "a rule has a group");
+    let ones = rule.groups.iter().flat_map(|group| &group.terms).filter(|term| term.input == InputMap::One);
+    assert!(ones.count() == 0 || rule.groups.len() == 1, "a term without the inputs is alone in its rule");
+}
+
+fn groups(
+    rule: &Rule,
+    terms: Vec<PackedTerm>,
+    denominator: impl Fn(Kind) -> Result<Denominator<Weights>, ShapeError>,
+) -> Result<Vec<PanelGroup>, ShapeError> {
+    check_rule(rule);
+    let mut terms = terms.into_iter();
+    let packed = |group: &Group| {
+        let denominator = denominator(group.kind())?;
+        let back = terms.by_ref().take(group.terms.len()).collect();
+        Ok(PackedGroup { shared: group.shared(), denominator, back })
+    };
+    rule.groups.iter().map(packed).collect()
+}
+
+fn check_weights(kernel: &'static str, shape: &ConvShape, w: Panels) -> Result<(), ShapeError> {
+    shape.check(kernel)?;
+    axis(kernel, "patch", "w", w.k(), shape.patch())?;
+    axis(kernel, "outputs", "w", w.n(), shape.outputs)
+}
+
+/// The denominators of a convolution; its constants are those of images of one value, around which the border
+/// is 0 as around any other.
+fn conv_denominator<W>(
+    kernels: &Kernels,
+    shape: &ConvShape,
+    w: Panels,
+    kind: Kind,
+    product: impl FnOnce(Part) -> W,
+) -> Result<Denominator<W>, ShapeError> {
+    let constants = |parts: &[(f32, Part)]| {
+        let plane = shape.input();
+        let mut v = vec![0.0; volume([plane.pixels(), shape.outputs])];
+        for (i, &(value, part)) in parts.iter().enumerate() {
+            let mut x = vec![0.0; plane.len()];
+            let mut inside = plane.pixels_mut(&mut x, 1);
+            (0..plane.pixels()).for_each(|i| inside.row_mut(i).fill(value));
+            let init = if i == 0 { Init::Zero } else { Init::Accumulate };
+            let weights = Weights::forward(w, part);
+            let y = MatMut::new(&mut v, plane.pixels(), shape.outputs);
+            let (w, epilogue) = (weights.panels(), Epilogue::Store);
+            conv(kernels, Conv { shape, images: 1, x: &x, w, init, epilogue, y })?;
+        }
+        Ok(v)
+    };
+    Ok(match kind {
+        Kind::Product(part) => Denominator::Product(product(part)),
+        Kind::Forward { positive, other } => {
+            Denominator::Forward(constants(&[(positive, Part::Positive), (other, Part::Negative)])?)
+        }
+        Kind::Constant(part) => Denominator::Constant(constants(&[(1.0, part)])?),
+    })
+}
