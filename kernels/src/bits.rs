@@ -7,17 +7,21 @@ use crate::conv::max_pool::{
     conv_max_pool, conv_max_pool_input_gradient, conv_max_pool_weight_gradient,
 };
 use crate::conv::{Conv, conv, conv_weight_gradient};
+use crate::dropout::Dropout;
 use crate::elementwise::{activation, optimiser, reduce, softmax};
+use crate::error::ShapeError;
+use crate::exec::Kernels;
 use crate::gemm::pack::{self, Part, reverse_conv, transpose};
+use crate::gemm::problem::{Epilogue, Init};
+use crate::gemm::{WeightGradient, gemm, gemm_tn};
+use crate::image::{ConvShape, Plane};
+use crate::layout::{MatMut, MatRef, Rows};
+use crate::panels::{Panels, panels_len};
 use crate::pool::{PoolBack, PoolBackward, PoolKind, PoolShape, pool, pool_backward};
 use crate::relevance::pooled::{PooledRule, relevance_pooled};
 use crate::relevance::z_beta::{ZBeta, z_beta, z_beta_conv};
 use crate::relevance::{EPS, PackedPart, alpha_beta, joint, w_square, z_plus};
 use crate::testing::{activations, floats, kernel_sets, shapes};
-use crate::{
-    ConvShape, Dropout, Epilogue, Init, Kernels, MatMut, MatRef, Panels, Plane, Rows, ShapeError,
-    WeightGradient, gemm, gemm_tn, panels_len,
-};
 
 const SHAPES: usize = 200;
 

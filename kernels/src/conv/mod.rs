@@ -5,14 +5,15 @@ pub mod im2col;
 pub mod max_pool;
 mod scatter;
 
-use crate::Kernels;
 use crate::error::{ShapeError, axis};
-use crate::gemm::epilogue::Epilogue;
-use crate::gemm::product::Output;
-use crate::gemm::tile::ReductionLoops;
-use crate::gemm::{Init, PanelProduct, PanelRows, check_ends};
-use crate::profile::{Work, ends};
-use crate::shape::{ConvShape, MatMut, Panels, Rows, STRIP, panels_len, volume};
+use crate::exec::Kernels;
+use crate::gemm::problem::{
+    Epilogue, Init, Output, PanelProduct, PanelRows, ReductionLoops, check_ends, ends,
+};
+use crate::image::ConvShape;
+use crate::layout::{MatMut, Rows, STRIP, volume};
+use crate::panels::{Panels, panels_len};
+use crate::profile::{Shape, Work};
 use crate::threads::Shared;
 
 /// The operands of [`conv`].
@@ -73,14 +74,14 @@ pub fn conv(kernels: &Kernels, operands: Conv) -> Result<(), ShapeError> {
         ReductionLoops { count: [1, shape.size, run], a: [0, plane.line(), 1], b: [0, run * STRIP, STRIP] };
     // A patch starts at its pixel's upper left, which the border moves to the pixel's own place.
     let (a, a_rows, rows, c) = (x.as_ptr(), plane.map(), y.rows, &Output::of(&mut y));
-    let product = PanelProduct { a, a_rows, loops, b: w, init, epilogue, c }.product();
+    let problem = PanelProduct { a, a_rows, loops, b: w, init, epilogue, c }.problem();
     // SAFETY: the patch of the last pixel ends with the last float of its padded plane, and `x` has
     // `images` planes; panels and `y` have the checked shape, and `y` is borrowed mutably.
     unsafe {
         if scatter::pays(shape) {
-            scatter::run(kernels, shape, x, images, w, &product);
+            scatter::run(kernels, shape, x, images, w, &problem);
         } else {
-            product.run(kernels, rows);
+            problem.run(kernels, rows);
         }
     }
     Ok(())
@@ -140,7 +141,7 @@ pub fn conv_weight_gradient(
                     d_w: d_w.as_ptr(),
                     strip: patch * STRIP,
                 };
-                gradient.product().run_rows(kernels, rows.clone());
+                gradient.problem().run_rows(kernels, rows.clone());
             }
         }
     });
@@ -150,12 +151,28 @@ pub fn conv_weight_gradient(
 /// Floats of images that stay in L2 while all rows of a weight gradient read them.
 const IN_L2: usize = 96 * 1024;
 
+impl Work {
+    /// As [`Work::products`], of convolutions.
+    pub(crate) fn convs(
+        products: usize,
+        images: usize,
+        shape: &ConvShape,
+        then: &'static str,
+        floats: usize,
+    ) -> Work {
+        let weights = shape.patch() * shape.outputs;
+        let pixels = images * shape.rows * shape.cols;
+        let shape = Shape::Conv { images, shape: *shape, then };
+        Work::new(shape, 2 * products * pixels * weights, 4 * (floats + products * weights))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::gemm::pack::{self, Part, unpack};
+    use crate::layout::MatRef;
     use crate::reference;
-    use crate::shape::MatRef;
     use crate::testing::{SameBits, assert_close, floats, kernel_sets};
     use proptest::prelude::*;
 

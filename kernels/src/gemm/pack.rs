@@ -1,6 +1,8 @@
 //! Panels: packing, transposing and clamping weights, once per version of the weights.
 
-use crate::shape::{ConvShape, Panels, STRIP, panel_index, panels_len};
+use crate::image::ConvShape;
+use crate::layout::STRIP;
+use crate::panels::{Panels, panel_index, panels_len};
 
 /// Which part of a weight enters a panel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

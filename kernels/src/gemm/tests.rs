@@ -1,10 +1,11 @@
 //! Products against their reference implementations, on every backend and thread count.
 
 use super::*;
+use crate::dropout::Dropout;
+use crate::gemm::pack;
 use crate::gemm::pack::{Part as WeightPart, transpose, unpack};
 use crate::reference;
 use crate::testing::{SameBits, activations, assert_close, floats, kernel_sets};
-use crate::{Dropout, pack};
 use proptest::prelude::*;
 
 fn softplus_free_bias(n: usize, seed: u64) -> Vec<f32> {

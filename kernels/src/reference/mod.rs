@@ -3,7 +3,7 @@
 //! They are the meaning of the fast kernels, and what the tests compare those with. Matrices are
 //! row-major slices; weights are `[in, out]` and HWIO, not packed.
 
-use crate::shape::ConvShape;
+use crate::image::ConvShape;
 
 /// `c[m,n] = Σ_k a[m,k]·b[k,n]`
 pub fn gemm(a: &[f32], b: &[f32], m: usize, n: usize, k: usize) -> Vec<f64> {
@@ -225,7 +225,7 @@ pub fn sgd(lr: f64, momentum: f64, gradients: &[f64], mut param: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Backend;
+    use crate::simd::dispatch::Backend;
     use crate::testing::kernel_sets;
     use std::io::Write;
 

@@ -2,9 +2,10 @@
 
 use super::z_plus::{check_dense, conv_pools, conv_work, dense_work};
 use super::{EPS, PackedPart, Pool, pools};
-use crate::Kernels;
 use crate::error::ShapeError;
-use crate::shape::{ConvShape, MatMut, MatRef};
+use crate::exec::Kernels;
+use crate::image::ConvShape;
+use crate::layout::{MatMut, MatRef};
 
 /// Redistributes the relevance of a dense relu layer onto its inputs: the αβ rule, `α − β = 1`.
 ///
@@ -68,8 +69,8 @@ mod tests {
     use super::super::z_plus::z_plus;
     use super::*;
     use crate::gemm::pack::{self, Part};
+    use crate::panels::Panels;
     use crate::reference;
-    use crate::shape::Panels;
     use crate::testing::{SameBits, activations, assert_close, floats, kernel_sets};
     use proptest::prelude::*;
 

@@ -6,12 +6,12 @@
 //! ratios `c = R / (z + ε)`.
 
 use super::{PackedPart, add_lost};
-use crate::Kernels;
 use crate::error::{ShapeError, axis};
-use crate::gemm::epilogue::Epilogue;
-use crate::gemm::{Init, gemm};
+use crate::exec::Kernels;
+use crate::gemm::gemm;
+use crate::gemm::problem::{Epilogue, Init};
+use crate::layout::{MatMut, MatRef};
 use crate::profile::Work;
-use crate::shape::{MatMut, MatRef};
 
 /// The ratios over a shared denominator: `c[n,k] = coefficient·r_out[n,k] / (base[n,k] + Σ_j a[n,j]·w[j,k] + ε)`.
 ///
@@ -100,10 +100,10 @@ pub fn messages(
 mod tests {
     use super::*;
     use crate::gemm::pack::{self, Part};
+    use crate::panels::Panels;
     use crate::reference;
     use crate::relevance::EPS;
     use crate::relevance::z_beta::ZBeta;
-    use crate::shape::Panels;
     use crate::testing::{SameBits, activations, assert_close, floats, kernel_sets};
     use proptest::prelude::*;
 

@@ -10,15 +10,14 @@ pub mod w_square;
 pub mod z_beta;
 pub mod z_plus;
 
-use crate::Kernels;
 use crate::buffer::Buffer;
 use crate::elementwise::reduce::Chains;
-use crate::gemm::epilogue::Epilogue;
+use crate::exec::Kernels;
 use crate::gemm::pack::{self, Part};
-use crate::gemm::product::Output;
-use crate::gemm::tile::ReductionLoops;
-use crate::gemm::{Init, PanelProduct};
-use crate::shape::{ConvShape, MatMut, MatRef, Panels, Rows, panels_len};
+use crate::gemm::problem::{Epilogue, Init, Output, PanelProduct, ReductionLoops};
+use crate::image::ConvShape;
+use crate::layout::{MatMut, MatRef, Rows};
+use crate::panels::{Panels, panels_len};
 use crate::threads::{Shared, with_scratch};
 use std::ops::Range;
 
@@ -155,7 +154,7 @@ impl Fused<'_> {
                 epilogue: ratio,
                 c: &block_of_c,
             }
-            .product();
+            .problem();
             first.c = first.c.wrapping_sub(before);
             let c = first.c.cast_const();
             let (init, epilogue) = (
@@ -167,7 +166,7 @@ impl Fused<'_> {
                 },
             );
             let (a_rows, loops) = (Rows::linear(width), ReductionLoops::row_times_panel(wt.k));
-            let second = PanelProduct { a: c, a_rows, loops, b: wt, init, epilogue, c: r_in }.product();
+            let second = PanelProduct { a: c, a_rows, loops, b: wt, init, epilogue, c: r_in }.problem();
             // SAFETY: operands were checked to one shape by the rule; the block's rows of the
             // scratch are its own, counted from before it as the products count them, and the parts
             // of a split own different rows of `r_in` and `lost`, which `pools` has borrowed mutably.

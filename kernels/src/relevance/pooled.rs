@@ -4,7 +4,6 @@
 use super::w_square::conv_denominators;
 use super::z_beta::ZBeta;
 use super::{EPS, PackedPart, add_lost};
-use crate::Kernels;
 use crate::conv::max_pool::back::{self, Back, Values};
 use crate::conv::max_pool::filters::Lines;
 use crate::conv::max_pool::ratios::{Denominators, Dots, Ratio};
@@ -14,11 +13,12 @@ use crate::conv::max_pool::{
 };
 use crate::conv::{Conv, conv};
 use crate::error::{ShapeError, axis};
-use crate::gemm::Init;
-use crate::gemm::epilogue::Epilogue;
+use crate::exec::Kernels;
 use crate::gemm::pack::Part;
+use crate::gemm::problem::{Epilogue, Init};
+use crate::layout::{MatMut, MatRef, STRIP, volume};
+use crate::panels::Panels;
 use crate::profile::Work;
-use crate::shape::{MatMut, MatRef, Panels, STRIP, volume};
 use crate::threads::{Shared, with_scratch};
 use std::ops::Range;
 
@@ -171,7 +171,7 @@ pub fn relevance_pooled(
         back::check(NAME, &operands)?;
         let at = max_indices.of(NAME, shape, images)?;
         let ratios = Ratios { shape, term, max_indices: at, z, r_out };
-        if kernels.gemm().is_some() {
+        if kernels.has_external_matmul() {
             let mut c = vec![0.0; images * of_image];
             ratios.by_products(kernels, x, &mut c, lost)?;
             let c = MatRef::new(&c, images * shape.windows(), shape.conv.outputs);

@@ -2,14 +2,15 @@
 
 use super::z_plus::{check_conv, check_weights};
 use super::{EPS, PackedPart, add_lost};
-use crate::Kernels;
 use crate::conv::{Conv, conv};
 use crate::elementwise::{Loop, run};
 use crate::error::{ShapeError, axis};
-use crate::gemm::epilogue::Epilogue;
-use crate::gemm::{Init, gemm};
+use crate::exec::Kernels;
+use crate::gemm::gemm;
+use crate::gemm::problem::{Epilogue, Init};
+use crate::image::ConvShape;
+use crate::layout::{MatMut, MatRef, volume};
 use crate::profile::Work;
-use crate::shape::{ConvShape, MatMut, MatRef, volume};
 
 /// `c[m,k] = r[m,k] / (z[m mod P, k] + ε)`: a ratio whose denominators are already known.
 struct Ratio<'a> {
@@ -157,8 +158,8 @@ mod tests {
     use super::super::z_plus::tests::{assert_lost, expected};
     use super::*;
     use crate::gemm::pack::{self, Part};
+    use crate::panels::Panels;
     use crate::reference;
-    use crate::shape::Panels;
     use crate::testing::{SameBits, assert_close, floats, kernel_sets};
     use proptest::prelude::*;
 

@@ -7,15 +7,17 @@
 
 use super::z_plus::{check_conv, check_weights};
 use super::{EPS, PackedPart, add_lost};
-use crate::Kernels;
 use crate::conv::{Conv, conv};
 use crate::elementwise::rows::{Map, each};
 use crate::error::{ShapeError, axis};
-use crate::gemm::epilogue::Epilogue;
+use crate::exec::Kernels;
+use crate::gemm::gemm;
 use crate::gemm::pack::Part;
-use crate::gemm::{Init, gemm};
+use crate::gemm::problem::{Epilogue, Init};
+use crate::image::ConvShape;
+use crate::layout::{MatMut, MatRef, Rows, volume};
+use crate::panels::Panels;
 use crate::profile::Work;
-use crate::shape::{ConvShape, MatMut, MatRef, Panels, Rows, volume};
 use crate::simd::Simd;
 
 /// What z^β needs of a layer's weights and of the pixel range; made once per version of the weights.

@@ -1,13 +1,13 @@
 //! The z⁺ rule, for layers that see relu activations (Table 3.1, section 3.3).
 
 use super::{EPS, PackedPart, Pool, add_lost, pools};
-use crate::Kernels;
 use crate::conv::{Conv, conv};
 use crate::error::{ShapeError, axis};
-use crate::gemm::Init;
-use crate::gemm::epilogue::Epilogue;
+use crate::exec::Kernels;
+use crate::gemm::problem::{Epilogue, Init};
+use crate::image::ConvShape;
+use crate::layout::{MatMut, MatRef, volume};
 use crate::profile::Work;
-use crate::shape::{ConvShape, MatMut, MatRef, volume};
 
 /// Redistributes the relevance of a dense relu layer onto its inputs: the z⁺ rule.
 ///
@@ -192,8 +192,9 @@ pub(super) fn conv_pools(
 pub(super) mod tests {
     use super::*;
     use crate::gemm::pack::{self, Part};
+    use crate::layout::Rows;
+    use crate::panels::Panels;
     use crate::reference;
-    use crate::shape::{Panels, Rows};
     use crate::testing::{SameBits, activations, assert_close, floats, kernel_sets};
     use proptest::prelude::*;
 

@@ -1,11 +1,11 @@
 //! The ratios `R / (z + ε)` of relevance rules, at the positions alone.
 
-use super::ConvMaxPoolShape;
 use super::back::Values;
 use super::filters::Lines;
+use super::shape::ConvMaxPoolShape;
 use super::visit::{ArgmaxPositions, Live};
-use crate::elementwise::rows::{load, store};
-use crate::shape::STRIP;
+use crate::layout::STRIP;
+use crate::simd::lanes::{load, store};
 use crate::simd::{Kernel, Simd};
 use std::ops::Range;
 

@@ -2,11 +2,17 @@
 
 use super::*;
 use crate::conv::im2col::im2col;
+use crate::conv::{Conv, conv};
+use crate::exec::Kernels;
 use crate::gemm::pack::{self, Part};
+use crate::gemm::problem::{Epilogue, Init};
+use crate::image::ConvShape;
+use crate::layout::{MatMut, MatRef, STRIP};
+use crate::panels::Panels;
+use crate::reference;
 use crate::relevance::EPS;
 use crate::relevance::pooled::{PooledRule, relevance_pooled};
 use crate::testing::{SameBits, activations, assert_close, floats, kernel_sets};
-use crate::{Conv, Epilogue, Init, Kernels, MatMut, Panels, conv, reference};
 use proptest::prelude::*;
 
 /// A layer, a batch, and what the dense reference implementations need of them.
@@ -132,7 +138,7 @@ proptest! {
             conv(&kernels, Conv { shape: &conv_shape, x: &case.padded, images: case.images, w: case.panels(), init: Init::Zero, epilogue: Epilogue::Store, y: out }).expect("fits");
             let (y, max_indices, z) = case.forward(&kernels);
             // The way of one output channel sums in an order of its own.
-            let exact = kernels.gemm().is_none() && outputs > 1;
+            let exact = !kernels.has_external_matmul() && outputs > 1;
             let tolerance = if exact { 0.0 } else { 1e-5 };
             for (i, (&y, &place)) in y.iter().zip(max_indices.values.iter()).enumerate() {
                 let (window, o) = (i / outputs, i % outputs);
@@ -397,7 +403,7 @@ fn what_is_no_number_is_not_passed_over() {
         let mut case = Case::new(ConvMaxPoolShape { conv, window: 2 }, 2, 1);
         case.v.fill(0.0);
         case.v[conv.outputs + 1] = f32::NAN;
-        for kernels in kernel_sets().into_iter().filter(|kernels| kernels.gemm().is_none()) {
+        for kernels in kernel_sets().into_iter().filter(|kernels| !kernels.has_external_matmul()) {
             let (_, max_indices, z) = case.forward(&kernels);
             let filters = Filters::new(&case.shape, case.panels(), Part::All, None);
             let out = case.lines(|out| {
