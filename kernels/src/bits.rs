@@ -12,7 +12,7 @@ use crate::elementwise::{activation, optimiser, reduce, softmax};
 use crate::error::ShapeError;
 use crate::exec::Kernels;
 use crate::gemm::pack::{self, Part, reverse_conv, transpose};
-use crate::gemm::problem::{Epilogue, Init};
+use crate::gemm::problem::{Epilogue, Init, Stabiliser};
 use crate::gemm::{WeightGradient, gemm, gemm_tn};
 use crate::image::{ConvShape, Plane};
 use crate::layout::{MatMut, MatRef, Rows};
@@ -62,7 +62,7 @@ pub fn dense(kernels: &Kernels, [n, j, k]: [usize; 3], seed: u64) -> Results {
         ("bias relu dropout", Epilogue::BiasReluDropout(&bias, Dropout::new(0.5, seed))),
         ("relu gradient", Epilogue::ReluGradient { a: r, scale: 2.0, guided: false }),
         ("guided", Epilogue::ReluGradient { a: r, scale: 1.0, guided: true }),
-        ("ratio", Epilogue::Ratio { r, coefficient: 2.0, eps: EPS }),
+        ("ratio", Epilogue::Ratio { r, coefficient: 2.0, stabiliser: Stabiliser::Constant(EPS) }),
         ("times", Epilogue::Times { a: r, shift: 0.5, add: true }),
     ];
     for (name, epilogue) in epilogues {

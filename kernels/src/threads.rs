@@ -14,7 +14,7 @@ use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::thread::{self, LocalKey, Thread};
+use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 /// Multiply-adds that a part must have to be worth another thread's while.
@@ -374,30 +374,25 @@ impl<T> Shared<T> {
 }
 
 thread_local! {
-    static SCRATCH: Cell<Buffer> = Cell::default();
-    static MATMUL_SCRATCH: Cell<Buffer> = Cell::default();
+    static SCRATCH: Cell<Vec<Buffer>> = Cell::default();
 }
 
 /// Lends `work` a buffer of `len` floats of unspecified content that this thread keeps; it begins with a
 /// cache line.
 pub(crate) fn with_scratch<R>(len: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
-    lend(&SCRATCH, len, work)
-}
-
-/// The same for what a [`with_scratch`] of this thread calls: the copies of an external GEMM backend.
-pub(crate) fn with_matmul_scratch<R>(len: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
-    lend(&MATMUL_SCRATCH, len, work)
-}
-
-fn lend<R>(scratch: &'static LocalKey<Cell<Buffer>>, len: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
-    let mut buffer = scratch.take();
+    // A call inside another one finds the next buffer of the stack.
+    let mut stack = SCRATCH.take();
+    let mut buffer = stack.pop().unwrap_or_default();
+    SCRATCH.set(stack);
     if buffer.len() < len {
         buffer = Buffer::zeroed(len);
     }
     // Tests lend the last lines, behind which they see what reaches too far.
     let from = if cfg!(test) { (buffer.len() - len) / STRIP * STRIP } else { 0 };
     let result = work(&mut buffer[from..][..len]);
-    scratch.set(buffer);
+    let mut stack = SCRATCH.take();
+    stack.push(buffer);
+    SCRATCH.set(stack);
     result
 }
 

@@ -1,11 +1,25 @@
 //! What happens to finished sums on their way to the output.
 
-use super::problem::{Block, Epilogue, Init, Problem};
+use super::problem::{Block, Epilogue, Init, Problem, Stabiliser};
 use crate::dropout::Dropout;
 use crate::layout::{MatRef, STRIP};
 use crate::simd::dispatch::Backend;
 use crate::simd::lanes::{load, store};
 use crate::simd::{Kernel, Simd};
+
+impl Stabiliser {
+    /// What a denominator becomes.
+    #[inline(always)]
+    pub(crate) fn apply<S: Simd>(self, simd: S, z: S::F) -> S::F {
+        match self {
+            Stabiliser::Constant(s) => simd.add(z, simd.splat(s)),
+            Stabiliser::Signed(s) => {
+                let negative = simd.sub(simd.splat(0.0), z);
+                simd.add(z, simd.select(negative, simd.splat(-s), simd.splat(s)))
+            }
+        }
+    }
+}
 
 /// Up to sixteen adjacent outputs.
 #[derive(Clone, Copy)]
@@ -115,7 +129,7 @@ impl Lanes for Gradient<'_> {
 pub(crate) struct Divide<'a> {
     pub r: MatRef<'a>,
     pub coefficient: f32,
-    pub eps: f32,
+    pub stabiliser: Stabiliser,
 }
 
 impl Lanes for Divide<'_> {
@@ -125,7 +139,7 @@ impl Lanes for Divide<'_> {
     unsafe fn lanes<S: Simd>(&self, simd: S, at: Segment, s: S::F) -> S::F {
         // SAFETY: the caller's promise.
         let r = unsafe { at.read(simd, &self.r) };
-        simd.div(simd.mul(r, simd.splat(self.coefficient)), simd.add(s, simd.splat(self.eps)))
+        simd.div(simd.mul(r, simd.splat(self.coefficient)), self.stabiliser.apply(simd, s))
     }
 }
 
@@ -181,7 +195,9 @@ impl<const V: usize> Kernel for Finish<'_, V> {
             Epilogue::ReluGradient { a, scale, guided } => {
                 self.through(simd, &Gradient { a, scale, guided });
             }
-            Epilogue::Ratio { r, coefficient, eps } => self.through(simd, &Divide { r, coefficient, eps }),
+            Epilogue::Ratio { r, coefficient, stabiliser } => {
+                self.through(simd, &Divide { r, coefficient, stabiliser })
+            }
             Epilogue::Times { a, shift, add } => self.through(simd, &Multiply { a, shift, add }),
         }
     }
@@ -279,8 +295,8 @@ pub(crate) unsafe fn finish_line<S: Simd>(simd: S, epilogue: &Epilogue, line: Li
             Epilogue::ReluGradient { a, scale, guided } => {
                 line.through(simd, &Gradient { a, scale, guided }, a.map.offset(line.m));
             }
-            Epilogue::Ratio { r, coefficient, eps } => {
-                line.through(simd, &Divide { r, coefficient, eps }, r.map.offset(line.m));
+            Epilogue::Ratio { r, coefficient, stabiliser } => {
+                line.through(simd, &Divide { r, coefficient, stabiliser }, r.map.offset(line.m));
             }
             Epilogue::Times { a, shift, add } => {
                 line.through(simd, &Multiply { a, shift, add }, a.map.offset(line.m));

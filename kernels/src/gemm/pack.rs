@@ -5,7 +5,7 @@ use crate::layout::STRIP;
 use crate::panels::{Panels, panel_index, panels_len};
 
 /// Which part of a weight enters a panel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Part {
     /// `w`
     All,
@@ -15,6 +15,10 @@ pub enum Part {
     Negative,
     /// `w²`
     Square,
+    /// `1` for every weight
+    One,
+    /// `w + γ·w⁺`
+    Gamma(f32),
 }
 
 impl Part {
@@ -37,6 +41,14 @@ impl Part {
                 }
             }
             Part::Square => w * w,
+            Part::One => 1.0,
+            Part::Gamma(gamma) => {
+                if w > 0.0 {
+                    w + gamma * w
+                } else {
+                    w
+                }
+            }
         }
     }
 }
@@ -80,6 +92,11 @@ pub fn part(panels: Panels, part: Part, out: &mut [f32]) {
         for (out, &w) in out.iter_mut().zip(from) {
             *out = part.of(w);
         }
+        // Beside the last column there is no weight.
+        let columns = STRIP.min(panels.n - s * STRIP);
+        if part == Part::One && columns < STRIP {
+            out.chunks_exact_mut(STRIP).for_each(|row| row[columns..].fill(0.0));
+        }
     }
 }
 
@@ -97,7 +114,10 @@ pub fn transpose(panels: Panels, part: Part, out: &mut [f32]) {
             let from = &panels.data[j0 / STRIP * panels.stride + s * STRIP * STRIP..][..rows * STRIP];
             let mut block = [0.0; STRIP * STRIP];
             block[..from.len()].copy_from_slice(from);
-            let turned = transposed(&block, part);
+            let mut turned = transposed(&block, part);
+            if part == Part::One && rows < STRIP {
+                turned.chunks_exact_mut(STRIP).for_each(|row| row[rows..].fill(0.0));
+            }
             let columns = STRIP.min(n - j0);
             out[j0 * STRIP..][..columns * STRIP].copy_from_slice(&turned[..columns * STRIP]);
         }

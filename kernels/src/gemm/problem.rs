@@ -49,8 +49,8 @@ pub enum Epilogue<'a> {
         r: MatRef<'a>,
         /// `α`, `−β` or 1.
         coefficient: f32,
-        /// Signed: `z − ε` where the pool is the negative one.
-        eps: f32,
+        /// What is added to the denominator.
+        stabiliser: Stabiliser,
     },
     /// `c = s·(a[m,n] − shift)`: the second product of a relevance rule.
     Times {
@@ -61,6 +61,16 @@ pub enum Epilogue<'a> {
         /// Adds to what `c` holds.
         add: bool,
     },
+}
+
+/// What is added to a denominator `z` of a relevance rule, so that an output with `z = 0` absorbs its
+/// relevance instead of dividing by zero.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Stabiliser {
+    /// `z + s`; negative for a group whose denominators are.
+    Constant(f32),
+    /// `z + s·sign(z)`, where `sign(0) = 1`.
+    Signed(f32),
 }
 
 impl Epilogue<'_> {

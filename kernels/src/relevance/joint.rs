@@ -9,7 +9,7 @@ use super::{PackedPart, add_lost};
 use crate::error::{ShapeError, axis};
 use crate::exec::Kernels;
 use crate::gemm::gemm;
-use crate::gemm::problem::{Epilogue, Init};
+use crate::gemm::problem::{Epilogue, Init, Stabiliser};
 use crate::layout::{MatMut, MatRef};
 use crate::profile::Work;
 
@@ -40,7 +40,7 @@ pub fn ratios(
     axis("joint", "N", "lost", lost.len(), c.rows)?;
     let w = part.forward();
     let w = if a.cols == 0 { w.rows(0, 0) } else { w };
-    let ratio = Epilogue::Ratio { r: r_out, coefficient, eps };
+    let ratio = Epilogue::Ratio { r: r_out, coefficient, stabiliser: Stabiliser::Constant(eps) };
     gemm(kernels, a, w, Init::Copy(base), ratio, c.reborrow())?;
     add_lost(c.as_ref(), eps, lost);
     Ok(())

@@ -15,7 +15,7 @@ use crate::conv::{Conv, conv};
 use crate::error::{ShapeError, axis};
 use crate::exec::Kernels;
 use crate::gemm::pack::Part;
-use crate::gemm::problem::{Epilogue, Init};
+use crate::gemm::problem::{Epilogue, Init, Stabiliser};
 use crate::layout::{MatMut, MatRef, STRIP, volume};
 use crate::panels::Panels;
 use crate::profile::Work;
@@ -259,7 +259,14 @@ impl Ratios<'_> {
             Denominator::Constant(v) => Denominators::Constant(v),
         };
         let r = Values::of(shape, r_out, max_indices, image);
-        kernels.backend().run(Ratio { shape, r, z, coefficient, eps, c: &mut *c });
+        kernels.backend().run(Ratio {
+            shape,
+            r,
+            z,
+            coefficient,
+            stabiliser: Stabiliser::Constant(eps),
+            c: &mut *c,
+        });
         add_lost(MatRef::new(c, shape.windows(), conv.outputs), eps, std::slice::from_mut(lost));
     }
 

@@ -4,7 +4,7 @@ use super::{EPS, PackedPart, Pool, add_lost, pools};
 use crate::conv::{Conv, conv};
 use crate::error::{ShapeError, axis};
 use crate::exec::Kernels;
-use crate::gemm::problem::{Epilogue, Init};
+use crate::gemm::problem::{Epilogue, Init, Stabiliser};
 use crate::image::ConvShape;
 use crate::layout::{MatMut, MatRef, volume};
 use crate::profile::Work;
@@ -158,7 +158,7 @@ pub(super) fn conv_pools(
     axis(name, "images·plane", "a", a.len(), volume([images, shape.input().len()]))?;
     for (i, pool) in pools.iter().enumerate() {
         let (coefficient, eps) = (pool.coefficient, pool.eps);
-        let ratio = Epilogue::Ratio { r: r_out, coefficient, eps };
+        let ratio = Epilogue::Ratio { r: r_out, coefficient, stabiliser: Stabiliser::Constant(eps) };
         let out = plane.pixels_mut(c, images);
         conv(
             kernels,

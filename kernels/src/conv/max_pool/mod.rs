@@ -19,5 +19,4 @@ pub use back::{ConvMaxPoolInputGradient, conv_max_pool_input_gradient};
 pub use filters::Filters;
 pub use forward::{ConvMaxPool, conv_max_pool};
 pub use gradient::{ConvMaxPoolWeightGradient, conv_max_pool_weight_gradient};
-
 pub use shape::{ConvMaxPoolShape, MaxIndices};

@@ -7,7 +7,7 @@ use super::{MatmulBlock, MatmulTask};
 use crate::gemm::epilogue::finish_block;
 use crate::gemm::problem::{BLOCK, Block, Problem, ReductionLoops};
 use crate::layout::{STRIP, Strided};
-use crate::threads::with_matmul_scratch;
+use crate::threads::with_scratch;
 use std::ops::Range;
 
 impl MatmulTask<'_> {
@@ -28,7 +28,7 @@ impl MatmulTask<'_> {
             if a_is_strided { 0 } else { most * k },
             most * c_stride,
         ];
-        with_matmul_scratch(lens.iter().sum(), |scratch| {
+        with_scratch(lens.iter().sum(), |scratch| {
             let (b, scratch) = scratch.split_at_mut(lens[0]);
             let (a, sums) = scratch.split_at_mut(lens[1]);
             let b = match b_in_place {
