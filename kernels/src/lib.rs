@@ -59,6 +59,7 @@ pub use dropout::Dropout;
 pub use error::ShapeError;
 pub use exec::Kernels;
 pub use gemm::backend::{MatmulBackend, MatmulBlock, MatmulTask};
+pub use gemm::pack::PackedWeights;
 pub use gemm::problem::{Epilogue, Init};
 pub use gemm::{WeightGradient, gemm, gemm_tn, pack};
 pub use image::{ConvShape, Plane};

@@ -341,7 +341,7 @@ mod tests {
     ];
 
     fn expected(shape: PoolShape, x: &[f32], back: &[f32], images: usize) -> Expected {
-        let (size, at) = (shape.size, (shape.rows, shape.cols, shape.channels));
+        let (size, at) = (shape.size, [shape.rows, shape.cols, shape.channels]);
         let (pixels, pooled) = (x.len() / images, back.len() / images);
         let mut expected = Expected { y: Vec::new(), back: [vec![], vec![], vec![]] };
         for image in 0..images {

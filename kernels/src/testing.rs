@@ -4,6 +4,7 @@ use crate::exec::Kernels;
 use crate::gemm::backend::{MatmulBackend, MatmulBlock, MatmulTask};
 use crate::simd::dispatch::Backend;
 use crate::threads::Threads;
+use std::io::Write;
 
 /// Floats in −1…1, some of them 0 and −0, the same for the same seed.
 pub fn floats(len: usize, seed: u64) -> Vec<f32> {
@@ -104,5 +105,22 @@ impl SameBits {
                 assert!(first == &bits, "{what}: {:?} on {threads} threads", kernels.backend());
             }
         }
+    }
+}
+
+#[test]
+fn the_properties_run_on_every_backend_of_this_machine() {
+    let sets = kernel_sets();
+    for name in Backend::NAMES {
+        let threads: Vec<usize> = sets
+            .iter()
+            .filter(|kernels| kernels.name() == name)
+            .map(|kernels| kernels.threads().count())
+            .collect();
+        let found = Backend::by_name(name).is_some();
+        assert_eq!(threads, if found { vec![1, 2, 3, 7] } else { vec![] }, "{name}");
+        // Written past the test runner, which swallows what passing tests print.
+        let what = if found { "compared with the reference" } else { "not on this CPU" };
+        let _ = writeln!(std::io::stderr(), "kernels {name}: {what}");
     }
 }

@@ -62,6 +62,8 @@ pub fn conv(kernels: &Kernels, operands: Conv) -> Result<(), ShapeError> {
         let (then, floats) = ends(&init, &epilogue, y.rows * y.cols);
         Work::convs(1, images, shape, then, x.len() + floats)
     });
+    let mut room = Vec::new();
+    let epilogue = epilogue.padded(y.cols, &mut room);
     shape.check("conv")?;
     let plane = shape.input();
     axis("conv", "patch", "w", w.k, shape.patch())?;

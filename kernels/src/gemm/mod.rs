@@ -54,6 +54,8 @@ pub fn gemm(
         let (then, floats) = ends(&init, &epilogue, c.rows * c.cols);
         Work::products(1, [c.rows, c.cols, b.k], then, a.rows * a.cols + floats)
     });
+    let mut room = Vec::new();
+    let epilogue = epilogue.padded(c.cols, &mut room);
     axis("gemm", "K", "b", b.k, a.cols)?;
     axis("gemm", "M", "c", c.rows, a.rows)?;
     axis("gemm", "N", "c", c.cols, b.n)?;

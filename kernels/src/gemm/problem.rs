@@ -22,7 +22,8 @@ pub enum Init<'a> {
 
 /// What happens to each finished sum `s[m,n]` before it is stored in `c[m,n]`.
 ///
-/// Vectors indexed by `n` have as many floats as the packed columns, a multiple of 16.
+/// A bias has `N` floats, or as many as the packed columns, a multiple of 16; a shorter one is copied at every
+/// call.
 #[derive(Clone, Copy, Debug)]
 pub enum Epilogue<'a> {
     /// `c = s`
@@ -74,6 +75,21 @@ pub enum Stabiliser {
 }
 
 impl Epilogue<'_> {
+    /// The same, over a copy of its bias in `room` where that is not padded to whole strips of `n` columns.
+    pub(crate) fn padded<'b>(self, n: usize, room: &'b mut Vec<f32>) -> Epilogue<'b>
+    where
+        Self: 'b,
+    {
+        match self {
+            Epilogue::Bias(bias) => Epilogue::Bias(padded_bias(bias, n, room)),
+            Epilogue::BiasRelu(bias) => Epilogue::BiasRelu(padded_bias(bias, n, room)),
+            Epilogue::BiasReluDropout(bias, dropout) => {
+                Epilogue::BiasReluDropout(padded_bias(bias, n, room), dropout)
+            }
+            other => other,
+        }
+    }
+
     /// The matrix that it reads beside the sums.
     pub(crate) fn matrix(&self) -> Option<&MatRef<'_>> {
         match self {
@@ -82,6 +98,16 @@ impl Epilogue<'_> {
             _ => None,
         }
     }
+}
+
+/// `bias`, or a copy of it in `room` if it has exactly `n` floats: registers read whole strips.
+pub(crate) fn padded_bias<'a>(bias: &'a [f32], n: usize, room: &'a mut Vec<f32>) -> &'a [f32] {
+    if bias.len() != n || n.is_multiple_of(STRIP) {
+        return bias;
+    }
+    room.extend_from_slice(bias);
+    room.resize(n.next_multiple_of(STRIP), 0.0);
+    room
 }
 
 /// The name of a profiled product's epilogue, and the floats that it, the initial values and the output read

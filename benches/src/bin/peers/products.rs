@@ -90,7 +90,7 @@ impl Operands {
         let (a, b) = (self.left(), self.right());
         let row = |i: usize| (0..self.k).map(|p| a.at(i, p)).collect();
         let column = |j: usize| (0..self.k).map(|p| b.at(p, j)).collect();
-        assert_product(who, (self.m, self.n), found, row, column);
+        assert_product(who, [self.m, self.n], found, row, column);
     }
 }
 

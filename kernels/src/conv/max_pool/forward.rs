@@ -5,7 +5,7 @@ use super::shape::{Columns, ConvMaxPoolShape, MaxIndices};
 use crate::error::{ShapeError, axis};
 use crate::exec::Kernels;
 use crate::gemm::epilogue::relu;
-use crate::gemm::problem::{Epilogue, Init, Output, PanelProduct, ReductionLoops};
+use crate::gemm::problem::{Epilogue, Init, Output, PanelProduct, ReductionLoops, padded_bias};
 use crate::image::ConvShape;
 use crate::layout::{MatMut, Rows, STRIP, volume};
 use crate::panels::{Panels, panel_index, panels_len};
@@ -26,7 +26,7 @@ pub struct ConvMaxPool<'a> {
     pub x: &'a [f32],
     /// Packed `[size·size·inputs, outputs]` weights (HWIO).
     pub w: Panels<'a>,
-    /// One for each output, padded to whole strips.
+    /// One for each output; padded to whole strips of 16 it need not be copied.
     pub bias: &'a [f32],
     /// `[images·windows, outputs]`, overwritten.
     pub y: MatMut<'a>,
@@ -63,6 +63,8 @@ pub fn conv_max_pool(kernels: &Kernels, operands: ConvMaxPool) -> Result<(), Sha
     let plane = conv.input();
     axis(NAME, "patch", "w", w.k, conv.patch())?;
     axis(NAME, "outputs", "w", w.n, conv.outputs)?;
+    let mut room = Vec::new();
+    let bias = padded_bias(bias, conv.outputs, &mut room);
     axis(NAME, "outputs", "bias", bias.len(), conv.outputs.next_multiple_of(STRIP))?;
     axis(NAME, "images·plane", "x", x.len(), volume([images, plane.len()]))?;
     axis(NAME, "windows", "y", y.rows, volume([images, shape.windows()]))?;
