@@ -127,7 +127,7 @@ fn pooling(c: &mut Criterion) {
     let (pixels, pooled) = (BATCH * POOL.rows * POOL.cols, BATCH * POOL.out_rows() * POOL.out_cols());
     let channels = POOL.channels;
     let (x, back) = (activations(pixels * channels, 1), floats(pooled * channels, 2));
-    let at = (POOL.rows, POOL.cols, channels);
+    let at = [POOL.rows, POOL.cols, channels];
     // The reference implementation of the first image.
     let (want, from) = reference::max_pool(at, POOL.size, &x[..x.len() / BATCH]);
     let mut want_back = vec![0.0; x.len() / BATCH];

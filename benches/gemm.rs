@@ -41,7 +41,7 @@ fn forward(c: &mut Criterion) {
             let mut c = vec![0.0; m * n];
             product(&kernels, view, panels, &mut c);
             let row = |i: usize| a[i * k..][..k].to_vec();
-            assert_product("nn", (m, n), |i, j| c[i * n + j], row, |j| column(&b, j, n));
+            assert_product("nn", [m, n], |i, j| c[i * n + j], row, |j| column(&b, j, n));
             group.bench_function(id(&kernels, shape), |bench| {
                 bench.iter(|| product(&kernels, view, panels, &mut c));
             });
@@ -90,7 +90,7 @@ fn weight_gradient(c: &mut Criterion) {
             };
             run(&mut dw);
             let view = Panels::new(&dw, k, n);
-            assert_product("tn", (k, n), |i, j| view.at(i, j), |i| column(&a, i, k), |j| column(&dy, j, n));
+            assert_product("tn", [k, n], |i, j| view.at(i, j), |i| column(&a, i, k), |j| column(&dy, j, n));
             group.bench_function(id(&kernels, shape), |bench| bench.iter(|| run(&mut dw)));
         }
     }
@@ -108,7 +108,7 @@ fn input_gradient(c: &mut Criterion) {
             let mut dx = vec![0.0; m * n];
             product(&kernels, view, panels, &mut dx);
             let row = |i: usize| dy[i * k..][..k].to_vec();
-            assert_product("nt", (m, n), |i, j| dx[i * n + j], row, |j| w[j * k..][..k].to_vec());
+            assert_product("nt", [m, n], |i, j| dx[i * n + j], row, |j| w[j * k..][..k].to_vec());
             group.bench_function(id(&kernels, shape), |bench| {
                 bench.iter(|| product(&kernels, view, panels, &mut dx));
             });

@@ -105,7 +105,7 @@ pub fn assert_close(what: &str, found: &[f32], want: &[f64]) {
 /// If one differs by more than 1e-4 of the largest.
 pub fn assert_product(
     what: &str,
-    (m, n): (usize, usize),
+    [m, n]: [usize; 2],
     found: impl Fn(usize, usize) -> f32,
     row: impl Fn(usize) -> Vec<f32>,
     column: impl Fn(usize) -> Vec<f32>,

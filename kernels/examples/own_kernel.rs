@@ -1,28 +1,31 @@
-//! Plug in a matrix product of your own and see the thesis workload run on it, checked against ours.
+//! Plug in a GEMM of your own and see the thesis workload run on it, checked against ours.
 //!
 //! `cargo run --release -p kernels --example own_kernel`
 
-use kernels::{Backend, Gemm, Kernels, Threads};
+use kernels::{Backend, Kernels, MatmulBackend, MatmulBlock, MatmulTask, Threads};
 use model::explain::{Explainer, Method, Target};
 use model::train::{Optimiser, Trainer};
 use model::{Cell, Network, Samples, Task};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Your product: here three plain loops, in an order that the compiler makes vectors of.
+/// Your GEMM: here three plain loops, in an order that the compiler makes vectors of.
 #[derive(Debug)]
 struct Own;
-impl Gemm for Own {
+impl MatmulBackend for Own {
     fn name(&self) -> &str {
         "own"
     }
-    fn gemm(&self, [_, n, k]: [usize; 3], a: &[f32], b: &[f32], c: &mut [f32]) {
-        for (a, c) in a.chunks_exact(k).zip(c.chunks_exact_mut(n)) {
-            c.fill(0.0);
-            for (&a, b) in a.iter().zip(b.chunks_exact(n)) {
-                c.iter_mut().zip(b).for_each(|(c, &b)| *c += a * b);
+    fn run(&self, task: MatmulTask) {
+        task.each_block(|MatmulBlock { a, b, c, c_stride }| {
+            for (i, c) in c.chunks_mut(c_stride).enumerate() {
+                c.fill(0.0);
+                for q in 0..b.rows() {
+                    let (a, b) = (a.at(i, q), b.row(q).expect("here the columns of b are adjacent"));
+                    c.iter_mut().zip(b).for_each(|(c, &b)| *c += a * b);
+                }
             }
-        }
+        });
     }
 }
 
@@ -60,7 +63,7 @@ fn workload(kernels: &Kernels, network: &Network, batch: usize, times: u32) -> O
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let reference = Kernels::by_name("reference", Threads::one()).ok_or("every CPU has it")?;
-    let own = Kernels::with_gemm(Backend::best(), Threads::one(), Arc::new(Own));
+    let own = Kernels::with_matmul(Backend::best(), Threads::one(), Arc::new(Own));
     for cell in Cell::PRESETS {
         let network = Network::new(Cell::preset(cell)?, Task { seq_len: 7, ..Task::default() }, 1)?;
         let [want, found] = [workload(&reference, &network, 4, 0)?.0, workload(&own, &network, 4, 0)?.0];

@@ -7,18 +7,22 @@ use crate::conv::max_pool::{
     conv_max_pool, conv_max_pool_input_gradient, conv_max_pool_weight_gradient,
 };
 use crate::conv::{Conv, conv, conv_weight_gradient};
+use crate::dropout::Dropout;
 use crate::elementwise::{activation, optimiser, reduce, softmax};
-use crate::gemm::epilogue::Stabiliser;
+use crate::error::ShapeError;
+use crate::exec::Kernels;
 use crate::gemm::pack::{self, Part, reverse_conv, transpose};
+use crate::gemm::problem::{Epilogue, Init, Stabiliser};
+use crate::gemm::{WeightGradient, gemm, gemm_tn};
+use crate::image::{ConvShape, Plane};
+use crate::layout::{MatMut, MatRef, Rows};
+use crate::panels::{Panels, panels_len};
 use crate::pool::{PoolBack, PoolBackward, PoolKind, PoolShape, pool, pool_backward};
-use crate::relevance::pooled::{PooledRule, relevance_pooled};
-use crate::relevance::z_beta::{ZBeta, z_beta, z_beta_conv};
-use crate::relevance::{EPS, PackedPart, alpha_beta, joint, w_square, z_plus};
-use crate::testing::{activations, floats, kernel_sets, shapes};
-use crate::{
-    ConvShape, Dropout, Epilogue, Init, Kernels, MatMut, MatRef, Panels, Plane, Rows, ShapeError,
-    WeightGradient, gemm, gemm_tn, panels_len,
+use crate::relevance::{
+    Denominators, EPS, Messages, PackedRule, Ratios, Relevance, RelevanceConv, RelevanceConvMaxPool, Rule,
+    denominators, messages, ratios, relevance, relevance_conv, relevance_conv_max_pool,
 };
+use crate::testing::{activations, floats, kernel_sets, shapes};
 
 const SHAPES: usize = 200;
 
@@ -40,6 +44,19 @@ fn add(
 ) {
     make(&mut out).expect("shapes fit");
     results.push((name, out));
+}
+
+/// Every rule, with a pixel range.
+fn rules() -> [(&'static str, Rule); 7] {
+    [
+        ("z⁺", Rule::z_plus()),
+        ("αβ", Rule::alpha_beta(2.0, 1.0)),
+        ("z^β", Rule::z_beta(-0.5, 1.0)),
+        ("w²", Rule::w_square()),
+        ("flat", Rule::flat()),
+        ("ε", Rule::epsilon(1e-3)),
+        ("γ", Rule::gamma(0.25, 1e-3)),
+    ]
 }
 
 /// Every product and dense rule at `[n, j]·[j, k]`.
@@ -78,33 +95,40 @@ pub fn dense(kernels: &Kernels, [n, j, k]: [usize; 3], seed: u64) -> Results {
             gemm_tn(kernels, WeightGradient { a, d_y: dy, accumulate, d_w: out, rows: j + 1, first_row: 1 })
         });
     }
-    let part = |part| PackedPart::dense(panels, part);
-    let (positive, negative, square) = (part(Part::Positive), part(Part::Negative), part(Part::Square));
-    add(&mut results, "z⁺", vec![0.0; n * j], |out| {
-        z_plus::z_plus(kernels, a, &positive, r, MatMut::new(out, n, j), &mut vec![0.0; n])
-    });
-    add(&mut results, "αβ", vec![0.0; n * j], |out| {
-        let (pair, out) = ((2.0, 1.0), MatMut::new(out, n, j));
-        alpha_beta::alpha_beta(kernels, pair, a, &positive, &negative, r, out, &mut vec![0.0; n])
-    });
-    add(&mut results, "w²", vec![0.0; n * j], |out| {
-        let (z, out) = (w_square::dense_denominators(&square), MatMut::new(out, n, j));
-        w_square::w_square(kernels, &square, &z, r, out, &mut vec![0.0; n * k], &mut vec![0.0; n])
-    });
-    add(&mut results, "z^β", vec![0.0; n * j], |out| {
-        let mut z = vec![0.0; n * k];
-        gemm(kernels, a, panels, Init::Zero, Epilogue::Store, MatMut::new(&mut z, n, k))?;
-        let rule = ZBeta::dense(panels, -0.5, 1.0);
-        z_beta(kernels, &rule, a, &mut z, r, MatMut::new(out, n, j), &mut vec![0.0; n])
-    });
-    add(&mut results, "z − v", floats(n * k, seed + 5), |out| {
-        ZBeta::dense(panels, -0.5, 1.0).subtract_v(kernels, MatMut::new(out, n, k))
-    });
-    add(&mut results, "joint", vec![0.0; n * j], |out| {
-        let (mut c, mut lost) = (vec![0.0; n * k], vec![0.0; n]);
-        joint::ratios(kernels, dy, a, &positive, (1.0, EPS), r, MatMut::new(&mut c, n, k), &mut lost)?;
-        joint::messages(kernels, &[(MatRef::new(&c, n, k), &positive)], a, MatMut::new(out, n, j))
-    });
+    let mut z = vec![0.0; n * k];
+    gemm(kernels, a, panels, Init::Zero, Epilogue::Store, MatMut::new(&mut z, n, k)).expect("shapes fit");
+    let z = Some(MatRef::new(&z, n, k));
+    for (name, rule) in rules() {
+        let rule = &PackedRule::dense(&rule, panels);
+        let mut absorbed = vec![0.0; n];
+        add(&mut results, name, vec![0.0; n * j], |out| {
+            let r_in = MatMut::new(out, n, j);
+            relevance(kernels, Relevance { rule, a, z, r_out: r, r_in, absorbed: &mut absorbed })
+        });
+        results.push(("absorbed", absorbed.into_iter().map(|a| a as f32).collect()));
+    }
+    // The second input has no part in the second group.
+    let (first, second) = (Rule::alpha_beta(2.0, 1.0), Rule::z_beta(-0.5, 1.0));
+    let shared = Rule::shared(&[&first, &second]);
+    let [first, second] = [first, second].map(|rule| PackedRule::dense(&rule, panels));
+    for (group, &shared) in shared.iter().enumerate() {
+        let mut base = vec![0.0; n * k];
+        add(&mut results, "denominators", vec![0.0; n * k], |out| {
+            let out = MatMut::new(out, n, k);
+            denominators(kernels, Denominators { rule: &second, group, a, z, out })
+        });
+        base.copy_from_slice(&results[results.len() - 1].1);
+        let (rule, base) = (&first, MatRef::new(&base, n, k));
+        add(&mut results, "ratios", vec![0.0; n * k], |out| {
+            let (c, absorbed) = (MatMut::new(out, n, k), &mut vec![0.0; n]);
+            ratios(kernels, Ratios { shared, rule, group, base, a, z, r_out: r, c, absorbed })
+        });
+    }
+    for rule in [&first, &second] {
+        add(&mut results, "messages", vec![0.0; n * j], |out| {
+            messages(kernels, Messages { rule, c: &[r, dy], a, r_in: MatMut::new(out, n, j) })
+        });
+    }
     results
 }
 
@@ -174,42 +198,17 @@ pub fn images(kernels: &Kernels, batch: &Batch, seed: u64) -> Results {
     add(&mut results, "conv dW", vec![0.0; w.len()], |out| {
         conv_weight_gradient(kernels, &shape, &x, &dy, images, out)
     });
-    let part = |part| PackedPart::conv(&shape, panels, part);
-    let (positive, negative, square) = (part(Part::Positive), part(Part::Negative), part(Part::Square));
-    let planes = || (vec![0.0; images * output.len()], vec![0.0; images]);
-    add(&mut results, "z⁺ conv", vec![0.0; pixels * inputs], |out| {
-        let ((mut c, mut lost), out) = (planes(), MatMut::new(out, pixels, inputs));
-        z_plus::z_plus_conv(kernels, &shape, &x, &positive, r, out, &mut c, &mut lost)
-    });
-    add(&mut results, "αβ conv", vec![0.0; pixels * inputs], |out| {
-        let ((mut c, mut lost), out) = (planes(), MatMut::new(out, pixels, inputs));
-        let (p, n, pair) = (&positive, &negative, (2.0, 1.0));
-        alpha_beta::alpha_beta_conv(kernels, pair, &shape, &x, p, n, r, out, &mut c, &mut lost)
-    });
-    add(&mut results, "w² conv", vec![0.0; pixels * inputs], |out| {
-        let z = w_square::conv_denominators(kernels, &shape, &square)?;
-        let ((mut c, mut lost), out) = (planes(), MatMut::new(out, pixels, inputs));
-        w_square::w_square_conv(kernels, &shape, &square, &z, r, out, &mut c, &mut lost)
-    });
-    add(&mut results, "z^β conv", vec![0.0; pixels * inputs], |out| {
-        let (mut z, mut lost) = planes();
-        let forward = output.pixels_mut(&mut z, images);
-        conv(
-            kernels,
-            Conv {
-                shape: &shape,
-                x: &x,
-                images,
-                w: panels,
-                init: Init::Zero,
-                epilogue: Epilogue::Store,
-                y: forward,
-            },
-        )?;
-        let rule = ZBeta::conv(kernels, &shape, panels, -0.5, 1.0)?;
-        let out = MatMut::new(out, pixels, inputs);
-        z_beta_conv(kernels, &rule, &shape, &x, &mut z, r, out, &mut lost)
-    });
+    let mut z = vec![0.0; pixels * outputs];
+    let (init, epilogue, y) = (Init::Zero, Epilogue::Store, MatMut::new(&mut z, pixels, outputs));
+    conv(kernels, Conv { shape: &shape, images, x: &x, w: panels, init, epilogue, y }).expect("shapes fit");
+    let z = Some(MatRef::new(&z, pixels, outputs));
+    for (name, rule) in rules() {
+        let rule = &PackedRule::conv(kernels, &rule, &shape, panels).expect("shapes fit");
+        add(&mut results, name, vec![0.0; pixels * inputs], |out| {
+            let (r_in, absorbed) = (MatMut::new(out, pixels, inputs), &mut vec![0.0; images]);
+            relevance_conv(kernels, RelevanceConv { rule, a: &x, z, r_out: r, r_in, absorbed })
+        });
+    }
     let pooling = PoolShape { rows: shape.rows, cols: shape.cols, channels: inputs, size, kind };
     let pooled = images * pooling.out_rows() * pooling.out_cols();
     let a = input.pixels_of(&x, images);
@@ -286,17 +285,13 @@ fn behind_pool(
             },
         )
     });
-    let rules = [
-        ("pooled z⁺", Ok(PooledRule::alpha_beta(shape, w, 1.0, 0.0))),
-        ("pooled αβ", Ok(PooledRule::alpha_beta(shape, w, 2.0, 1.0))),
-        ("pooled z^β", PooledRule::z_beta(kernels, shape, w, -0.5, 1.0)),
-        ("pooled w²", PooledRule::w_square(kernels, shape, w)),
-    ];
-    for (name, rule) in rules {
-        let rule = rule.expect("shapes fit");
+    for (name, rule) in rules() {
+        let rule = &PackedRule::conv_max_pool(kernels, &rule, shape, w).expect("shapes fit");
+        let (max_indices, z) = (&max_indices, Some(&z[..]));
         add(results, name, vec![0.0; lines * cols], |out| {
-            let r_in = MatMut::new(out, lines, cols);
-            relevance_pooled(kernels, &rule, x, &max_indices, &z, v, r_in, &mut vec![0.0; images])
+            let (r_in, absorbed) = (MatMut::new(out, lines, cols), &mut vec![0.0; images]);
+            let operands = RelevanceConvMaxPool { rule, x, max_indices, z, r_out: v, r_in, absorbed };
+            relevance_conv_max_pool(kernels, operands)
         });
     }
 }

@@ -27,19 +27,27 @@
 mod bits;
 mod buffer;
 pub mod conv;
+mod dropout;
 pub mod elementwise;
 mod error;
+mod exec;
 mod gemm;
 #[cfg(test)]
+mod huge_sizes;
+mod image;
+mod layout;
+#[cfg(test)]
 mod page_edge;
+mod panels;
 pub mod peak;
 #[cfg(feature = "peers")]
 pub mod peers;
 pub mod pool;
 pub mod profile;
+#[cfg(test)]
+mod profile_tests;
 pub mod reference;
 pub mod relevance;
-mod shape;
 mod simd;
 #[cfg(test)]
 mod testing;
@@ -47,85 +55,15 @@ mod threads;
 
 pub use buffer::Buffer;
 pub use conv::{Conv, conv, conv_weight_gradient};
-pub use elementwise::dropout::Dropout;
+pub use dropout::Dropout;
 pub use error::ShapeError;
-pub use gemm::epilogue::Epilogue;
-pub use gemm::own::Gemm;
-pub use gemm::{Init, WeightGradient, gemm, gemm_tn, pack};
-pub use shape::{ConvShape, MatMut, MatRef, Panels, Plane, Rows, STRIP, panel_index, panels_len};
+pub use exec::Kernels;
+pub use gemm::backend::{MatmulBackend, MatmulBlock, MatmulTask};
+pub use gemm::pack::PackedWeights;
+pub use gemm::problem::{Epilogue, Init};
+pub use gemm::{WeightGradient, gemm, gemm_tn, pack};
+pub use image::{ConvShape, Plane};
+pub use layout::{MatMut, MatRef, Rows, STRIP, Strided};
+pub use panels::{Panels, panel_index, panels_len};
 pub use simd::dispatch::Backend;
 pub use threads::Threads;
-
-use profile::Profile;
-use std::sync::Arc;
-
-/// A kernel set: an instruction set, the threads to run it on, and whose matrix product it is. Every
-/// kernel takes one, and so does everything in `model`.
-#[derive(Clone, Debug)]
-pub struct Kernels {
-    backend: Backend,
-    threads: Threads,
-    gemm: Option<Arc<dyn Gemm>>,
-    profile: Option<Arc<Profile>>,
-}
-
-impl Kernels {
-    /// A kernel set of this crate.
-    pub fn new(backend: Backend, threads: Threads) -> Self {
-        Kernels { backend, threads, gemm: None, profile: None }
-    }
-
-    /// A kernel set whose products are `gemm`'s; the backend does the rest.
-    pub fn with_gemm(backend: Backend, threads: Threads, gemm: Arc<dyn Gemm>) -> Self {
-        Kernels { backend, threads, gemm: Some(gemm), profile: None }
-    }
-
-    /// What [`Kernels::by_name`] knows: the backends that this CPU has and, with the cargo feature
-    /// `peers`, the products of other libraries.
-    pub fn names() -> Vec<&'static str> {
-        let names = Backend::available().into_iter().map(Backend::name);
-        #[cfg(feature = "peers")]
-        let names = names.chain(peers::PEERS.iter().map(|peer| peer.name));
-        names.collect()
-    }
-
-    /// The kernel set with one of the [`Kernels::names`].
-    pub fn by_name(name: &str, threads: Threads) -> Option<Self> {
-        #[cfg(feature = "peers")]
-        if let Some(peer) = peers::PEERS.iter().find(|peer| peer.name == name) {
-            return Some(Kernels::with_gemm(Backend::best(), threads, Arc::new(*peer)));
-        }
-        Backend::by_name(name).map(|backend| Kernels::new(backend, threads))
-    }
-
-    /// The name of its product: the backend's, if that is its own.
-    pub fn name(&self) -> &str {
-        self.gemm.as_ref().map_or(self.backend.name(), |gemm| gemm.name())
-    }
-
-    /// The instruction set.
-    pub fn backend(&self) -> Backend {
-        self.backend
-    }
-
-    /// Whether its results have the bits that every backend but `portable` shares.
-    pub fn promises_bits(&self) -> bool {
-        self.gemm.is_none() && self.backend.promises_bits()
-    }
-
-    /// The threads.
-    pub fn threads(&self) -> &Threads {
-        &self.threads
-    }
-
-    pub(crate) fn gemm(&self) -> Option<&dyn Gemm> {
-        self.gemm.as_deref()
-    }
-}
-
-impl Default for Kernels {
-    /// The best backend on the calling thread.
-    fn default() -> Self {
-        Kernels::new(Backend::best(), Threads::one())
-    }
-}

@@ -5,12 +5,13 @@
 //! The runs are those of [`crate::bits`]. While one is on its way, the allocator of the tests puts
 //! whatever its thread asks for at the edge: operands, packed weights, outputs and scratch alike.
 
-use crate::Kernels;
 use crate::bits::{self, Batch, Results};
 use crate::conv::im2col::im2col;
+use crate::exec::Kernels;
 use crate::gemm::pack;
+use crate::image::ConvShape;
+use crate::panels::Panels;
 use crate::pool::PoolKind;
-use crate::shape::{ConvShape, Panels};
 use crate::testing::{floats, kernel_sets, shapes};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, mprotect};
 use std::alloc::{GlobalAlloc, Layout, System};

@@ -1,7 +1,8 @@
 //! The limit that every other figure is compared with: fused multiply-adds on registers alone.
 
+use crate::exec::Kernels;
+use crate::simd::dispatch::Backend;
 use crate::simd::{Kernel, Simd};
-use crate::{Backend, Kernels};
 use std::hint::black_box;
 use std::time::Instant;
 

@@ -1,10 +1,10 @@
 //! Max- and sum-pooling, stride equal to the window, SAME: the window at the edge is smaller.
 
-use crate::Kernels;
-use crate::elementwise::rows::{load, store};
 use crate::error::{ShapeError, axis};
-use crate::profile::Work;
-use crate::shape::{MatMut, MatRef, Rows, STRIP, volume};
+use crate::exec::Kernels;
+use crate::layout::{MatMut, MatRef, Rows, STRIP, volume};
+use crate::profile::{Shape, Work};
+use crate::simd::lanes::{load, store};
 use crate::simd::{Kernel, Simd};
 use crate::threads::Shared;
 use std::ops::Range;
@@ -303,11 +303,25 @@ pub fn pool_backward(kernels: &Kernels, operands: PoolBackward) -> Result<(), Sh
     Ok(())
 }
 
+impl Work {
+    /// A pool of `matrices` operands as large as the image, and as many as large as what comes out.
+    pub(crate) fn pool(images: usize, shape: PoolShape, matrices: usize) -> Work {
+        let pixels = images * shape.rows * shape.cols * shape.channels;
+        let pooled = images * shape.out_rows() * shape.out_cols() * shape.channels;
+        let PoolShape { rows, cols, channels, .. } = shape;
+        Work::new(
+            Shape::Pool { images, rows, cols, channels },
+            pixels,
+            4 * matrices * (pixels + pooled) + pooled,
+        )
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::image::Plane;
     use crate::reference;
-    use crate::shape::Plane;
     use crate::testing::{SameBits, activations, assert_close, floats, kernel_sets};
     use proptest::prelude::*;
 
@@ -327,7 +341,7 @@ mod tests {
     ];
 
     fn expected(shape: PoolShape, x: &[f32], back: &[f32], images: usize) -> Expected {
-        let (size, at) = (shape.size, (shape.rows, shape.cols, shape.channels));
+        let (size, at) = (shape.size, [shape.rows, shape.cols, shape.channels]);
         let (pixels, pooled) = (x.len() / images, back.len() / images);
         let mut expected = Expected { y: Vec::new(), back: [vec![], vec![], vec![]] };
         for image in 0..images {

@@ -1,6 +1,10 @@
 //! What the kernels' tests share: numbers, backends and comparisons.
 
-use crate::{Backend, Kernels, Threads};
+use crate::exec::Kernels;
+use crate::gemm::backend::{MatmulBackend, MatmulBlock, MatmulTask};
+use crate::simd::dispatch::Backend;
+use crate::threads::Threads;
+use std::io::Write;
 
 /// Floats in −1…1, some of them 0 and −0, the same for the same seed.
 pub fn floats(len: usize, seed: u64) -> Vec<f32> {
@@ -41,7 +45,7 @@ pub fn kernel_sets() -> Vec<Kernels> {
         }
     }
     let threads = Threads::new(2).expect("threads");
-    sets.push(Kernels::with_gemm(Backend::best(), threads, std::sync::Arc::new(Naive)));
+    sets.push(Kernels::with_matmul(Backend::best(), threads, std::sync::Arc::new(Naive)));
     sets
 }
 
@@ -52,21 +56,25 @@ pub fn shapes(all: usize) -> usize {
     most.unwrap_or(all).clamp(1, all)
 }
 
-/// A product as a stranger may write it, in another order than ours.
+/// An external GEMM that sums in another order than ours.
 #[derive(Debug)]
 struct Naive;
 
-impl crate::Gemm for Naive {
+impl MatmulBackend for Naive {
     fn name(&self) -> &str {
         "naive"
     }
 
-    fn gemm(&self, [m, n, k]: [usize; 3], a: &[f32], b: &[f32], c: &mut [f32]) {
-        assert_eq!((a.len(), b.len(), c.len()), (m * k, k * n, m * n));
-        for (i, j) in (0..m).flat_map(|i| (0..n).map(move |j| (i, j))) {
-            let terms = (0..k).rev().map(|q| f64::from(a[i * k + q]) * f64::from(b[q * n + j]));
-            c[i * n + j] = terms.sum::<f64>() as f32;
-        }
+    fn run(&self, task: MatmulTask) {
+        task.each_block(|block| {
+            let [m, n, k] = block.sizes();
+            let MatmulBlock { a, b, c, c_stride } = block;
+            assert_eq!(([a.rows(), a.cols()], [b.rows(), b.cols()]), ([m, k], [k, n]));
+            for (i, j) in (0..m).flat_map(|i| (0..n).map(move |j| (i, j))) {
+                let terms = (0..k).rev().map(|q| f64::from(a.at(i, q)) * f64::from(b.at(q, j)));
+                c[i * c_stride + j] = terms.sum::<f64>() as f32;
+            }
+        });
     }
 }
 
@@ -97,5 +105,22 @@ impl SameBits {
                 assert!(first == &bits, "{what}: {:?} on {threads} threads", kernels.backend());
             }
         }
+    }
+}
+
+#[test]
+fn the_properties_run_on_every_backend_of_this_machine() {
+    let sets = kernel_sets();
+    for name in Backend::NAMES {
+        let threads: Vec<usize> = sets
+            .iter()
+            .filter(|kernels| kernels.name() == name)
+            .map(|kernels| kernels.threads().count())
+            .collect();
+        let found = Backend::by_name(name).is_some();
+        assert_eq!(threads, if found { vec![1, 2, 3, 7] } else { vec![] }, "{name}");
+        // Written past the test runner, which swallows what passing tests print.
+        let what = if found { "compared with the reference" } else { "not on this CPU" };
+        let _ = writeln!(std::io::stderr(), "kernels {name}: {what}");
     }
 }

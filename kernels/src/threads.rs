@@ -7,7 +7,7 @@
 //! longer each time that goes on, so that threads cost little where there are no processors for them.
 
 use crate::buffer::Buffer;
-use crate::shape::STRIP;
+use crate::layout::STRIP;
 use rayon::{ThreadPoolBuildError, ThreadPoolBuilder};
 use std::cell::{Cell, UnsafeCell};
 use std::ops::Range;

@@ -1,6 +1,6 @@
 //! Patches written out, for who wants the matrix itself; the kernels of this crate walk it in place.
 
-use crate::shape::ConvShape;
+use crate::image::ConvShape;
 
 /// Writes the patches of every pixel as rows `[images·rows·cols, size·size·inputs]`.
 ///

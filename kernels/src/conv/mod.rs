@@ -5,14 +5,15 @@ pub mod im2col;
 pub mod max_pool;
 mod scatter;
 
-use crate::Kernels;
 use crate::error::{ShapeError, axis};
-use crate::gemm::epilogue::Epilogue;
-use crate::gemm::product::{Output, Product};
-use crate::gemm::tile::ReductionLoops;
-use crate::gemm::{Init, PanelProduct, PanelRows, check_ends};
-use crate::profile::{Work, ends};
-use crate::shape::{ConvShape, MatMut, Panels, Rows, STRIP, panels_len, volume};
+use crate::exec::Kernels;
+use crate::gemm::problem::{
+    Epilogue, Init, Output, PanelProduct, PanelRows, Problem, ReductionLoops, check_ends, ends,
+};
+use crate::image::ConvShape;
+use crate::layout::{MatMut, Rows, STRIP, volume};
+use crate::panels::{Panels, panels_len};
+use crate::profile::{Shape, Work};
 use crate::threads::Shared;
 use std::ops::Range;
 
@@ -61,6 +62,8 @@ pub fn conv(kernels: &Kernels, operands: Conv) -> Result<(), ShapeError> {
         let (then, floats) = ends(&init, &epilogue, y.rows * y.cols);
         Work::convs(1, images, shape, then, x.len() + floats)
     });
+    let mut room = Vec::new();
+    let epilogue = epilogue.padded(y.cols, &mut room);
     shape.check("conv")?;
     let plane = shape.input();
     axis("conv", "patch", "w", w.k, shape.patch())?;
@@ -76,7 +79,7 @@ pub fn conv(kernels: &Kernels, operands: Conv) -> Result<(), ShapeError> {
             let cost = images * plane.pixels() * shape.patch();
             kernels.threads().split(images, cost, &|images| by_images.run(kernels, images));
         } else {
-            by_images.product.run(kernels, y.rows);
+            by_images.problem.run(kernels, y.rows);
         }
     }
     Ok(())
@@ -87,10 +90,10 @@ pub(crate) struct ByImages<'a> {
     shape: &'a ConvShape,
     x: *const f32,
     w: Panels<'a>,
-    pub product: Product<'a>,
+    pub problem: Problem<'a>,
 }
 
-// SAFETY: as `Product`: the pointer comes from a borrow that outlives this.
+// SAFETY: as `Problem`: the pointer comes from a borrow that outlives this.
 unsafe impl Sync for ByImages<'_> {}
 
 impl<'a> ByImages<'a> {
@@ -110,8 +113,8 @@ impl<'a> ByImages<'a> {
             b: [0, run * STRIP, STRIP],
         };
         // A patch starts at its pixel's upper left, which the border moves to the pixel's own place.
-        let product = PanelProduct { a: x, a_rows: plane.map(), loops, b: w, init, epilogue, c }.product();
-        ByImages { shape, x, w, product }
+        let problem = PanelProduct { a: x, a_rows: plane.map(), loops, b: w, init, epilogue, c }.problem();
+        ByImages { shape, x, w, problem }
     }
 
     /// Some images, on the calling thread.
@@ -125,9 +128,9 @@ impl<'a> ByImages<'a> {
         // SAFETY: the caller's promise.
         unsafe {
             if scatter::pays(self.shape) {
-                scatter::run(kernels, self.shape, self.x, self.w, &self.product, images);
+                scatter::run(kernels, self.shape, self.x, self.w, &self.problem, images);
             } else {
-                self.product.run_rows(kernels, images.start * pixels..images.end * pixels);
+                self.problem.run_rows(kernels, images.start * pixels..images.end * pixels);
             }
         }
     }
@@ -187,7 +190,7 @@ pub fn conv_weight_gradient(
                     d_w: d_w.as_ptr(),
                     strip: patch * STRIP,
                 };
-                gradient.product().run_rows(kernels, rows.clone());
+                gradient.problem().run_rows(kernels, rows.clone());
             }
         }
     });
@@ -197,12 +200,28 @@ pub fn conv_weight_gradient(
 /// Floats of images that stay in L2 while all rows of a weight gradient read them.
 const IN_L2: usize = 96 * 1024;
 
+impl Work {
+    /// As [`Work::products`], of convolutions.
+    pub(crate) fn convs(
+        products: usize,
+        images: usize,
+        shape: &ConvShape,
+        then: &'static str,
+        floats: usize,
+    ) -> Work {
+        let weights = shape.patch() * shape.outputs;
+        let pixels = images * shape.rows * shape.cols;
+        let shape = Shape::Conv { images, shape: *shape, then };
+        Work::new(shape, 2 * products * pixels * weights, 4 * (floats + products * weights))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::gemm::pack::{self, Part, unpack};
+    use crate::layout::MatRef;
     use crate::reference;
-    use crate::shape::MatRef;
     use crate::testing::{SameBits, assert_close, floats, kernel_sets};
     use proptest::prelude::*;
 

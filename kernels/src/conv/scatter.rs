@@ -2,12 +2,12 @@
 //! pixel's channels meet all taps of the filter in one product, `t[p, tap] = x(p)·w[tap]`, and a
 //! pixel of the output adds up what its neighbours hold for it, line by line.
 
-use crate::Kernels;
-use crate::gemm::finish::finish_block;
-use crate::gemm::product::{BLOCK, Output, Product};
-use crate::gemm::tile::{Block, ReductionLoops};
-use crate::gemm::{Init, PanelProduct, epilogue::Epilogue};
-use crate::shape::{ConvShape, MatMut, Panels, STRIP, panel_index, panels_len};
+use crate::exec::Kernels;
+use crate::gemm::epilogue::finish_block;
+use crate::gemm::problem::{BLOCK, Block, Epilogue, Init, Output, PanelProduct, Problem, ReductionLoops};
+use crate::image::ConvShape;
+use crate::layout::{MatMut, STRIP};
+use crate::panels::{Panels, panel_index, panels_len};
 use crate::threads::with_scratch;
 use std::ops::Range;
 
@@ -19,14 +19,14 @@ pub(super) fn pays(shape: &ConvShape) -> bool {
 /// Some images, on the calling thread.
 ///
 /// # Safety
-/// `product` is that of the convolution of the planes `x` with weights `w`, checked; the rows of `c` of
+/// `problem` is that of the convolution of the planes `x` with weights `w`, checked; the rows of `c` of
 /// these images are nobody else's. Only these images need to be readable.
 pub(super) unsafe fn run(
     kernels: &Kernels,
     shape: &ConvShape,
     x: *const f32,
     w: Panels,
-    product: &Product,
+    problem: &Problem,
     images: Range<usize>,
 ) {
     let (plane, taps) = (shape.input(), shape.size * shape.size);
@@ -47,7 +47,7 @@ pub(super) unsafe fn run(
             let (a, a_rows) = (x.wrapping_add(image * plane.len() + plane.interior()), plane.map());
             let c = &Output::of(&mut MatMut::new(t, pixels, taps));
             let (init, epilogue) = (Init::Zero, Epilogue::Store);
-            let taps = PanelProduct { a, a_rows, loops, b: packed, init, epilogue, c }.product();
+            let taps = PanelProduct { a, a_rows, loops, b: packed, init, epilogue, c }.problem();
             // SAFETY: the pixels of one image and their taps, in scratch of this thread's own.
             unsafe { taps.run_rows(kernels, 0..pixels) };
             for from in (0..pixels).step_by(BLOCK) {
@@ -57,9 +57,9 @@ pub(super) unsafe fn run(
                     sum[0] = add_taps(shape, t, p / shape.cols, p % shape.cols);
                 }
                 let first = image * pixels;
-                let block = Block::new(product, first + rows.start..first + rows.end);
+                let block = Block::new(problem, first + rows.start..first + rows.end);
                 // SAFETY: rows of this image, which this thread alone has.
-                unsafe { finish_block(kernels, product, &block, rows.len(), sums) };
+                unsafe { finish_block(kernels.backend(), problem, &block, rows.len(), sums) };
             }
         }
     });

@@ -1,12 +1,13 @@
 //! The softplus bias and its derivative, relu after a bias, and the way back through relu.
 
-use super::rows::{Map, each, load};
+use super::rows::{Map, each};
 use super::{Loop, exp, ln_1p, run};
-use crate::Kernels;
 use crate::error::{ShapeError, axis};
+use crate::exec::Kernels;
+use crate::layout::{MatMut, MatRef};
 use crate::profile::Work;
-use crate::shape::{MatMut, MatRef};
 use crate::simd::Simd;
+use crate::simd::lanes::load;
 
 /// `softplus(b) = ln(1 + e^b)`
 #[inline(always)]
@@ -94,7 +95,8 @@ pub fn bias_relu(kernels: &Kernels, z: MatRef, bias: &[f32], a: MatMut) -> Resul
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Backend, reference};
+    use crate::reference;
+    use crate::simd::dispatch::Backend;
 
     #[test]
     fn every_backend_gives_softplus_and_its_derivative() {

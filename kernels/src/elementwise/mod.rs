@@ -2,13 +2,12 @@
 //! which the compiler vectorises for the instruction set that enters them: the same bits everywhere.
 
 pub mod activation;
-pub mod dropout;
 pub mod optimiser;
 pub mod reduce;
 pub(crate) mod rows;
 pub mod softmax;
 
-use crate::Backend;
+use crate::simd::dispatch::Backend;
 use crate::simd::{Kernel, Simd};
 
 /// A loop without intrinsics, compiled once for every instruction set.

@@ -1,8 +1,8 @@
 //! Adam and SGD with momentum, element by element: the layout of the parameters does not matter.
 
 use super::{Loop, run};
-use crate::Kernels;
 use crate::error::{ShapeError, axis};
+use crate::exec::Kernels;
 use crate::profile::Work;
 use crate::threads::Shared;
 use std::ops::Range;
@@ -151,8 +151,10 @@ pub fn sgd(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reference;
+    use crate::simd::dispatch::Backend;
     use crate::testing::{SameBits, assert_close, floats, kernel_sets};
-    use crate::{Backend, Threads, reference};
+    use crate::threads::Threads;
     use proptest::prelude::*;
 
     #[test]

@@ -1,10 +1,10 @@
 //! Sums whose order is part of the promise.
 
-use super::rows::{load, store};
-use crate::Kernels;
 use crate::error::{ShapeError, axis};
+use crate::exec::Kernels;
+use crate::layout::{MatRef, STRIP};
 use crate::profile::Work;
-use crate::shape::{MatRef, STRIP};
+use crate::simd::lanes::{load, store};
 use crate::simd::{Kernel, Simd};
 use crate::threads::Shared;
 
@@ -109,8 +109,8 @@ pub fn sum_of_squares(x: &[f32]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::layout::Rows;
     use crate::reference;
-    use crate::shape::Rows;
     use crate::testing::{SameBits, assert_close, floats, kernel_sets};
     use proptest::prelude::*;
 

@@ -1,8 +1,9 @@
 //! Functions of the elements of matrices whose rows may be the pixels of bordered images: row offsets
 //! are worked out without a division each, and short rows still fill registers.
 
-use crate::Kernels;
-use crate::shape::{MatMut, MatRef, STRIP};
+use crate::exec::Kernels;
+use crate::layout::{MatMut, MatRef, STRIP};
+use crate::simd::lanes::{load, store};
 use crate::simd::{Kernel, Simd};
 use crate::threads::Shared;
 use std::ops::Range;
@@ -20,7 +21,7 @@ struct Rows<'a, M, const N: usize> {
     map: &'a M,
     x: [MatRef<'a>; N],
     out: &'a Shared<f32>,
-    out_rows: crate::Rows,
+    out_rows: crate::layout::Rows,
     rows: Range<usize>,
 }
 
@@ -55,34 +56,6 @@ impl<M: Map<N>, const N: usize> Kernel for Rows<'_, M, N> {
                     }
                 }
             }
-        }
-    }
-}
-
-/// # Safety
-/// `p` is readable for `lanes` floats.
-#[inline(always)]
-pub(crate) unsafe fn load<S: Simd>(simd: S, p: *const f32, lanes: usize) -> S::F {
-    // SAFETY: the caller's promise.
-    unsafe {
-        match lanes {
-            STRIP => simd.load(p),
-            8 => simd.load_half(p),
-            _ => simd.load_first(p, lanes),
-        }
-    }
-}
-
-/// # Safety
-/// `p` is writable for `lanes` floats.
-#[inline(always)]
-pub(crate) unsafe fn store<S: Simd>(simd: S, p: *mut f32, lanes: usize, x: S::F) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        match lanes {
-            STRIP => simd.store(p, x),
-            8 => simd.store_half(p, x),
-            _ => simd.store_first(p, lanes, x),
         }
     }
 }

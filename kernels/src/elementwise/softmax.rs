@@ -1,10 +1,10 @@
 //! Softmax cross-entropy.
 
 use super::{Loop, exp, run};
-use crate::Kernels;
 use crate::error::{ShapeError, axis};
+use crate::exec::Kernels;
+use crate::layout::{MatMut, MatRef};
 use crate::profile::Work;
-use crate::shape::{MatMut, MatRef};
 
 struct CrossEntropy<'a> {
     logits: MatRef<'a>,
@@ -77,7 +77,9 @@ pub fn cross_entropy(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Backend, Threads, reference};
+    use crate::reference;
+    use crate::simd::dispatch::Backend;
+    use crate::threads::Threads;
 
     #[test]
     fn every_backend_gives_the_same_bits_and_agrees_with_f64() {

@@ -1,62 +1,26 @@
 //! Matrix products: one loop nest over one register tile serves forward (NN), input gradient (NT,
 //! over transposed panels), weight gradient (TN) and convolution.
+//!
+//! A product is a [`Problem`](problem::Problem), its threads are split here, and a
+//! [`MatmulBackend`](backend::MatmulBackend) computes the rows of each thread.
 
+pub mod backend;
+mod driver;
 pub(crate) mod epilogue;
-pub(crate) mod finish;
-pub(crate) mod own;
 pub mod pack;
-pub(crate) mod product;
+pub(crate) mod problem;
 #[cfg(test)]
 mod tests;
-pub(crate) mod tile;
+mod tile;
 
-use crate::Kernels;
 use crate::error::{ShapeError, axis};
-use crate::profile::{Work, ends};
-use crate::shape::{MatMut, MatRef, Panels, Rows, STRIP, panels_len};
-use epilogue::Epilogue;
-use product::{Output, Product};
-use tile::ReductionLoops;
-
-/// Where the sums init.
-#[derive(Clone, Copy, Debug)]
-pub enum Init<'a> {
-    /// From zero.
-    Zero,
-    /// From what stands in `c`.
-    Accumulate,
-    /// From another matrix `[M, N]`.
-    Copy(MatRef<'a>),
-}
-
-pub(crate) fn lanes_of_last_strip(n: usize) -> usize {
-    n - n.saturating_sub(1) / STRIP * STRIP
-}
-
-/// Checks that init and epilogue have the product's shape.
-pub(crate) fn check_ends(
-    kernel: &'static str,
-    m: usize,
-    n: usize,
-    init: &Init,
-    epilogue: &Epilogue,
-) -> Result<(), ShapeError> {
-    let same = |name, matrix: &MatRef| {
-        axis(kernel, "M", name, matrix.rows, m)?;
-        axis(kernel, "N", name, matrix.cols, n)
-    };
-    if let Init::Copy(matrix) = init {
-        same("init", matrix)?;
-    }
-    match epilogue {
-        Epilogue::Store => Ok(()),
-        Epilogue::Bias(bias) | Epilogue::BiasRelu(bias) | Epilogue::BiasReluDropout(bias, _) => {
-            axis(kernel, "N", "bias", bias.len(), n.next_multiple_of(STRIP))
-        }
-        Epilogue::ReluGradient { a, .. } | Epilogue::Times { a, .. } => same("a", a),
-        Epilogue::Ratio { r, .. } => same("r", r),
-    }
-}
+use crate::exec::Kernels;
+use crate::layout::{MatMut, MatRef, Rows, STRIP};
+use crate::panels::{Panels, panels_len};
+use crate::profile::{Shape, Work};
+use backend::MatmulTask;
+use problem::{Epilogue, Init, Output, PanelProduct, PanelRows, Problem, ReductionLoops, check_ends, ends};
+use std::ops::Range;
 
 /// `c[m,n] = epilogue(init[m,n] + Σ_k a[m,k]·b[k,n])`, summed in the order of `k`.
 ///
@@ -90,49 +54,19 @@ pub fn gemm(
         let (then, floats) = ends(&init, &epilogue, c.rows * c.cols);
         Work::products(1, [c.rows, c.cols, b.k], then, a.rows * a.cols + floats)
     });
+    let mut room = Vec::new();
+    let epilogue = epilogue.padded(c.cols, &mut room);
     axis("gemm", "K", "b", b.k, a.cols)?;
     axis("gemm", "M", "c", c.rows, a.rows)?;
     axis("gemm", "N", "c", c.cols, b.n)?;
     check_ends("gemm", c.rows, c.cols, &init, &epilogue)?;
     let loops = ReductionLoops::row_times_panel(b.k);
     let (rows, c) = (c.rows, &Output::of(&mut c));
-    let product = PanelProduct { a: a.data.as_ptr(), a_rows: a.map, loops, b, init, epilogue, c }.product();
+    let problem = PanelProduct { a: a.data.as_ptr(), a_rows: a.map, loops, b, init, epilogue, c }.problem();
     // SAFETY: `a` has `K` columns in each of its `M` rows, the panels `K` rows in each strip, `c` is
     // borrowed mutably with rows that do not overlap; the checks above hold all to one shape.
-    unsafe { product.run(kernels, rows) };
+    unsafe { problem.run(kernels, rows) };
     Ok(())
-}
-
-/// A product with packed weights.
-pub(crate) struct PanelProduct<'a, 'b> {
-    /// The first term of row 0, and where the first terms of the others are.
-    pub a: *const f32,
-    pub a_rows: Rows,
-    pub loops: ReductionLoops,
-    pub b: Panels<'b>,
-    pub init: Init<'a>,
-    pub epilogue: Epilogue<'a>,
-    pub c: &'b Output,
-}
-
-impl<'a> PanelProduct<'a, '_> {
-    pub fn product(self) -> Product<'a> {
-        Product {
-            n: self.c.cols,
-            a: self.a,
-            a_rows: self.a_rows,
-            loops: self.loops,
-            b: self.b.data.as_ptr(),
-            b_strip: self.b.stride,
-            b_lanes: STRIP,
-            init: self.init,
-            epilogue: self.epilogue,
-            c: self.c.data.as_ptr(),
-            c_rows: self.c.map,
-            c_strip: STRIP,
-            c_lanes: lanes_of_last_strip(self.c.cols),
-        }
-    }
 }
 
 /// The operands of [`gemm_tn`].
@@ -190,44 +124,40 @@ pub fn gemm_tn(kernels: &Kernels, operands: WeightGradient) -> Result<(), ShapeE
             d_w: d_w.as_mut_ptr().add(first_row * STRIP),
             strip: rows * STRIP,
         };
-        gradient.product().run(kernels, a.cols);
+        gradient.problem().run(kernels, a.cols);
     }
     Ok(())
 }
 
-/// A product whose right operand is a matrix in place, and whose output are rows of packed weights: a
-/// weight gradient.
-pub(crate) struct PanelRows {
-    pub a: *const f32,
-    /// Where the first term of each row of the gradient is in `a`.
-    pub a_rows: Rows,
-    pub b: *const f32,
-    /// Columns of `b`, and of the gradient.
-    pub n: usize,
-    pub loops: ReductionLoops,
-    pub accumulate: bool,
-    /// The first row of the first panel.
-    pub d_w: *mut f32,
-    /// Floats from a panel to the next.
-    pub strip: usize,
+impl Problem<'_> {
+    /// Computes rows `0..m`, split over the threads.
+    ///
+    /// # Safety
+    /// Every term of every row is readable, and rows `0..m` of `c` are writable and nobody else's.
+    pub(crate) unsafe fn run(&self, kernels: &Kernels, m: usize) {
+        let cost = m * self.n * self.loops.len().max(1);
+        kernels.threads().split(m, cost, &|rows| {
+            // SAFETY: the caller's promise, for some of the rows.
+            unsafe { self.run_rows(kernels, rows) };
+        });
+    }
+
+    /// Computes some rows on the calling thread.
+    ///
+    /// # Safety
+    /// As [`Problem::run`], for these rows.
+    pub(crate) unsafe fn run_rows(&self, kernels: &Kernels, rows: Range<usize>) {
+        // SAFETY: the caller's promise.
+        let task = unsafe { MatmulTask::new(self, rows, kernels.backend()) };
+        kernels.matmul().run(task);
+    }
 }
 
-impl PanelRows {
-    pub fn product<'a>(self) -> Product<'a> {
-        Product {
-            n: self.n,
-            a: self.a,
-            a_rows: self.a_rows,
-            loops: self.loops,
-            b: self.b,
-            b_strip: STRIP,
-            b_lanes: lanes_of_last_strip(self.n),
-            init: if self.accumulate { Init::Accumulate } else { Init::Zero },
-            epilogue: Epilogue::Store,
-            c: self.d_w,
-            c_rows: Rows::linear(STRIP),
-            c_strip: self.strip,
-            c_lanes: STRIP,
-        }
+impl Work {
+    /// `products` products of one shape with weights of their own; `floats` are the other operands.
+    pub(crate) fn products(products: usize, sizes: [usize; 3], then: &'static str, floats: usize) -> Work {
+        let [m, n, k] = sizes;
+        let floats = floats + products * n * k;
+        Work::new(Shape::Product { sizes, then }, 2 * products * m * n * k, 4 * floats)
     }
 }

@@ -1,6 +1,10 @@
-//! Panels: packing, transposing and clamping weights, once per version of the weights.
+//! Packed weights: packing, transposing and clamping, once per version of the weights.
 
-use crate::shape::{ConvShape, Panels, STRIP, panel_index, panels_len};
+use crate::buffer::Buffer;
+use crate::error::{ShapeError, axis};
+use crate::image::ConvShape;
+use crate::layout::{STRIP, volume};
+use crate::panels::{Panels, panel_index, panels_len};
 
 /// Which part of a weight enters a panel.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -48,6 +52,52 @@ impl Part {
                 }
             }
         }
+    }
+}
+
+/// Packed weights that own their floats.
+///
+/// ```
+/// use kernels::PackedWeights;
+/// let w = PackedWeights::new(&[1., 2., 3., 4., 5., 6.], 3, 2)?; // [3, 2], row-major
+/// assert_eq!(w.panels().at(1, 0), 3.0);
+/// assert!(PackedWeights::new(&[1., 2., 3.], 2, 2).is_err());
+/// # Ok::<(), kernels::ShapeError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct PackedWeights {
+    floats: Buffer,
+    k: usize,
+    n: usize,
+}
+
+impl PackedWeights {
+    /// Packs row-major `[k, n]` weights, or those of a convolution (HWIO) with `k = size·size·inputs`.
+    ///
+    /// # Errors
+    /// [`ShapeError`] if `weights` has another length than `k·n`.
+    pub fn new(weights: &[f32], k: usize, n: usize) -> Result<Self, ShapeError> {
+        axis("pack", "K·N", "weights", weights.len(), volume([k, n]))?;
+        let mut floats = Buffer::zeroed(panels_len(k, n));
+        for (i, row) in weights.chunks_exact(n.max(1)).enumerate() {
+            for (j, &w) in row.iter().enumerate() {
+                floats[panel_index(k, i, j)] = w;
+            }
+        }
+        Ok(PackedWeights { floats, k, n })
+    }
+
+    /// What a product takes.
+    pub fn panels(&self) -> Panels<'_> {
+        Panels::new(&self.floats, self.k, self.n)
+    }
+
+    /// The transpose `[n, k]`, which propagates gradients to the inputs.
+    #[must_use]
+    pub fn transposed(&self) -> PackedWeights {
+        let mut floats = Buffer::zeroed(panels_len(self.n, self.k));
+        transpose(self.panels(), Part::All, &mut floats);
+        PackedWeights { floats, k: self.n, n: self.k }
     }
 }
 
@@ -139,8 +189,9 @@ fn transposed(block: &[f32; STRIP * STRIP], part: Part) -> [f32; STRIP * STRIP] 
     turned
 }
 
-/// Writes a part of a convolution's weights for the way back: filters turned by 180°, inputs and
-/// outputs exchanged, `[size·size·outputs, inputs]`.
+/// Writes a part of a convolution's weights, reversed: filters turned by 180°, inputs and outputs exchanged,
+/// `[size·size·outputs, inputs]`. With [`ConvShape::reversed`] they propagate gradients and relevance to the
+/// inputs.
 ///
 /// # Panics
 /// If `panels` or `out` do not have the convolution's size.

@@ -1,11 +1,12 @@
 //! Products against their reference implementations, on every backend and thread count.
 
-use super::epilogue::Stabiliser;
+use super::problem::Stabiliser;
 use super::*;
-use crate::gemm::pack::{Part as WeightPart, transpose, unpack};
+use crate::dropout::Dropout;
+use crate::gemm::pack;
+use crate::gemm::pack::{PackedWeights, Part as WeightPart, transpose, unpack};
 use crate::reference;
 use crate::testing::{SameBits, activations, assert_close, floats, kernel_sets};
-use crate::{Dropout, pack};
 use proptest::prelude::*;
 
 fn softplus_free_bias(n: usize, seed: u64) -> Vec<f32> {
@@ -107,6 +108,22 @@ proptest! {
                 bits.check(&kernels, "epilogue", &c);
             }
         }
+    }
+}
+
+#[test]
+fn a_bias_without_padding_gives_the_same_bits() {
+    let (m, n, k) = (5, 21, 7);
+    let (a, b, bias) = (floats(m * k, 1), floats(k * n, 2), softplus_free_bias(n, 3));
+    let w = PackedWeights::new(&b, k, n).expect("fits");
+    for kernels in kernel_sets() {
+        let [padded, exact] = [&bias[..], &bias[..n]].map(|bias| {
+            let mut c = vec![f32::NAN; m * n];
+            let (a, out) = (MatRef::new(&a, m, k), MatMut::new(&mut c, m, n));
+            gemm(&kernels, a, w.panels(), Init::Zero, Epilogue::BiasRelu(bias), out).expect("fits");
+            c
+        });
+        assert_eq!(padded, exact, "{}", kernels.name());
     }
 }
 

@@ -1,91 +1,13 @@
 //! The register tile: `R` rows by `V` strips of accumulators, one fused multiply-add chain an output.
 //!
-//! Every output of every kernel that multiplies is summed here, in the order of the loops. That is
+//! Every output of every kernel that multiplies is summed here, in the order of [`ReductionLoops`]. That is
 //! why tile shape, instruction set and thread count cannot change a bit.
 
-use super::Init;
-use super::epilogue::{Epilogue, relu};
-use super::finish::Finish;
-use super::product::{BLOCK, Product};
-use crate::shape::{Rows, STRIP};
+use super::epilogue::{Finish, relu};
+use super::problem::{Block, Epilogue, Init, Problem, ReductionLoops};
+use crate::layout::STRIP;
 use crate::simd::{Kernel, Simd};
 use std::mem::MaybeUninit;
-use std::ops::Range;
-
-/// The order of a sum: three nested loops, outermost first, with the strides of both operands.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ReductionLoops {
-    pub count: [usize; 3],
-    /// Floats to the next term in `a`.
-    pub a: [usize; 3],
-    /// Floats to the next term in `b`.
-    pub b: [usize; 3],
-}
-
-impl ReductionLoops {
-    /// A row of `k` adjacent floats times a panel.
-    pub const fn row_times_panel(k: usize) -> Self {
-        ReductionLoops { count: [1, 1, k], a: [0, 0, 1], b: [0, 0, STRIP] }
-    }
-
-    pub fn len(&self) -> usize {
-        self.count.iter().product()
-    }
-}
-
-/// Where each row of a block starts in an operand, in floats: worked out once for all strips.
-pub(crate) struct Offsets([MaybeUninit<usize>; BLOCK]);
-
-impl Offsets {
-    #[inline(always)]
-    fn new() -> Self {
-        Offsets([const { MaybeUninit::uninit() }; BLOCK])
-    }
-
-    #[inline(always)]
-    fn fill(&mut self, map: &Rows, rows: Range<usize>) {
-        let to = &mut self.0[..rows.len()];
-        map.each_offset(rows.start, to.len(), |i, offset| _ = to[i].write(offset));
-    }
-
-    /// # Safety
-    /// Filled for more than `row` rows.
-    #[inline(always)]
-    pub unsafe fn get(&self, row: usize) -> usize {
-        // SAFETY: the caller's promise.
-        unsafe { self.0.get_unchecked(row).assume_init() }
-    }
-}
-
-/// A block of rows of a product, on its way through the strips.
-pub(crate) struct Block {
-    /// The product's row that is the block's first.
-    pub first: usize,
-    pub a: Offsets,
-    pub c: Offsets,
-    /// Of [`Init::Copy`]'s matrix.
-    pub init: Offsets,
-    /// Of the epilogue's matrix.
-    pub with: Offsets,
-}
-
-impl Block {
-    /// Rows `rows`, at most [`BLOCK`], of a product.
-    #[inline(always)]
-    pub fn new(product: &Product, rows: Range<usize>) -> Self {
-        let new = Offsets::new;
-        let mut block = Block { first: rows.start, a: new(), c: new(), init: new(), with: new() };
-        block.a.fill(&product.a_rows, rows.clone());
-        block.c.fill(&product.c_rows, rows.clone());
-        if let Init::Copy(matrix) = &product.init {
-            block.init.fill(&matrix.map, rows.clone());
-        }
-        if let Some(matrix) = product.epilogue.matrix() {
-            block.with.fill(&matrix.map, rows);
-        }
-        block
-    }
-}
 
 /// All strips of the tile have 16 columns.
 pub(crate) const WHOLE: u8 = 0;
@@ -96,9 +18,9 @@ pub(crate) const MASKED: u8 = 2;
 
 /// `tall` tiles of `R` rows, then `short` ones of `L = R − 1`, all over the same `V` strips.
 ///
-/// Who runs it promises what [`Product::run`] asks for, for the block's rows and these strips.
+/// Who runs it promises what [`Problem::run`] asks for, for the block's rows and these strips.
 pub(crate) struct Tiles<'a, const R: usize, const L: usize, const V: usize, const EDGE: u8> {
-    pub product: &'a Product<'a>,
+    pub problem: &'a Problem<'a>,
     pub block: &'a Block,
     pub strip: usize,
     pub tall: usize,
@@ -109,36 +31,36 @@ impl<const R: usize, const L: usize, const V: usize, const EDGE: u8> Kernel for 
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Tiles { product, block, strip, tall, short } = self;
+        let Tiles { problem, block, strip, tall, short } = self;
         // A copy, which no store can reach: what it holds is read once for all tiles.
-        let ends_here = (strip + V) * STRIP > product.n;
+        let ends_here = (strip + V) * STRIP > problem.n;
         let column = Column {
-            a: product.a,
-            loops: product.loops,
-            b: product.b.wrapping_add(strip * product.b_strip),
-            b_strip: product.b_strip,
-            b_lanes: product.b_lanes,
-            c: product.c.wrapping_add(strip * product.c_strip),
-            c_strip: product.c_strip,
-            last_lanes: if ends_here { product.c_lanes } else { STRIP },
-            with: product
+            a: problem.a,
+            loops: problem.loops,
+            b: problem.b.wrapping_add(strip * problem.b_strip),
+            b_strip: problem.b_strip,
+            b_lanes: problem.b_lanes,
+            c: problem.c.wrapping_add(strip * problem.c_strip),
+            c_strip: problem.c_strip,
+            last_lanes: if ends_here { problem.c_lanes } else { STRIP },
+            with: problem
                 .epilogue
                 .matrix()
                 .map_or(std::ptr::null(), |m| m.data.as_ptr().wrapping_add(strip * STRIP)),
-            zero: matches!(product.init, Init::Zero),
-            store: matches!(product.epilogue, Epilogue::Store),
-            bias_relu: match product.epilogue {
+            zero: matches!(problem.init, Init::Zero),
+            store: matches!(problem.epilogue, Epilogue::Store),
+            bias_relu: match problem.epilogue {
                 Epilogue::BiasRelu(bias) => bias.as_ptr().wrapping_add(strip * STRIP),
                 _ => std::ptr::null(),
             },
         };
         for i in 0..tall {
             // SAFETY: the promise of who runs it.
-            unsafe { tile::<S, R, V, EDGE>(simd, product, block, column, i * R, strip) };
+            unsafe { tile::<S, R, V, EDGE>(simd, problem, block, column, i * R, strip) };
         }
         for i in 0..short {
             // SAFETY: as above.
-            unsafe { tile::<S, L, V, EDGE>(simd, product, block, column, tall * R + i * L, strip) };
+            unsafe { tile::<S, L, V, EDGE>(simd, problem, block, column, tall * R + i * L, strip) };
         }
     }
 }
@@ -168,7 +90,7 @@ struct Column {
 #[allow(clippy::needless_range_loop)] // rows and strips index several arrays at once
 unsafe fn tile<S: Simd, const R: usize, const V: usize, const EDGE: u8>(
     simd: S,
-    product: &Product,
+    problem: &Problem,
     block: &Block,
     column: Column,
     row: usize,
@@ -195,7 +117,7 @@ unsafe fn tile<S: Simd, const R: usize, const V: usize, const EDGE: u8>(
     }
     let mut acc = [[simd.splat(0.0); V]; R];
     if !column.zero {
-        let from = |r: usize| match &product.init {
+        let from = |r: usize| match &problem.init {
             // SAFETY: as above.
             Init::Copy(matrix) => unsafe {
                 (matrix.data.as_ptr().wrapping_add(block.init.get(row + r) + strip * STRIP), STRIP)
@@ -304,7 +226,7 @@ unsafe fn tile<S: Simd, const R: usize, const V: usize, const EDGE: u8>(
         }
         let sums = sums.0.as_ptr().cast();
         let sums_row = V * STRIP;
-        simd.enter(Finish::<V> { product, block, sums, sums_row, row, rows: R, strip, last_lanes });
+        simd.enter(Finish::<V> { problem, block, sums, sums_row, row, rows: R, strip, last_lanes });
     }
 }
 

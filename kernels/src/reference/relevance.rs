@@ -74,3 +74,26 @@ pub fn relevance(rule: &Rule, a: &[f32], w: &[f32], r: &[f64]) -> (Vec<f64>, f64
     let (mut r_in, absorbed) = shared_relevance(&[Input { rule, a, w: &|j, k| Some(w[j * r.len() + k]) }], r);
     (r_in.remove(0), absorbed)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_s_relevance_is_redistributed_or_absorbed() {
+        let (a, w, r) = ([0.5, 0.0, 2.0], [1.0, -1.0, 3.0, 2.0, -1.0, -4.0], [3.0, 5.0]);
+        for rule in [
+            Rule::z_plus(),
+            Rule::alpha_beta(2.0, 1.0),
+            Rule::w_square(),
+            Rule::z_beta(-1.0, 2.0),
+            Rule::flat(),
+            Rule::epsilon(0.5),
+            Rule::gamma(0.25, 0.5),
+        ] {
+            let (r_in, absorbed) = relevance(&rule, &a, &w, &r);
+            let sum: f64 = r_in.iter().sum();
+            assert!((sum + absorbed - 8.0).abs() < 1e-12, "{r_in:?} and {absorbed}");
+        }
+    }
+}

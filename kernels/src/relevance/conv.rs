@@ -3,14 +3,13 @@
 use super::packed::{Denominator, PackedRule, PanelGroup, products, reads_forward};
 use super::ratios::{Known, Quotients, add_absorbed};
 use super::terms::SharedGroup;
-use crate::Kernels;
+use crate::exec::Kernels;
 use crate::conv::ByImages;
 use crate::error::{ShapeError, axis};
-use crate::gemm::Init;
-use crate::gemm::epilogue::Epilogue;
-use crate::gemm::product::Output;
+use crate::gemm::problem::{Epilogue, Init, Output};
 use crate::profile::Work;
-use crate::shape::{ConvShape, MatMut, MatRef, Plane, volume};
+use crate::image::{ConvShape, Plane};
+use crate::layout::{MatMut, MatRef, volume};
 use crate::threads::{Shared, with_scratch};
 use std::ops::Range;
 
@@ -153,7 +152,7 @@ impl Fused<'_> {
                 let ratio = Epilogue::Ratio { r: *r_out, coefficient, stabiliser };
                 let to = Output::of(&mut plane.pixels_mut(scratch, count));
                 let mut first = ByImages::new(shape, a.as_ptr(), w.panels(), Init::Zero, ratio, &to);
-                first.product.c = c;
+                first.problem.c = c;
                 // SAFETY: operands were checked to have the convolution's shape; the scratch is the block's.
                 unsafe { first.run(kernels, images.clone()) };
             } else {

@@ -4,7 +4,7 @@
 use super::packed::{Denominator, FilterGroup, PackedRule, products, reads_forward};
 use super::ratios::add_absorbed;
 use super::terms::SharedGroup;
-use crate::Kernels;
+use crate::exec::Kernels;
 use crate::conv::max_pool::back::{Back, Values};
 use crate::conv::max_pool::ratios::{Denominators, Dots, Ratio};
 use crate::conv::max_pool::visit::{ArgmaxPositions, block_len, blocks, images_a_block};
@@ -13,10 +13,10 @@ use crate::conv::max_pool::{
 };
 use crate::conv::{Conv, conv};
 use crate::error::{ShapeError, axis};
-use crate::gemm::Init;
-use crate::gemm::epilogue::Epilogue;
+use crate::gemm::problem::{Epilogue, Init};
 use crate::profile::Work;
-use crate::shape::{MatMut, MatRef, Panels, STRIP, volume};
+use crate::layout::{MatMut, MatRef, STRIP, volume};
+use crate::panels::Panels;
 use crate::threads::{Shared, with_scratch};
 use std::ops::Range;
 
@@ -115,7 +115,7 @@ pub fn relevance_conv_max_pool(kernels: &Kernels, operands: RelevanceConvMaxPool
         }
         let (filters, epilogues) = (&group.back.filters, &epilogues[..terms.len()]);
         let ratios = Ratios { shape, group, argmax, z, r_out };
-        if kernels.gemm().is_some() {
+        if kernels.has_external_matmul() {
             let mut c = vec![0.0; images * of_image];
             ratios.by_products(kernels, x, &mut c, absorbed)?;
             let d_h = MatRef::new(&c, images * shape.windows(), shape.conv.outputs);

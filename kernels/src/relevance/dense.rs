@@ -3,15 +3,13 @@
 use super::packed::{Denominator, PackedRule, PanelGroup, products, reads_forward};
 use super::ratios::{Known, Quotients, add_absorbed};
 use super::terms::SharedGroup;
-use crate::Kernels;
+use crate::exec::Kernels;
 use crate::elementwise::rows::{Map, each};
 use crate::error::{ShapeError, axis};
-use crate::gemm::epilogue::Epilogue;
-use crate::gemm::product::Output;
-use crate::gemm::tile::ReductionLoops;
-use crate::gemm::{Init, PanelProduct, gemm};
+use crate::gemm::gemm;
+use crate::gemm::problem::{Epilogue, Init, Output, PanelProduct, ReductionLoops};
 use crate::profile::Work;
-use crate::shape::{MatMut, MatRef, Rows};
+use crate::layout::{MatMut, MatRef, Rows};
 use crate::simd::Simd;
 use crate::threads::{Shared, with_scratch};
 use std::ops::Range;
@@ -140,7 +138,7 @@ impl Fused<'_> {
                     epilogue: ratio,
                     c: &Output::of(&mut MatMut::new(&mut *scratch, rows, width)),
                 }
-                .product();
+                .problem();
                 product.c = c;
                 // SAFETY: operands were checked to one shape; the block's rows of the scratch are its own.
                 unsafe { product.run_rows(kernels, range.clone()) };
@@ -172,7 +170,7 @@ impl Fused<'_> {
                     c: r_in,
                 };
                 // SAFETY: as above.
-                unsafe { product.product().run_rows(kernels, range.clone()) };
+                unsafe { product.problem().run_rows(kernels, range.clone()) };
             }
         }
     }

@@ -6,16 +6,17 @@
 //! - a constant: one term that does not read the inputs (w², flat).
 
 use super::terms::{Group, InputMap, Rule, SharedGroup, Term};
-use crate::Kernels;
+use crate::exec::Kernels;
 use crate::buffer::Buffer;
 use crate::conv::max_pool::filters::Lines;
 use crate::conv::max_pool::{ConvMaxPoolShape, Filters};
 use crate::conv::{Conv, conv};
 use crate::error::{ShapeError, axis};
-use crate::gemm::Init;
-use crate::gemm::epilogue::Epilogue;
+use crate::gemm::problem::{Epilogue, Init};
 use crate::gemm::pack::{self, Part};
-use crate::shape::{ConvShape, MatMut, MatRef, Panels, Rows, panels_len, volume};
+use crate::image::ConvShape;
+use crate::layout::{MatMut, MatRef, Rows, volume};
+use crate::panels::{Panels, panels_len};
 
 /// How the denominators of a group are found.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -6,7 +6,7 @@
 use super::EPS;
 use crate::gemm::pack::Part;
 
-pub use crate::gemm::epilogue::Stabiliser;
+pub use crate::gemm::problem::Stabiliser;
 
 /// What an input `a` contributes to a term: `φ(a)`.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -5,8 +5,12 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 pub(crate) mod dispatch;
+pub(crate) mod lanes;
 mod portable;
 mod scalar;
+
+/// Lanes of a [`Simd`].
+pub(crate) const LANES: usize = 16;
 
 /// Sixteen lanes of f32: one AVX-512 register, two of AVX2, `wide::f32x16`, or an array.
 ///

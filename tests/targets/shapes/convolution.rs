@@ -223,8 +223,8 @@ fn expected(of: &Pooled, x: &[f32], back: Option<(&[f32], PoolBack)>) -> (Vec<f6
     let PoolShape { rows, cols, channels, size, kind } = of.shape;
     let (mut y, mut d_x) = (Vec::new(), Vec::new());
     for x in x.chunks_exact((rows * cols * channels).max(1)) {
-        let (most, from) = reference::max_pool((rows, cols, channels), size, x);
-        let (sums, into) = reference::sum_pool((rows, cols, channels), size, x);
+        let (most, from) = reference::max_pool([rows, cols, channels], size, x);
+        let (sums, into) = reference::sum_pool([rows, cols, channels], size, x);
         let before = y.len();
         match kind {
             PoolKind::Max => y.extend(most.iter().map(|&y| f64::from(y))),

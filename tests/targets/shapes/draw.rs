@@ -1,6 +1,6 @@
 //! Choices from bytes. One of the sizes that must fit may be another one than it should be.
 
-use kernels::{Backend, Gemm, Kernels, Threads};
+use kernels::{Backend, Kernels, MatmulBackend, MatmulBlock, MatmulTask, Threads};
 use std::sync::{Arc, LazyLock};
 
 /// More floats than any operand here has.
@@ -91,12 +91,12 @@ impl Draw {
         (0..len).map(|_| self.value().max(0.0)).collect()
     }
 
-    /// Every backend of this CPU, and a stranger's product.
+    /// Every backend of this CPU, and an external GEMM.
     pub fn kernels(&mut self) -> &'static Kernels {
         static SETS: LazyLock<Vec<Kernels>> = LazyLock::new(|| {
             let own = |backend| Kernels::new(backend, Threads::one());
             let mut sets: Vec<Kernels> = Backend::available().into_iter().map(own).collect();
-            sets.push(Kernels::with_gemm(Backend::best(), Threads::one(), Arc::new(Naive)));
+            sets.push(Kernels::with_matmul(Backend::best(), Threads::one(), Arc::new(Naive)));
             sets
         });
         &SETS[self.below(SETS.len())]
@@ -106,16 +106,19 @@ impl Draw {
 #[derive(Debug)]
 struct Naive;
 
-impl Gemm for Naive {
+impl MatmulBackend for Naive {
     fn name(&self) -> &str {
         "naive"
     }
 
-    fn gemm(&self, [m, n, k]: [usize; 3], a: &[f32], b: &[f32], c: &mut [f32]) {
-        assert_eq!((a.len(), b.len(), c.len()), (m * k, k * n, m * n));
-        for (i, j) in (0..m).flat_map(|i| (0..n).map(move |j| (i, j))) {
-            c[i * n + j] = (0..k).map(|q| a[i * k + q] * b[q * n + j]).sum();
-        }
+    fn run(&self, task: MatmulTask) {
+        task.each_block(|block| {
+            let [m, n, k] = block.sizes();
+            let MatmulBlock { a, b, c, c_stride } = block;
+            for (i, j) in (0..m).flat_map(|i| (0..n).map(move |j| (i, j))) {
+                c[i * c_stride + j] = (0..k).map(|q| a.at(i, q) * b.at(q, j)).sum();
+            }
+        });
     }
 }
 

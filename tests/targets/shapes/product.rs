@@ -3,11 +3,12 @@
 use super::draw::{Draw, panels, same};
 use super::operand::{Mat, Out, agrees, close};
 use kernels::pack::{pack, unpack};
+use kernels::relevance::Stabiliser;
 use kernels::{Dropout, Epilogue, Init, Kernels, Panels, panels_len, reference};
 
 /// Initial value and epilogue with their operands.
 pub struct Ends {
-    start: usize,
+    init: usize,
     epilogue: usize,
     from: Mat,
     with: Mat,
@@ -18,13 +19,13 @@ pub struct Ends {
 
 impl Ends {
     pub fn drawn(draw: &mut Draw, m: usize, n: usize) -> Ends {
-        let (start, epilogue, flag) = (draw.below(3), draw.below(7), draw.flag());
+        let (init, epilogue, flag) = (draw.below(3), draw.below(7), draw.flag());
         let (m, n) = (draw.near(m), draw.near(n));
         let padded = draw.near_len(n.div_ceil(16).saturating_mul(16));
         Ends {
-            start,
+            init,
             epilogue,
-            from: Mat::drawn(draw, if start == 2 { m } else { 0 }, n, Draw::values),
+            from: Mat::drawn(draw, if init == 2 { m } else { 0 }, n, Draw::values),
             with: Mat::drawn(draw, if epilogue > 3 { m } else { 0 }, n, Draw::values),
             bias: draw.values(padded),
             dropout: Dropout::new(0.5, m as u64),
@@ -33,11 +34,11 @@ impl Ends {
     }
 
     pub fn reads_c(&self) -> bool {
-        self.start == 1 || self.epilogue == 6
+        self.init == 1 || self.epilogue == 6
     }
 
     pub fn init(&self) -> Init<'_> {
-        match self.start {
+        match self.init {
             0 => Init::Zero,
             1 => Init::Accumulate,
             _ => Init::Copy(self.from.view()),
@@ -51,7 +52,11 @@ impl Ends {
             2 => Epilogue::BiasRelu(&self.bias),
             3 => Epilogue::BiasReluDropout(&self.bias, self.dropout),
             4 => Epilogue::ReluGradient { a: self.with.view(), scale: 2.0, guided: self.flag },
-            5 => Epilogue::Ratio { r: self.with.view(), coefficient: -1.0, eps: self.eps() },
+            5 => Epilogue::Ratio {
+                r: self.with.view(),
+                coefficient: -1.0,
+                stabiliser: Stabiliser::Constant(self.eps()),
+            },
             _ => Epilogue::Times { a: self.with.view(), shift: 0.25, add: self.flag },
         }
     }
@@ -62,19 +67,19 @@ impl Ends {
 
     pub fn fit(&self, m: usize, n: usize) -> bool {
         let matrix = |mat: &Mat| (mat.rows, mat.cols) == (m, n);
-        (self.start != 2 || matrix(&self.from))
+        (self.init != 2 || matrix(&self.from))
             && match self.epilogue {
                 0 => true,
-                1..4 => same(&[(self.bias.len(), (n as u128).next_multiple_of(16))]),
+                1..4 => self.bias.len() == n || same(&[(self.bias.len(), (n as u128).next_multiple_of(16))]),
                 _ => matrix(&self.with),
             }
     }
 
-    /// What `c` must be after sums that started from zero.
+    /// What `c` must be after sums that began with zero.
     pub fn want(&self, sums: &[f64], before: &[f32], n: usize) -> Vec<f64> {
         let wide = |x: Vec<f32>| -> Vec<f64> { x.into_iter().map(f64::from).collect() };
         let before = wide(before.to_vec());
-        let from = match self.start {
+        let from = match self.init {
             0 => vec![0.0; sums.len()],
             1 => before.clone(),
             _ => wide(self.from.plain()),

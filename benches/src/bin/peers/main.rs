@@ -22,7 +22,7 @@ use anyhow::Context;
 use busy::Busy;
 use clap::Parser;
 use kernels::Backend;
-use kernels::peers::MATRIXMULTIPLY_THREADS;
+use kernels::peers::matrixmultiply;
 use measure::Bench;
 use products::Products;
 use serde_json::json;
@@ -57,7 +57,7 @@ struct Args {
 fn again(threads: &str) -> anyhow::Result<ExitCode> {
     let program = std::env::current_exe().context("finding this program to start it again")?;
     let mut command = Command::new(program);
-    command.args(std::env::args_os().skip(1)).env(MATRIXMULTIPLY_THREADS, threads);
+    command.args(std::env::args_os().skip(1)).env(matrixmultiply::THREADS, threads);
     #[cfg(unix)]
     let status = Err(std::os::unix::process::CommandExt::exec(&mut command));
     #[cfg(not(unix))]
@@ -76,7 +76,7 @@ fn main() -> ExitCode {
 fn run() -> anyhow::Result<ExitCode> {
     let args = Args::parse();
     let threads = args.threads.to_string();
-    if std::env::var(MATRIXMULTIPLY_THREADS).ok().as_deref() != Some(&threads) {
+    if std::env::var(matrixmultiply::THREADS).ok().as_deref() != Some(&threads) {
         return again(&threads);
     }
     let backend = match &args.kernels {

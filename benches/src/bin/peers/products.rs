@@ -3,9 +3,10 @@
 use crate::measure::{Bench, geometric_mean, ours, theirs, theirs_inside};
 use benches::{FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT, activations, assert_product, floats};
 use kernels::pack::pack;
-use kernels::peers::{Strided, gemm_crate, matrixmultiply_crate};
+use kernels::peers::{gemm_crate, matrixmultiply};
 use kernels::{
-    Epilogue, Init, Kernels, MatMut, MatRef, Panels, WeightGradient, gemm, gemm_tn, panels_len, reference,
+    Epilogue, Init, Kernels, MatMut, MatRef, MatmulBlock, Panels, Strided, WeightGradient, gemm, gemm_tn,
+    panels_len, reference,
 };
 use serde_json::{Value, json};
 
@@ -67,6 +68,11 @@ impl Operands {
         }
     }
 
+    /// The product for another library, whose sums go to `c`.
+    fn block<'a>(&'a self, c: &'a mut [f32]) -> MatmulBlock<'a> {
+        MatmulBlock { a: self.left(), b: self.right(), c, c_stride: self.n }
+    }
+
     /// Ours: over packed weights, or into the panels of the weights' gradient.
     fn product(&self, kernels: &Kernels, out: &mut [f32]) {
         let Operands { m, n, k, .. } = *self;
@@ -84,7 +90,7 @@ impl Operands {
         let (a, b) = (self.left(), self.right());
         let row = |i: usize| (0..self.k).map(|p| a.at(i, p)).collect();
         let column = |j: usize| (0..self.k).map(|p| b.at(p, j)).collect();
-        assert_product(who, (self.m, self.n), found, row, column);
+        assert_product(who, [self.m, self.n], found, row, column);
     }
 }
 
@@ -97,19 +103,19 @@ fn row(bench: &Bench, form: Form, shape: [usize; 3]) -> Value {
         Form::Tn => operands.check("ours", |i, j| Panels::new(&c, m, n).at(i, j)),
         Form::Nn | Form::Nt => operands.check("ours", |i, j| c[i * n + j]),
     }
-    let (left, right, threads) = (operands.left(), operands.right(), bench.threads());
+    let threads = bench.threads();
     let mut by_gemm = vec![f32::NAN; m * n];
-    gemm_crate(threads, left, right, &mut by_gemm);
+    gemm_crate::multiply(operands.block(&mut by_gemm), threads);
     operands.check("gemm", |i, j| by_gemm[i * n + j]);
     let mut by_matrixmultiply = vec![f32::NAN; m * n];
-    matrixmultiply_crate(left, right, &mut by_matrixmultiply);
+    matrixmultiply::multiply(operands.block(&mut by_matrixmultiply));
     operands.check("matrixmultiply", |i, j| by_matrixmultiply[i * n + j]);
 
     let flop = 2.0 * (m * n * k) as f64;
     let found = bench.measure(vec![
         ours(|kernels| operands.product(kernels, &mut c)),
-        theirs_inside(&bench.pool, || gemm_crate(threads, left, right, &mut by_gemm)),
-        theirs(|| matrixmultiply_crate(left, right, &mut by_matrixmultiply)),
+        theirs_inside(&bench.pool, || gemm_crate::multiply(operands.block(&mut by_gemm), threads)),
+        theirs(|| matrixmultiply::multiply(operands.block(&mut by_matrixmultiply))),
     ]);
     let mut row = found.row(flop);
     let name = match form {

@@ -1,16 +1,17 @@
 //! Back to the input: each argmax hands its filter, times its gradient or ratio, to its patch.
 
-use super::filters::Lines;
-use super::{Columns, ConvMaxPoolShape, Filters, MaxIndices};
-use crate::Kernels;
+use super::filters::{Filters, Lines};
+use super::shape::{Columns, ConvMaxPoolShape, MaxIndices};
 use crate::conv::{Conv, conv};
-use crate::elementwise::rows::load;
 use crate::error::{ShapeError, axis};
-use crate::gemm::epilogue::Epilogue;
-use crate::gemm::finish::{Line, finish_line};
-use crate::gemm::{Init, check_ends};
+use crate::exec::Kernels;
+use crate::gemm::epilogue::{Line, finish_line};
+use crate::gemm::problem::{Epilogue, Init, check_ends};
+use crate::image::Plane;
+use crate::layout::{MatMut, MatRef, Rows, STRIP, volume};
+use crate::panels::Panels;
 use crate::profile::Work;
-use crate::shape::{MatMut, MatRef, Panels, Plane, Rows, STRIP, volume};
+use crate::simd::lanes::load;
 use crate::simd::{Kernel, Simd};
 use crate::threads::{Shared, with_scratch};
 
@@ -50,7 +51,7 @@ pub fn conv_max_pool_input_gradient(
     let _span = kernels.span(NAME, || Work::max_pool(parts, images, shape, d_x.rows * d_x.cols));
     let max_indices = max_indices.of(NAME, shape, images)?;
     let back = Back { filters, epilogues, out_map: d_x.map, out: Shared::new(d_x.data) };
-    if kernels.gemm().is_some() {
+    if kernels.has_external_matmul() {
         return dense(kernels, &back, images, &shape.expand(max_indices, &d_h, images));
     }
     let cost = parts * images * shape.windows() * shape.conv.outputs * shape.conv.patch();

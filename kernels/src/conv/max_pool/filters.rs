@@ -1,9 +1,10 @@
 //! A convolution's weights, one filter an output, as the positions of a max-pool meet them.
 
-use super::{Columns, ConvMaxPoolShape};
+use super::shape::{Columns, ConvMaxPoolShape};
 use crate::buffer::Buffer;
 use crate::gemm::pack::Part;
-use crate::shape::{Panels, STRIP, panel_index, panels_len};
+use crate::layout::STRIP;
+use crate::panels::{Panels, panel_index, panels_len};
 
 /// Parts of a convolution's weights, one filter an output; made once per version of the weights.
 ///

@@ -1,16 +1,16 @@
 //! Forwards: convolution, bias, relu and max-pool of a few images at a time, so that the sums of the
 //! convolution stay in the cache.
 
-use super::{Columns, ConvMaxPoolShape, MaxIndices};
-use crate::Kernels;
-use crate::elementwise::rows::{load, store};
+use super::shape::{Columns, ConvMaxPoolShape, MaxIndices};
 use crate::error::{ShapeError, axis};
-use crate::gemm::epilogue::{Epilogue, relu};
-use crate::gemm::product::Output;
-use crate::gemm::tile::ReductionLoops;
-use crate::gemm::{Init, PanelProduct};
+use crate::exec::Kernels;
+use crate::gemm::epilogue::relu;
+use crate::gemm::problem::{Epilogue, Init, Output, PanelProduct, ReductionLoops, padded_bias};
+use crate::image::ConvShape;
+use crate::layout::{MatMut, Rows, STRIP, volume};
+use crate::panels::{Panels, panel_index, panels_len};
 use crate::profile::Work;
-use crate::shape::{ConvShape, MatMut, Panels, Rows, STRIP, panel_index, panels_len, volume};
+use crate::simd::lanes::{load, store};
 use crate::simd::{Kernel, Simd};
 use crate::threads::{Shared, with_scratch};
 use std::ops::Range;
@@ -26,7 +26,7 @@ pub struct ConvMaxPool<'a> {
     pub x: &'a [f32],
     /// Packed `[size·size·inputs, outputs]` weights (HWIO).
     pub w: Panels<'a>,
-    /// One for each output, padded to whole strips.
+    /// One for each output; padded to whole strips of 16 it need not be copied.
     pub bias: &'a [f32],
     /// `[images·windows, outputs]`, overwritten.
     pub y: MatMut<'a>,
@@ -63,6 +63,8 @@ pub fn conv_max_pool(kernels: &Kernels, operands: ConvMaxPool) -> Result<(), Sha
     let plane = conv.input();
     axis(NAME, "patch", "w", w.k, conv.patch())?;
     axis(NAME, "outputs", "w", w.n, conv.outputs)?;
+    let mut room = Vec::new();
+    let bias = padded_bias(bias, conv.outputs, &mut room);
     axis(NAME, "outputs", "bias", bias.len(), conv.outputs.next_multiple_of(STRIP))?;
     axis(NAME, "images·plane", "x", x.len(), volume([images, plane.len()]))?;
     axis(NAME, "windows", "y", y.rows, volume([images, shape.windows()]))?;
@@ -198,7 +200,7 @@ impl Batch<'_> {
         // A patch starts at its pixel's upper left, which the border moves to the pixel's own position.
         let a = x.as_ptr().wrapping_add(pixels.start * conv.inputs + skipped);
         let (init, epilogue, c) = (Init::Zero, Epilogue::Store, &Output::of(&mut to));
-        let mut product = PanelProduct { a, a_rows, loops, b: w, init, epilogue, c }.product();
+        let mut product = PanelProduct { a, a_rows, loops, b: w, init, epilogue, c }.problem();
         product.b = product.b.wrapping_add(skipped * STRIP);
         // SAFETY: the patch of the last pixel ends with the last float of its padded plane, of which `x` has
         // `images`; the loops leave out some taps of each line of patch and panel.

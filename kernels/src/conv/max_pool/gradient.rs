@@ -1,12 +1,13 @@
 //! The weight gradient: each filter sums the patches of the pixels that it has won.
 
+use super::shape::{Columns, ConvMaxPoolShape, MaxIndices};
 use super::visit::{ArgmaxPositions, Live, block_len, blocks, images_a_block};
-use super::{Columns, ConvMaxPoolShape, MaxIndices};
-use crate::Kernels;
 use crate::conv::conv_weight_gradient;
 use crate::error::{ShapeError, axis};
+use crate::exec::Kernels;
+use crate::layout::{MatRef, STRIP, volume};
+use crate::panels::{panel_index, panels_len};
 use crate::profile::Work;
-use crate::shape::{MatRef, STRIP, panel_index, panels_len, volume};
 use crate::simd::{Kernel, Simd};
 use crate::threads::{Shared, with_scratch};
 use std::ops::Range;
@@ -46,7 +47,7 @@ pub fn conv_max_pool_weight_gradient(
     let max_indices = max_indices.of(NAME, shape, images)?;
     shape.check_values(NAME, "d_h", images, &d_h)?;
     axis(NAME, "patch·outputs", "d_w", d_w.len(), panels_len(conv.patch(), conv.outputs))?;
-    if kernels.gemm().is_some() {
+    if kernels.has_external_matmul() {
         return conv_weight_gradient(kernels, conv, x, &shape.expand(max_indices, &d_h, images), images, d_w);
     }
     // What pads the last strip.

@@ -1,12 +1,12 @@
 //! The ratios `R / (z + ε)` of relevance rules, at the positions alone.
 
-use super::ConvMaxPoolShape;
 use super::back::Values;
 use super::filters::Lines;
+use super::shape::ConvMaxPoolShape;
 use super::visit::{ArgmaxPositions, Live};
-use crate::elementwise::rows::{load, store};
-use crate::gemm::epilogue::Stabiliser;
-use crate::shape::STRIP;
+use crate::gemm::problem::Stabiliser;
+use crate::layout::STRIP;
+use crate::simd::lanes::{load, store};
 use crate::simd::{Kernel, Simd};
 use std::ops::Range;
 

@@ -2,11 +2,16 @@
 
 use super::*;
 use crate::conv::im2col::im2col;
+use crate::conv::{Conv, conv};
+use crate::exec::Kernels;
 use crate::gemm::pack::{self, Part};
-use crate::relevance::EPS;
-use crate::relevance::pooled::{PooledRule, relevance_pooled};
+use crate::gemm::problem::{Epilogue, Init};
+use crate::image::ConvShape;
+use crate::layout::{MatMut, MatRef, STRIP};
+use crate::panels::Panels;
+use crate::reference::{self, Input};
+use crate::relevance::{PackedRule, RelevanceConvMaxPool, Rule, relevance_conv_max_pool};
 use crate::testing::{SameBits, activations, assert_close, floats, kernel_sets};
-use crate::{Conv, Epilogue, Init, Kernels, MatMut, Panels, conv, reference};
 use proptest::prelude::*;
 
 /// A layer, a batch, and what the dense reference implementations need of them.
@@ -132,7 +137,7 @@ proptest! {
             conv(&kernels, Conv { shape: &conv_shape, x: &case.padded, images: case.images, w: case.panels(), init: Init::Zero, epilogue: Epilogue::Store, y: out }).expect("fits");
             let (y, max_indices, z) = case.forward(&kernels);
             // The way of one output channel sums in an order of its own.
-            let exact = kernels.gemm().is_none() && outputs > 1;
+            let exact = !kernels.has_external_matmul() && outputs > 1;
             let tolerance = if exact { 0.0 } else { 1e-5 };
             for (i, (&y, &place)) in y.iter().zip(max_indices.values.iter()).enumerate() {
                 let (window, o) = (i / outputs, i % outputs);
@@ -196,7 +201,7 @@ proptest! {
     }
 
     #[test]
-    fn relevance_is_shared_as_the_equations_say(case in cases(), way in 0usize..4) {
+    fn relevance_is_shared_as_the_equations_say(case in cases(), way in 0usize..7) {
         let (conv, images) = (case.shape.conv, case.images);
         let (j, k) = (conv.rows * conv.cols * conv.inputs, conv.rows * conv.cols * conv.outputs);
         let mut case = case;
@@ -205,43 +210,52 @@ proptest! {
             prop_assume!(conv.inputs * conv.size > 8);
         }
         let (low, high) = (-1.0, 1.0);
+        if way >= 5 {
+            // Exact sums have the same sign in every precision.
+            case.x.iter_mut().for_each(|x| *x = (*x * 8.0).round() / 8.0);
+            case.w.iter_mut().for_each(|w| *w = (*w * 16.0).round() / 16.0);
+            case.padded = conv.input().padded(&case.x, images);
+            case.packed = pack::pack(&case.w, conv.patch(), conv.outputs);
+        }
         if way == 2 {
             prop_assume!(conv.inputs * conv.size > 4);
             case.x = floats(case.x.len(), 77);
             case.padded = conv.input().padded(&case.x, images);
         }
-        let dense = reference::conv_as_dense(&conv, &case.w);
         let (_, max_indices, _) = case.forward(&Kernels::default());
         let r: Vec<f64> = case.dense(&max_indices).into_iter().map(f64::from).collect();
-        let (mut want, mut want_lost) = (Vec::new(), Vec::new());
-        for (x, r) in case.x.chunks_exact(j).zip(r.chunks_exact(k)) {
-            let eps = f64::from(EPS);
-            let (found, lost) = match way {
-                0 => reference::z_plus(x, &dense, r, eps),
-                1 => reference::alpha_beta((2.0, 1.0), x, &dense, r, eps),
-                2 => reference::z_beta(x, &dense, (low, high), r, eps),
-                _ => reference::w_square(j, &dense, r, eps),
-            };
-            want.extend(found);
-            want_lost.push(lost);
+        let rule = match way {
+            0 => Rule::z_plus(),
+            1 => Rule::alpha_beta(2.0, 1.0),
+            2 => Rule::z_beta(low, high),
+            3 => Rule::w_square(),
+            4 => Rule::flat(),
+            5 => Rule::epsilon(0.25),
+            _ => Rule::gamma(0.25, 0.25),
+        };
+        let dense = reference::conv_as_dense(&conv, &case.w);
+        let connected = reference::conv_as_dense(&conv, &vec![1.0; case.w.len()]);
+        let w = |i: usize, o: usize| (connected[i * k + o] != 0.0).then(|| dense[i * k + o]);
+        let (mut want, mut want_absorbed) = (Vec::new(), Vec::new());
+        for (a, r) in case.x.chunks_exact(j).zip(r.chunks_exact(k)) {
+            let (found, absorbed) = reference::shared_relevance(&[Input { rule: &rule, a, w: &w }], r);
+            want.extend(found.into_iter().flatten());
+            want_absorbed.push(absorbed);
         }
         let mut bits = SameBits::default();
         for kernels in kernel_sets() {
             let (_, _, z) = case.forward(&kernels);
-            let rule = match way {
-                0 => Ok(PooledRule::alpha_beta(&case.shape, case.panels(), 1.0, 0.0)),
-                1 => Ok(PooledRule::alpha_beta(&case.shape, case.panels(), 2.0, 1.0)),
-                2 => PooledRule::z_beta(&kernels, &case.shape, case.panels(), low, high),
-                _ => PooledRule::w_square(&kernels, &case.shape, case.panels()),
-            }.expect("fits");
-            let mut lost = vec![0.0; images];
-            let out = case.lines(|out| {
-                relevance_pooled(&kernels, &rule, &case.padded, &max_indices, &z, case.v(), out, &mut lost).expect("fits");
+            let rule = &PackedRule::conv_max_pool(&kernels, &rule, &case.shape, case.panels()).expect("fits");
+            let (mut absorbed, x, z) = (vec![0.0; images], &case.padded, Some(&z[..]));
+            let out = case.lines(|r_in| {
+                let (max_indices, r_out, absorbed) = (&max_indices, case.v(), &mut absorbed);
+                let operands = RelevanceConvMaxPool { rule, x, max_indices, z, r_out, r_in, absorbed };
+                relevance_conv_max_pool(&kernels, operands).expect("fits");
             });
             assert_close(&format!("way {way}"), &out, &want, 2e-4);
             let scale = case.v.iter().fold(1e-30f64, |most, &v| most.max(f64::from(v).abs()));
-            for (found, want) in lost.iter().zip(&want_lost) {
-                prop_assert!((found - want).abs() <= 1e-4 * scale, "{} lost, {} expected", found, want);
+            for (found, want) in absorbed.iter().zip(&want_absorbed) {
+                prop_assert!((found - want).abs() <= 1e-4 * scale, "{} absorbed, {} expected", found, want);
             }
             bits.check(&kernels, "relevance", &out);
         }
@@ -317,23 +331,16 @@ fn what_does_not_fit_is_refused_and_nothing_is_written() {
     );
     assert_eq!(
         found.expect_err("columns").to_string(),
-        "conv_max_pool_input_gradient: axis cols·inputs is 7 in `out`, 8 expected"
+        "conv_max_pool_input_gradient: axis cols·inputs is 7 in `d_x`, 8 expected"
     );
-    let rule = PooledRule::z_beta(&kernels, &case.shape, case.panels(), -1.0, 1.0).expect("fits");
-    let lines = MatMut::new(&mut out, 8, 8);
-    let found = relevance_pooled(
-        &kernels,
-        &rule,
-        &case.padded,
-        &max_indices,
-        &z[1..],
-        case.v(),
-        lines,
-        &mut [0.0; 2],
-    );
+    let rule = &PackedRule::conv_max_pool(&kernels, &Rule::z_beta(-1.0, 1.0), &case.shape, case.panels())
+        .expect("fits");
+    let (r_out, r_in, absorbed) = (case.v(), MatMut::new(&mut out, 8, 8), &mut [0.0; 2]);
+    let (x, max_indices, z) = (&case.padded[..], &max_indices, Some(&z[1..]));
+    let operands = RelevanceConvMaxPool { rule, x, max_indices, z, r_out, r_in, absorbed };
     assert_eq!(
-        found.expect_err("z").to_string(),
-        "relevance_pooled: axis windows·outputs is 23 in `z`, 24 expected"
+        relevance_conv_max_pool(&kernels, operands).expect_err("z").to_string(),
+        "relevance_conv_max_pool: axis windows·outputs is 23 in `z`, 24 expected"
     );
     assert!(out.iter().all(|&d| d == 5.0));
 }
@@ -377,10 +384,14 @@ fn a_layer_without_channels_has_no_gradient_and_no_relevance() {
                     },
                 )
                 .expect("fits");
-                let rule = PooledRule::alpha_beta(&case.shape, case.panels(), 2.0, 1.0);
-                let mut lost = [0.0; 2];
-                let out = case.lines(|out| {
-                    relevance_pooled(&kernels, &rule, x, &max_indices, &z, v, out, &mut lost).expect("fits");
+                let rule = Rule::alpha_beta(2.0, 1.0);
+                let rule =
+                    &PackedRule::conv_max_pool(&kernels, &rule, &case.shape, case.panels()).expect("fits");
+                let (max_indices, z) = (&max_indices, Some(&z[..]));
+                let out = case.lines(|r_in| {
+                    let (r_out, absorbed) = (v, &mut [0.0; 2]);
+                    let operands = RelevanceConvMaxPool { rule, x, max_indices, z, r_out, r_in, absorbed };
+                    relevance_conv_max_pool(&kernels, operands).expect("fits");
                 });
                 assert!(out.iter().all(|&r| r == 0.0), "{out:?}");
             }
@@ -397,7 +408,7 @@ fn what_is_no_number_is_not_passed_over() {
         let mut case = Case::new(ConvMaxPoolShape { conv, window: 2 }, 2, 1);
         case.v.fill(0.0);
         case.v[conv.outputs + 1] = f32::NAN;
-        for kernels in kernel_sets().into_iter().filter(|kernels| kernels.gemm().is_none()) {
+        for kernels in kernel_sets().into_iter().filter(|kernels| !kernels.has_external_matmul()) {
             let (_, max_indices, z) = case.forward(&kernels);
             let filters = Filters::new(&case.shape, case.panels(), Part::All, None);
             let out = case.lines(|out| {
@@ -431,10 +442,14 @@ fn what_is_no_number_is_not_passed_over() {
             )
             .expect("fits");
             assert!(d_w.iter().any(|d| d.is_nan()), "weight gradient");
-            let rule = PooledRule::alpha_beta(&case.shape, case.panels(), 1.0, 0.0);
-            let out = case.lines(|out| {
-                let lost = &mut [0.0; 2];
-                relevance_pooled(&kernels, &rule, x, &max_indices, &z, v, out, lost).expect("fits");
+            let rule = Rule::z_plus();
+            let rule =
+                &PackedRule::conv_max_pool(&kernels, &rule, &case.shape, case.panels()).expect("fits");
+            let (max_indices, z) = (&max_indices, Some(&z[..]));
+            let out = case.lines(|r_in| {
+                let (r_out, absorbed) = (v, &mut [0.0; 2]);
+                let operands = RelevanceConvMaxPool { rule, x, max_indices, z, r_out, r_in, absorbed };
+                relevance_conv_max_pool(&kernels, operands).expect("fits");
             });
             assert!(out.iter().any(|r| r.is_nan()), "relevance");
         }

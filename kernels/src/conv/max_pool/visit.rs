@@ -1,7 +1,7 @@
 //! The positions of one filter, window by window, and the images that their patches lie in.
 
-use super::{Columns, ConvMaxPoolShape, MAX_WINDOW};
-use crate::shape::{MatRef, STRIP};
+use super::shape::{Columns, ConvMaxPoolShape, MAX_WINDOW};
+use crate::layout::{MatRef, STRIP};
 use std::ops::Range;
 
 /// The positions of all windows, and what they hand on.

@@ -7,7 +7,7 @@ mod shared;
 
 use super::{EPS, PackedRule, Rule, Stabiliser};
 use crate::gemm::pack;
-use crate::shape::Panels;
+use crate::panels::Panels;
 use crate::testing::{activations, floats};
 
 /// What the inputs of a rule are.

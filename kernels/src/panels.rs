@@ -1,0 +1,82 @@
+//! Packed weights.
+
+use crate::layout::{STRIP, volume};
+
+/// Packed weights `[k, n]`: strips of [`STRIP`] columns, each `k` rows of 16 adjacent floats.
+///
+/// Columns beyond `n` are zero. Element `(i, j)` stands at `(j / 16)·stride + i·16 + j % 16`.
+#[derive(Clone, Copy, Debug)]
+pub struct Panels<'a> {
+    pub(crate) data: &'a [f32],
+    pub(crate) k: usize,
+    pub(crate) n: usize,
+    pub(crate) stride: usize,
+}
+
+/// Floats that packed `[k, n]` weights take; `usize::MAX` if they are more than that.
+pub const fn panels_len(k: usize, n: usize) -> usize {
+    volume([n.div_ceil(STRIP), k, STRIP])
+}
+
+/// Place of element `(i, j)` of packed weights with `k` rows.
+pub const fn panel_index(k: usize, i: usize, j: usize) -> usize {
+    (j / STRIP) * k * STRIP + i * STRIP + j % STRIP
+}
+
+impl<'a> Panels<'a> {
+    /// Views `data` as packed `[k, n]` weights.
+    ///
+    /// # Panics
+    /// If `data` has another length than [`panels_len`].
+    pub fn new(data: &'a [f32], k: usize, n: usize) -> Self {
+        assert_eq!(data.len(), panels_len(k, n), "packed [{k}, {n}] weights");
+        Panels { data, k, n, stride: volume([k, STRIP]) }
+    }
+
+    /// Rows `from..to` of the same weights.
+    ///
+    /// # Panics
+    /// If `from > to` or `to > k`.
+    pub fn rows(&self, from: usize, to: usize) -> Panels<'a> {
+        assert!(from <= to && to <= self.k, "rows {from}..{to} of {}", self.k);
+        let data = if self.data.is_empty() { self.data } else { &self.data[from * STRIP..] };
+        Panels { data, k: to - from, n: self.n, stride: self.stride }
+    }
+
+    /// Rows of the packed matrix: what a product sums over.
+    pub fn k(&self) -> usize {
+        self.k
+    }
+
+    /// Columns of the packed matrix.
+    pub fn n(&self) -> usize {
+        self.n
+    }
+
+    /// Element `(i, j)`.
+    pub fn at(&self, i: usize, j: usize) -> f32 {
+        self.data[(j / STRIP) * self.stride + i * STRIP + j % STRIP]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::panic::catch_unwind;
+
+    #[test]
+    fn weights_of_more_than_all_memory_are_no_empty_slice() {
+        assert!(catch_unwind(|| Panels::new(&[], 1 << 60, 16)).is_err());
+        for (k, n) in [(1 << 60, 1), ((1 << 60) + 1, 1), (17, usize::MAX)] {
+            // What the length is without its upper bits.
+            let few = n.div_ceil(STRIP).wrapping_mul(k).wrapping_mul(STRIP);
+            let data = vec![0.0; few];
+            assert!(catch_unwind(|| Panels::new(&data, k, n)).is_err(), "[{k}, {n}]");
+        }
+    }
+
+    #[test]
+    fn weights_without_columns_may_have_any_number_of_rows() {
+        assert_eq!(Panels::new(&[], usize::MAX, 0).rows(3, 5).k(), 2);
+    }
+}
