@@ -7,7 +7,7 @@ use kernels::elementwise::activation::{bias_relu, softplus_bias};
 use kernels::elementwise::optimiser::{AdamStep, adam, sgd};
 use kernels::elementwise::reduce::column_sums;
 use kernels::elementwise::softmax::cross_entropy;
-use kernels::pool::{PoolBack, PoolKind, PoolShape, pool, pool_back};
+use kernels::pool::{PoolBack, PoolBackward, PoolKind, PoolShape, pool, pool_backward};
 use kernels::{Backend, Kernels, MatMut, MatRef, reference};
 use std::time::Duration;
 
@@ -155,7 +155,11 @@ fn pooling(c: &mut Criterion) {
         let mut r_in = vec![0.0; pixels * channels];
         let run = |r_in: &mut [f32]| {
             let (what, out) = (PoolBack::Relevance { eps: 1e-9 }, MatMut::new(r_in, pixels, channels));
-            pool_back(&kernels, POOL, BATCH, what, view, y, r, out).expect("shapes fit");
+            pool_backward(
+                &kernels,
+                PoolBackward { shape: POOL, images: BATCH, what, a: view, pooled: y, back: r, out },
+            )
+            .expect("shapes fit");
         };
         run(&mut r_in);
         assert_close("max_pool_back", &r_in[..want_back.len()], &want_back);

@@ -12,7 +12,7 @@ use kernels::relevance::w_square::{dense_denominators, w_square};
 use kernels::relevance::z_beta::{ZBeta, z_beta, z_beta_conv};
 use kernels::relevance::z_plus::{z_plus, z_plus_conv};
 use kernels::relevance::{EPS, PackedPart};
-use kernels::{ConvShape, Epilogue, Init, Kernels, MatMut, MatRef, Panels, conv, gemm, reference};
+use kernels::{Conv, ConvShape, Epilogue, Init, Kernels, MatMut, MatRef, Panels, conv, gemm, reference};
 use std::time::Duration;
 
 /// Layers `[N, J, K]`: the combine layer of the deep cell a batch, seven steps of it, a test set; and
@@ -222,8 +222,19 @@ fn z_beta_filters(c: &mut Criterion) {
     let forward = |kernels: &Kernels, f: &Filters| {
         let mut z = f.planes_of_outputs();
         let out = f.shape.output().pixels_mut(&mut z, f.images);
-        conv(kernels, &f.shape, &f.planes, f.images, f.panels(), Init::Zero, Epilogue::Store, out)
-            .expect("shapes fit");
+        conv(
+            kernels,
+            Conv {
+                shape: &f.shape,
+                x: &f.planes,
+                images: f.images,
+                w: f.panels(),
+                init: Init::Zero,
+                epilogue: Epilogue::Store,
+                y: out,
+            },
+        )
+        .expect("shapes fit");
         z
     };
     let run = |kernels: &Kernels, f: &Filters, rule: &ZBeta, z: &mut [f32], r_in: &mut [f32]| {

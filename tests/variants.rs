@@ -3,7 +3,7 @@
 use crate::support::{Arrays, METHODS, backends, bits, explain, narrow, random_samples, samples_for, thesis};
 use kernels::pool::PoolKind;
 use kernels::relevance::z_beta::{ZBeta, z_beta, z_beta_conv};
-use kernels::{ConvShape, Epilogue, Init, Kernels, MatMut, MatRef, Panels, Threads, conv, gemm, pack};
+use kernels::{Conv, ConvShape, Epilogue, Init, Kernels, MatMut, MatRef, Panels, Threads, conv, gemm, pack};
 use model::explain::{Explainer, Explanation, Method, Target, prototype};
 use model::{Cell, Evaluator, NamedTensor, Network, Task};
 
@@ -199,7 +199,19 @@ fn z_beta_of_a_convolution_has_no_bounds_beyond_the_border() {
             let mut inside = plane.pixels_mut(&mut x, 1);
             (0..6).for_each(|i| inside.row_mut(i)[0] = image[i]);
             let product = out.pixels_mut(&mut z, 1);
-            conv(&kernels, &shape, &x, 1, w, Init::Zero, Epilogue::Store, product).expect("fits");
+            conv(
+                &kernels,
+                Conv {
+                    shape: &shape,
+                    x: &x,
+                    images: 1,
+                    w,
+                    init: Init::Zero,
+                    epilogue: Epilogue::Store,
+                    y: product,
+                },
+            )
+            .expect("fits");
             let rule = ZBeta::conv(&kernels, &shape, w, low, high).expect("fits");
             let (mut r_in, mut lost) = ([0.0; 6], [0.0]);
             let (r_out, to) = (MatRef::new(&r, 6, 2), MatMut::new(&mut r_in, 6, 1));

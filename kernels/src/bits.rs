@@ -3,20 +3,20 @@
 //! threads, with `==`.
 
 use crate::conv::max_pool::{
-    ConvMaxPoolShape, Filters, MaxIndices, conv_max_pool, conv_max_pool_input_gradient,
-    conv_max_pool_weight_gradient,
+    ConvMaxPool, ConvMaxPoolInputGradient, ConvMaxPoolShape, ConvMaxPoolWeightGradient, Filters, MaxIndices,
+    conv_max_pool, conv_max_pool_input_gradient, conv_max_pool_weight_gradient,
 };
-use crate::conv::{conv, conv_weight_gradient};
+use crate::conv::{Conv, conv, conv_weight_gradient};
 use crate::elementwise::{activation, optimiser, reduce, softmax};
 use crate::gemm::pack::{self, Part, reverse_conv, transpose};
-use crate::pool::{PoolBack, PoolKind, PoolShape, pool, pool_back};
+use crate::pool::{PoolBack, PoolBackward, PoolKind, PoolShape, pool, pool_backward};
 use crate::relevance::pooled::{PooledRule, relevance_pooled};
 use crate::relevance::z_beta::{ZBeta, z_beta, z_beta_conv};
 use crate::relevance::{EPS, PackedPart, alpha_beta, joint, w_square, z_plus};
 use crate::testing::{activations, floats, kernel_sets, shapes};
 use crate::{
-    ConvShape, Dropout, Epilogue, Init, Kernels, MatMut, MatRef, Panels, Plane, Rows, ShapeError, gemm,
-    gemm_tn, panels_len,
+    ConvShape, Dropout, Epilogue, Init, Kernels, MatMut, MatRef, Panels, Plane, Rows, ShapeError,
+    WeightGradient, gemm, gemm_tn, panels_len,
 };
 
 const SHAPES: usize = 200;
@@ -74,7 +74,7 @@ pub fn dense(kernels: &Kernels, [n, j, k]: [usize; 3], seed: u64) -> Results {
     });
     for accumulate in [false, true] {
         add(&mut results, "TN", pack::pack(&vec![0.5; (j + 1) * k], j + 1, k), |out| {
-            gemm_tn(kernels, a, dy, accumulate, out, j + 1, 1)
+            gemm_tn(kernels, WeightGradient { a, d_y: dy, accumulate, d_w: out, rows: j + 1, first_row: 1 })
         });
     }
     let part = |part| PackedPart::dense(panels, part);
@@ -147,14 +147,28 @@ pub fn images(kernels: &Kernels, batch: &Batch, seed: u64) -> Results {
     let bias = floats(outputs.next_multiple_of(16), seed + 4);
     add(&mut results, "conv", vec![0.0; images * output.len()], |out| {
         let out = output.pixels_mut(out, images);
-        conv(kernels, &shape, &x, images, panels, Init::Zero, Epilogue::BiasRelu(&bias), out)
+        conv(
+            kernels,
+            Conv {
+                shape: &shape,
+                x: &x,
+                images,
+                w: panels,
+                init: Init::Zero,
+                epilogue: Epilogue::BiasRelu(&bias),
+                y: out,
+            },
+        )
     });
     add(&mut results, "conv dX", vec![0.0; pixels * inputs], |out| {
         let back = shape.reversed();
         let mut reversed = vec![0.0; panels_len(back.patch(), inputs)];
         reverse_conv(&shape, panels, Part::All, &mut reversed);
         let (w, out) = (Panels::new(&reversed, back.patch(), inputs), MatMut::new(out, pixels, inputs));
-        conv(kernels, &back, &dy, images, w, Init::Zero, Epilogue::Store, out)
+        conv(
+            kernels,
+            Conv { shape: &back, x: &dy, images, w, init: Init::Zero, epilogue: Epilogue::Store, y: out },
+        )
     });
     add(&mut results, "conv dW", vec![0.0; w.len()], |out| {
         conv_weight_gradient(kernels, &shape, &x, &dy, images, out)
@@ -179,7 +193,18 @@ pub fn images(kernels: &Kernels, batch: &Batch, seed: u64) -> Results {
     add(&mut results, "z^β conv", vec![0.0; pixels * inputs], |out| {
         let (mut z, mut lost) = planes();
         let forward = output.pixels_mut(&mut z, images);
-        conv(kernels, &shape, &x, images, panels, Init::Zero, Epilogue::Store, forward)?;
+        conv(
+            kernels,
+            Conv {
+                shape: &shape,
+                x: &x,
+                images,
+                w: panels,
+                init: Init::Zero,
+                epilogue: Epilogue::Store,
+                y: forward,
+            },
+        )?;
         let rule = ZBeta::conv(kernels, &shape, panels, -0.5, 1.0)?;
         let out = MatMut::new(out, pixels, inputs);
         z_beta_conv(kernels, &rule, &shape, &x, &mut z, r, out, &mut lost)
@@ -195,7 +220,10 @@ pub fn images(kernels: &Kernels, batch: &Batch, seed: u64) -> Results {
         add(&mut results, "pool back", vec![0.0; images * input.len()], |out| {
             let (y, above) = (MatRef::new(&y, pooled, inputs), MatRef::new(&above, pooled, inputs));
             let to = input.pixels_mut(out, images);
-            pool_back(kernels, pooling, images, way, a, y, above, to)
+            pool_backward(
+                kernels,
+                PoolBackward { shape: pooling, images, what: way, a, pooled: y, back: above, out: to },
+            )
         });
     }
     results.push(("pool", y));
@@ -219,12 +247,27 @@ fn behind_pool(
     let (mut z, mut max_indices) = (vec![0.0; rows * conv.outputs], MaxIndices::new(shape, images));
     add(results, "pooled", vec![0.0; rows * conv.outputs], |out| {
         let y = MatMut::new(out, rows, conv.outputs);
-        conv_max_pool(kernels, shape, x, images, w, &bias, y, &mut max_indices, Some(&mut z))
+        conv_max_pool(
+            kernels,
+            ConvMaxPool {
+                shape,
+                x,
+                images,
+                w,
+                bias: &bias,
+                y,
+                max_indices: &mut max_indices,
+                z: Some(&mut z),
+            },
+        )
     });
     let v = floats(rows * conv.outputs, seed + 7);
     let v = MatRef::new(&v, rows, conv.outputs);
     add(results, "pooled dW", vec![0.0; panels_len(conv.patch(), conv.outputs)], |out| {
-        conv_max_pool_weight_gradient(kernels, shape, x, &max_indices, v, images, out)
+        conv_max_pool_weight_gradient(
+            kernels,
+            ConvMaxPoolWeightGradient { shape, x, max_indices: &max_indices, d_h: v, images, d_w: out },
+        )
     });
     let (lines, cols) = (images * conv.rows, conv.cols * conv.inputs);
     let filters = Filters::new(shape, w, Part::All, None);
@@ -232,12 +275,14 @@ fn behind_pool(
     add(results, "pooled dX", vec![0.0; lines * cols], |out| {
         conv_max_pool_input_gradient(
             kernels,
-            &filters,
-            &max_indices,
-            v,
-            images,
-            &[relu],
-            MatMut::new(out, lines, cols),
+            ConvMaxPoolInputGradient {
+                filters: &filters,
+                max_indices: &max_indices,
+                d_h: v,
+                images,
+                epilogues: &[relu],
+                d_x: MatMut::new(out, lines, cols),
+            },
         )
     });
     let rules = [

@@ -46,12 +46,12 @@ mod testing;
 mod threads;
 
 pub use buffer::Buffer;
-pub use conv::{conv, conv_weight_gradient};
+pub use conv::{Conv, conv, conv_weight_gradient};
 pub use elementwise::dropout::Dropout;
 pub use error::ShapeError;
 pub use gemm::epilogue::Epilogue;
 pub use gemm::own::Gemm;
-pub use gemm::{Init, gemm, gemm_tn, pack};
+pub use gemm::{Init, WeightGradient, gemm, gemm_tn, pack};
 pub use shape::{ConvShape, MatMut, MatRef, Panels, Plane, Rows, STRIP, panel_index, panels_len};
 pub use simd::dispatch::Backend;
 pub use threads::Threads;

@@ -51,9 +51,9 @@ impl PoolShape {
 
     /// Where the lines of pixels of a row of windows start; only as many as the image has.
     #[inline(always)]
-    fn lines(&self, window_row: usize, map: &Rows) -> [usize; MOST] {
+    fn lines(&self, window_row: usize, map: &Rows) -> [usize; MAX_WINDOW] {
         let (image, row) = (window_row / self.out_rows(), window_row % self.out_rows() * self.size);
-        let mut lines = [0; MOST];
+        let mut lines = [0; MAX_WINDOW];
         for (dy, line) in lines[..self.size.min(self.rows - row)].iter_mut().enumerate() {
             *line = map.offset((image * self.rows + row + dy) * self.cols);
         }
@@ -74,14 +74,14 @@ impl PoolShape {
         &self,
         kernel: &'static str,
         images: usize,
-        x: (usize, usize),
-        y: (usize, usize),
+        x: [usize; 2],
+        y: [usize; 2],
     ) -> Result<(), ShapeError> {
-        axis(kernel, "size", "window", self.size.clamp(1, MOST), self.size)?;
-        axis(kernel, "pixels", "x", x.0, volume([images, self.rows, self.cols]))?;
-        axis(kernel, "channels", "x", x.1, self.channels)?;
-        axis(kernel, "pixels", "y", y.0, volume([images, self.out_rows(), self.out_cols()]))?;
-        axis(kernel, "channels", "y", y.1, self.channels)
+        axis(kernel, "size", "window", self.size.clamp(1, MAX_WINDOW), self.size)?;
+        axis(kernel, "pixels", "x", x[0], volume([images, self.rows, self.cols]))?;
+        axis(kernel, "channels", "x", x[1], self.channels)?;
+        axis(kernel, "pixels", "y", y[0], volume([images, self.out_rows(), self.out_cols()]))?;
+        axis(kernel, "channels", "y", y[1], self.channels)
     }
 
     /// Lines of pixels must be evenly spaced, as they are in images and planes.
@@ -95,7 +95,7 @@ impl PoolShape {
 }
 
 /// Rows of the largest window.
-const MOST: usize = 15;
+const MAX_WINDOW: usize = 15;
 
 /// The pixels of a window.
 #[derive(Clone)]
@@ -169,7 +169,7 @@ pub fn pool(
     y: MatMut,
 ) -> Result<(), ShapeError> {
     let _span = kernels.span("pool", || Work::pool(images, shape, 1));
-    shape.check("pool", images, (x.rows, x.cols), (y.rows, y.cols))?;
+    shape.check("pool", images, [x.rows, x.cols], [y.rows, y.cols])?;
     shape.check_lines("pool", &[&x.map], &[&y.map])?;
     let (y_map, y) = (y.map, &Shared::new(y.data));
     split(kernels, shape, images, &|rows| {
@@ -266,28 +266,35 @@ impl Kernel for Backward<'_> {
     }
 }
 
-/// Takes a gradient or relevance `back` of the pooled pixels back to the pixels.
-///
-/// - `a` `[images·rows·cols, channels]` what was pooled, `pooled` what came of it
-/// - `back` like `pooled`, `out` like `a`, overwritten
+/// The operands of [`pool_backward`].
+#[derive(Debug)]
+pub struct PoolBackward<'a> {
+    /// The layer.
+    pub shape: PoolShape,
+    /// Images in the batch.
+    pub images: usize,
+    /// Gradient or relevance.
+    pub what: PoolBack,
+    /// `[images·rows·cols, channels]`: the layer's input.
+    pub a: MatRef<'a>,
+    /// `[images·out_rows·out_cols, channels]`: the layer's output.
+    pub pooled: MatRef<'a>,
+    /// Gradient or relevance of the output.
+    pub back: MatRef<'a>,
+    /// Gradient or relevance of the input, overwritten.
+    pub out: MatMut<'a>,
+}
+
+/// Propagates a gradient or a relevance from the output of a pool to its input.
 ///
 /// # Errors
 /// [`ShapeError`] if an operand has another shape.
-#[allow(clippy::too_many_arguments)]
-pub fn pool_back(
-    kernels: &Kernels,
-    shape: PoolShape,
-    images: usize,
-    what: PoolBack,
-    a: MatRef,
-    pooled: MatRef,
-    back: MatRef,
-    out: MatMut,
-) -> Result<(), ShapeError> {
-    const NAME: &str = "pool_back";
+pub fn pool_backward(kernels: &Kernels, operands: PoolBackward) -> Result<(), ShapeError> {
+    const NAME: &str = "pool_backward";
+    let PoolBackward { shape, images, what, a, pooled, back, out } = operands;
     let _span = kernels.span(NAME, || Work::pool(images, shape, 2));
-    shape.check(NAME, images, (a.rows, a.cols), (back.rows, back.cols))?;
-    shape.check(NAME, images, (out.rows, out.cols), (pooled.rows, pooled.cols))?;
+    shape.check(NAME, images, [a.rows, a.cols], [back.rows, back.cols])?;
+    shape.check(NAME, images, [out.rows, out.cols], [pooled.rows, pooled.cols])?;
     shape.check_lines(NAME, &[&a.map, &out.map], &[&pooled.map, &back.map])?;
     let (out_map, out) = (out.map, &Shared::new(out.data));
     split(kernels, shape, images, &|rows| {
@@ -365,11 +372,15 @@ mod tests {
             for (i, way) in WAYS.into_iter().enumerate() {
                 let mut out = vec![7.0; images * plane.len()];
                 let to = plane.pixels_mut(&mut out, images);
-                pool_back(&kernels, shape, images, way, a, y, r, to).expect("fits");
+                pool_backward(
+                    &kernels,
+                    PoolBackward { shape, images, what: way, a, pooled: y, back: r, out: to },
+                )
+                .expect("fits");
                 let found = plane.pixels_of(&out, images);
                 let found: Vec<f32> = (0..found.rows()).flat_map(|i| found.row(i).to_vec()).collect();
                 assert_close(&format!("{shape:?} {way:?}"), &found, &want.back[i], 1e-5);
-                bits[i].check(&kernels, "pool_back", &found);
+                bits[i].check(&kernels, "pool_backward", &found);
                 let mut inside = plane.pixels_mut(&mut out, images);
                 (0..found.len() / channels).for_each(|i| inside.row_mut(i).fill(7.0));
                 assert!(out.iter().all(|&x| x == 7.0), "the border stays");
@@ -418,7 +429,19 @@ mod tests {
                 let (mut y, mut out) = ([0.0], [f32::NAN; 4]);
                 pool(&kernels, shape, 1, x, MatMut::new(&mut y, 1, 1)).expect("fits");
                 let to = MatMut::new(&mut out, 4, 1);
-                pool_back(&kernels, shape, 1, WAYS[2], x, MatRef::new(&y, 1, 1), r, to).expect("fits");
+                pool_backward(
+                    &kernels,
+                    PoolBackward {
+                        shape,
+                        images: 1,
+                        what: WAYS[2],
+                        a: x,
+                        pooled: MatRef::new(&y, 1, 1),
+                        back: r,
+                        out: to,
+                    },
+                )
+                .expect("fits");
                 assert_close("share", &out, &want, 1e-6);
             }
         }

@@ -276,7 +276,7 @@ mod tests {
     use crate::gemm::pack::{self, Part};
     use crate::relevance::PackedPart;
     use crate::relevance::z_plus::{z_plus, z_plus_conv};
-    use crate::{MatMut, MatRef, Panels, conv, gemm};
+    use crate::{Conv, MatMut, MatRef, Panels, conv, gemm};
 
     fn profiled() -> (Arc<Profile>, Kernels) {
         let profile = Arc::new(Profile::new());
@@ -296,7 +296,11 @@ mod tests {
         z_plus_conv(&kernels, &shape, &a, &part, r_out, r_in, &mut c, &mut [0.0]).expect("fits");
         let mut y = [0.0; 6 * 4];
         let y = MatMut::new(&mut y, 6, 4);
-        conv(&kernels, &shape, &a, 1, w, Init::Zero, Epilogue::Store, y).expect("fits");
+        conv(
+            &kernels,
+            Conv { shape: &shape, x: &a, images: 1, w, init: Init::Zero, epilogue: Epilogue::Store, y },
+        )
+        .expect("fits");
         let calls = profile.take();
         let names: Vec<&str> = calls.iter().map(|call| call.name).collect();
         assert_eq!(names, ["z_plus_conv", "conv"]);

@@ -10,47 +10,54 @@ use crate::error::{ShapeError, axis};
 use crate::gemm::epilogue::Epilogue;
 use crate::gemm::product::Output;
 use crate::gemm::tile::ReductionLoops;
-use crate::gemm::{Init, check_ends, over_columns, over_panels};
+use crate::gemm::{Init, PanelProduct, PanelRows, check_ends};
 use crate::profile::{Work, ends};
 use crate::shape::{ConvShape, MatMut, Panels, Rows, STRIP, panels_len, volume};
 use crate::threads::Shared;
 
-/// `c[p,o] = epilogue(init + Σ patch(p)·w[·,o])` for every pixel `p` of `images` images.
+/// The operands of [`conv`].
+#[derive(Debug)]
+pub struct Conv<'a> {
+    /// The layer.
+    pub shape: &'a ConvShape,
+    /// Images in the batch.
+    pub images: usize,
+    /// Padded NHWC input, [`ConvShape::input`] planes.
+    pub x: &'a [f32],
+    /// Packed `[size·size·inputs, outputs]` weights (HWIO).
+    pub w: Panels<'a>,
+    /// Initial values of the sums, `[images·rows·cols, outputs]`.
+    pub init: Init<'a>,
+    /// What is done with each sum.
+    pub epilogue: Epilogue<'a>,
+    /// `[images·rows·cols, outputs]`, overwritten.
+    pub y: MatMut<'a>,
+}
+
+/// `y[p,o] = epilogue(init + Σ patch(p)·w[·,o])` for every pixel `p` of `images` images.
 ///
-/// - `x` padded NHWC input, [`ConvShape::input`] planes
-/// - `w` packed `[size·size·inputs, outputs]` weights (HWIO)
-/// - `c` `[images·rows·cols, outputs]` overwritten; the reversed shape with reversed weights gives
-///   the gradient and the relevance of the input
+/// The reversed shape with reversed weights gives the gradient and the relevance of the input.
 ///
 /// # Errors
-/// [`ShapeError`] if an operand does not have the convolution's shape; `c` is untouched then.
+/// [`ShapeError`] if an operand does not have the convolution's shape; `y` is untouched then.
 ///
 /// # Example
 /// ```
-/// use kernels::{conv, pack, ConvShape, Epilogue, Kernels, MatMut, Panels, Init};
+/// use kernels::{Conv, conv, pack, ConvShape, Epilogue, Kernels, MatMut, Panels, Init};
 /// let shape = ConvShape { rows: 1, cols: 2, size: 3, inputs: 1, outputs: 1 };
 /// let w = pack::pack(&[1.0; 9], 9, 1);
 /// let mut x = vec![0.0; shape.input().len()];
 /// shape.input().pixels_mut(&mut x, 1).row_mut(0)[0] = 2.0;
 /// let mut y = [0.0; 2];
 /// let out = MatMut::new(&mut y, 2, 1);
-/// conv(&Kernels::default(), &shape, &x, 1, Panels::new(&w, 9, 1), Init::Zero, Epilogue::Store, out)?;
+/// conv(&Kernels::default(), Conv { shape: &shape, x: &x, images: 1, w: Panels::new(&w, 9, 1), init: Init::Zero, epilogue: Epilogue::Store, y: out })?;
 /// assert_eq!(y, [2.0, 2.0]);
 /// # Ok::<(), kernels::ShapeError>(())
 /// ```
-#[allow(clippy::too_many_arguments)]
-pub fn conv(
-    kernels: &Kernels,
-    shape: &ConvShape,
-    x: &[f32],
-    images: usize,
-    w: Panels,
-    init: Init,
-    epilogue: Epilogue,
-    mut c: MatMut,
-) -> Result<(), ShapeError> {
+pub fn conv(kernels: &Kernels, operands: Conv) -> Result<(), ShapeError> {
+    let Conv { shape, images, x, w, init, epilogue, mut y } = operands;
     let _span = kernels.span("conv", || {
-        let (then, floats) = ends(&init, &epilogue, c.rows * c.cols);
+        let (then, floats) = ends(&init, &epilogue, y.rows * y.cols);
         Work::convs(1, images, shape, then, x.len() + floats)
     });
     shape.check("conv")?;
@@ -58,21 +65,22 @@ pub fn conv(
     axis("conv", "patch", "w", w.k, shape.patch())?;
     axis("conv", "outputs", "w", w.n, shape.outputs)?;
     axis("conv", "images·plane", "x", x.len(), volume([images, plane.len()]))?;
-    axis("conv", "pixels", "c", c.rows, volume([images, plane.pixels()]))?;
-    axis("conv", "outputs", "c", c.cols, shape.outputs)?;
-    check_ends("conv", c.rows, c.cols, &init, &epilogue)?;
+    axis("conv", "pixels", "y", y.rows, volume([images, plane.pixels()]))?;
+    axis("conv", "outputs", "y", y.cols, shape.outputs)?;
+    check_ends("conv", y.rows, y.cols, &init, &epilogue)?;
     let run = shape.size * shape.inputs;
-    let walk =
+    let loops =
         ReductionLoops { count: [1, shape.size, run], a: [0, plane.line(), 1], b: [0, run * STRIP, STRIP] };
     // A patch starts at its pixel's upper left, which the border moves to the pixel's own place.
-    let product = over_panels(x.as_ptr(), plane.map(), walk, w, init, epilogue, &Output::of(&mut c));
+    let (a, a_rows, rows, c) = (x.as_ptr(), plane.map(), y.rows, &Output::of(&mut y));
+    let product = PanelProduct { a, a_rows, loops, b: w, init, epilogue, c }.product();
     // SAFETY: the patch of the last pixel ends with the last float of its padded plane, and `x` has
-    // `images` planes; panels and `c` have the checked shape, and `c` is borrowed mutably.
+    // `images` planes; panels and `y` have the checked shape, and `y` is borrowed mutably.
     unsafe {
         if scatter::pays(shape) {
             scatter::run(kernels, shape, x, images, w, &product);
         } else {
-            product.run(kernels, c.rows);
+            product.run(kernels, rows);
         }
     }
     Ok(())
@@ -114,7 +122,7 @@ pub fn conv_weight_gradient(
     let cost = images * input.pixels() * patch * shape.outputs;
     kernels.threads().split(patch, cost, &|rows| {
         for first in (0..images).step_by(images_a_chunk) {
-            let walk = ReductionLoops {
+            let loops = ReductionLoops {
                 count: [images_a_chunk.min(images - first), shape.rows, shape.cols],
                 a: [input.len(), input.line(), input.channels],
                 b: [output.len(), output.line(), output.channels],
@@ -122,10 +130,17 @@ pub fn conv_weight_gradient(
             // SAFETY: a term is a float of the patch of a pixel inside `x`, and of a pixel inside
             // `d_y` whose last strip is masked; the parts of a split own different rows of `d_w`.
             unsafe {
-                let a = x.as_ptr().add(first * input.len());
-                let b = d_y.as_ptr().add(first * output.len() + output.interior());
-                over_columns(a, map, b, shape.outputs, walk, first > 0, d_w.as_ptr(), patch * STRIP)
-                    .run_rows(kernels, rows.clone());
+                let gradient = PanelRows {
+                    a: x.as_ptr().add(first * input.len()),
+                    a_rows: map,
+                    b: d_y.as_ptr().add(first * output.len() + output.interior()),
+                    n: shape.outputs,
+                    loops,
+                    accumulate: first > 0,
+                    d_w: d_w.as_ptr(),
+                    strip: patch * STRIP,
+                };
+                gradient.product().run_rows(kernels, rows.clone());
             }
         }
     });
@@ -171,13 +186,13 @@ mod tests {
             for kernels in kernel_sets() {
                 let mut out = vec![f32::NAN; pixels * outputs];
                 let view = MatMut::new(&mut out, pixels, outputs);
-                conv(&kernels, &shape, &padded_x, images, panels, Init::Zero, Epilogue::Store, view).expect("fits");
+                conv(&kernels, Conv { shape: &shape, x: &padded_x, images, w: panels, init: Init::Zero, epilogue: Epilogue::Store, y: view }).expect("fits");
                 assert_close("conv", &out, &y, 1e-5);
                 bits[0].check(&kernels, "conv", &out);
                 let mut out = vec![f32::NAN; pixels * inputs];
                 let view = MatMut::new(&mut out, pixels, inputs);
                 let weights = Panels::new(&back, shape.reversed().patch(), inputs);
-                conv(&kernels, &shape.reversed(), &padded_dy, images, weights, Init::Zero, Epilogue::Store, view).expect("fits");
+                conv(&kernels, Conv { shape: &shape.reversed(), x: &padded_dy, images, w: weights, init: Init::Zero, epilogue: Epilogue::Store, y: view }).expect("fits");
                 assert_close("input gradient", &out, &dx, 1e-5);
                 bits[1].check(&kernels, "input gradient", &out);
                 let mut out = vec![f32::NAN; packed.len()];

@@ -6,7 +6,7 @@ use crate::Kernels;
 use crate::gemm::finish::finish_block;
 use crate::gemm::product::{BLOCK, Output, Product};
 use crate::gemm::tile::{Block, ReductionLoops};
-use crate::gemm::{Init, epilogue::Epilogue, over_panels};
+use crate::gemm::{Init, PanelProduct, epilogue::Epilogue};
 use crate::shape::{ConvShape, MatMut, Panels, STRIP, panel_index, panels_len};
 use crate::threads::with_scratch;
 
@@ -41,16 +41,15 @@ pub(super) unsafe fn run(
                 }
             }
             let packed = Panels::new(packed, shape.inputs, taps);
-            let walk = ReductionLoops { count: [1, 1, shape.inputs], a: [0, 0, 1], b: [0, 0, STRIP] };
+            let loops = ReductionLoops::row_times_panel(shape.inputs);
             for image in range {
                 let x = plane.pixels_of(&x[image * plane.len()..][..plane.len()], 1);
-                let to = Output::of(&mut MatMut::new(t, pixels, taps));
-                let (a, map) = (x.data.as_ptr(), x.map);
+                let c = &Output::of(&mut MatMut::new(t, pixels, taps));
+                let (a, a_rows, b) = (x.data.as_ptr(), x.map, packed);
+                let (init, epilogue) = (Init::Zero, Epilogue::Store);
+                let taps = PanelProduct { a, a_rows, loops, b, init, epilogue, c }.product();
                 // SAFETY: the pixels of one image and their taps, in scratch of this thread's own.
-                unsafe {
-                    over_panels(a, map, walk, packed, Init::Zero, Epilogue::Store, &to)
-                        .run_rows(kernels, 0..pixels);
-                }
+                unsafe { taps.run_rows(kernels, 0..pixels) };
                 for from in (0..pixels).step_by(BLOCK) {
                     let rows = from..pixels.min(from + BLOCK);
                     sums.fill(0.0);

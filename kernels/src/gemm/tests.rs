@@ -52,12 +52,12 @@ proptest! {
         for kernels in kernel_sets() {
             let mut dw = vec![7.0; panels_len(total, n)];
             let (a, dy) = (MatRef::new(&a, m, k), MatRef::new(&dy, m, n));
-            gemm_tn(&kernels, a, dy, false, &mut dw, total, first).expect("fits");
+            gemm_tn(&kernels, WeightGradient { a, d_y: dy, accumulate: false, d_w: &mut dw, rows: total, first_row: first }).expect("fits");
             let rows = unpack(Panels::new(&dw, total, n).rows(first, first + k));
             assert_close("gemm_tn", &rows, &want, 1e-5);
             prop_assert!((0..n).all(|j| Panels::new(&dw, total, n).at(first + k, j) == 7.0));
             bits.check(&kernels, "gemm_tn", &dw);
-            gemm_tn(&kernels, a, dy, true, &mut dw, total, first).expect("fits");
+            gemm_tn(&kernels, WeightGradient { a, d_y: dy, accumulate: true, d_w: &mut dw, rows: total, first_row: first }).expect("fits");
             let twice: Vec<f64> = want.iter().map(|w| 2.0 * w).collect();
             assert_close("gemm_tn add", &unpack(Panels::new(&dw, total, n).rows(first, first + k)), &twice, 1e-5);
         }

@@ -1,6 +1,6 @@
 //! The register tile: `R` rows by `V` strips of accumulators, one fused multiply-add chain an output.
 //!
-//! Every output of every kernel that multiplies is summed here, in the order of the walk. That is
+//! Every output of every kernel that multiplies is summed here, in the order of the loops. That is
 //! why tile shape, instruction set and thread count cannot change a bit.
 
 use super::Init;
@@ -23,6 +23,11 @@ pub(crate) struct ReductionLoops {
 }
 
 impl ReductionLoops {
+    /// A row of `k` adjacent floats times a panel.
+    pub const fn row_times_panel(k: usize) -> Self {
+        ReductionLoops { count: [1, 1, k], a: [0, 0, 1], b: [0, 0, STRIP] }
+    }
+
     pub fn len(&self) -> usize {
         self.count.iter().product()
     }
@@ -109,7 +114,7 @@ impl<const R: usize, const L: usize, const V: usize, const EDGE: u8> Kernel for 
         let ends_here = (strip + V) * STRIP > product.n;
         let column = Column {
             a: product.a,
-            walk: product.walk,
+            loops: product.loops,
             b: product.b.wrapping_add(strip * product.b_strip),
             b_strip: product.b_strip,
             b_lanes: product.b_lanes,
@@ -142,7 +147,7 @@ impl<const R: usize, const L: usize, const V: usize, const EDGE: u8> Kernel for 
 #[derive(Clone, Copy)]
 struct Column {
     a: *const f32,
-    walk: ReductionLoops,
+    loops: ReductionLoops,
     b: *const f32,
     b_strip: usize,
     b_lanes: usize,
@@ -216,7 +221,7 @@ unsafe fn tile<S: Simd, const R: usize, const V: usize, const EDGE: u8>(
     }
     // SAFETY: as above.
     let a: [*const f32; R] = std::array::from_fn(|r| unsafe { column.a.wrapping_add(block.a.get(row + r)) });
-    let ReductionLoops { count, a: a_step, b: b_step } = column.walk;
+    let ReductionLoops { count, a: a_step, b: b_step } = column.loops;
     for i in 0..count[0] {
         for j in 0..count[1] {
             let mut at = i * a_step[0] + j * a_step[1];

@@ -17,8 +17,8 @@ use crate::gemm::epilogue::Epilogue;
 use crate::gemm::pack::{self, Part};
 use crate::gemm::product::Output;
 use crate::gemm::tile::ReductionLoops;
-use crate::gemm::{Init, over_panels};
-use crate::shape::{ConvShape, MatMut, MatRef, Panels, Rows, STRIP, panels_len};
+use crate::gemm::{Init, PanelProduct};
+use crate::shape::{ConvShape, MatMut, MatRef, Panels, Rows, panels_len};
 use crate::threads::{Shared, with_scratch};
 use std::ops::Range;
 
@@ -144,10 +144,18 @@ impl Fused<'_> {
         let before = range.start * width;
         for (i, pool) in pools.iter().enumerate() {
             let (w, wt) = (pool.weights.forward(), pool.weights.back());
-            let walk = |k| ReductionLoops { count: [1, 1, k], a: [0, 0, 1], b: [0, 0, STRIP] };
             let ratio = Epilogue::Ratio { r: *r_out, coefficient: pool.coefficient, eps: pool.eps };
             let block_of_c = Output::of(&mut MatMut::new(&mut *scratch, rows, width));
-            let mut first = over_panels(a.data.as_ptr(), a.map, walk(w.k), w, Init::Zero, ratio, &block_of_c);
+            let mut first = PanelProduct {
+                a: a.data.as_ptr(),
+                a_rows: a.map,
+                loops: ReductionLoops::row_times_panel(w.k),
+                b: w,
+                init: Init::Zero,
+                epilogue: ratio,
+                c: &block_of_c,
+            }
+            .product();
             first.c = first.c.wrapping_sub(before);
             let c = first.c.cast_const();
             let (init, epilogue) = (
@@ -158,7 +166,8 @@ impl Fused<'_> {
                     Epilogue::Store
                 },
             );
-            let second = over_panels(c, Rows::linear(width), walk(wt.k), wt, init, epilogue, r_in);
+            let (a_rows, loops) = (Rows::linear(width), ReductionLoops::row_times_panel(wt.k));
+            let second = PanelProduct { a: c, a_rows, loops, b: wt, init, epilogue, c: r_in }.product();
             // SAFETY: operands were checked to one shape by the rule; the block's rows of the
             // scratch are its own, counted from before it as the products count them, and the parts
             // of a split own different rows of `r_in` and `lost`, which `pools` has borrowed mutably.

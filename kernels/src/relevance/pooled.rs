@@ -5,12 +5,14 @@ use super::w_square::conv_denominators;
 use super::z_beta::ZBeta;
 use super::{EPS, PackedPart, add_lost};
 use crate::Kernels;
-use crate::conv::conv;
 use crate::conv::max_pool::back::{self, Back, Values};
 use crate::conv::max_pool::filters::Lines;
 use crate::conv::max_pool::ratios::{Denominators, Dots, Ratio};
 use crate::conv::max_pool::visit::{ArgmaxPositions, block_len, blocks, images_a_block};
-use crate::conv::max_pool::{ConvMaxPoolShape, Filters, MaxIndices, conv_max_pool_input_gradient};
+use crate::conv::max_pool::{
+    ConvMaxPoolInputGradient, ConvMaxPoolShape, Filters, MaxIndices, conv_max_pool_input_gradient,
+};
+use crate::conv::{Conv, conv};
 use crate::error::{ShapeError, axis};
 use crate::gemm::Init;
 use crate::gemm::epilogue::Epilogue;
@@ -116,7 +118,7 @@ impl PooledRule {
 ///
 /// # Example
 /// ```
-/// use kernels::conv::max_pool::{MaxIndices, ConvMaxPoolShape, conv_max_pool};
+/// use kernels::conv::max_pool::{MaxIndices, ConvMaxPoolShape, ConvMaxPool, conv_max_pool};
 /// use kernels::relevance::pooled::{PooledRule, relevance_pooled};
 /// use kernels::{ConvShape, Kernels, MatMut, MatRef, Panels, pack};
 /// let kernels = Kernels::default();
@@ -125,7 +127,7 @@ impl PooledRule {
 /// let w = pack::pack(&[3.0], 1, 1);
 /// let w = Panels::new(&w, 1, 1);
 /// let (x, mut y, mut max_indices) = ([1.0, 2.0], [0.0], MaxIndices::new(&shape, 1));
-/// conv_max_pool(&kernels, &shape, &x, 1, w, &[0.0; 16], MatMut::new(&mut y, 1, 1), &mut max_indices, None)?;
+/// conv_max_pool(&kernels, ConvMaxPool { shape: &shape, x: &x, images: 1, w, bias: &[0.0; 16], y: MatMut::new(&mut y, 1, 1), max_indices: &mut max_indices, z: None })?;
 /// let rule = PooledRule::alpha_beta(&shape, w, 1.0, 0.0);
 /// let (r_out, mut r_in, mut lost) = (MatRef::new(&[6.0], 1, 1), [0.0; 2], [0.0]);
 /// let r_in_lines = MatMut::new(&mut r_in, 1, 2);
@@ -164,7 +166,10 @@ pub fn relevance_pooled(
             *to = of_part;
         }
         let epilogues = &epilogues[..term.shifts.len()];
-        let at = back::check(NAME, &term.filters, max_indices, &r_out, images, epilogues, &r_in)?;
+        let (filters, d_x) = (&term.filters, r_in.reborrow());
+        let operands = ConvMaxPoolInputGradient { filters, images, max_indices, d_h: r_out, epilogues, d_x };
+        back::check(NAME, &operands)?;
+        let at = max_indices.of(NAME, shape, images)?;
         let ratios = Ratios { shape, term, max_indices: at, z, r_out };
         if kernels.gemm().is_some() {
             let mut c = vec![0.0; images * of_image];
@@ -172,12 +177,14 @@ pub fn relevance_pooled(
             let c = MatRef::new(&c, images * shape.windows(), shape.conv.outputs);
             conv_max_pool_input_gradient(
                 kernels,
-                &term.filters,
-                max_indices,
-                c,
-                images,
-                epilogues,
-                r_in.reborrow(),
+                ConvMaxPoolInputGradient {
+                    filters: &term.filters,
+                    max_indices,
+                    d_h: c,
+                    images,
+                    epilogues,
+                    d_x: r_in.reborrow(),
+                },
             )?;
             continue;
         }
@@ -272,7 +279,18 @@ impl Ratios<'_> {
             let panels = term.filters.panels(0, false);
             let weights = Panels::new(&panels, conv_shape.patch(), outputs);
             let to = MatMut::new(&mut z, pixels, outputs);
-            conv(kernels, conv_shape, x, images, weights, Init::Zero, Epilogue::Store, to)?;
+            conv(
+                kernels,
+                Conv {
+                    shape: conv_shape,
+                    x,
+                    images,
+                    w: weights,
+                    init: Init::Zero,
+                    epilogue: Epilogue::Store,
+                    y: to,
+                },
+            )?;
             for (i, c) in c.iter_mut().enumerate() {
                 let (window, o) = (i / outputs, i % outputs);
                 *c = z[shape.pixel(window, max_indices[i] as usize) * outputs + o];

@@ -3,7 +3,7 @@
 use super::z_plus::{check_conv, check_weights};
 use super::{EPS, PackedPart, add_lost};
 use crate::Kernels;
-use crate::conv::conv;
+use crate::conv::{Conv, conv};
 use crate::elementwise::{Loop, run};
 use crate::error::{ShapeError, axis};
 use crate::gemm::epilogue::Epilogue;
@@ -63,7 +63,18 @@ pub fn conv_denominators(
     }
     let mut z = vec![0.0; plane.pixels() * shape.outputs];
     let out = MatMut::new(&mut z, plane.pixels(), shape.outputs);
-    conv(kernels, shape, &ones, 1, square.forward(), Init::Zero, Epilogue::Store, out)?;
+    conv(
+        kernels,
+        Conv {
+            shape,
+            x: &ones,
+            images: 1,
+            w: square.forward(),
+            init: Init::Zero,
+            epilogue: Epilogue::Store,
+            y: out,
+        },
+    )?;
     Ok(z)
 }
 
@@ -127,7 +138,18 @@ pub fn w_square_conv(
     let z = MatRef::new(z, plane.pixels(), shape.outputs);
     ratio(kernels, r_out, z, EPS, plane.pixels_mut(c, images));
     add_lost(plane.pixels_of(c, images), EPS, lost);
-    conv(kernels, &shape.reversed(), c, images, square.back(), Init::Zero, Epilogue::Store, r_in)
+    conv(
+        kernels,
+        Conv {
+            shape: &shape.reversed(),
+            x: c,
+            images,
+            w: square.back(),
+            init: Init::Zero,
+            epilogue: Epilogue::Store,
+            y: r_in,
+        },
+    )
 }
 
 #[cfg(test)]

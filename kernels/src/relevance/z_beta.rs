@@ -8,7 +8,7 @@
 use super::z_plus::{check_conv, check_weights};
 use super::{EPS, PackedPart, add_lost};
 use crate::Kernels;
-use crate::conv::conv;
+use crate::conv::{Conv, conv};
 use crate::elementwise::rows::{Map, each};
 use crate::error::{ShapeError, axis};
 use crate::gemm::epilogue::Epilogue;
@@ -78,7 +78,10 @@ impl ZBeta {
                 inside.row_mut(i).fill(bound);
             }
             let out = MatMut::new(&mut v, plane.pixels(), shape.outputs);
-            conv(kernels, shape, &x, 1, part.forward(), init, Epilogue::Store, out)?;
+            conv(
+                kernels,
+                Conv { shape, x: &x, images: 1, w: part.forward(), init, epilogue: Epilogue::Store, y: out },
+            )?;
         }
         Ok(ZBeta { positive, negative, low, high, v, outputs: shape.outputs })
     }
@@ -240,7 +243,18 @@ pub fn z_beta_conv(
     for (part, shift, add) in rule.halves() {
         let times = Epilogue::Times { a: pixels, shift, add };
         let back = shape.reversed();
-        conv(kernels, &back, z, images, part.back(), Init::Zero, times, r_in.reborrow())?;
+        conv(
+            kernels,
+            Conv {
+                shape: &back,
+                x: z,
+                images,
+                w: part.back(),
+                init: Init::Zero,
+                epilogue: times,
+                y: r_in.reborrow(),
+            },
+        )?;
     }
     Ok(())
 }
@@ -331,7 +345,7 @@ mod tests {
                 let (mut r_in, mut lost) = (vec![f32::NAN; count * inputs], vec![0.0; images]);
                 let mut z = vec![0.0; images * shape.output().len()];
                 let product = shape.output().pixels_mut(&mut z, images);
-                conv(&kernels, &shape, &x, images, weights, Init::Zero, Epilogue::Store, product).expect("fits");
+                conv(&kernels, Conv { shape: &shape, x: &x, images, w: weights, init: Init::Zero, epilogue: Epilogue::Store, y: product }).expect("fits");
                 let (view, out) = (MatRef::new(&r, count, outputs), MatMut::new(&mut r_in, count, inputs));
                 z_beta_conv(&kernels, &rule, &shape, &x, &mut z, view, out, &mut lost).expect("fits");
                 assert_close("z^β conv", &r_in, &want, 1e-4);
@@ -353,7 +367,19 @@ mod tests {
             let rule = ZBeta::conv(&kernels, &shape, weights, -1.0, 1.0).expect("fits");
             let (mut z, mut r_in, mut lost) = (vec![0.0; shape.output().len()], [f32::NAN; 9], [0.0]);
             let product = shape.output().pixels_mut(&mut z, 1);
-            conv(&kernels, &shape, &x, 1, weights, Init::Zero, Epilogue::Store, product).expect("fits");
+            conv(
+                &kernels,
+                Conv {
+                    shape: &shape,
+                    x: &x,
+                    images: 1,
+                    w: weights,
+                    init: Init::Zero,
+                    epilogue: Epilogue::Store,
+                    y: product,
+                },
+            )
+            .expect("fits");
             let (view, out) = (MatRef::new(&r, 9, 1), MatMut::new(&mut r_in, 9, 1));
             z_beta_conv(&kernels, &rule, &shape, &x, &mut z, view, out, &mut lost).expect("fits");
             assert_eq!(r_in, [0.0; 9], "{kernels:?}");

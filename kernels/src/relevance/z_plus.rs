@@ -2,7 +2,7 @@
 
 use super::{EPS, PackedPart, Pool, add_lost, pools};
 use crate::Kernels;
-use crate::conv::conv;
+use crate::conv::{Conv, conv};
 use crate::error::{ShapeError, axis};
 use crate::gemm::Init;
 use crate::gemm::epilogue::Epilogue;
@@ -160,7 +160,18 @@ pub(super) fn conv_pools(
         let (coefficient, eps) = (pool.coefficient, pool.eps);
         let ratio = Epilogue::Ratio { r: r_out, coefficient, eps };
         let out = plane.pixels_mut(c, images);
-        conv(kernels, shape, a, images, pool.weights.forward(), Init::Zero, ratio, out)?;
+        conv(
+            kernels,
+            Conv {
+                shape,
+                x: a,
+                images,
+                w: pool.weights.forward(),
+                init: Init::Zero,
+                epilogue: ratio,
+                y: out,
+            },
+        )?;
         add_lost(plane.pixels_of(c, images), eps, lost);
         let init = if i == 0 { Init::Zero } else { Init::Accumulate };
         let epilogue = if i + 1 == pools.len() {
@@ -169,7 +180,10 @@ pub(super) fn conv_pools(
             Epilogue::Store
         };
         let back = shape.reversed();
-        conv(kernels, &back, c, images, pool.weights.back(), init, epilogue, r_in.reborrow())?;
+        conv(
+            kernels,
+            Conv { shape: &back, x: c, images, w: pool.weights.back(), init, epilogue, y: r_in.reborrow() },
+        )?;
     }
     Ok(())
 }

@@ -3,10 +3,13 @@
 use super::Op;
 use super::dense::bias_gradient;
 use crate::{ModelError, Network};
-use kernels::conv::max_pool::{ConvMaxPoolShape, MaxIndices, conv_max_pool, conv_max_pool_weight_gradient};
+use kernels::conv::max_pool::{
+    ConvMaxPool, ConvMaxPoolShape, ConvMaxPoolWeightGradient, MaxIndices, conv_max_pool,
+    conv_max_pool_weight_gradient,
+};
 use kernels::elementwise::activation::bias_relu;
 use kernels::{
-    ConvShape, Epilogue, Init, Kernels, MatMut, MatRef, Panels, Plane, conv, conv_weight_gradient,
+    Conv, ConvShape, Epilogue, Init, Kernels, MatMut, MatRef, Panels, Plane, conv, conv_weight_gradient,
 };
 
 /// `y = relu(x ∗ W − softplus(b))`; `z` takes `x ∗ W`, with a border, where a rule needs it.
@@ -27,11 +30,17 @@ pub(crate) fn forward(
     if let Some(z) = z {
         let plane = shape.output();
         let product = plane.pixels_mut(z, images);
-        conv(kernels, shape, x, images, weight, Init::Zero, Epilogue::Store, product)?;
+        conv(
+            kernels,
+            Conv { shape, x, images, w: weight, init: Init::Zero, epilogue: Epilogue::Store, y: product },
+        )?;
         bias_relu(kernels, plane.pixels_of(z, images), bias, y)?;
         return Ok(());
     }
-    Ok(conv(kernels, shape, x, images, weight, Init::Zero, Epilogue::BiasRelu(bias), y)?)
+    Ok(conv(
+        kernels,
+        Conv { shape, x, images, w: weight, init: Init::Zero, epilogue: Epilogue::BiasRelu(bias), y },
+    )?)
 }
 
 /// Room for the argmax positions, if the layer has a max-pool.
@@ -58,7 +67,10 @@ pub(crate) fn forward_pooled(
     let x = &x[..images * shape.conv.input().len()];
     let z = z.map(|z| &mut z[..images * shape.windows() * shape.conv.outputs]);
     let max_indices = max_indices.get_or_insert_with(|| MaxIndices::new(shape, images));
-    Ok(conv_max_pool(kernels, shape, x, images, weight, bias, plane.pixels_mut(y, images), max_indices, z)?)
+    Ok(conv_max_pool(
+        kernels,
+        ConvMaxPool { shape, x, images, w: weight, bias, y: plane.pixels_mut(y, images), max_indices, z },
+    )?)
 }
 
 /// Gradients of weight and bias from `d_h`, that of the maxima's pre-activations, into the flat buffer.
@@ -75,7 +87,10 @@ pub(crate) fn gradient_pooled(
 ) -> Result<(), ModelError> {
     let spec = &network.plan.specs[spec];
     let (x, d_w) = (&x[..images * shape.conv.input().len()], &mut gradients[spec.weight.clone()]);
-    conv_max_pool_weight_gradient(kernels, shape, x, max_indices, d_h, images, d_w)?;
+    conv_max_pool_weight_gradient(
+        kernels,
+        ConvMaxPoolWeightGradient { shape, x, max_indices, d_h, images, d_w },
+    )?;
     bias_gradient(kernels, network, spec, d_h, gradients)
 }
 
@@ -109,5 +124,16 @@ pub(crate) fn backward(
     let d_h = &d_h[..images * shape.output().len()];
     let d_x = plane.pixels_mut(d_x, images);
     let back = shape.reversed();
-    Ok(conv(kernels, &back, d_h, images, reversed, Init::Zero, Epilogue::Store, d_x)?)
+    Ok(conv(
+        kernels,
+        Conv {
+            shape: &back,
+            x: d_h,
+            images,
+            w: reversed,
+            init: Init::Zero,
+            epilogue: Epilogue::Store,
+            y: d_x,
+        },
+    )?)
 }

@@ -4,7 +4,7 @@ use crate::{ModelError, Network};
 use kernels::elementwise::activation::bias_relu;
 use kernels::elementwise::activation::softplus_gradient;
 use kernels::elementwise::reduce::column_sums;
-use kernels::{Dropout, Epilogue, Init, Kernels, MatMut, MatRef, gemm, gemm_tn};
+use kernels::{Dropout, Epilogue, Init, Kernels, MatMut, MatRef, WeightGradient, gemm, gemm_tn};
 
 /// `y = relu(x·W − softplus(b))`, dropped out where asked; `z` takes `x·W` where a rule needs it.
 #[allow(clippy::too_many_arguments)]
@@ -44,7 +44,17 @@ pub(crate) fn gradient(
     gradients: &mut [f32],
 ) -> Result<(), ModelError> {
     let spec = &network.plan.specs[spec];
-    gemm_tn(kernels, x, d_h, false, &mut gradients[spec.weight.clone()], spec.k, 0)?;
+    gemm_tn(
+        kernels,
+        WeightGradient {
+            a: x,
+            d_y: d_h,
+            accumulate: false,
+            d_w: &mut gradients[spec.weight.clone()],
+            rows: spec.k,
+            first_row: 0,
+        },
+    )?;
     bias_gradient(kernels, network, spec, d_h, gradients)
 }
 

@@ -1,7 +1,7 @@
 //! A pooling layer of the encoder.
 
 use crate::ModelError;
-use kernels::pool::{PoolBack, PoolShape, pool, pool_back};
+use kernels::pool::{PoolBack, PoolBackward, PoolShape, pool, pool_backward};
 use kernels::{Kernels, Plane};
 
 /// Pools every image.
@@ -40,5 +40,5 @@ pub(crate) fn backward(
     let pooled = behind.pixels_of(from.acts.1, images);
     let back = back_plane.pixels_of(from.back, images);
     let out = out_plane.pixels_mut(out, images);
-    Ok(pool_back(kernels, shape, images, from.what, a, pooled, back, out)?)
+    Ok(pool_backward(kernels, PoolBackward { shape, images, what: from.what, a, pooled, back, out })?)
 }

@@ -4,12 +4,14 @@ use super::forward::{Trace, step};
 use crate::layer::{self, Op};
 use crate::plan::Plan;
 use crate::{ModelError, Network};
-use kernels::conv::max_pool::{Filters, conv_max_pool_input_gradient};
+use kernels::conv::max_pool::{ConvMaxPoolInputGradient, Filters, conv_max_pool_input_gradient};
 use kernels::elementwise::reduce::sum_of_squares;
 use kernels::pack::{self, Part};
 use kernels::pool::PoolBack;
 use kernels::profile::Work;
-use kernels::{Buffer, Epilogue, Init, Kernels, MatMut, MatRef, Panels, gemm, gemm_tn, panels_len};
+use kernels::{
+    Buffer, Epilogue, Init, Kernels, MatMut, MatRef, Panels, WeightGradient, gemm, gemm_tn, panels_len,
+};
 
 /// Buffers of the way back, and the weights as it multiplies them.
 #[derive(Clone, Debug)]
@@ -163,11 +165,17 @@ impl Back {
             let later = images - n;
             let d_w = &mut gradients[spec.weight.clone()];
             let x = MatRef::new(&trace.acts[encoded], images, e);
-            gemm_tn(kernels, x, d_a4, false, d_w, spec.k, 0)?;
+            gemm_tn(
+                kernels,
+                WeightGradient { a: x, d_y: d_a4, accumulate: false, d_w, rows: spec.k, first_row: 0 },
+            )?;
             if let Some(recurrent) = plan.recurrent {
                 let x = MatRef::new(&trace.r[n * r..], later, r);
                 let d_h = MatRef::new(&self.d_a4[n * c..], later, c);
-                gemm_tn(kernels, x, d_h, false, d_w, spec.k, e)?;
+                gemm_tn(
+                    kernels,
+                    WeightGradient { a: x, d_y: d_h, accumulate: false, d_w, rows: spec.k, first_row: e },
+                )?;
                 let x = MatRef::new(&trace.a4, later, c);
                 let d_h = MatRef::new(&self.d_r[n * r..], later, r);
                 layer::dense::gradient(kernels, network, recurrent, x, d_h, gradients)?;
@@ -251,12 +259,14 @@ impl Back {
                         let d_x = plan.back_plane(i).lines_mut(d_x, images);
                         conv_max_pool_input_gradient(
                             kernels,
-                            filters,
-                            max_indices,
-                            d_h,
-                            images,
-                            &[epilogue],
-                            d_x,
+                            ConvMaxPoolInputGradient {
+                                filters,
+                                max_indices,
+                                d_h,
+                                images,
+                                epilogues: &[epilogue],
+                                d_x,
+                            },
                         )?;
                     }
                 }

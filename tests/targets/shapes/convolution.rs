@@ -91,7 +91,18 @@ pub fn conv(draw: &mut Draw) {
     }
     let before = c.before();
     let panels = Panels::new(&packed, k, n);
-    let result = kernels::conv(kernels, &shape, &x, images, panels, ends.init(), ends.epilogue(), c.view());
+    let result = kernels::conv(
+        kernels,
+        kernels::Conv {
+            shape: &shape,
+            x: &x,
+            images,
+            w: panels,
+            init: ends.init(),
+            epilogue: ends.epilogue(),
+            y: c.view(),
+        },
+    );
     if !agrees(draw, result, fits) {
         return c.untouched();
     }
@@ -240,7 +251,7 @@ fn expected(of: &Pooled, x: &[f32], back: Option<(&[f32], PoolBack)>) -> (Vec<f6
     (y, d_x)
 }
 
-pub fn pool_back(draw: &mut Draw) {
+pub fn pool_backward(draw: &mut Draw) {
     let kernels: &Kernels = draw.kernels();
     let (shape, images) = small_pool(draw);
     let Pooled { pixels, pooled, .. } = Pooled::of(shape, images);
@@ -274,11 +285,21 @@ pub fn pool_back(draw: &mut Draw) {
         let data = pooled.iter().map(|&y| y as f32).collect();
         y = Mat::plainly(rows, cols, data);
     }
-    let result =
-        pool::pool_back(kernels, of.shape, of.images, what, a.view(), y.view(), back.view(), out.view());
+    let result = pool::pool_backward(
+        kernels,
+        pool::PoolBackward {
+            shape: of.shape,
+            images: of.images,
+            what,
+            a: a.view(),
+            pooled: y.view(),
+            back: back.view(),
+            out: out.view(),
+        },
+    );
     if !agrees(draw, result, fits) {
         return out.untouched();
     }
     let (_, want) = expected(&of, &a.plain(), Some((&back.plain(), what)));
-    close("pool_back", &out.written(), &want, 0.0);
+    close("pool_backward", &out.written(), &want, 0.0);
 }

@@ -29,7 +29,7 @@ const CASES: [Case; 28] = [
     convolution::conv,
     convolution::conv_weight_gradient,
     convolution::pool,
-    convolution::pool_back,
+    convolution::pool_backward,
     pooled::forward,
     pooled::back,
     pooled::weight_gradient,

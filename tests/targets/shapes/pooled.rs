@@ -5,8 +5,8 @@ use super::draw::{Draw, panels, same, times};
 use super::operand::{Mat, Out, agrees, close, largest, same_bits};
 use super::relevance_conv::pixels;
 use kernels::conv::max_pool::{
-    ConvMaxPoolShape, Filters, MaxIndices, conv_max_pool, conv_max_pool_input_gradient,
-    conv_max_pool_weight_gradient,
+    ConvMaxPool, ConvMaxPoolInputGradient, ConvMaxPoolShape, ConvMaxPoolWeightGradient, Filters, MaxIndices,
+    conv_max_pool, conv_max_pool_input_gradient, conv_max_pool_weight_gradient,
 };
 use kernels::pack::{Part, pack, unpack};
 use kernels::relevance::EPS;
@@ -63,7 +63,11 @@ impl Forward {
         let Forward { max_indices, z, x, bias, .. } = &mut forward;
         let (panels, mut y) = (Panels::new(&packed, conv.patch(), conv.outputs), vec![0.0; len]);
         let to = MatMut::new(&mut y, images * shape.windows(), conv.outputs);
-        conv_max_pool(kernels, &shape, x, images, panels, bias, to, max_indices, Some(z)).expect("fits");
+        conv_max_pool(
+            kernels,
+            ConvMaxPool { shape: &shape, x, images, w: panels, bias, y: to, max_indices, z: Some(z) },
+        )
+        .expect("fits");
         forward
     }
 
@@ -167,7 +171,19 @@ pub fn forward(draw: &mut Draw) {
     }
     let (z_before, panels) = (z.clone(), Panels::new(&packed, k, n));
     let to = z.as_deref_mut();
-    let result = conv_max_pool(kernels, &shape, &x, images, panels, &bias, y.view(), &mut max_indices, to);
+    let result = conv_max_pool(
+        kernels,
+        ConvMaxPool {
+            shape: &shape,
+            x: &x,
+            images,
+            w: panels,
+            bias: &bias,
+            y: y.view(),
+            max_indices: &mut max_indices,
+            z: to,
+        },
+    );
     if !agrees(draw, result, fits) {
         let untouched = z.iter().zip(&z_before).all(|(z, before)| same_bits(z, before));
         assert!(untouched, "sums written although it was refused");
@@ -208,12 +224,14 @@ pub fn back(draw: &mut Draw) {
         && same(&[(a.rows(), times(&[images, conv.rows]))]);
     let result = conv_max_pool_input_gradient(
         layer.kernels,
-        &filters,
-        &layer.max_indices,
-        v.view(),
-        images,
-        &epilogues[..count],
-        out.view(),
+        ConvMaxPoolInputGradient {
+            filters: &filters,
+            max_indices: &layer.max_indices,
+            d_h: v.view(),
+            images,
+            epilogues: &epilogues[..count],
+            d_x: out.view(),
+        },
     );
     if !agrees(draw, result, fits) {
         return out.untouched();
@@ -252,7 +270,10 @@ pub fn weight_gradient(draw: &mut Draw) {
     layer.x.resize(len, 1.0);
     let (before, view) = (d_w.clone(), d_y.view());
     let Forward { kernels, x, max_indices, .. } = &layer;
-    let result = conv_max_pool_weight_gradient(kernels, &shape, x, max_indices, view, images, &mut d_w);
+    let result = conv_max_pool_weight_gradient(
+        kernels,
+        ConvMaxPoolWeightGradient { shape: &shape, x, max_indices, d_h: view, images, d_w: &mut d_w },
+    );
     if !agrees(draw, result, fits) {
         return assert!(same_bits(&d_w, &before), "written although it was refused");
     }

@@ -145,7 +145,17 @@ pub fn gemm_tn(draw: &mut Draw) {
     if fits && (total > 1024 || a.rows > 1024) {
         return;
     }
-    let result = kernels::gemm_tn(kernels, a.view(), d_y.view(), add, &mut d_w, total, first);
+    let result = kernels::gemm_tn(
+        kernels,
+        kernels::WeightGradient {
+            a: a.view(),
+            d_y: d_y.view(),
+            accumulate: add,
+            d_w: &mut d_w,
+            rows: total,
+            first_row: first,
+        },
+    );
     if !agrees(draw, result, fits) {
         return assert!(super::operand::same_bits(&d_w, &before), "written although it was refused");
     }

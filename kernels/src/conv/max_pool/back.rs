@@ -3,7 +3,7 @@
 use super::filters::Lines;
 use super::{Columns, ConvMaxPoolShape, Filters, MaxIndices};
 use crate::Kernels;
-use crate::conv::conv;
+use crate::conv::{Conv, conv};
 use crate::elementwise::rows::load;
 use crate::error::{ShapeError, axis};
 use crate::gemm::epilogue::Epilogue;
@@ -14,91 +14,96 @@ use crate::shape::{MatMut, MatRef, Panels, Plane, Rows, STRIP, volume};
 use crate::simd::{Kernel, Simd};
 use crate::threads::{Shared, with_scratch};
 
-/// `out = Σ_parts epilogue(Σ_positions v[window,o]·filter_part[o])`, each argmax's filter laid over its patch.
-///
-/// - `max_indices` as [`conv_max_pool`](super::conv_max_pool) has written them
-/// - `v` `[images·windows, outputs]` gradient by the positions' pre-activations, or the ratios of a
-///   relevance rule
-/// - `epilogues` one for each part of the filters; their matrices are lines
-///   `[images·rows, cols·inputs]` as [`Plane::lines_of`] gives them
-/// - `out` `[images·rows, cols·inputs]` overwritten
+/// The operands of [`conv_max_pool_input_gradient`].
+#[derive(Debug)]
+pub struct ConvMaxPoolInputGradient<'a> {
+    /// The layer's weights.
+    pub filters: &'a Filters,
+    /// Images in the batch.
+    pub images: usize,
+    /// The argmax positions that [`conv_max_pool`](super::conv_max_pool) has written.
+    pub max_indices: &'a MaxIndices,
+    /// `[images·windows, outputs]`: the gradient by the pre-activation at each argmax position, or the
+    /// ratios of a relevance rule.
+    pub d_h: MatRef<'a>,
+    /// One for each part of the filters; their matrices are lines `[images·rows, cols·inputs]` as
+    /// [`Plane::lines_of`] gives them.
+    pub epilogues: &'a [Epilogue<'a>],
+    /// `[images·rows, cols·inputs]`, overwritten.
+    pub d_x: MatMut<'a>,
+}
+
+/// `d_x = Σ_parts epilogue(Σ_windows d_h[window,o]·filter_part[o])`: the filter of each argmax position is
+/// added over its patch.
 ///
 /// # Errors
-/// [`ShapeError`] if an operand does not have the layer's shape; `out` is untouched then.
+/// [`ShapeError`] if an operand does not have the layer's shape; `d_x` is untouched then.
 pub fn conv_max_pool_input_gradient(
     kernels: &Kernels,
-    filters: &Filters,
-    max_indices: &MaxIndices,
-    v: MatRef,
-    images: usize,
-    epilogues: &[Epilogue],
-    mut out: MatMut,
+    operands: ConvMaxPoolInputGradient,
 ) -> Result<(), ShapeError> {
     const NAME: &str = "conv_max_pool_input_gradient";
+    check(NAME, &operands)?;
+    let ConvMaxPoolInputGradient { filters, images, max_indices, d_h, epilogues, d_x } = operands;
     let shape = &filters.shape;
     let parts = filters.parts().count();
-    let _span = kernels.span(NAME, || Work::max_pool(parts, images, shape, out.rows * out.cols));
-    let max_indices = check(NAME, filters, max_indices, &v, images, epilogues, &out)?;
+    let _span = kernels.span(NAME, || Work::max_pool(parts, images, shape, d_x.rows * d_x.cols));
+    let max_indices = max_indices.of(NAME, shape, images)?;
+    let back = Back { filters, epilogues, out_map: d_x.map, out: Shared::new(d_x.data) };
     if kernels.gemm().is_some() {
-        return dense(kernels, filters, max_indices, &v, images, epilogues, &mut out);
+        return dense(kernels, &back, images, &shape.expand(max_indices, &d_h, images));
     }
-    let back = Back { filters, epilogues, out_map: out.map, out: Shared::new(out.data) };
     let cost = parts * images * shape.windows() * shape.conv.outputs * shape.conv.patch();
     kernels.threads().split(images, cost, &|range| {
         with_scratch(back.scratch(), |planes| {
             for image in range {
-                back.image(kernels, image, Values::of(shape, &v, max_indices, image), planes);
+                back.image(kernels, image, Values::of(shape, &d_h, max_indices, image), planes);
             }
         });
     });
     Ok(())
 }
 
-/// Checks what [`conv_max_pool_input_gradient`] takes; gives the max_indices.
-pub(crate) fn check<'a>(
-    name: &'static str,
-    filters: &Filters,
-    max_indices: &'a MaxIndices,
-    v: &MatRef,
-    images: usize,
-    epilogues: &[Epilogue],
-    out: &MatMut,
-) -> Result<&'a [f32], ShapeError> {
-    let shape = &filters.shape;
+/// Checks the operands of [`conv_max_pool_input_gradient`] for a kernel of this name.
+pub(crate) fn check(name: &'static str, operands: &ConvMaxPoolInputGradient) -> Result<(), ShapeError> {
+    let ConvMaxPoolInputGradient { filters, images, max_indices, d_h, epilogues, d_x } = operands;
+    let (shape, images) = (&filters.shape, *images);
     let (rows, cols) = (volume([images, shape.conv.rows]), volume([shape.conv.cols, shape.conv.inputs]));
-    shape.check_values(name, "v", images, v)?;
+    shape.check_values(name, "d_h", images, d_h)?;
     axis(name, "parts", "epilogues", epilogues.len(), filters.parts().count())?;
-    axis(name, "images·rows", "out", out.rows, rows)?;
-    axis(name, "cols·inputs", "out", out.cols, cols)?;
-    for epilogue in epilogues {
+    axis(name, "images·rows", "d_x", d_x.rows, rows)?;
+    axis(name, "cols·inputs", "d_x", d_x.cols, cols)?;
+    for epilogue in *epilogues {
         check_ends(name, rows, cols, &Init::Zero, epilogue)?;
     }
-    max_indices.of(name, shape, images)
+    max_indices.check(name, shape, images)
 }
 
-/// The same by a product of somebody's own: what comes back stands in whole images first.
-fn dense(
-    kernels: &Kernels,
-    filters: &Filters,
-    max_indices: &[f32],
-    v: &MatRef,
-    images: usize,
-    epilogues: &[Epilogue],
-    out: &mut MatMut,
-) -> Result<(), ShapeError> {
+/// The same as a convolution of whole padded planes `d_h`, for an external GEMM backend.
+fn dense(kernels: &Kernels, back: &Back, images: usize, d_h: &[f32]) -> Result<(), ShapeError> {
+    let Back { filters, epilogues, .. } = *back;
     let shape = filters.shape.conv.reversed();
-    let expanded = filters.shape.expand(max_indices, v, images);
     let plane = Plane { pad: 0, ..filters.shape.conv.input() };
     let mut sums = vec![0.0; images * plane.len()];
     for (part, epilogue) in epilogues.iter().enumerate() {
         let panels = filters.panels(part, true);
         let weights = Panels::new(&panels, shape.patch(), shape.outputs);
         let to = plane.pixels_mut(&mut sums, images);
-        conv(kernels, &shape, &expanded, images, weights, Init::Zero, Epilogue::Store, to)?;
-        let back = Back { filters, epilogues, out_map: out.map, out: Shared::new(out.data) };
+        conv(
+            kernels,
+            Conv {
+                shape: &shape,
+                x: d_h,
+                images,
+                w: weights,
+                init: Init::Zero,
+                epilogue: Epilogue::Store,
+                y: to,
+            },
+        )?;
         for image in 0..images {
             let sums = &sums[image * plane.len()..][..plane.len()];
-            kernels.backend().run(Finish { back: &back, image, sums, line: plane.line(), epilogue });
+            kernels.backend().run(Finish { back, image, sums, line: plane.line(), epilogue });
         }
     }
     Ok(())

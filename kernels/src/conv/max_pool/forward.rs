@@ -8,50 +8,55 @@ use crate::error::{ShapeError, axis};
 use crate::gemm::epilogue::{Epilogue, relu};
 use crate::gemm::product::Output;
 use crate::gemm::tile::ReductionLoops;
-use crate::gemm::{Init, over_panels};
+use crate::gemm::{Init, PanelProduct};
 use crate::profile::Work;
 use crate::shape::{ConvShape, MatMut, Panels, Rows, STRIP, panel_index, panels_len, volume};
 use crate::simd::{Kernel, Simd};
 use crate::threads::{Shared, with_scratch};
 use std::ops::Range;
 
+/// The operands of [`conv_max_pool`].
+#[derive(Debug)]
+pub struct ConvMaxPool<'a> {
+    /// The layer.
+    pub shape: &'a ConvMaxPoolShape,
+    /// Images in the batch.
+    pub images: usize,
+    /// Padded NHWC input, planes of [`ConvShape::input`](crate::ConvShape::input).
+    pub x: &'a [f32],
+    /// Packed `[size·size·inputs, outputs]` weights (HWIO).
+    pub w: Panels<'a>,
+    /// One for each output, padded to whole strips.
+    pub bias: &'a [f32],
+    /// `[images·windows, outputs]`, overwritten.
+    pub y: MatMut<'a>,
+    /// Overwritten for these images: the first of equal maxima.
+    pub max_indices: &'a mut MaxIndices,
+    /// `[images·windows, outputs]` if it is wanted: the sum at the argmax position, without its bias.
+    pub z: Option<&'a mut [f32]>,
+}
+
 /// `y[window] = max over its pixels of relu(x ∗ w + bias)`, and where each maximum stands.
-///
-/// - `x` padded NHWC input, planes of [`ConvShape::input`](crate::ConvShape::input)
-/// - `w` packed `[size·size·inputs, outputs]` weights (HWIO); `bias` padded to whole strips
-/// - `y` `[images·windows, outputs]` overwritten
-/// - `max_indices` overwritten for these images: the first of equals
-/// - `z` `[images·windows, outputs]` where wanted: the maximum's sum without its bias
 ///
 /// # Errors
 /// [`ShapeError`] if an operand does not have the layer's shape; nothing is written then.
 ///
 /// # Example
 /// ```
-/// use kernels::conv::max_pool::{MaxIndices, ConvMaxPoolShape, conv_max_pool};
+/// use kernels::conv::max_pool::{MaxIndices, ConvMaxPoolShape, ConvMaxPool, conv_max_pool};
 /// use kernels::{ConvShape, Kernels, MatMut, Panels, pack};
 /// let conv = ConvShape { rows: 1, cols: 2, size: 1, inputs: 1, outputs: 1 };
 /// let shape = ConvMaxPoolShape { conv, window: 2 };
 /// let w = pack::pack(&[3.0], 1, 1);
 /// let (mut y, mut max_indices, mut z) = ([0.0], MaxIndices::new(&shape, 1), [0.0]);
 /// let (w, out) = (Panels::new(&w, 1, 1), MatMut::new(&mut y, 1, 1));
-/// conv_max_pool(&Kernels::default(), &shape, &[1.0, 2.0], 1, w, &[-1.0; 16], out, &mut max_indices, Some(&mut z))?;
+/// conv_max_pool(&Kernels::default(), ConvMaxPool { shape: &shape, x: &[1.0, 2.0], images: 1, w, bias: &[-1.0; 16], y: out, max_indices: &mut max_indices, z: Some(&mut z) })?;
 /// assert_eq!((y, z), ([5.0], [6.0]));
 /// # Ok::<(), kernels::ShapeError>(())
 /// ```
-#[allow(clippy::too_many_arguments)]
-pub fn conv_max_pool(
-    kernels: &Kernels,
-    shape: &ConvMaxPoolShape,
-    x: &[f32],
-    images: usize,
-    w: Panels,
-    bias: &[f32],
-    y: MatMut,
-    max_indices: &mut MaxIndices,
-    z: Option<&mut [f32]>,
-) -> Result<(), ShapeError> {
+pub fn conv_max_pool(kernels: &Kernels, operands: ConvMaxPool) -> Result<(), ShapeError> {
     const NAME: &str = "conv_max_pool";
+    let ConvMaxPool { shape, images, x, w, bias, y, max_indices, z } = operands;
     let _span = kernels.span(NAME, || Work::conv_max_pool(images, shape, terms(shape), x.len()));
     shape.check(NAME)?;
     let conv = &shape.conv;
@@ -84,10 +89,12 @@ pub fn conv_max_pool(
             if pairs(shape) {
                 pack_pair(shape, w, pair);
             }
-            let w = (w, pairs(shape).then(|| Panels::new(pair, k, 2 * conv.outputs)));
+            let weights =
+                Weights { one: w, pair: pairs(shape).then(|| Panels::new(pair, k, 2 * conv.outputs)) };
             for first in range.clone().step_by(images_a_chunk) {
                 let images = first..range.end.min(first + images_a_chunk);
-                convolve(kernels, shape, &x[first * plane.len()..], images.len(), w, sums);
+                let batch = Batch { shape, images: images.len(), x: &x[first * plane.len()..] };
+                batch.convolve(kernels, weights, sums);
                 let (y, max_indices, z) = (&y, &max_indices, z.as_ref());
                 kernels.backend().run(Pool { shape, images, sums, bias, y, y_map, max_indices, z });
             }
@@ -137,54 +144,66 @@ fn pack_pair(shape: &ConvMaxPoolShape, w: Panels, packed: &mut [f32]) {
     }
 }
 
-/// The convolution's sums of the first `images` images, `[pixels, outputs]`; `pair` are the weights of
-/// pairs of pixels where there are such.
-fn convolve(
-    kernels: &Kernels,
-    shape: &ConvMaxPoolShape,
-    x: &[f32],
-    images: usize,
-    (w, pair): (Panels, Option<Panels>),
-    sums: &mut [f32],
-) {
-    let cols = shape.conv.cols;
-    let paired = if pair.is_some() { cols - cols % 2 } else { 0 };
-    for (unit, pixels, w) in [(2, 0..paired, pair), (1, paired..cols, Some(w))] {
-        let Some(w) = w else { continue };
-        for columns in shape.columns_of(pixels, unit) {
-            convolve_columns(kernels, shape, x, images, (w, unit), columns, sums);
-        }
-    }
+/// Packed weights of one pixel, and of pairs of pixels where there are such.
+#[derive(Clone, Copy)]
+struct Weights<'a> {
+    one: Panels<'a>,
+    pair: Option<Panels<'a>>,
 }
 
-/// The sums of some columns; `unit` adjacent pixels are a row of the product, with weights `w`.
-fn convolve_columns(
-    kernels: &Kernels,
-    shape: &ConvMaxPoolShape,
-    x: &[f32],
+/// Adjacent columns, of which `pixels` adjacent ones are a row of the product with weights `w`.
+struct Group<'a> {
+    w: Panels<'a>,
+    pixels: usize,
+    columns: Columns,
+}
+
+/// A few images, the first of those in `x`.
+struct Batch<'a> {
+    shape: &'a ConvMaxPoolShape,
     images: usize,
-    (w, unit): (Panels, usize),
-    Columns { pixels, skipped, run }: Columns,
-    sums: &mut [f32],
-) {
-    let conv = &shape.conv;
-    let (plane, height, outputs) = (conv.input(), conv.rows, conv.outputs);
-    let line = (conv.size + unit - 1) * conv.inputs;
-    let walk =
-        ReductionLoops { count: [1, conv.size, run], a: [0, plane.line(), 1], b: [0, line * STRIP, STRIP] };
-    let width = pixels.len() / unit;
-    let map = Rows { width, step: unit * plane.channels, ..plane.map() };
-    let to_line = conv.cols * outputs;
-    let to = Rows { width, height, step: unit * outputs, line: to_line, image: height * to_line };
-    let rows = images * height * width;
-    let mut to = MatMut::mapped(&mut sums[pixels.start * outputs..], rows, unit * outputs, to);
-    // A patch starts at its pixel's upper left, which the border moves to the pixel's own place.
-    let a = x.as_ptr().wrapping_add(pixels.start * conv.inputs + skipped);
-    let mut product = over_panels(a, map, walk, w, Init::Zero, Epilogue::Store, &Output::of(&mut to));
-    product.b = product.b.wrapping_add(skipped * STRIP);
-    // SAFETY: the patch of the last pixel ends with the last float of its padded plane, of which `x` has
-    // `images`; the walk leaves out some taps of each line of patch and panel.
-    unsafe { product.run_rows(kernels, 0..rows) };
+    x: &'a [f32],
+}
+
+impl Batch<'_> {
+    /// The convolution's sums, `[pixels, outputs]`.
+    fn convolve(&self, kernels: &Kernels, weights: Weights, sums: &mut [f32]) {
+        let cols = self.shape.conv.cols;
+        let paired = if weights.pair.is_some() { cols - cols % 2 } else { 0 };
+        for (pixels, range, w) in [(2, 0..paired, weights.pair), (1, paired..cols, Some(weights.one))] {
+            let Some(w) = w else { continue };
+            for columns in self.shape.columns_of(range, pixels) {
+                self.convolve_columns(kernels, Group { w, pixels, columns }, sums);
+            }
+        }
+    }
+
+    /// The sums of some columns.
+    fn convolve_columns(&self, kernels: &Kernels, group: Group, sums: &mut [f32]) {
+        let Batch { shape: ConvMaxPoolShape { conv, .. }, images, x } = *self;
+        let Group { w, pixels: unit, columns: Columns { pixels, skipped, run } } = group;
+        let (plane, height, outputs) = (conv.input(), conv.rows, conv.outputs);
+        let line = (conv.size + unit - 1) * conv.inputs;
+        let loops = ReductionLoops {
+            count: [1, conv.size, run],
+            a: [0, plane.line(), 1],
+            b: [0, line * STRIP, STRIP],
+        };
+        let width = pixels.len() / unit;
+        let a_rows = Rows { width, step: unit * plane.channels, ..plane.map() };
+        let to_line = conv.cols * outputs;
+        let to = Rows { width, height, step: unit * outputs, line: to_line, image: height * to_line };
+        let rows = images * height * width;
+        let mut to = MatMut::mapped(&mut sums[pixels.start * outputs..], rows, unit * outputs, to);
+        // A patch starts at its pixel's upper left, which the border moves to the pixel's own position.
+        let a = x.as_ptr().wrapping_add(pixels.start * conv.inputs + skipped);
+        let (init, epilogue, c) = (Init::Zero, Epilogue::Store, &Output::of(&mut to));
+        let mut product = PanelProduct { a, a_rows, loops, b: w, init, epilogue, c }.product();
+        product.b = product.b.wrapping_add(skipped * STRIP);
+        // SAFETY: the patch of the last pixel ends with the last float of its padded plane, of which `x` has
+        // `images`; the loops leave out some taps of each line of patch and panel.
+        unsafe { product.run_rows(kernels, 0..rows) };
+    }
 }
 
 /// Pools the sums of some images.

@@ -11,35 +11,43 @@ use crate::simd::{Kernel, Simd};
 use crate::threads::{Shared, with_scratch};
 use std::ops::Range;
 
-/// The weight gradient `d_w[q,o] = Σ_windows patch(argmax)[q]·d_y[window,o]`, in the order of the
+/// The operands of [`conv_max_pool_weight_gradient`].
+#[derive(Debug)]
+pub struct ConvMaxPoolWeightGradient<'a> {
+    /// The layer.
+    pub shape: &'a ConvMaxPoolShape,
+    /// Images in the batch.
+    pub images: usize,
+    /// Padded NHWC input, planes of [`ConvShape::input`](crate::ConvShape::input).
+    pub x: &'a [f32],
+    /// The argmax positions that [`conv_max_pool`](super::conv_max_pool) has written.
+    pub max_indices: &'a MaxIndices,
+    /// `[images·windows, outputs]`: the gradient by the pre-activation at each argmax position.
+    pub d_h: MatRef<'a>,
+    /// Packed `[size·size·inputs, outputs]`, overwritten.
+    pub d_w: &'a mut [f32],
+}
+
+/// The weight gradient `d_w[q,o] = Σ_windows patch(argmax)[q]·d_h[window,o]`, in the order of the
 /// windows, written as packed panels.
-///
-/// - `x` padded NHWC input, planes of [`ConvShape::input`](crate::ConvShape::input)
-/// - `max_indices` as [`conv_max_pool`](super::conv_max_pool) has written them
-/// - `d_y` `[images·windows, outputs]` the gradient by the pre-activation of each window's argmax
-/// - `d_w` packed `[size·size·inputs, outputs]`, overwritten
 ///
 /// # Errors
 /// [`ShapeError`] if an operand does not have the layer's shape; `d_w` is untouched then.
 pub fn conv_max_pool_weight_gradient(
     kernels: &Kernels,
-    shape: &ConvMaxPoolShape,
-    x: &[f32],
-    max_indices: &MaxIndices,
-    d_y: MatRef,
-    images: usize,
-    d_w: &mut [f32],
+    operands: ConvMaxPoolWeightGradient,
 ) -> Result<(), ShapeError> {
+    let ConvMaxPoolWeightGradient { shape, images, x, max_indices, d_h, d_w } = operands;
     const NAME: &str = "conv_max_pool_weight_gradient";
     let _span = kernels.span(NAME, || Work::max_pool(1, images, shape, x.len()));
     shape.check(NAME)?;
     let conv = &shape.conv;
     axis(NAME, "images·plane", "x", x.len(), volume([images, conv.input().len()]))?;
     let max_indices = max_indices.of(NAME, shape, images)?;
-    shape.check_values(NAME, "d_y", images, &d_y)?;
+    shape.check_values(NAME, "d_h", images, &d_h)?;
     axis(NAME, "patch·outputs", "d_w", d_w.len(), panels_len(conv.patch(), conv.outputs))?;
     if kernels.gemm().is_some() {
-        return conv_weight_gradient(kernels, conv, x, &shape.expand(max_indices, &d_y, images), images, d_w);
+        return conv_weight_gradient(kernels, conv, x, &shape.expand(max_indices, &d_h, images), images, d_w);
     }
     // What pads the last strip.
     d_w.fill(0.0);
@@ -48,7 +56,7 @@ pub fn conv_max_pool_weight_gradient(
     }
     let columns = shape.reach();
     let filter = conv.size * columns.strips() * STRIP;
-    let positions = ArgmaxPositions::new(shape, max_indices, d_y);
+    let positions = ArgmaxPositions::new(shape, max_indices, d_h);
     let block = images_a_block(shape).min(images);
     let cost = images * shape.windows() * conv.outputs * conv.patch();
     let d_w = Shared::new(d_w);

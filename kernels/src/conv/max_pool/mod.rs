@@ -14,10 +14,10 @@ pub(crate) mod ratios;
 mod tests;
 pub(crate) mod visit;
 
-pub use back::conv_max_pool_input_gradient;
+pub use back::{ConvMaxPoolInputGradient, conv_max_pool_input_gradient};
 pub use filters::Filters;
-pub use forward::conv_max_pool;
-pub use gradient::conv_max_pool_weight_gradient;
+pub use forward::{ConvMaxPool, conv_max_pool};
+pub use gradient::{ConvMaxPoolWeightGradient, conv_max_pool_weight_gradient};
 
 use crate::buffer::Buffer;
 use crate::error::{ShapeError, axis};
@@ -55,7 +55,7 @@ impl MaxIndices {
     }
 
     /// Those of the first `images` images, if they are the layer's.
-    fn of(
+    pub(crate) fn of(
         &self,
         kernel: &'static str,
         shape: &ConvMaxPoolShape,

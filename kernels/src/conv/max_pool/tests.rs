@@ -6,7 +6,7 @@ use crate::gemm::pack::{self, Part};
 use crate::relevance::EPS;
 use crate::relevance::pooled::{PooledRule, relevance_pooled};
 use crate::testing::{SameBits, activations, assert_close, floats, kernel_sets};
-use crate::{Epilogue, Init, Kernels, MatMut, Panels, conv, reference};
+use crate::{Conv, Epilogue, Init, Kernels, MatMut, Panels, conv, reference};
 use proptest::prelude::*;
 
 /// A layer, a batch, and what the dense reference implementations need of them.
@@ -68,14 +68,16 @@ impl Case {
         let (x, w) = (&self.padded, self.panels());
         conv_max_pool(
             kernels,
-            &self.shape,
-            x,
-            self.images,
-            w,
-            &self.bias,
-            out,
-            &mut max_indices,
-            Some(&mut z),
+            ConvMaxPool {
+                shape: &self.shape,
+                x,
+                images: self.images,
+                w,
+                bias: &self.bias,
+                y: out,
+                max_indices: &mut max_indices,
+                z: Some(&mut z),
+            },
         )
         .expect("fits");
         (y, max_indices, z)
@@ -127,7 +129,7 @@ proptest! {
         for kernels in kernel_sets() {
             let mut sums = vec![f32::NAN; pixels * outputs];
             let out = MatMut::new(&mut sums, pixels, outputs);
-            conv(&kernels, &conv_shape, &case.padded, case.images, case.panels(), Init::Zero, Epilogue::Store, out).expect("fits");
+            conv(&kernels, Conv { shape: &conv_shape, x: &case.padded, images: case.images, w: case.panels(), init: Init::Zero, epilogue: Epilogue::Store, y: out }).expect("fits");
             let (y, max_indices, z) = case.forward(&kernels);
             // The way of one output channel sums in an order of its own.
             let exact = kernels.gemm().is_none() && outputs > 1;
@@ -172,19 +174,19 @@ proptest! {
         let a = conv.input().lines_of(&case.padded, images);
         for kernels in kernel_sets() {
             let out = case.lines(|out| {
-                conv_max_pool_input_gradient(&kernels, &filters, &max_indices, case.v(), images, &[Epilogue::Store], out).expect("fits");
+                conv_max_pool_input_gradient(&kernels, ConvMaxPoolInputGradient { filters: &filters, max_indices: &max_indices, d_h: case.v(), images, epilogues: &[Epilogue::Store], d_x: out }).expect("fits");
             });
             assert_close("input gradient", &out, &d_x, 1e-5);
             bits[0].check(&kernels, "input gradient", &out);
             let relu = [Epilogue::ReluGradient { a, scale: 2.0, guided: true }];
             let out = case.lines(|out| {
-                conv_max_pool_input_gradient(&kernels, &filters, &max_indices, case.v(), images, &relu, out).expect("fits");
+                conv_max_pool_input_gradient(&kernels, ConvMaxPoolInputGradient { filters: &filters, max_indices: &max_indices, d_h: case.v(), images, epilogues: &relu, d_x: out }).expect("fits");
             });
             let want: Vec<f64> = d_x.iter().zip(&case.x).map(|(d, &x)| if x > 0.0 { 2.0 * d.max(0.0) } else { 0.0 }).collect();
             assert_close("through the relu", &out, &want, 1e-5);
             bits[1].check(&kernels, "through the relu", &out);
             let mut out = vec![f32::NAN; case.packed.len()];
-            conv_max_pool_weight_gradient(&kernels, &case.shape, &case.padded, &max_indices, case.v(), images, &mut out).expect("fits");
+            conv_max_pool_weight_gradient(&kernels, ConvMaxPoolWeightGradient { shape: &case.shape, x: &case.padded, max_indices: &max_indices, d_h: case.v(), images, d_w: &mut out }).expect("fits");
             let panels = Panels::new(&out, conv.patch(), conv.outputs);
             assert_close("weight gradient", &pack::unpack(panels), &d_w, 1e-5);
             let padding = (conv.outputs..conv.outputs.next_multiple_of(STRIP)).all(|o| (0..conv.patch()).all(|q| panels.at(q, o) == 0.0));
@@ -258,16 +260,38 @@ fn what_does_not_fit_is_refused_and_nothing_is_written() {
     let mut d_w = vec![5.0; case.packed.len()];
     let few = MaxIndices::new(&case.shape, 1);
     let messages = [
-        conv_max_pool_weight_gradient(&kernels, &case.shape, &case.padded, &of_other, case.v(), 2, &mut d_w),
-        conv_max_pool_weight_gradient(&kernels, &case.shape, &case.padded, &few, case.v(), 2, &mut d_w),
         conv_max_pool_weight_gradient(
             &kernels,
-            &case.shape,
-            &case.padded[1..],
-            &max_indices,
-            case.v(),
-            2,
-            &mut d_w,
+            ConvMaxPoolWeightGradient {
+                shape: &case.shape,
+                x: &case.padded,
+                max_indices: &of_other,
+                d_h: case.v(),
+                images: 2,
+                d_w: &mut d_w,
+            },
+        ),
+        conv_max_pool_weight_gradient(
+            &kernels,
+            ConvMaxPoolWeightGradient {
+                shape: &case.shape,
+                x: &case.padded,
+                max_indices: &few,
+                d_h: case.v(),
+                images: 2,
+                d_w: &mut d_w,
+            },
+        ),
+        conv_max_pool_weight_gradient(
+            &kernels,
+            ConvMaxPoolWeightGradient {
+                shape: &case.shape,
+                x: &case.padded[1..],
+                max_indices: &max_indices,
+                d_h: case.v(),
+                images: 2,
+                d_w: &mut d_w,
+            },
         ),
     ]
     .map(|found| found.expect_err("does not fit").to_string());
@@ -282,12 +306,14 @@ fn what_does_not_fit_is_refused_and_nothing_is_written() {
     let lines = MatMut::new(&mut out, 8, 7);
     let found = conv_max_pool_input_gradient(
         &kernels,
-        &filters,
-        &max_indices,
-        case.v(),
-        2,
-        &[Epilogue::Store],
-        lines,
+        ConvMaxPoolInputGradient {
+            filters: &filters,
+            max_indices: &max_indices,
+            d_h: case.v(),
+            images: 2,
+            epilogues: &[Epilogue::Store],
+            d_x: lines,
+        },
     );
     assert_eq!(
         found.expect_err("columns").to_string(),
@@ -326,19 +352,31 @@ fn a_layer_without_channels_has_no_gradient_and_no_relevance() {
                     let v = case.v();
                     conv_max_pool_input_gradient(
                         &kernels,
-                        &filters,
-                        &max_indices,
-                        v,
-                        2,
-                        &[Epilogue::Store],
-                        out,
+                        ConvMaxPoolInputGradient {
+                            filters: &filters,
+                            max_indices: &max_indices,
+                            d_h: v,
+                            images: 2,
+                            epilogues: &[Epilogue::Store],
+                            d_x: out,
+                        },
                     )
                     .expect("fits");
                 });
                 assert!(out.iter().all(|&d| d == 0.0), "{out:?}");
                 let (x, v) = (&case.padded, case.v());
-                conv_max_pool_weight_gradient(&kernels, &case.shape, x, &max_indices, v, 2, &mut [])
-                    .expect("fits");
+                conv_max_pool_weight_gradient(
+                    &kernels,
+                    ConvMaxPoolWeightGradient {
+                        shape: &case.shape,
+                        x,
+                        max_indices: &max_indices,
+                        d_h: v,
+                        images: 2,
+                        d_w: &mut [],
+                    },
+                )
+                .expect("fits");
                 let rule = PooledRule::alpha_beta(&case.shape, case.panels(), 2.0, 1.0);
                 let mut lost = [0.0; 2];
                 let out = case.lines(|out| {
@@ -365,12 +403,14 @@ fn what_is_no_number_is_not_passed_over() {
             let out = case.lines(|out| {
                 conv_max_pool_input_gradient(
                     &kernels,
-                    &filters,
-                    &max_indices,
-                    case.v(),
-                    2,
-                    &[Epilogue::Store],
-                    out,
+                    ConvMaxPoolInputGradient {
+                        filters: &filters,
+                        max_indices: &max_indices,
+                        d_h: case.v(),
+                        images: 2,
+                        epilogues: &[Epilogue::Store],
+                        d_x: out,
+                    },
                 )
                 .expect("fits");
             });
@@ -378,8 +418,18 @@ fn what_is_no_number_is_not_passed_over() {
             assert!(out[..of_first].iter().any(|d| d.is_nan()) && out[of_first..].iter().all(|&d| d == 0.0));
             let mut d_w = case.packed.clone();
             let (x, v) = (&case.padded, case.v());
-            conv_max_pool_weight_gradient(&kernels, &case.shape, x, &max_indices, v, 2, &mut d_w)
-                .expect("fits");
+            conv_max_pool_weight_gradient(
+                &kernels,
+                ConvMaxPoolWeightGradient {
+                    shape: &case.shape,
+                    x,
+                    max_indices: &max_indices,
+                    d_h: v,
+                    images: 2,
+                    d_w: &mut d_w,
+                },
+            )
+            .expect("fits");
             assert!(d_w.iter().any(|d| d.is_nan()), "weight gradient");
             let rule = PooledRule::alpha_beta(&case.shape, case.panels(), 1.0, 0.0);
             let out = case.lines(|out| {
