@@ -1,6 +1,6 @@
 //! What a network is, as data: encoder, core and head; the presets, names and forms of the command line.
 
-use crate::ModelError;
+use crate::error::ModelError;
 use kernels::pool::PoolKind;
 use serde::{Deserialize, Serialize};
 use std::fmt;

@@ -1,6 +1,6 @@
 //! What a network is put to: the image, its steps and classes.
 
-use crate::ModelError;
+use crate::error::ModelError;
 use crate::architecture::at_most;
 
 /// Rows or columns of an image: with the bounds of an [`Architecture`](crate::Architecture), no product of sizes
