@@ -187,7 +187,8 @@ impl Architecture {
                 head: vec![1; heads.saturating_sub(1)],
             }
         });
-        let with_parameters = found.encoder.iter_mut().filter(|layer| !matches!(layer, EncoderLayer::Pool(_)));
+        let with_parameters =
+            found.encoder.iter_mut().filter(|layer| !matches!(layer, EncoderLayer::Pool(_)));
         for (i, layer) in with_parameters.enumerate() {
             let name = format!("encoder.{i}");
             let Some(found) = width(&name) else { continue };
@@ -364,7 +365,8 @@ mod tests {
         let architecture: Architecture = serde_json::from_str(text).unwrap();
         assert_eq!(serde_json::to_string(&architecture).unwrap(), text);
         let refused = |text: &str| serde_json::from_str::<Architecture>(text).unwrap_err().to_string();
-        for (from, to) in [("lateral", "sideways"), ("\"sum\"", "\"mean\""), ("rnn", "gru"), ("head", "tail")] {
+        for (from, to) in [("lateral", "sideways"), ("\"sum\"", "\"mean\""), ("rnn", "gru"), ("head", "tail")]
+        {
             let error = refused(&text.replace(from, to));
             assert!(error.contains(to.trim_matches('"')), "{error}");
         }

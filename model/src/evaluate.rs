@@ -1,11 +1,11 @@
 //! Logits, loss and accuracy of any number of samples, through bounded memory.
 
+use crate::error::ModelError;
 use crate::network::Network;
 use crate::pass::{Pass, plain};
 use crate::samples::Samples;
 use crate::stage::layer::Purpose;
 use crate::train::{Evaluation, Loss};
-use crate::error::ModelError;
 use kernels::Kernels;
 
 /// Buffers for evaluating up to `capacity` samples at once, for a network that may change its parameters meanwhile.

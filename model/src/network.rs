@@ -1,15 +1,15 @@
 //! A network: its layers, and the values of their parameters.
 
 use crate::architecture::{Architecture, at_most};
-use crate::core::layer::CoreLayer;
 use crate::core::core;
+use crate::core::layer::CoreLayer;
+use crate::error::ModelError;
 use crate::init::initialise;
 use crate::params::{NamedTensor, Parameters, Spec, Specs};
 use crate::stage::edge::Edge;
 use crate::stage::layer::Layer;
 use crate::stage::masks::{Mask, MaskPlace};
 use crate::stage::{encoder, head, pixels};
-use crate::error::ModelError;
 use crate::task::Task;
 use kernels::Kernels;
 use std::sync::Arc;
@@ -195,12 +195,14 @@ mod tests {
     #[test]
     fn tensors_go_out_and_come_back() {
         let task = Task { rows: 8, cols: 8, seq_len: 2, classes: 3, ..Task::default() };
-        let network = Network::new(Architecture::preset("convdeep").expect("a preset"), task, 5).expect("fits");
+        let network =
+            Network::new(Architecture::preset("convdeep").expect("a preset"), task, 5).expect("fits");
         let mut tensors = network.tensors();
         let again = Network::from_tensors(network.architecture().clone(), task, &tensors).expect("complete");
         assert_eq!(again.values(), network.values());
         tensors[0].name = "encoder.9.weight".to_owned();
-        let error = Network::from_tensors(network.architecture().clone(), task, &tensors).expect_err("misnamed");
+        let error =
+            Network::from_tensors(network.architecture().clone(), task, &tensors).expect_err("misnamed");
         assert!(error.to_string().contains("encoder.0.weight"), "{error}");
     }
 }

@@ -35,7 +35,6 @@ pub struct NamedTensor {
 }
 
 impl Spec {
-
     /// The packed weight in a flat buffer.
     pub fn panels<'a>(&self, values: &'a [f32]) -> Panels<'a> {
         Panels::new(&values[self.weight.clone()], self.k, self.n)

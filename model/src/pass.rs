@@ -4,12 +4,12 @@
 //! once, the head sees `N`; between them the core walks through time.
 
 use crate::core::layer::{CoreBackward, CoreRelevance, CoreStage};
+use crate::error::ModelError;
 use crate::network::{Layers, Network};
+use crate::samples::Samples;
 use crate::stage::edge::Edge;
 use crate::stage::layer::{Backward, Context, Forward, Layer, Purpose, Relevance, Setup, Stage};
 use crate::stage::masks::Masks;
-use crate::error::ModelError;
-use crate::samples::Samples;
 use crate::task::Task;
 use kernels::profile::Work;
 use kernels::{Buffer, Kernels};
@@ -123,13 +123,14 @@ impl Chain {
 
     /// The name of the first stage with a non-finite output.
     fn non_finite(&self, rows: usize) -> Option<&str> {
-        let mut named = self.names.iter().zip(&self.wires).filter_map(|(name, wire)| Some((name.as_ref()?, wire)));
+        let mut named =
+            self.names.iter().zip(&self.wires).filter_map(|(name, wire)| Some((name.as_ref()?, wire)));
         let bad = |wire: &Wire| wire.values[..rows * wire.edge.values.len()].iter().any(|v| !v.is_finite());
         named.find_map(|(name, wire)| bad(wire).then_some(&name[..]))
     }
 
     /// Whether one of the first `layers` outputs is 0 in all the given rows.
-    fn is_dead(&self, layers: usize, mut rows: impl Iterator<Item = usize> + Clone) -> bool {
+    fn is_dead(&self, layers: usize, rows: impl Iterator<Item = usize> + Clone) -> bool {
         self.wires[..layers].iter().any(|wire| {
             let width = wire.edge.values.len();
             rows.clone().all(|row| wire.values[row * width..][..width].iter().all(|&value| value == 0.0))

@@ -1,7 +1,7 @@
 //! What a network is put to: the image, its steps and classes.
 
-use crate::error::ModelError;
 use crate::architecture::at_most;
+use crate::error::ModelError;
 
 /// Rows or columns of an image: with the bounds of an [`Architecture`](crate::Architecture), no product of sizes
 /// leaves a `usize`.

@@ -3,17 +3,23 @@
 pub(crate) mod layer;
 mod rnn;
 
-use crate::task::Task;
 use crate::architecture::Core;
 use crate::params::Specs;
 use crate::stage::edge::Edge;
 use crate::stage::masks::Mask;
+use crate::task::Task;
 use layer::CoreLayer;
 use rnn::{Rnn, Widths};
 
 /// The core behind `input`; `dropout` is the mask of its last output. A core of a new kind is a file in this folder
 /// and a row here.
-pub(crate) fn core(core: Core, task: &Task, input: Edge, dropout: Mask, specs: &mut Specs) -> Box<dyn CoreLayer> {
+pub(crate) fn core(
+    core: Core,
+    task: &Task,
+    input: Edge,
+    dropout: Mask,
+    specs: &mut Specs,
+) -> Box<dyn CoreLayer> {
     match core {
         Core::Rnn { combine, recurrent } => {
             Box::new(Rnn::new(specs, input, Widths { combine, recurrent, steps: task.seq_len }, dropout))

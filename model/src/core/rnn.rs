@@ -202,21 +202,20 @@ impl CoreStage for RnnStage {
         let d_a = MatRef::new(&self.back_a, rows, c);
         if let Some(gradients) = gradients.as_deref_mut() {
             let spec = parameters.spec(self.layer.combine);
-            let weight = |a, d_y, first_row, gradients| {
-                let d_w: &mut [f32] = gradients;
-                let operands = WeightGradient { a, d_y, accumulate: false, d_w, rows: spec.k, first_row };
-                gemm_tn(kernels, operands)
-            };
-            weight(e, d_a, 0, &mut gradients[spec.weight.clone()])?;
+            let (rows, accumulate) = (spec.k, false);
+            let d_w = &mut gradients[spec.weight.clone()];
+            gemm_tn(kernels, WeightGradient { a: e, d_y: d_a, accumulate, d_w, rows, first_row: 0 })?;
             if let Some(recurrent) = self.layer.recurrent {
                 let r_t = MatRef::new(&self.r[n * r..], later, r);
-                let d_a = MatRef::new(&self.back_a[n * c..], later, c);
-                weight(r_t, d_a, inputs, &mut gradients[spec.weight.clone()])?;
+                let d_later = MatRef::new(&self.back_a[n * c..], later, c);
+                let d_w = &mut gradients[spec.weight.clone()];
+                let operands =
+                    WeightGradient { a: r_t, d_y: d_later, accumulate, d_w, rows, first_row: inputs };
+                gemm_tn(kernels, operands)?;
                 let a = MatRef::new(&self.a, later, c);
                 let d_r = MatRef::new(&self.back_r[n * r..], later, r);
                 let d_w = &mut gradients[parameters.spec(recurrent).weight.clone()];
-                let (accumulate, rows, first_row) = (false, c, 0);
-                gemm_tn(kernels, WeightGradient { a, d_y: d_r, accumulate, d_w, rows, first_row })?;
+                gemm_tn(kernels, WeightGradient { a, d_y: d_r, accumulate, d_w, rows: c, first_row: 0 })?;
                 parameters.bias_gradient(kernels, recurrent, d_r, gradients)?;
             }
             parameters.bias_gradient(kernels, self.layer.combine, d_a, gradients)?;

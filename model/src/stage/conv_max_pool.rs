@@ -117,7 +117,8 @@ impl Stage for ConvMaxPoolStage {
         let &Context { kernels, parameters, masks, guided } = context;
         let Backward { rows: images, x, d_y, d_x, gradients, .. } = operands;
         let ConvMaxPool { shape, input, parameters: layer, .. } = &self.layer;
-        let (max_indices, d_h) = (&self.max_indices, MatRef::new(d_y, self.windows(images), shape.conv.outputs));
+        let (max_indices, d_h) =
+            (&self.max_indices, MatRef::new(d_y, self.windows(images), shape.conv.outputs));
         if let Some(gradients) = gradients {
             let x = &x[..images * shape.conv.input().len()];
             let d_w = &mut gradients[parameters.spec(*layer).weight.clone()];

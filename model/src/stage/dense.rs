@@ -85,7 +85,8 @@ impl Stage for DenseStage {
     fn forward(&mut self, context: &Context, operands: Forward) -> Result<(), ModelError> {
         let &Context { kernels, parameters, masks, .. } = context;
         let Forward { rows, x, y } = operands;
-        let (weight, bias) = (parameters.weight(self.layer.parameters), parameters.bias(self.layer.parameters));
+        let (weight, bias) =
+            (parameters.weight(self.layer.parameters), parameters.bias(self.layer.parameters));
         let x = self.layer.input.rows(x, rows);
         let y = MatMut::new(y, rows, self.outputs());
         if let Some(z) = &mut self.z {

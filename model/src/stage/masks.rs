@@ -66,7 +66,10 @@ mod tests {
         let seed = |masks: Masks, layer| masks.dropout(mask(MaskPlace::Encoder, layer)).unwrap().seed;
         assert_eq!(masks.dropout(mask(MaskPlace::Head, 1)), None);
         assert_eq!(masks.dropout(None), None);
-        assert_eq!((masks.scale(mask(MaskPlace::Encoder, 0)), masks.scale(mask(MaskPlace::Head, 0))), (2.0, 1.0));
+        assert_eq!(
+            (masks.scale(mask(MaskPlace::Encoder, 0)), masks.scale(mask(MaskPlace::Head, 0))),
+            (2.0, 1.0)
+        );
         assert_ne!(seed(masks, 0), seed(masks, 1));
         assert_ne!(seed(masks, 0), seed(Masks { seed: 8, ..masks }, 0));
         assert_eq!(seed(masks, 0), 0x5E44_3F1C_D3F8_5F3E, "masks are part of what a run means");

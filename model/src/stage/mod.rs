@@ -8,9 +8,9 @@ pub(crate) mod layer;
 pub(crate) mod masks;
 mod pool;
 
-use crate::task::Task;
 use crate::architecture::EncoderLayer;
 use crate::params::Specs;
+use crate::task::Task;
 use conv::{Consumer, Conv};
 use conv_max_pool::ConvMaxPool;
 use dense::Dense;

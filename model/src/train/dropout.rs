@@ -1,7 +1,7 @@
 //! Where a training drops units, and how many.
 
-use crate::error::ModelError;
 use crate::architecture::Architecture;
+use crate::error::ModelError;
 use crate::stage::masks::Masks;
 use serde::{Deserialize, Serialize};
 

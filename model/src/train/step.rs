@@ -3,12 +3,12 @@
 use super::dropout::DropoutPolicy;
 use super::loss::{Evaluation, Loss};
 use super::optimiser::{Optimiser, State};
+use crate::error::ModelError;
 use crate::network::Network;
 use crate::pass::Pass;
 use crate::samples::Samples;
 use crate::stage::layer::{Context, Purpose};
 use crate::stage::masks::Masks;
-use crate::error::ModelError;
 use kernels::{Buffer, Kernels};
 
 /// How a network is trained.
