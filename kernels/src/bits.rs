@@ -8,6 +8,7 @@ use crate::conv::max_pool::{
 };
 use crate::conv::{Conv, conv, conv_weight_gradient};
 use crate::elementwise::{activation, optimiser, reduce, softmax};
+use crate::gemm::epilogue::Stabiliser;
 use crate::gemm::pack::{self, Part, reverse_conv, transpose};
 use crate::pool::{PoolBack, PoolBackward, PoolKind, PoolShape, pool, pool_backward};
 use crate::relevance::pooled::{PooledRule, relevance_pooled};
@@ -58,7 +59,7 @@ pub fn dense(kernels: &Kernels, [n, j, k]: [usize; 3], seed: u64) -> Results {
         ("bias relu dropout", Epilogue::BiasReluDropout(&bias, Dropout::new(0.5, seed))),
         ("relu gradient", Epilogue::ReluGradient { a: r, scale: 2.0, guided: false }),
         ("guided", Epilogue::ReluGradient { a: r, scale: 1.0, guided: true }),
-        ("ratio", Epilogue::Ratio { r, coefficient: 2.0, eps: EPS }),
+        ("ratio", Epilogue::Ratio { r, coefficient: 2.0, stabiliser: Stabiliser::Constant(EPS) }),
         ("times", Epilogue::Times { a: r, shift: 0.5, add: true }),
     ];
     for (name, epilogue) in epilogues {

@@ -374,20 +374,25 @@ impl<T> Shared<T> {
 }
 
 thread_local! {
-    static SCRATCH: Cell<Buffer> = Cell::default();
+    static SCRATCH: Cell<Vec<Buffer>> = Cell::default();
 }
 
 /// Lends `work` a buffer of `len` floats of unspecified content that this thread keeps; it begins with a
 /// cache line.
 pub(crate) fn with_scratch<R>(len: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
-    let mut buffer = SCRATCH.take();
+    // A call inside another one finds the next buffer of the stack.
+    let mut stack = SCRATCH.take();
+    let mut buffer = stack.pop().unwrap_or_default();
+    SCRATCH.set(stack);
     if buffer.len() < len {
         buffer = Buffer::zeroed(len);
     }
     // Tests lend the last lines, behind which they see what reaches too far.
     let from = if cfg!(test) { (buffer.len() - len) / STRIP * STRIP } else { 0 };
     let result = work(&mut buffer[from..][..len]);
-    SCRATCH.set(buffer);
+    let mut stack = SCRATCH.take();
+    stack.push(buffer);
+    SCRATCH.set(stack);
     result
 }
 

@@ -8,12 +8,13 @@ mod scatter;
 use crate::Kernels;
 use crate::error::{ShapeError, axis};
 use crate::gemm::epilogue::Epilogue;
-use crate::gemm::product::Output;
+use crate::gemm::product::{Output, Product};
 use crate::gemm::tile::ReductionLoops;
 use crate::gemm::{Init, PanelProduct, PanelRows, check_ends};
 use crate::profile::{Work, ends};
 use crate::shape::{ConvShape, MatMut, Panels, Rows, STRIP, panels_len, volume};
 use crate::threads::Shared;
+use std::ops::Range;
 
 /// The operands of [`conv`].
 #[derive(Debug)]
@@ -68,22 +69,68 @@ pub fn conv(kernels: &Kernels, operands: Conv) -> Result<(), ShapeError> {
     axis("conv", "pixels", "y", y.rows, volume([images, plane.pixels()]))?;
     axis("conv", "outputs", "y", y.cols, shape.outputs)?;
     check_ends("conv", y.rows, y.cols, &init, &epilogue)?;
-    let run = shape.size * shape.inputs;
-    let loops =
-        ReductionLoops { count: [1, shape.size, run], a: [0, plane.line(), 1], b: [0, run * STRIP, STRIP] };
-    // A patch starts at its pixel's upper left, which the border moves to the pixel's own place.
-    let (a, a_rows, rows, c) = (x.as_ptr(), plane.map(), y.rows, &Output::of(&mut y));
-    let product = PanelProduct { a, a_rows, loops, b: w, init, epilogue, c }.product();
-    // SAFETY: the patch of the last pixel ends with the last float of its padded plane, and `x` has
-    // `images` planes; panels and `y` have the checked shape, and `y` is borrowed mutably.
+    let by_images = ByImages::new(shape, x.as_ptr(), w, init, epilogue, &Output::of(&mut y));
+    // SAFETY: `x` has `images` planes; panels and `y` have the checked shape, and `y` is borrowed mutably.
     unsafe {
         if scatter::pays(shape) {
-            scatter::run(kernels, shape, x, images, w, &product);
+            let cost = images * plane.pixels() * shape.patch();
+            kernels.threads().split(images, cost, &|images| by_images.run(kernels, images));
         } else {
-            product.run(kernels, rows);
+            by_images.product.run(kernels, y.rows);
         }
     }
     Ok(())
+}
+
+/// A convolution with everything checked; its images can be computed in any split.
+pub(crate) struct ByImages<'a> {
+    shape: &'a ConvShape,
+    x: *const f32,
+    w: Panels<'a>,
+    pub product: Product<'a>,
+}
+
+// SAFETY: as `Product`: the pointer comes from a borrow that outlives this.
+unsafe impl Sync for ByImages<'_> {}
+
+impl<'a> ByImages<'a> {
+    /// The planes that begin at `x`, through `w`; images that are not computed need not be there.
+    pub fn new(
+        shape: &'a ConvShape,
+        x: *const f32,
+        w: Panels<'a>,
+        init: Init<'a>,
+        epilogue: Epilogue<'a>,
+        c: &Output,
+    ) -> Self {
+        let (plane, run) = (shape.input(), shape.size * shape.inputs);
+        let loops = ReductionLoops {
+            count: [1, shape.size, run],
+            a: [0, plane.line(), 1],
+            b: [0, run * STRIP, STRIP],
+        };
+        // A patch starts at its pixel's upper left, which the border moves to the pixel's own place.
+        let product = PanelProduct { a: x, a_rows: plane.map(), loops, b: w, init, epilogue, c }.product();
+        ByImages { shape, x, w, product }
+    }
+
+    /// Some images, on the calling thread.
+    ///
+    /// # Safety
+    /// These images are readable, each with its border: the patch of the last pixel ends with the last float
+    /// of its plane. `w` and `c` have the convolution's shape, and the rows of `c` of these images are nobody
+    /// else's.
+    pub unsafe fn run(&self, kernels: &Kernels, images: Range<usize>) {
+        let pixels = self.shape.rows * self.shape.cols;
+        // SAFETY: the caller's promise.
+        unsafe {
+            if scatter::pays(self.shape) {
+                scatter::run(kernels, self.shape, self.x, self.w, &self.product, images);
+            } else {
+                self.product.run_rows(kernels, images.start * pixels..images.end * pixels);
+            }
+        }
+    }
 }
 
 /// The weight gradient `d_w[q,o] = Σ_p patch(p)[q]·d_y[p,o]`, summed in the order of images, rows and

@@ -40,7 +40,9 @@ impl<const V: usize> Kernel for Finish<'_, V> {
             Epilogue::ReluGradient { a, scale, guided } => {
                 self.through(simd, &Gradient { a, scale, guided });
             }
-            Epilogue::Ratio { r, coefficient, eps } => self.through(simd, &Divide { r, coefficient, eps }),
+            Epilogue::Ratio { r, coefficient, stabiliser } => {
+                self.through(simd, &Divide { r, coefficient, stabiliser });
+            }
             Epilogue::Times { a, shift, add } => self.through(simd, &Multiply { a, shift, add }),
         }
     }
@@ -147,8 +149,8 @@ pub(crate) unsafe fn finish_line<S: Simd>(simd: S, epilogue: &Epilogue, line: Li
             Epilogue::ReluGradient { a, scale, guided } => {
                 line.through(simd, &Gradient { a, scale, guided }, a.map.offset(line.m));
             }
-            Epilogue::Ratio { r, coefficient, eps } => {
-                line.through(simd, &Divide { r, coefficient, eps }, r.map.offset(line.m));
+            Epilogue::Ratio { r, coefficient, stabiliser } => {
+                line.through(simd, &Divide { r, coefficient, stabiliser }, r.map.offset(line.m));
             }
             Epilogue::Times { a, shift, add } => {
                 line.through(simd, &Multiply { a, shift, add }, a.map.offset(line.m));

@@ -1,5 +1,6 @@
 //! Products against their reference implementations, on every backend and thread count.
 
+use super::epilogue::Stabiliser;
 use super::*;
 use crate::gemm::pack::{Part as WeightPart, transpose, unpack};
 use crate::reference;
@@ -86,8 +87,10 @@ proptest! {
                 Box::new(|i| if a[i] > 0.0 { 2.0 * s[i] } else { 0.0 })),
             (Epilogue::ReluGradient { a: at, scale: 1.0, guided: true },
                 Box::new(|i| if a[i] > 0.0 { s[i].max(0.0) } else { 0.0 })),
-            (Epilogue::Ratio { r: at, coefficient: -2.0, eps: 100.0 },
+            (Epilogue::Ratio { r: at, coefficient: -2.0, stabiliser: Stabiliser::Constant(100.0) },
                 Box::new(|i| -2.0 * f64::from(a[i]) / (s[i] + 100.0))),
+            (Epilogue::Ratio { r: at, coefficient: 1.0, stabiliser: Stabiliser::Signed(2.0) },
+                Box::new(|i| f64::from(a[i]) / (s[i] + if s[i] < 0.0 { -2.0 } else { 2.0 }))),
             (Epilogue::Times { a: at, shift: 0.25, add: false },
                 Box::new(|i| s[i] * (f64::from(a[i]) - 0.25))),
             (Epilogue::Times { a: at, shift: -1.0, add: true },

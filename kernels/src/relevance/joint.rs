@@ -8,7 +8,7 @@
 use super::{PackedPart, add_lost};
 use crate::Kernels;
 use crate::error::{ShapeError, axis};
-use crate::gemm::epilogue::Epilogue;
+use crate::gemm::epilogue::{Epilogue, Stabiliser};
 use crate::gemm::{Init, gemm};
 use crate::profile::Work;
 use crate::shape::{MatMut, MatRef};
@@ -40,7 +40,7 @@ pub fn ratios(
     axis("joint", "N", "lost", lost.len(), c.rows)?;
     let w = part.forward();
     let w = if a.cols == 0 { w.rows(0, 0) } else { w };
-    let ratio = Epilogue::Ratio { r: r_out, coefficient, eps };
+    let ratio = Epilogue::Ratio { r: r_out, coefficient, stabiliser: Stabiliser::Constant(eps) };
     gemm(kernels, a, w, Init::Copy(base), ratio, c.reborrow())?;
     add_lost(c.as_ref(), eps, lost);
     Ok(())

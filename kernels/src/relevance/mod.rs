@@ -3,12 +3,25 @@
 //! Biases take no part. A rule divides by `z + ε`, so an output with `z = 0` loses its relevance
 //! instead of dividing by zero; every rule returns what was lost so, a sample's sum in its own place.
 
+mod conv;
+mod conv_pool;
+mod dense;
+mod ratios;
+#[cfg(test)]
+mod same_bits;
+mod terms;
+
 pub mod alpha_beta;
 pub mod joint;
 pub mod pooled;
 pub mod w_square;
 pub mod z_beta;
 pub mod z_plus;
+
+pub use conv::{RelevanceConv, relevance_conv};
+pub use conv_pool::{RelevanceConvMaxPool, relevance_conv_max_pool};
+pub use dense::{Denominators, Messages, Ratios, Relevance, denominators, messages, ratios, relevance};
+pub use terms::{Group, InputMap, PackedRule, Rule, SharedGroup, Stabiliser, Term};
 
 use crate::Kernels;
 use crate::buffer::Buffer;
@@ -144,7 +157,11 @@ impl Fused<'_> {
         let before = range.start * width;
         for (i, pool) in pools.iter().enumerate() {
             let (w, wt) = (pool.weights.forward(), pool.weights.back());
-            let ratio = Epilogue::Ratio { r: *r_out, coefficient: pool.coefficient, eps: pool.eps };
+            let ratio = Epilogue::Ratio {
+                r: *r_out,
+                coefficient: pool.coefficient,
+                stabiliser: Stabiliser::Constant(pool.eps),
+            };
             let block_of_c = Output::of(&mut MatMut::new(&mut *scratch, rows, width));
             let mut first = PanelProduct {
                 a: a.data.as_ptr(),

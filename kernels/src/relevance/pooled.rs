@@ -15,7 +15,7 @@ use crate::conv::max_pool::{
 use crate::conv::{Conv, conv};
 use crate::error::{ShapeError, axis};
 use crate::gemm::Init;
-use crate::gemm::epilogue::Epilogue;
+use crate::gemm::epilogue::{Epilogue, Stabiliser};
 use crate::gemm::pack::Part;
 use crate::profile::Work;
 use crate::shape::{MatMut, MatRef, Panels, STRIP, volume};
@@ -259,7 +259,14 @@ impl Ratios<'_> {
             Denominator::Constant(v) => Denominators::Constant(v),
         };
         let r = Values::of(shape, r_out, max_indices, image);
-        kernels.backend().run(Ratio { shape, r, z, coefficient, eps, c: &mut *c });
+        kernels.backend().run(Ratio {
+            shape,
+            r,
+            z,
+            coefficient,
+            stabiliser: Stabiliser::Constant(eps),
+            c: &mut *c,
+        });
         add_lost(MatRef::new(c, shape.windows(), conv.outputs), eps, std::slice::from_mut(lost));
     }
 

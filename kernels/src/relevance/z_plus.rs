@@ -5,7 +5,7 @@ use crate::Kernels;
 use crate::conv::{Conv, conv};
 use crate::error::{ShapeError, axis};
 use crate::gemm::Init;
-use crate::gemm::epilogue::Epilogue;
+use crate::gemm::epilogue::{Epilogue, Stabiliser};
 use crate::profile::Work;
 use crate::shape::{ConvShape, MatMut, MatRef, volume};
 
@@ -158,7 +158,7 @@ pub(super) fn conv_pools(
     axis(name, "images·plane", "a", a.len(), volume([images, shape.input().len()]))?;
     for (i, pool) in pools.iter().enumerate() {
         let (coefficient, eps) = (pool.coefficient, pool.eps);
-        let ratio = Epilogue::Ratio { r: r_out, coefficient, eps };
+        let ratio = Epilogue::Ratio { r: r_out, coefficient, stabiliser: Stabiliser::Constant(eps) };
         let out = plane.pixels_mut(c, images);
         conv(
             kernels,

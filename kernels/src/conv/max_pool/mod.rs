@@ -121,13 +121,13 @@ impl ConvMaxPoolShape {
         self.conv.size * self.conv.inputs
     }
 
-    fn check(&self, kernel: &'static str) -> Result<(), ShapeError> {
+    pub(crate) fn check(&self, kernel: &'static str) -> Result<(), ShapeError> {
         self.conv.check(kernel)?;
         axis(kernel, "size", "window", self.window.clamp(1, MAX_WINDOW), self.window)
     }
 
     /// Checks what the windows hand back: a row for each, evenly spaced.
-    fn check_values(
+    pub(crate) fn check_values(
         &self,
         kernel: &'static str,
         name: &'static str,

@@ -5,6 +5,7 @@ use super::back::Values;
 use super::filters::Lines;
 use super::visit::{ArgmaxPositions, Live};
 use crate::elementwise::rows::{load, store};
+use crate::gemm::epilogue::Stabiliser;
 use crate::shape::STRIP;
 use crate::simd::{Kernel, Simd};
 use std::ops::Range;
@@ -136,7 +137,7 @@ pub(crate) struct Ratio<'a> {
     pub r: Values<'a>,
     pub z: Denominators<'a>,
     pub coefficient: f32,
-    pub eps: f32,
+    pub stabiliser: Stabiliser,
     /// `[windows, outputs]`
     pub c: &'a mut [f32],
 }
@@ -145,7 +146,7 @@ impl Kernel for Ratio<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Ratio { shape, r, z, coefficient, eps, c } = self;
+        let Ratio { shape, r, z, coefficient, stabiliser, c } = self;
         let (conv, outputs) = (&shape.conv, shape.conv.outputs);
         let of_image = shape.windows() * outputs;
         assert!(c.len() >= of_image && r.max_indices.len() >= of_image);
@@ -155,7 +156,7 @@ impl Kernel for Ratio<'_> {
         if let Denominators::Less(_, v) | Denominators::Constant(v) = z {
             assert_eq!(v.len(), conv.rows * conv.cols * outputs, "a constant of each pixel");
         }
-        let (coefficient, eps) = (simd.splat(coefficient), simd.splat(eps));
+        let coefficient = simd.splat(coefficient);
         for (row, col) in (0..shape.out_rows()).flat_map(|y| (0..shape.out_cols()).map(move |x| (y, x))) {
             let at = row * shape.out_cols() + col;
             let r_at = &r.v[at * r.step..][..outputs];
@@ -175,7 +176,7 @@ impl Kernel for Ratio<'_> {
                         }
                     };
                     let r = simd.mul(load(simd, r_at.as_ptr().add(n), lanes), coefficient);
-                    store(simd, c.as_mut_ptr().add(of), lanes, simd.div(r, simd.add(z, eps)));
+                    store(simd, c.as_mut_ptr().add(of), lanes, simd.div(r, stabiliser.apply(simd, z)));
                 }
             }
         }
