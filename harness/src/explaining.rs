@@ -55,7 +55,7 @@ impl Summary {
         };
         let errors = &mut self.conservation_error_mean;
         mean(errors, &mut self.conservation_error_max, &mut batch.conservation_error.iter().copied());
-        let lost = batch.lost.iter().zip(&batch.explained);
+        let lost = batch.absorbed.iter().zip(&batch.explained);
         let shares = lost.map(|(lost, &f)| lost.abs() / f64::from(f).abs().max(f64::MIN_POSITIVE));
         self.losing += shares.clone().filter(|&share| share > LOST).count();
         mean(&mut self.lost_share_mean, &mut self.lost_share_max, &mut { shares });
@@ -86,7 +86,7 @@ pub fn explain_all(
     let mut summary = Summary::default();
     for chunk in indices.chunks(CHUNK) {
         check_stop()?;
-        let found = explainer.explain(kernels, network, samples, chunk, target)?;
+        let found = explainer.explain(kernels, samples, chunk, target)?;
         for batch in &found {
             let size = batch.relevance.len() / chunk.len();
             if let Some(at) = batch.relevance.iter().position(|r| !r.is_finite()) {
@@ -111,10 +111,10 @@ mod tests {
     fn what_loses_relevance_or_has_no_evidence_is_counted() {
         let mut summary = Summary::default();
         for (explained, lost) in [(2.0, 0.0), (2.0, 1e-3), (-1.0, 0.0), (0.0, 0.0)] {
-            let (explained, lost) = (vec![explained], vec![lost]);
+            let (explained, absorbed) = (vec![explained], vec![lost]);
             let (relevance, conservation_error) = (vec![1.0, -1.0], vec![0.0]);
             let batch =
-                Explanation { explained, lost, relevance, conservation_error, ..Explanation::default() };
+                Explanation { explained, absorbed, relevance, conservation_error, ..Explanation::default() };
             summary.add(&batch);
         }
         assert_eq!((summary.explanations, summary.losing, summary.not_positive), (4, 1, 2));

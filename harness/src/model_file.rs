@@ -2,20 +2,18 @@
 
 use crate::exchange::{self, ModelFile};
 use anyhow::{Context, Result, bail};
-use kernels::pool::PoolKind;
-use model::{Cell, Encoder, NamedTensor, Network, Task};
+use model::{Architecture, EncoderLayer, NamedTensor, Network, PoolKind, Task};
 use std::collections::BTreeMap;
 use std::path::Path;
 
 /// A network as the content of a model file.
 pub fn describe(network: &Network) -> ModelFile {
     let task = network.task();
-    let pool = match task.pool {
-        PoolKind::Max => "max",
-        PoolKind::Sum => "sum",
-    };
+    let architecture = network.architecture();
+    let sum = architecture.encoder.contains(&EncoderLayer::Pool(PoolKind::Sum));
+    let pool = if sum { "sum" } else { "max" };
     let metadata = [
-        ("cell", network.cell().name.clone()),
+        ("cell", preset_of(architecture)),
         ("seq_len", task.seq_len.to_string()),
         ("rows", task.rows.to_string()),
         ("cols", task.cols.to_string()),
@@ -27,6 +25,22 @@ pub fn describe(network: &Network) -> ModelFile {
     let metadata = metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
     let tensors = network.tensors().into_iter().map(|t| (t.name, (t.shape, t.values))).collect();
     ModelFile { metadata, tensors }
+}
+
+/// The preset whose layers an architecture has, if not its widths.
+fn preset_of(architecture: &Architecture) -> String {
+    let kinds = |of: &Architecture| -> Vec<String> {
+        let kinds = of.encoder.iter().map(|layer| {
+            layer.to_string().trim_end_matches(|c: char| c.is_ascii_digit()).replace("sum", "max")
+        });
+        kinds.collect()
+    };
+    let same = |name: &&str| {
+        Architecture::preset(name).is_ok_and(|preset| {
+            kinds(&preset) == kinds(architecture) && preset.head.len() == architecture.head.len()
+        })
+    };
+    Architecture::PRESETS.into_iter().find(same).map_or_else(|| architecture.name(), str::to_owned)
 }
 
 /// Writes a network as one model file, atomically.
@@ -56,13 +70,14 @@ fn build(file: &ModelFile) -> Result<Network> {
         classes: meta.number("classes")?,
         low: meta.number("low")?,
         high: meta.number("high")?,
-        pool: match meta.text("pool")? {
-            "max" => PoolKind::Max,
-            "sum" => PoolKind::Sum,
-            other => bail!("metadata `pool` is {other:?}; it must be max or sum"),
-        },
     };
-    let cell = cell(meta.text("cell")?, &file.tensors);
+    let pool = match meta.text("pool")? {
+        "max" => PoolKind::Max,
+        "sum" => PoolKind::Sum,
+        other => bail!("metadata `pool` is {other:?}; it must be max or sum"),
+    };
+    let shape = |name: &str| file.tensors.get(name).map(|(shape, _)| &shape[..]);
+    let cell = Architecture::from_shapes(meta.text("cell")?, pool, shape);
     let tensors: Vec<NamedTensor> = file
         .tensors
         .iter()
@@ -73,46 +88,6 @@ fn build(file: &ModelFile) -> Result<Network> {
         })
         .collect();
     Ok(Network::from_tensors(cell, task, &tensors)?)
-}
-
-/// The cell of that name with the widths that the tensors have. A name that is no preset's takes its
-/// layers from the tensors too.
-fn cell(name: &str, tensors: &BTreeMap<String, (Vec<usize>, Vec<f32>)>) -> Cell {
-    let shape = |tensor: String| tensors.get(&tensor).map(|(shape, _)| &shape[..]);
-    // Either of a layer's tensors tells its width, so that a missing one is told as missing.
-    let width = |layer: &str| {
-        let last = |part: &str| shape(format!("{layer}.{part}")).and_then(|shape| shape.last().copied());
-        last("weight").or_else(|| last("bias"))
-    };
-    let mut cell = Cell::preset(name).unwrap_or_else(|_| {
-        let encoder = (0..)
-            .map_while(|i| shape(format!("encoder.{i}.weight")))
-            .map(|shape| match *shape {
-                [size, _, _, channels] => Encoder::Conv { size, channels },
-                _ => Encoder::Dense { units: shape.last().copied().unwrap_or(1) },
-            })
-            .collect();
-        let layers = (0..).take_while(|i| tensors.contains_key(&format!("head.{i}.weight"))).count();
-        let head = vec![1; layers.saturating_sub(1)];
-        Cell { name: name.to_owned(), encoder, combine: 1, recurrent: 1, head, dropout: 0.5 }
-    });
-    for (i, layer) in cell.encoder.iter_mut().enumerate() {
-        let Some(found) = width(&format!("encoder.{i}")) else { continue };
-        match layer {
-            Encoder::Dense { units } => *units = found,
-            Encoder::Conv { channels, size } => {
-                *channels = found;
-                let first = shape(format!("encoder.{i}.weight")).and_then(|shape| shape.first());
-                *size = first.copied().unwrap_or(*size);
-            }
-        }
-    }
-    cell.combine = width("combine").unwrap_or(cell.combine);
-    cell.recurrent = width("recurrent").unwrap_or(cell.recurrent);
-    for (i, units) in cell.head.iter_mut().enumerate() {
-        *units = width(&format!("head.{i}")).unwrap_or(*units);
-    }
-    cell
 }
 
 struct Meta<'a>(&'a BTreeMap<String, String>);
@@ -135,7 +110,8 @@ mod tests {
     use super::*;
 
     fn network() -> Network {
-        let cell = Cell { combine: 12, recurrent: 6, ..Cell::preset("convdeep").unwrap() };
+        let core = model::Core::Rnn { combine: 12, recurrent: 6 };
+        let cell = Architecture { core, ..Architecture::preset("convdeep").unwrap() };
         let task = Task { rows: 8, cols: 8, seq_len: 2, classes: 3, ..Task::default() };
         Network::new(cell, task, 3).unwrap()
     }
@@ -144,7 +120,7 @@ mod tests {
     fn a_network_goes_out_and_comes_back() {
         let network = network();
         let again = build(&describe(&network)).unwrap();
-        assert_eq!((again.cell(), again.task()), (network.cell(), network.task()));
+        assert_eq!((again.architecture(), again.task()), (network.architecture(), network.task()));
         assert_eq!(again.values(), network.values());
     }
 
@@ -153,7 +129,7 @@ mod tests {
         let mut file = describe(&network());
         file.metadata.insert("cell".to_owned(), "mine".to_owned());
         let again = build(&file).unwrap();
-        assert_eq!(again.cell().encoder, network().cell().encoder);
+        assert_eq!(again.architecture(), network().architecture());
         assert_eq!(again.values(), network().values());
     }
 

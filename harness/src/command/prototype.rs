@@ -9,7 +9,7 @@ use crate::report::picture::input;
 use crate::run::folder::refuse_existing;
 use anyhow::{Result, ensure};
 use clap::Args;
-use model::explain::prototype;
+use model::explain::{Ascent, prototype};
 use model::{Network, Samples};
 use std::path::PathBuf;
 
@@ -85,7 +85,7 @@ pub fn run(args: &PrototypeArgs, common: &Common) -> Result<()> {
     let kernels = common.kernels(common.thread_count()?)?;
     let network = load_model(&args.model, None)?;
     let mean = mean(args, &network)?;
-    let how = (args.steps, args.rate, args.lambda);
+    let how = Ascent { steps: args.steps, rate: args.rate, lambda: args.lambda };
     let found = prototype(&kernels, &network, args.class, &mean, how)
         .map_err(|error| Misuse(format!("--class {}: {error}", args.class)))?;
     let task = network.task();

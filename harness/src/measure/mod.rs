@@ -22,7 +22,7 @@ use flipping::{Flipped, Flipping, Order};
 use heatmaps::Relevance;
 use kernels::Kernels;
 use model::Network;
-use model::explain::{Target, prototype};
+use model::explain::{Ascent, Target, prototype};
 use samples::Chosen;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -165,7 +165,7 @@ pub const FILES: [&str; 2] = ["measured.json", "heatmaps.npy"];
 const VERSION: u32 = 2;
 
 /// Steps, length of a step and pull to the mean of the prototypes (section 3.2).
-const ASCENT: (usize, f32, f32) = (100, 0.02, 0.001);
+const ASCENT: Ascent = Ascent { steps: 100, rate: 0.02, lambda: 0.001 };
 
 /// What measuring needs beside the network.
 #[derive(Debug)]

@@ -4,9 +4,8 @@ use crate::cli::Misuse;
 use crate::input;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
-use kernels::pool::PoolKind;
-use model::train::Optimiser;
-use model::{Cell, ModelError, Task};
+use model::train::{DropoutPolicy, Optimiser, TrainOptions};
+use model::{Architecture, Core, ModelError, PoolKind, Task};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -179,7 +178,8 @@ impl Given {
     /// [`Misuse`] that names the setting, its value and what is allowed.
     pub fn complete(self) -> Result<Settings> {
         let name = self.cell.unwrap_or_else(|| "deep".to_owned());
-        let preset = Cell::preset(&name).map_err(|error| Misuse(format!("--cell: {error}")))?;
+        let preset = Architecture::preset(&name).map_err(|error| Misuse(format!("--cell: {error}")))?;
+        let Core::Rnn { combine, recurrent } = preset.core;
         let settings = Settings {
             cell: name,
             seq_len: self.seq_len.unwrap_or(7),
@@ -189,15 +189,15 @@ impl Given {
             lr: self.lr.unwrap_or(5e-4),
             optimiser: self.optimiser.unwrap_or(OptimiserName::Adam),
             momentum: self.momentum.unwrap_or(0.9),
-            dropout: self.dropout.unwrap_or(preset.dropout),
+            dropout: self.dropout.unwrap_or(DropoutPolicy::draft(&preset).rate),
             seed: self.seed.unwrap_or(1),
             validation: self.validation,
             limit_train: self.limit_train,
             limit_test: self.limit_test,
             input_range: self.input_range.unwrap_or(Range(-1.0, 1.0)),
             pool: self.pool.unwrap_or(PoolName::Max),
-            combine: self.combine.unwrap_or(preset.combine),
-            recurrent: self.recurrent.unwrap_or(preset.recurrent),
+            combine: self.combine.unwrap_or(combine),
+            recurrent: self.recurrent.unwrap_or(recurrent),
         };
         settings.check()?;
         Ok(settings)
@@ -240,23 +240,29 @@ impl Settings {
         Misuse(format!("{option}{error}"))
     }
 
-    /// The cell with the chosen widths and dropout.
+    /// The architecture with the chosen widths and pools.
     ///
     /// # Errors
-    /// If no cell has that name.
-    pub fn cell(&self) -> Result<Cell> {
-        let (combine, recurrent, dropout) = (self.combine, self.recurrent, self.dropout);
-        Ok(Cell { combine, recurrent, dropout, ..Cell::preset(&self.cell)? })
+    /// If no preset has that name.
+    pub fn architecture(&self) -> Result<Architecture> {
+        let core = Core::Rnn { combine: self.combine, recurrent: self.recurrent };
+        let pool = match self.pool {
+            PoolName::Max => PoolKind::Max,
+            PoolName::Sum => PoolKind::Sum,
+        };
+        Ok(Architecture { core, ..Architecture::preset(&self.cell)? }.with_pools(pool))
+    }
+
+    /// How the network is trained.
+    pub fn train_options(&self) -> TrainOptions {
+        let dropout = DropoutPolicy { rate: self.dropout, encoder: true, head: true };
+        TrainOptions { optimiser: self.optimiser(), batch: self.batch, seed: self.seed, dropout }
     }
 
     /// What the network will see.
     pub fn task(&self, rows: usize, cols: usize, classes: usize) -> Task {
         let Range(low, high) = self.input_range;
-        let pool = match self.pool {
-            PoolName::Max => PoolKind::Max,
-            PoolName::Sum => PoolKind::Sum,
-        };
-        Task { rows, cols, seq_len: self.seq_len, classes, low, high, pool }
+        Task { rows, cols, seq_len: self.seq_len, classes, low, high }
     }
 
     /// The optimiser.
@@ -270,7 +276,7 @@ impl Settings {
     /// `Deep-7`
     pub fn title(&self) -> String {
         let cell =
-            Cell::preset(&self.cell).map_or_else(|_| self.cell.clone(), |cell| cell.title().to_owned());
+            Architecture::preset(&self.cell).map_or_else(|_| self.cell.clone(), |preset| preset.title());
         format!("{cell}-{}", self.seq_len)
     }
 }

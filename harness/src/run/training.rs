@@ -16,7 +16,7 @@ use crate::progress::{Job, Progress};
 use crate::report::write_atomically;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use kernels::Kernels;
-use model::train::{Trainer, shuffled};
+use model::train::{TrainOptions, Trainer, shuffled};
 use model::{Evaluation, Evaluator, ModelError, Network, Samples};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -113,8 +113,8 @@ pub fn train(settings: &Settings, out: &Path, existing: Existing, around: &Surro
     let Surroundings { dataset, kernels, .. } = *around;
     let begin = Instant::now();
     let task = settings.task(dataset.rows, dataset.cols, dataset.classes);
-    let network =
-        Network::new(settings.cell()?, task, settings.seed).map_err(|error| settings.misuse(error))?;
+    let network = Network::new(settings.architecture()?, task, settings.seed)
+        .map_err(|error| settings.misuse(error))?;
     let division = divide(settings, dataset)?;
     let variables = network.variables();
     // Before the folder is locked: a program that is on its way to start would hold the lock of one that is killed.
@@ -202,7 +202,7 @@ impl<'a> Run<'a> {
         if epoch > 0 {
             network.set_values(&values).with_context(at)?;
         }
-        let mut trainer = Trainer::new(network, settings.optimiser(), batch, settings.seed);
+        let mut trainer = Trainer::new(network, TrainOptions { batch, ..settings.train_options() })?;
         if epoch > 0 {
             trainer.restore(state).with_context(at)?;
         }

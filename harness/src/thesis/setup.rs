@@ -12,7 +12,7 @@ use crate::report::root_point::{self, Neuron, Rule};
 use crate::report::table::Table;
 use crate::report::{cell, picture};
 use anyhow::Result;
-use model::{Cell, Network, Task};
+use model::{Architecture, Network, Task};
 use serde_json::{Value, json};
 
 /// A picture of a canvas.
@@ -172,11 +172,11 @@ fn lengths(experiment: &Experiment) -> Vec<usize> {
 
 /// Figures 4.4 to 4.6, Tables 4.2 to 4.4.
 pub(super) fn cells(experiment: &Experiment, sets: &[Set]) -> Result<Section> {
-    let mut section = Section::new("Cells and setting (sections 4.3, 4.4)");
+    let mut section = Section::new("Architectures and setting (sections 4.3, 4.4)");
     let t = sets.first().and_then(Set::main_length).or(lengths(experiment).last().copied()).unwrap_or(1);
     let task = Task { seq_len: t, ..Task::default() };
     for name in &experiment.cells {
-        let Ok(preset) = Cell::preset(name) else { continue };
+        let Ok(preset) = Architecture::preset(name) else { continue };
         let (layers, recurrent) = cell::layers(&preset, &task);
         let widths: Vec<Value> = layers
             .iter()
@@ -215,9 +215,10 @@ pub(super) fn cells(experiment: &Experiment, sets: &[Set]) -> Result<Section> {
     let mut table = Table::new(&["cell", "T", "thesis", "ours", "equal"]);
     for (name, row) in printed::VARIABLES {
         for (seq_len, thesis) in printed::LENGTHS.into_iter().zip(row) {
-            let ours = Network::new(Cell::preset(name)?, Task { seq_len, ..Task::default() }, 0)?.variables();
+            let ours = Network::new(Architecture::preset(name)?, Task { seq_len, ..Task::default() }, 0)?
+                .variables();
             let equal = if ours == thesis { "yes" } else { "no" };
-            let title = Cell::preset(name)?.title().to_owned();
+            let title = Architecture::preset(name)?.title().to_owned();
             let texts = [seq_len.to_string(), thesis.to_string(), ours.to_string(), equal.to_owned()];
             table.row(std::iter::once(title).chain(texts).collect());
         }

@@ -17,7 +17,7 @@ use clap::{Args, ValueEnum};
 use kernels::profile::{Call, Profile};
 use kernels::{Kernels, peak};
 use model::explain::{Explainer, Target};
-use model::train::Trainer;
+use model::train::{TrainOptions, Trainer};
 use model::{Network, Samples};
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -102,8 +102,8 @@ pub fn run(args: &ProfileArgs, common: &Common) -> Result<()> {
     let kernels = common.kernels(threads)?.profiled(Arc::clone(&profile));
     let (samples, [rows, cols, classes]) = samples(args)?;
     let task = settings.task(rows, cols, classes);
-    let network =
-        Network::new(settings.cell()?, task, settings.seed).map_err(|error| Misuse(error.to_string()))?;
+    let network = Network::new(settings.architecture()?, task, settings.seed)
+        .map_err(|error| Misuse(error.to_string()))?;
     let before = peak::measure_all(&kernels, PEAK_SECONDS);
     let steps = match args.what {
         What::Train => train(args, &settings, &kernels, &profile, network, &*samples)?,
@@ -111,7 +111,7 @@ pub fn run(args: &ProfileArgs, common: &Common) -> Result<()> {
             let mut explainer = Explainer::new(&kernels, &network, method, args.batch)?;
             measured(args.steps, &profile, |step| {
                 let batch = batch(args.batch, samples.len(), step);
-                explainer.explain(&kernels, &network, &*samples, &batch, Target::Predicted)?;
+                explainer.explain(&kernels, &*samples, &batch, Target::Predicted)?;
                 Ok(())
             })?
         }
@@ -157,7 +157,7 @@ fn train(
     network: Network,
     samples: &dyn Samples,
 ) -> Result<Vec<Step>> {
-    let mut trainer = Trainer::new(network, settings.optimiser(), args.batch, settings.seed);
+    let mut trainer = Trainer::new(network, TrainOptions { batch: args.batch, ..settings.train_options() })?;
     measured(args.steps, profile, |step| {
         trainer.step(kernels, samples, &batch(args.batch, samples.len(), step))?;
         Ok(())
@@ -205,7 +205,7 @@ fn measured(steps: usize, profile: &Profile, mut step: impl FnMut(usize) -> Resu
 mod tests {
     use super::*;
     use model::explain::Method;
-    use model::{Cell, Task};
+    use model::{Architecture, Task};
 
     /// Steps of Shallow-2 on 4 noise images of 28×28.
     pub(super) fn steps(what: What) -> Vec<Step> {
@@ -223,7 +223,7 @@ mod tests {
         };
         let (samples, [rows, cols, classes]) = samples(&args).unwrap();
         let task = Task { rows, cols, classes, seq_len: 2, ..Task::default() };
-        let network = Network::new(Cell::preset("shallow").unwrap(), task, 1).unwrap();
+        let network = Network::new(Architecture::preset("shallow").unwrap(), task, 1).unwrap();
         let profile = Arc::new(Profile::new());
         let kernels = Kernels::default().profiled(Arc::clone(&profile));
         if what == What::Train {
@@ -232,7 +232,7 @@ mod tests {
         }
         let mut explainer = Explainer::new(&kernels, &network, Method::DeepTaylor, 4).unwrap();
         let explained = |step| {
-            explainer.explain(&kernels, &network, &*samples, &batch(4, 80, step), Target::Predicted)?;
+            explainer.explain(&kernels, &*samples, &batch(4, 80, step), Target::Predicted)?;
             Ok(())
         };
         measured(args.steps, &profile, explained).unwrap()
