@@ -443,8 +443,7 @@ fn what_is_no_number_is_not_passed_over() {
             .expect("fits");
             assert!(d_w.iter().any(|d| d.is_nan()), "weight gradient");
             let rule = Rule::z_plus();
-            let rule =
-                &PackedRule::conv_max_pool(&kernels, &rule, &case.shape, case.panels()).expect("fits");
+            let rule = &PackedRule::conv_max_pool(&kernels, &rule, &case.shape, case.panels()).expect("fits");
             let (max_indices, z) = (&max_indices, Some(&z[..]));
             let out = case.lines(|r_in| {
                 let (r_out, absorbed) = (v, &mut [0.0; 2]);

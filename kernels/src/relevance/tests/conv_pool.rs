@@ -3,10 +3,10 @@ use super::conv::of_image;
 use super::{Case, Domain, RULES, assert_absorbed, packed, reference, rules};
 use crate::conv::max_pool::{ConvMaxPool, ConvMaxPoolShape, MaxIndices, conv_max_pool};
 use crate::gemm::pack;
-use crate::reference::{gemm, max_pool};
 use crate::image::ConvShape;
 use crate::layout::{MatMut, MatRef};
 use crate::panels::Panels;
+use crate::reference::{gemm, max_pool};
 use crate::testing::{SameBits, assert_close, floats, kernel_sets};
 use crate::{Kernels, ShapeError, reference::conv_as_dense};
 use proptest::prelude::*;
@@ -76,7 +76,7 @@ impl Layer {
         let mut r = Vec::new();
         for (sums, of_windows) in sums.chunks_exact(k).zip(self.r.chunks_exact(self.r.len() / images)) {
             let relu: Vec<f32> = sums.iter().map(|&s| s.max(0.0) as f32).collect();
-            let (_, from) = max_pool((conv.rows, conv.cols, conv.outputs), self.shape.window, &relu);
+            let (_, from) = max_pool([conv.rows, conv.cols, conv.outputs], self.shape.window, &relu);
             let mut of_image = vec![0.0; k];
             from.iter().zip(of_windows).for_each(|(&from, &r)| of_image[from] = r);
             r.extend(of_image);
