@@ -8,11 +8,11 @@ use crate::simd::{Kernel, Simd};
 use crate::threads::with_scratch;
 use std::ops::Range;
 
-/// Floats of packed strips that leave room in L2 for the rows that meet them.
+/// Floats of packed strips that leave room in L2 for the rows that they are multiplied with.
 const PACKED: usize = 64 * 1024;
 /// From so many tiles of rows on, strips of a plain matrix are copied before they are read so often,
 const PACK_FROM_TILES: usize = 16;
-/// if its rows are so many floats apart that they fall into the same few cache sets.
+/// if its rows are so many floats apart that they share a few cache sets.
 const PACK_FROM_STEP: usize = 256;
 
 /// Computes some rows of a product on the calling thread.
@@ -29,7 +29,7 @@ pub(super) unsafe fn run_rows(backend: Backend, problem: &Problem, rows: Range<u
     });
 }
 
-/// Some rows of a product; who runs it promises what [`Problem::run`] asks for, for these rows.
+/// Some rows of a product. Running it needs what [`Problem::run`] needs, for these rows.
 struct Part<'a> {
     problem: Problem<'a>,
     rows: Range<usize>,
@@ -45,7 +45,7 @@ impl Kernel for Part<'_> {
         let blocks = rows.len().div_ceil(BLOCK);
         for i in 0..blocks {
             let (from, to) = (rows.len() * i / blocks, rows.len() * (i + 1) / blocks);
-            // SAFETY: who makes a part promises what `Problem::run` asks for.
+            // SAFETY: whoever makes a part promises what `Problem::run` needs.
             unsafe { block(simd, &problem, rows.start + from..rows.start + to, packed) };
         }
     }
@@ -111,7 +111,7 @@ fn next_group<S: Simd>(problem: &Problem, left: usize) -> Group {
     }
 }
 
-/// Copies strips `strip..strip + width` of the plain matrix `b`; the product returned reads the copy.
+/// Copies strips `strip..strip + width` of the plain matrix `b`; the problem returned reads the copy.
 ///
 /// # Safety
 /// Every term of those strips is readable, 16 columns of it, in the innermost loop alone.
