@@ -168,11 +168,11 @@ impl Kernel for Ratio<'_> {
                     let z = match z {
                         Denominators::Found => load(simd, c.as_ptr().add(of), lanes),
                         Denominators::Less(z, v) => {
-                            let v = at_max_indices(simd, shape, &v[n..], (row, col), max_indices, lanes);
+                            let v = at_max_indices(simd, shape, &v[n..], [row, col], max_indices, lanes);
                             simd.sub(load(simd, z.as_ptr().add(of), lanes), v)
                         }
                         Denominators::Constant(v) => {
-                            at_max_indices(simd, shape, &v[n..], (row, col), max_indices, lanes)
+                            at_max_indices(simd, shape, &v[n..], [row, col], max_indices, lanes)
                         }
                     };
                     let r = simd.mul(load(simd, r_at.as_ptr().add(n), lanes), coefficient);
@@ -192,7 +192,7 @@ unsafe fn at_max_indices<S: Simd>(
     simd: S,
     shape: &ConvMaxPoolShape,
     v: &[f32],
-    (row, col): (usize, usize),
+    [row, col]: [usize; 2],
     max_indices: S::F,
     lanes: usize,
 ) -> S::F {
