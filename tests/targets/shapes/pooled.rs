@@ -4,7 +4,7 @@ use super::convolution::{floats, huge, images_of, inside, near, patch, small};
 use super::draw::{Draw, panels, same, times};
 use super::operand::{Mat, Out, agrees, close, largest, same_bits};
 use super::relevance::{domain, rule};
-use super::relevance_conv::{of_image, pixels};
+use super::relevance_conv::of_image;
 use kernels::conv::max_pool::{
     ConvMaxPool, ConvMaxPoolInputGradient, ConvMaxPoolShape, ConvMaxPoolWeightGradient, Filters, MaxIndices,
     conv_max_pool, conv_max_pool_input_gradient, conv_max_pool_weight_gradient,
@@ -98,7 +98,7 @@ impl Forward {
         (conv.rows * conv.cols * conv.inputs, conv.rows * conv.cols * conv.outputs)
     }
 
-    /// What the windows hand back, or something that does not fit.
+    /// What the windows propagate, or something that does not fit.
     fn values(&self, draw: &mut Draw) -> Mat {
         let rows = draw.near(self.images * self.shape.windows());
         let cols = draw.near(self.shape.conv.outputs);
@@ -247,7 +247,7 @@ pub fn back(draw: &mut Draw) {
             *want += v[image * k + o] * (w.max(0.0) * (x + 1.0) + w.min(0.0) * (x - 1.0));
         }
     }
-    close("way back", &out.written(), &want, 1.0);
+    close("input gradient", &out.written(), &want, 1.0);
 }
 
 pub fn weight_gradient(draw: &mut Draw) {

@@ -30,7 +30,6 @@ struct Layer {
     kernels: &'static Kernels,
     rule: Rule,
     n: usize,
-    j: usize,
     k: usize,
     /// The shape of the weights themselves, that of a convolution now and then.
     w_shape: (usize, usize),
@@ -56,7 +55,7 @@ impl Layer {
         let r_in = Out::drawn(draw, rows, cols, false);
         let absorbed = vec![1.0; draw.near_len(n)];
         let of_conv = draw.below(16) == 15;
-        Layer { kernels, rule, n, j, k, w_shape, of_conv, w, a, r_out, r_in, absorbed }
+        Layer { kernels, rule, n, k, w_shape, of_conv, w, a, r_out, r_in, absorbed }
     }
 
     /// The rule with the weights; those of a convolution with three filter lines if that fits, which no dense
