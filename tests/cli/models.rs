@@ -280,7 +280,7 @@ fn a_profile_leaves_a_trace_of_every_call() {
         "{profile} --overwrite --what explain --method w-square --dataset synth --data-dir @"
     ));
     let trace = desk.json("calls.json");
-    assert!(trace.as_array().expect("an array").iter().any(|event| event["name"] == "w_square"));
+    assert!(trace.as_array().expect("an array").iter().any(|event| event["name"] == "relevance"));
     desk.misused("profile --steps 0", &["--steps is 0"]);
     desk.misused("profile --what explain --method guess", &["guess", "deep-taylor"]);
     desk.misused("profile --cell deep --seq-len 5", &["5"]);
