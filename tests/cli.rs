@@ -5,8 +5,9 @@ mod refusals;
 mod reproduction;
 
 use anyhow::{Error, Result};
-use harness::cli::{Misuse, run};
+use harness::cli::run;
 use harness::dataset::{Dataset, synth};
+use harness::error::UsageError;
 use harness::model_file;
 use kernels::Backend;
 use serde_json::{Value, json};
@@ -64,7 +65,7 @@ impl Desk {
 
     fn misused(&self, line: &str, words: &[&str]) {
         let error = self.refuses(line, words);
-        assert!(error.downcast_ref::<Misuse>().is_some(), "{line}: {error:#}");
+        assert!(error.downcast_ref::<UsageError>().is_some(), "{line}: {error:#}");
     }
 
     fn bytes(&self, name: &str) -> Vec<u8> {
@@ -285,5 +286,5 @@ fn misuse_is_told_from_failure() {
     }
     desk.misused("trian", &["trian", "--help"]);
     let failed = desk.refuses("train --dataset absent --data-dir @ --out @run", &["absent"]);
-    assert!(failed.downcast_ref::<Misuse>().is_none(), "a failure, no misuse");
+    assert!(failed.downcast_ref::<UsageError>().is_none(), "a failure, no misuse");
 }

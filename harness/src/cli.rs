@@ -2,12 +2,12 @@
 
 use crate::command::kernels as kernels_command;
 use crate::command::{check, compare, data, eval, explain, profile, prototype, report, reproduce, train};
-use crate::output::{self, remark};
-use crate::progress::Progress;
-use crate::run::Interrupted;
-use anyhow::{Context, Result, bail};
-use clap::{Args, Parser, Subcommand};
-use kernels::{Backend, Kernels, Threads};
+use crate::context::GlobalOptions;
+use crate::error::{UsageError, format_error};
+use crate::io::output::{self, status};
+use crate::signal::Interrupted;
+use anyhow::Result;
+use clap::{Parser, Subcommand};
 use std::ffi::OsString;
 use std::process::ExitCode;
 
@@ -23,26 +23,9 @@ use std::process::ExitCode;
 )]
 pub struct Cli {
     #[command(flatten)]
-    common: Common,
+    options: GlobalOptions,
     #[command(subcommand)]
     command: Command,
-}
-
-/// What every command understands.
-#[derive(Debug, Clone, Args)]
-pub struct Common {
-    /// Kernel set: reference, portable, avx2 or avx512 [default: the fastest this CPU has]
-    #[arg(long, value_name = "NAME", global = true, env = "RELEVANCE_KERNELS")]
-    pub kernels: Option<String>,
-    /// Threads in all [default: one a core]
-    #[arg(long, value_name = "N", global = true, env = "RELEVANCE_THREADS")]
-    pub threads: Option<usize>,
-    /// Print results as JSON
-    #[arg(long, global = true)]
-    pub json: bool,
-    /// No progress, results only
-    #[arg(long, short, global = true)]
-    pub quiet: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -58,7 +41,7 @@ enum Command {
     /// Loss and accuracy of a model
     Eval(eval::EvalArgs),
     /// Relevance of every pixel for a decision
-    Explain(explain::ExplainArgs),
+    Explain(explain::args::ExplainArgs),
     /// The image that a class is surest of, by activation maximisation
     Prototype(prototype::PrototypeArgs),
     /// Draw, find and verify data sets
@@ -66,7 +49,7 @@ enum Command {
     /// See on this machine that results do not depend on kernels or threads
     Check(check::CheckArgs),
     /// Where the time of a training step or of a batch of explanations goes, kernel by kernel
-    Profile(profile::ProfileArgs),
+    Profile(profile::args::ProfileArgs),
     /// The kernel sets of this CPU and its fused multiply-add peak
     Kernels,
 }
@@ -85,52 +68,6 @@ const COMMANDS: [&str; 12] = [
     "kernels",
     "help",
 ];
-
-/// More threads than any of these networks can use.
-const MOST_THREADS: usize = 1024;
-
-impl Common {
-    /// How many threads there are to use.
-    ///
-    /// # Errors
-    /// If none is asked for.
-    pub fn thread_count(&self) -> Result<usize> {
-        match self.threads {
-            Some(0) => bail!(Misuse("--threads is 0; it must be at least 1".to_owned())),
-            Some(n) if n > MOST_THREADS => {
-                bail!(Misuse(format!("--threads is {n}; it must be at most {MOST_THREADS}")))
-            }
-            Some(n) => Ok(n),
-            None => Ok(std::thread::available_parallelism().map_or(1, usize::from)),
-        }
-    }
-
-    /// The chosen kernel set on `threads` threads.
-    ///
-    /// # Errors
-    /// If this CPU does not have it, with the names of those it has, or if a thread cannot be started.
-    pub fn kernels(&self, threads: usize) -> Result<Kernels> {
-        let threads = Threads::new(threads).context("cannot start the threads")?;
-        let name = self.kernels.as_deref().unwrap_or(Backend::best().name());
-        let Some(kernels) = Kernels::by_name(name, threads) else {
-            let known = Backend::NAMES.contains(&name);
-            let why = if known { "this CPU does not have it" } else { "no such kernel set" };
-            let here = Kernels::names().join(", ");
-            bail!(Misuse(format!("--kernels {name}: {why}; choose one of {here}")));
-        };
-        Ok(kernels)
-    }
-
-    /// Where progress goes.
-    pub fn progress(&self) -> Progress {
-        Progress::new(self.quiet)
-    }
-}
-
-/// An error of the command line itself: exit status 2.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Misuse(pub String);
 
 /// Options that take no value: what follows them may be a command.
 const FLAGS: [&str; 5] = ["--json", "--quiet", "-q", "--resume", "--overwrite"];
@@ -156,34 +93,20 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<()> {
         args.insert(1.min(args.len()), "reproduce".into());
     }
     let cli = Cli::try_parse_from(args)?;
-    let common = &cli.common;
+    let options = &cli.options;
     match &cli.command {
-        Command::Reproduce(args) => reproduce::run(args, common),
-        Command::Report(args) => report::run(args, common),
-        Command::Compare(args) => compare::run(args, common),
-        Command::Train(args) => train::run(args, common),
-        Command::Eval(args) => eval::run(args, common),
-        Command::Explain(args) => explain::run(args, common),
-        Command::Prototype(args) => prototype::run(args, common),
-        Command::Data(args) => data::run(args, common),
-        Command::Check(args) => check::run(args, common),
-        Command::Profile(args) => profile::run(args, common),
-        Command::Kernels => kernels_command::run(common),
+        Command::Reproduce(args) => reproduce::run(args, options),
+        Command::Report(args) => report::run(args, options),
+        Command::Compare(args) => compare::run(args, options),
+        Command::Train(args) => train::run(args, options),
+        Command::Eval(args) => eval::run(args, options),
+        Command::Explain(args) => explain::run(args, options),
+        Command::Prototype(args) => prototype::run(args, options),
+        Command::Data(args) => data::run(args, options),
+        Command::Check(args) => check::run(args, options),
+        Command::Profile(args) => profile::run(args, options),
+        Command::Kernels => kernels_command::run(options),
     }
-}
-
-/// An error with its causes as the one line that is printed: a name in a file may hold a line break, or what a
-/// terminal takes for a command.
-pub fn told(error: &anyhow::Error) -> String {
-    let text = format!("{error:#}");
-    text.chars().fold(String::with_capacity(text.len()), |mut line, c| {
-        if c.is_control() {
-            line.extend(c.escape_default())
-        } else {
-            line.push(c)
-        }
-        line
-    })
 }
 
 /// Runs the process's own arguments and prints what went wrong in one line.
@@ -200,22 +123,16 @@ pub fn main() -> ExitCode {
         Err(error) => error,
     };
     if let Some(interrupted) = error.downcast_ref::<Interrupted>() {
-        remark!("{interrupted}");
+        status!("{interrupted}");
         return ExitCode::from(interrupted.status);
     }
-    remark!("error: {}", told(&error));
-    ExitCode::from(if error.downcast_ref::<Misuse>().is_some() { 2 } else { 1 })
+    status!("error: {}", format_error(&error));
+    ExitCode::from(if error.downcast_ref::<UsageError>().is_some() { 2 } else { 1 })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_name_with_a_line_break_is_told_in_one_line() {
-        let error = anyhow::anyhow!("tensor `\nco\u{1b}[2Jder` é").context("x.safetensors: is not sound");
-        assert_eq!(told(&error), r"x.safetensors: is not sound: tensor `\nco\u{1b}[2Jder` é");
-    }
 
     #[test]
     fn a_command_is_told_from_the_value_of_an_option() {

@@ -1,6 +1,6 @@
 //! Networks in and out of model files.
 
-use crate::exchange::{self, ModelFile};
+use crate::io::tensors::{self, ModelFile};
 use anyhow::{Context, Result, bail};
 use kernels::pool::PoolKind;
 use model::{Cell, Encoder, NamedTensor, Network, Task};
@@ -34,7 +34,7 @@ pub fn describe(network: &Network) -> ModelFile {
 /// # Errors
 /// If the file cannot be written.
 pub fn save(path: &Path, network: &Network) -> Result<()> {
-    exchange::write(path, &describe(network))
+    tensors::write(path, &describe(network))
 }
 
 /// Reads a model file.
@@ -42,7 +42,7 @@ pub fn save(path: &Path, network: &Network) -> Result<()> {
 /// # Errors
 /// One line that names the file and the metadata key or tensor that is missing or does not fit.
 pub fn load(path: &Path) -> Result<Network> {
-    let file = exchange::read(path)?;
+    let file = tensors::read(path)?;
     let advice = "is no model that this program can use, export it as the README says under Model files";
     build(&file).with_context(|| format!("{}: {advice}", path.display()))
 }
@@ -119,7 +119,7 @@ struct Meta<'a>(&'a BTreeMap<String, String>);
 
 impl Meta<'_> {
     fn text(&self, key: &str) -> Result<&str> {
-        let keys = exchange::KEYS.join(", ");
+        let keys = tensors::KEYS.join(", ");
         let value = self.0.get(key).map(String::as_str);
         value.with_context(|| format!("metadata `{key}` is missing; a model file has {keys}"))
     }

@@ -3,11 +3,12 @@
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use harness::dataset::checksum::{Published, sha256};
 use harness::dataset::fetch::Order;
-use harness::dataset::locate::FILES;
+use harness::dataset::files::FILES;
+use harness::dataset::published::Published;
 use harness::dataset::{Dataset, synth};
-use harness::progress::Progress;
+use harness::io::hash::sha256;
+use harness::io::progress::Progress;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
@@ -344,7 +345,7 @@ fn a_file_that_is_there_is_never_replaced() {
 fn two_processes_do_not_fetch_into_one_folder() {
     let desk = Desk::new();
     fs::create_dir_all(desk.folder()).unwrap();
-    let held = harness::lock::hold(&desk.folder()).unwrap();
+    let held = harness::io::lock::hold(&desk.folder()).unwrap();
     let error = desk.order(&[&desk.good()]).fetch(&Progress::new(true)).unwrap_err().to_string();
     assert!(error.contains("another process works in it"), "{error}");
     drop(held);

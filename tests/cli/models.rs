@@ -2,9 +2,9 @@
 
 use super::{Desk, png_size};
 use crate::support::{assert_close, bits, explain, random_samples, thesis, tiny};
-use harness::images::Scaled;
+use harness::dataset::samples::Scaled;
+use harness::io::array;
 use harness::model_file;
-use harness::report::npy;
 use kernels::{Backend, Kernels, Threads};
 use model::explain::{Method, Target};
 use model::{Evaluator, NamedTensor, Network, Samples};
@@ -29,7 +29,7 @@ impl Desk {
 
     /// Images and labels as `x.npy` and `y.npy`.
     pub fn save_arrays(&self, (rows, cols): (usize, usize), images: &[f32], labels: &[i64]) {
-        npy::write_f32(&self.at("x.npy"), &[images.len() / rows / cols, rows, cols], images)
+        array::write_f32(&self.at("x.npy"), &[images.len() / rows / cols, rows, cols], images)
             .expect("written");
         write_npy(self.at("y.npy"), &Array1::from(labels.to_vec())).expect("written");
     }
@@ -80,7 +80,7 @@ fn every_method_explains_into_arrays_and_pictures() {
         desk.refuses(&format!("{line} --out @{name}.npy"), &[name, "--overwrite"]);
         let method = Method::by_name(name, 2.0, 1.0).expect("a method");
         let want = explain(&best(), &network, method, (&arrays, &indices), Target::Predicted).remove(0);
-        let (found, shape) = npy::read_images(&desk.at(&format!("{name}.npy"))).expect("relevance");
+        let (found, shape) = array::read_images(&desk.at(&format!("{name}.npy"))).expect("relevance");
         assert_eq!(shape, [6, 28, 28], "{name}");
         assert_eq!(bits(&found), bits(&want.relevance), "{name}");
 
@@ -131,7 +131,7 @@ fn explanations_are_of_the_targets_and_samples_asked_for() {
     assert!(of_four.zip(list.as_array().expect("a list")).all(|(i, line)| line["sample"] == i));
     assert_eq!(list.as_array().map(Vec::len), Some(3));
     desk.does(&format!("{EXPLAIN} --class 4 --out @four.npy"));
-    let four = npy::read_images(&desk.at("four.npy")).expect("relevance").1[0];
+    let four = array::read_images(&desk.at("four.npy")).expect("relevance").1[0];
     assert_eq!(four, labels.iter().filter(|&&label| label == 4).count());
     desk.does(&format!("{EXPLAIN} --out @some"));
     assert_eq!(desk.json("some/explanations.json").as_array().map(Vec::len), Some(16));
@@ -192,7 +192,7 @@ fn model_files_of_another_program_give_the_golden_values() {
             desk.does(&format!(
                 "explain --model @theirs.safetensors {ARRAYS} --out @r.npy --overwrite {how}"
             ));
-            let (found, _) = npy::read_images(&desk.at("r.npy")).expect("relevance");
+            let (found, _) = array::read_images(&desk.at("r.npy")).expect("relevance");
             assert_close(&format!("{name} {how}"), &found, &golden.tensors[want], 1e-4);
         };
         explained("--method deep-taylor", "relevance.deep_taylor");

@@ -2,9 +2,9 @@
 
 use super::Desk;
 use crate::support::{say, thesis};
-use harness::cli::Misuse;
+use harness::error::UsageError;
+use harness::io::array::write_f32;
 use harness::model_file;
-use harness::report::npy::write_f32;
 use ndarray::{Array1, Array3, ShapeBuilder};
 use ndarray_npy::write_npy;
 use safetensors::{Dtype, tensor::TensorView};
@@ -370,7 +370,7 @@ fn bad_input_is_one_line_and_leaves_nothing_behind() {
             if std::env::var_os(SHOW).is_some() {
                 say(&text);
             }
-            let found = if error.downcast_ref::<Misuse>().is_some() { 2 } else { 1 };
+            let found = if error.downcast_ref::<UsageError>().is_some() { 2 } else { 1 };
             let absent: Vec<_> = words.iter().filter(|&&word| !text.contains(word)).collect();
             if found != status || text.contains('\n') || !absent.is_empty() {
                 wrong.push(format!("{line}: {status} wanted, {found} found, {absent:?} not in {text:?}"));

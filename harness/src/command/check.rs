@@ -1,12 +1,13 @@
 //! `harness check`: what this machine is promised, seen on this machine.
 
-use crate::cli::{Common, Misuse};
+use crate::context::GlobalOptions;
+use crate::dataset::samples::Arrays;
 use crate::dataset::synth;
-use crate::images::Arrays;
-use crate::output::{out, outln};
-use crate::progress::Job;
+use crate::error::UsageError;
+use crate::io::output::{out, outln};
+use crate::io::progress::Job;
 use crate::report::table::Table;
-use crate::run::{check_stop, stop_on_signals};
+use crate::signal::{check_stop, stop_on_signals};
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, Subcommand};
 use kernels::{Backend, Kernels, Threads};
@@ -72,12 +73,12 @@ struct Line {
 ///
 /// # Errors
 /// If bits differ between two combinations of one cell.
-pub fn run(args: &CheckArgs, common: &Common) -> Result<()> {
+pub fn run(args: &CheckArgs, options: &GlobalOptions) -> Result<()> {
     let What::Bits(args) = &args.what;
     stop_on_signals()?;
     let counts = [("--steps", args.steps), ("--samples", args.samples), ("--batch", args.batch)];
     if let Some((name, _)) = counts.into_iter().find(|&(_, count)| count == 0) {
-        bail!(Misuse(format!("{name} is 0; it must be at least 1")));
+        bail!(UsageError(format!("{name} is 0; it must be at least 1")));
     }
     let backends: Vec<Backend> = Backend::available().into_iter().filter(|b| b.promises_bits()).collect();
     let each = |backend: Backend| THREADS.map(|threads| (backend, threads));
@@ -88,10 +89,10 @@ pub fn run(args: &CheckArgs, common: &Common) -> Result<()> {
     let samples = Arrays { images, size: synth::SIZE * synth::SIZE, labels: Some(labels) };
     let networks = args.cells.iter().map(|name| {
         let task = Task { rows: synth::SIZE, cols: synth::SIZE, seq_len: args.seq_len, ..Task::default() };
-        Cell::preset(name).and_then(|cell| Network::new(cell, task, 1)).map_err(|e| Misuse(e.to_string()))
+        Cell::preset(name).and_then(|cell| Network::new(cell, task, 1)).map_err(|e| UsageError(e.to_string()))
     });
-    let networks: Vec<Network> = networks.collect::<Result<_, Misuse>>()?;
-    let progress = common.progress();
+    let networks: Vec<Network> = networks.collect::<Result<_, UsageError>>()?;
+    let progress = options.progress();
     let parts = networks.len() * combinations.len() * (args.steps + args.samples.div_ceil(CHUNK));
     let job = progress.job("bits", parts as u64);
     let mut lines = Vec::new();
@@ -104,7 +105,7 @@ pub fn run(args: &CheckArgs, common: &Common) -> Result<()> {
         }
     }
     job.finish();
-    print(common, &lines)?;
+    print(options, &lines)?;
     let different = different(&lines);
     ensure!(
         different.is_empty(),
@@ -127,8 +128,8 @@ fn different(lines: &[Line]) -> Vec<&str> {
     cells
 }
 
-fn print(common: &Common, lines: &[Line]) -> Result<()> {
-    if common.json {
+fn print(options: &GlobalOptions, lines: &[Line]) -> Result<()> {
+    if options.json {
         return outln!("{}", serde_json::json!(lines));
     }
     let mut table = Table::new(&["cell", "kernels", "threads", "training", "explanation"]);

@@ -7,14 +7,15 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 use serde_json::json;
 
-use crate::cli::Common;
+use crate::context::GlobalOptions;
 use crate::dataset::checksum::{self, State};
 use crate::dataset::fetch::Order;
-use crate::dataset::idx::Header;
-use crate::dataset::locate::{self, FILES, KINDS, Located, Places};
-use crate::dataset::{synth, unpack};
-use crate::output::{outln, remark};
-use crate::run::stop_on_signals;
+use crate::dataset::files::{FILES, KINDS, usual_name};
+use crate::dataset::locate::{Located, Places};
+use crate::dataset::{gz, synth};
+use crate::io::idx::Header;
+use crate::io::output::{outln, status};
+use crate::signal::stop_on_signals;
 
 /// Arguments of `harness data`.
 #[derive(Debug, Args)]
@@ -92,8 +93,8 @@ impl Place {
 ///
 /// # Errors
 /// If a data set is not found, not as published, or cannot be written.
-pub fn run(args: &DataArgs, common: &Common) -> anyhow::Result<()> {
-    let json = common.json;
+pub fn run(args: &DataArgs, options: &GlobalOptions) -> anyhow::Result<()> {
+    let json = options.json;
     match &args.action {
         Action::Synth { seed, train, test, out, overwrite } => {
             let dir = match out {
@@ -104,20 +105,20 @@ pub fn run(args: &DataArgs, common: &Common) -> anyhow::Result<()> {
         }
         Action::Fetch { name, mirror, data_dir } => {
             stop_on_signals()?;
-            let name = locate::usual_name(name)?;
+            let name = usual_name(name)?;
             let root = match data_dir {
                 Some(dir) => dir.clone(),
                 None => Places::new(None)?.cache()?.to_owned(),
             };
             let order = Order::new(&name, &root.join(&name), mirror.as_deref())?;
-            let files = order.fetch(&common.progress())?;
+            let files = order.fetch(&options.progress())?;
             if json {
                 return print_json(&json!({ "name": name, "folder": order.folder, "files": files }));
             }
             outln!("{}", order.folder.display())
         }
-        Action::Verify { name, place } => verify(&locate::usual_name(name)?, &place.places()?, json),
-        Action::Path { name, place } => path(&locate::usual_name(name)?, &place.places()?, json),
+        Action::Verify { name, place } => verify(&usual_name(name)?, &place.places()?, json),
+        Action::Path { name, place } => path(&usual_name(name)?, &place.places()?, json),
         Action::List { place } => list(&place.places()?, json),
     }
 }
@@ -133,7 +134,7 @@ fn draw(dir: &Path, seed: u64, [train, test]: [usize; 2], overwrite: bool, json:
             there.display()
         );
     }
-    remark!("drawing {train} + {test} digits with seed {seed}");
+    status!("drawing {train} + {test} digits with seed {seed}");
     synth::write(dir, seed, train, test)?;
     if json {
         return print_json(&json!({ "folder": dir, "seed": seed, "train": train, "test": test }));
@@ -191,8 +192,8 @@ struct Sizes {
 impl Listed {
     fn new(set: Located, places: &Places) -> Self {
         let header = |i: usize| {
-            let source = unpack::reader(&set.files[i])
-                .with_context(|| format!("{}: cannot open", set.files[i].display()));
+            let source =
+                gz::reader(&set.files[i]).with_context(|| format!("{}: cannot open", set.files[i].display()));
             Header::read(source?, KINDS[i], &set.files[i])
         };
         let sizes = header(0).and_then(|train| Ok((train, header(2)?)));
@@ -207,7 +208,7 @@ impl Listed {
             Err(error) => (None, Some(format!("{error:#}"))),
         };
         let opens = places.find(&set.name).is_some_and(|first| first.folder == set.folder);
-        let packed = set.files.iter().any(|file| unpack::is_gz(file));
+        let packed = set.files.iter().any(|file| gz::is_gz(file));
         Self { name: set.name, folder: set.folder, sizes, packed, opens, problem }
     }
 }
@@ -219,7 +220,7 @@ fn list(places: &Places, json: bool) -> anyhow::Result<()> {
     }
     if found.is_empty() {
         let roots: Vec<_> = places.roots().iter().map(|root| root.display().to_string()).collect();
-        remark!("no data set in {}; draw one without a download: harness data synth", roots.join(", "));
+        status!("no data set in {}; draw one without a download: harness data synth", roots.join(", "));
     }
     let width = found.iter().map(|set| set.name.len()).max().unwrap_or(0);
     for set in &found {

@@ -1,16 +1,23 @@
 //! `harness reproduce`: trains the networks of an experiment side by side, measures them, and writes the report.
 
-use crate::cli::{Common, told};
+use crate::context::GlobalOptions;
+use crate::dataset::DataSha256;
 use crate::dataset::Dataset;
+use crate::error::format_error;
+use crate::experiment::definition::Experiment;
 use crate::experiment::folder::{FILE, State, state, write_experiment};
+use crate::experiment::overrides::Overrides;
+use crate::experiment::plan::Planned;
+use crate::experiment::rates::{self, Rates};
 use crate::experiment::schedule::side_by_side;
-use crate::experiment::search::{self, Rates, search};
-use crate::experiment::{Experiment, Narrowed, Planned};
-use crate::measure::samples::Chosen;
-use crate::measure::{Bench, FILES, measure};
+use crate::experiment::search::search;
+use crate::measure::network::{MeasureContext, measure};
+use crate::measure::result::FILES;
+use crate::measure::samples::SampleSelection;
+use crate::run::context::RunContext;
 use crate::run::folder::{Existing, free};
-use crate::run::training::{DataSha256, Surroundings, train};
-use crate::run::{Interrupted, stop_on_signals};
+use crate::run::training::train;
+use crate::signal::{Interrupted, stop_on_signals};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -22,7 +29,7 @@ pub struct ReproduceArgs {
     #[arg(value_name = "EXPERIMENT", default_value = "quick")]
     experiment: String,
     #[command(flatten)]
-    narrowed: Narrowed,
+    overrides: Overrides,
     /// Folder to search for data first; then RELEVANCE_DATA_DIR, ./data and the cache folder
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
@@ -44,7 +51,7 @@ pub struct ReproduceArgs {
 struct Open {
     dataset: Dataset,
     sha256: DataSha256,
-    chosen: Chosen,
+    selection: SampleSelection,
 }
 
 /// Runs `harness reproduce`.
@@ -52,21 +59,21 @@ struct Open {
 /// # Errors
 /// If the experiment does not fit, data is not found, or a run fails; the others are finished and the report is written
 /// first.
-pub fn run(args: &ReproduceArgs, common: &Common) -> Result<()> {
+pub fn run(args: &ReproduceArgs, options: &GlobalOptions) -> Result<()> {
     stop_on_signals()?;
-    let experiment = Experiment::by_name(&args.experiment)?.narrowed(&args.narrowed);
+    let experiment = Experiment::by_name(&args.experiment)?.with(&args.overrides);
     let plan = experiment.plan(&Rates::default())?;
-    let threads = common.thread_count()?;
+    let threads = options.thread_count()?;
     let jobs = args.jobs.unwrap_or(threads).clamp(1, plan.len());
-    let kernels = common.kernels((threads / jobs).max(1))?;
+    let kernels = options.kernels((threads / jobs).max(1))?;
     let mut sets: Vec<Open> = Vec::new();
     for planned in &plan {
         let name = &planned.settings.dataset;
         if sets.iter().all(|set| set.dataset.name != *name) {
             let dataset = Dataset::open(name, args.data_dir.as_deref())?;
             let limit = experiment.train.limit_test;
-            let chosen = Chosen::new(&dataset, &experiment.measure, limit, experiment.seeds[0])?;
-            sets.push(Open { sha256: super::train::checksums(&dataset), dataset, chosen });
+            let selection = SampleSelection::new(&dataset, &experiment.measure, limit, experiment.seeds[0])?;
+            sets.push(Open { sha256: dataset.sha256(), dataset, selection });
         }
     }
     let names = sets.iter().map(|set| &set.dataset.name[..]).collect::<Vec<_>>().join("-");
@@ -83,14 +90,14 @@ pub fn run(args: &ReproduceArgs, common: &Common) -> Result<()> {
             let name = &experiment.name;
             ensure!(there == *name, "{}: holds {there}, not {name}; choose another --out", out.display());
         }
-        Existing::Overwrite => remove(&out, &[search::FILE])?,
+        Existing::Overwrite => remove(&out, &[rates::FILE])?,
         _ => {}
     }
     write_experiment(&out, &experiment)?;
     for set in &mut sets {
-        set.chosen.write(&out.join(&set.dataset.name))?;
+        set.selection.write(&out.join(&set.dataset.name))?;
     }
-    let progress = common.progress();
+    let progress = options.progress();
     progress.say(&format!(
         "{}: {} trainings on {names}, {jobs} side by side, into {}",
         experiment.name,
@@ -105,8 +112,8 @@ pub fn run(args: &ReproduceArgs, common: &Common) -> Result<()> {
         let set = open(planned)?;
         let (dataset, sha256) = (&set.dataset, &set.sha256);
         let progress = progress.of_run(&planned.folder);
-        let around = Surroundings { dataset, sha256, kernels: &kernels, progress: &progress };
-        train(&planned.settings, &out.join(&planned.folder), existing, &around)
+        let context = RunContext { dataset, sha256, kernels: &kernels, progress: &progress };
+        train(&planned.settings, &out.join(&planned.folder), existing, &context)
     };
     let rates = search(&experiment, &out, |candidates| {
         progress.say(&format!("searching learning rates: {} short trainings", candidates.len()));
@@ -116,7 +123,7 @@ pub fn run(args: &ReproduceArgs, common: &Common) -> Result<()> {
     let results = side_by_side(&plan, jobs, &progress, |planned| {
         let set = open(planned)?;
         let folder = out.join(&planned.folder);
-        let there = state(&folder, planned, &experiment, &set.chosen);
+        let there = state(&folder, planned, &experiment, &set.selection);
         if existing == Existing::Resume && matches!(there, State::Done(_)) {
             return Ok(());
         }
@@ -124,21 +131,26 @@ pub fn run(args: &ReproduceArgs, common: &Common) -> Result<()> {
             remove(&folder, &FILES)?;
         }
         train_in(planned, existing)?;
-        let Open { dataset, chosen, .. } = set;
+        let Open { dataset, selection, .. } = set;
         let progress = progress.of_run(&planned.folder);
-        let bench =
-            Bench { dataset, chosen, measure: &experiment.measure, kernels: &kernels, progress: &progress };
-        measure(&folder, &planned.title, &bench)
+        let context = MeasureContext {
+            dataset,
+            selection,
+            measure: &experiment.measure,
+            kernels: &kernels,
+            progress: &progress,
+        };
+        measure(&folder, &planned.title, &context)
     });
     let mut failed = Vec::new();
     for (planned, result) in plan.iter().zip(results) {
         let Err(error) = result else { continue };
         match error.downcast_ref::<Interrupted>() {
             Some(interrupted) => return Err(interrupted.clone().into()),
-            None => failed.push(format!("{}: {}", planned.folder, told(&error))),
+            None => failed.push(format!("{}: {}", planned.folder, format_error(&error))),
         }
     }
-    super::report::rebuild(&out, common)?;
+    super::report::rebuild(&out, options)?;
     if !failed.is_empty() {
         bail!("{} of {} runs failed: {}", failed.len(), plan.len(), failed.join("; "));
     }

@@ -1,11 +1,11 @@
 //! Where a command's samples come from: the test half of a data set, or array files.
 
-use crate::cli::Misuse;
 use crate::dataset::Dataset;
-use crate::images::{Arrays, Scaled};
-use crate::input;
+use crate::dataset::samples::{Arrays, Scaled};
+use crate::error::UsageError;
+use crate::io::array;
+use crate::io::file;
 use crate::model_file;
-use crate::report::npy;
 use crate::run::settings::{Range, parse_range};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
@@ -78,7 +78,7 @@ pub fn load_model(path: &Path, range: Option<Range>) -> Result<Network> {
     let Some(Range(low, high)) = range else { return Ok(network) };
     let task = Task { low, high, ..*network.task() };
     Network::from_tensors(network.cell().clone(), task, &network.tensors())
-        .map_err(|error| Misuse(format!("--input-range {low},{high}: {error}")).into())
+        .map_err(|error| UsageError(format!("--input-range {low},{high}: {error}")).into())
 }
 
 impl SourceArgs {
@@ -91,7 +91,7 @@ impl SourceArgs {
         let source = match (&self.dataset, &self.input) {
             (Some(name), _) => self.dataset(name, &network)?,
             (_, Some(path)) => self.arrays(path, &network)?,
-            _ => bail!(Misuse("give --dataset or --input".to_owned())),
+            _ => bail!(UsageError("give --dataset or --input".to_owned())),
         };
         Ok((network, source))
     }
@@ -123,9 +123,9 @@ impl SourceArgs {
     fn arrays(&self, path: &Path, network: &Network) -> Result<Source> {
         let (name, task) = (path.display(), network.task());
         for path in [Some(path), self.labels.as_deref()].into_iter().flatten() {
-            input::plain_file(path).with_context(|| format!("{}: cannot be read", path.display()))?;
+            file::plain_file(path).with_context(|| format!("{}: cannot be read", path.display()))?;
         }
-        let (images, [n, rows, cols]) = npy::read_images(path)?;
+        let (images, [n, rows, cols]) = array::read_images(path)?;
         ensure!(
             (rows, cols) == (task.rows, task.cols),
             "{name}: images are {rows}×{cols}, the model reads {}×{}; scale or cut them",
@@ -147,7 +147,7 @@ impl SourceArgs {
 
 fn labels(path: &Path, n: usize, classes: usize) -> Result<Vec<u8>> {
     let name = path.display();
-    let labels = npy::read_labels(path)?;
+    let labels = array::read_labels(path)?;
     ensure!(labels.len() == n, "{name}: {} labels for {n} images; save one label an image", labels.len());
     let class = |(i, &label): (usize, &i64)| {
         let found = u8::try_from(label).ok().filter(|&label| usize::from(label) < classes);

@@ -12,39 +12,16 @@ use anyhow::{Context, Error, Result, bail, ensure};
 use ureq::Agent;
 use ureq::http::header::{CONTENT_LENGTH, CONTENT_RANGE, RANGE};
 
-use super::checksum::{self, Published, State};
-use super::locate::FILES;
-use crate::cli::Misuse;
-use crate::lock;
-use crate::progress::{Job, Progress};
-use crate::run::check_stop;
-
-/// Where each set is published: folders of the files that [`FILES`] names, with `.gz`.
-const MIRRORS: [(&str, &[&str]); 3] = [
-    (
-        "mnist",
-        &[
-            "https://ossci-datasets.s3.amazonaws.com/mnist/",
-            "https://storage.googleapis.com/cvdf-datasets/mnist/",
-        ],
-    ),
-    (
-        "fashion-mnist",
-        &[
-            "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
-            "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
-        ],
-    ),
-    ("kmnist", &["http://codh.rois.ac.jp/kmnist/dataset/kmnist/"]),
-];
-
-/// Whether the set `name` can be fetched.
-pub fn is_published(name: &str) -> bool {
-    MIRRORS.iter().any(|(known, _)| *known == name)
-}
+use super::checksum::{self, State};
+use super::files::FILES;
+use super::published::{MIRRORS, Published, published};
+use crate::error::UsageError;
+use crate::io::lock;
+use crate::io::progress::{Job, Progress};
+use crate::signal::check_stop;
 
 /// Twice the largest file there is.
-const MOST_BYTES: u64 = 64 << 20;
+const MAX_BYTES: u64 = 64 << 20;
 /// How often a mirror may break off a file.
 const TRIES: usize = 4;
 
@@ -85,19 +62,19 @@ impl Order {
     /// A published set into `folder`, from `mirror` alone if one is given.
     ///
     /// # Errors
-    /// [`Misuse`] if nothing is published under that name, or the mirror is no address.
+    /// [`UsageError`] if nothing is published under that name, or the mirror is no address.
     pub fn new(name: &str, folder: &Path, mirror: Option<&str>) -> Result<Order> {
         let known = MIRRORS.iter().find(|(known, _)| *known == name);
-        let (Some((_, mirrors)), Some(&files)) = (known, checksum::published(name)) else {
+        let (Some((_, mirrors)), Some(&files)) = (known, published(name)) else {
             let names: Vec<_> = MIRRORS.iter().map(|(name, _)| *name).collect();
-            bail!(Misuse(format!(
+            bail!(UsageError(format!(
                 "{name} is published nowhere; it must be {}, or draw a set: harness data synth",
                 names.join(", ")
             )));
         };
         let mirrors = match mirror {
             Some(url) if !(url.starts_with("http://") || url.starts_with("https://")) => {
-                bail!(Misuse(format!("--mirror {url}: it must begin with http:// or https://")))
+                bail!(UsageError(format!("--mirror {url}: it must begin with http:// or https://")))
             }
             Some(url) => vec![url.to_owned()],
             None => mirrors.iter().map(|&url| url.to_owned()).collect(),
@@ -257,9 +234,9 @@ fn transfer(agent: &Agent, url: &str, part: &Path, offset: u64, progress: &Progr
         _ => return Err(Trouble::Absent(format!("answers {status}"))),
     };
     let length = header(CONTENT_LENGTH).and_then(|text| text.parse::<u64>().ok());
-    if length.is_some_and(|length| length > MOST_BYTES) {
+    if length.is_some_and(|length| length > MAX_BYTES) {
         return Err(Trouble::Absent(format!(
-            "announces {} bytes, expected at most {MOST_BYTES}",
+            "announces {} bytes, expected at most {MAX_BYTES}",
             length.unwrap_or(0)
         )));
     }
@@ -296,8 +273,8 @@ fn copy(
             return Ok(());
         }
         found += n as u64;
-        if found > MOST_BYTES {
-            return Err(Trouble::Absent(format!("serves more than {MOST_BYTES} bytes")));
+        if found > MAX_BYTES {
+            return Err(Trouble::Absent(format!("serves more than {MAX_BYTES} bytes")));
         }
         file.write_all(&block[..n]).with_context(writing)?;
         job.advance(n as u64);

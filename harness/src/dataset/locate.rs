@@ -6,48 +6,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, anyhow, bail, ensure};
 
-use super::idx::Kind;
-use super::{checksum, fetch, synth};
-use crate::output::remark;
+use super::files::{FILES, KNOWN, usual_name};
+use super::published::is_published;
+use super::{checksum, synth};
+use crate::io::output::status;
 
 /// Environment variable that names a folder to search, after `--data-dir`.
 pub const DATA_DIR_ENV: &str = "RELEVANCE_DATA_DIR";
-/// The four files of a data set, without `.gz`: training images and labels, test images and labels.
-pub const FILES: [&str; 4] = [
-    "train-images-idx3-ubyte",
-    "train-labels-idx1-ubyte",
-    "t10k-images-idx3-ubyte",
-    "t10k-labels-idx1-ubyte",
-];
-/// What each of [`FILES`] holds.
-pub const KINDS: [Kind; 4] = [Kind::Images, Kind::Labels, Kind::Images, Kind::Labels];
-
-/// Data sets that have a name of their own and the folder torchvision keeps them in.
-const KNOWN: [(&str, Option<&str>); 4] = [
-    ("mnist", Some("MNIST/raw")),
-    ("fashion-mnist", Some("FashionMNIST/raw")),
-    ("kmnist", Some("KMNIST/raw")),
-    ("synth", None),
-];
-/// The usual spelling of a data set's name: `FashionMNIST` is `fashion-mnist`; unknown names stay as they are.
-///
-/// # Errors
-/// If `name` is no plain folder name.
-pub fn usual_name(name: &str) -> anyhow::Result<String> {
-    ensure!(
-        !matches!(name, "" | "." | "..") && !name.contains(['/', '\\']),
-        "{name:?} is no data set name; give the name of a folder and say where that is with --data-dir"
-    );
-    Ok(match name.to_ascii_lowercase().replace('_', "-").as_str() {
-        "mnist" => "mnist",
-        "fashion-mnist" | "fashionmnist" | "fashion" => "fashion-mnist",
-        "kmnist" | "kuzushiji-mnist" => "kmnist",
-        "synth" => "synth",
-        _ => name,
-    }
-    .to_owned())
-}
-
 /// A data set whose four files are there, packed or not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Located {
@@ -153,7 +118,7 @@ impl Places {
             .filter_map(|root| Some((root, own_set(root)?)))
             .map(|(root, set)| format!("; {} itself holds {set}", root.display()))
             .collect();
-        let download = match fetch::is_published(name) {
+        let download = match is_published(name) {
             true => format!("download it: harness data fetch {name}, "),
             false => String::new(),
         };
@@ -203,7 +168,7 @@ impl Places {
         static DRAWINGS: AtomicU32 = AtomicU32::new(0);
         let cache = self.cache()?;
         let target = cache.join("synth");
-        remark!("drawing the synthetic data set into {} (once)", target.display());
+        status!("drawing the synthetic data set into {} (once)", target.display());
         let unfinished = Unfinished(cache.join(format!(
             ".synth-{}-{}",
             std::process::id(),
@@ -255,18 +220,10 @@ fn located(name: &str, folder: &Path) -> Option<Located> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::dataset::unpack::tests::packed_set;
+    use crate::dataset::testing::packed_set;
 
     fn places(data_dir: &Path, cache: &Path) -> Places {
         Places::with(Some(data_dir), None, Some(cache.to_path_buf())).unwrap()
-    }
-
-    #[test]
-    fn names_are_spelt_in_their_usual_way() {
-        assert_eq!(usual_name("Fashion_MNIST").unwrap(), "fashion-mnist");
-        assert_eq!(usual_name("MNIST").unwrap(), "mnist");
-        assert_eq!(usual_name("My_Set").unwrap(), "My_Set");
-        assert!(usual_name("../x").is_err() && usual_name("..").is_err() && usual_name("").is_err());
     }
 
     #[test]

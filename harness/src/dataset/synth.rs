@@ -16,8 +16,8 @@ use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rayon::prelude::*;
 
-use super::idx::{IMAGES_MAGIC, LABELS_MAGIC};
-use super::locate::FILES;
+use super::files::FILES;
+use crate::io::idx::{IMAGES_MAGIC, LABELS_MAGIC};
 
 /// The seed of the set that `Dataset::open("synth", …)` draws by itself.
 pub const DEFAULT_SEED: u64 = 1;
@@ -37,7 +37,7 @@ const PIECES: usize = 7;
 /// Points of one pen stroke in percent of the letter's box, y downwards; a point said twice is a corner.
 type Stroke = &'static [(i8, i8)];
 
-/// One way to write a digit, and how common it is among the ways of that digit.
+/// One way to write a digit, and how options it is among the ways of that digit.
 struct Style {
     weight: u64,
     strokes: &'static [Stroke],
@@ -379,7 +379,7 @@ fn distance_to_piece(p: Point, piece: &Piece) -> f32 {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::dataset::checksum::sha256;
+    use crate::io::hash::sha256;
 
     fn drawn(seed: u64, half: u64, index: u64) -> (u8, Vec<u8>) {
         let mut image = vec![0; PIXELS];

@@ -1,35 +1,21 @@
 //! Packed files: read through gzip, or unpacked once, beside themselves or into the cache folder.
 
-use std::fs::{self, File};
-use std::io::{self, BufReader, Read, Write};
+use std::fs::{self};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, ensure};
 use atomic_write_file::AtomicWriteFile;
-use flate2::bufread::MultiGzDecoder;
 
-use super::checksum;
-use super::idx::{Header, Kind};
-use super::locate::{FILES, KINDS, Located, Places};
-use crate::input::plain_file;
+use super::files::{FILES, KINDS};
+use super::gz::{is_gz, reader};
+use super::locate::{Located, Places};
+use crate::io::file::plain_file;
+use crate::io::hash::sha256;
+use crate::io::idx::{Header, Kind};
 
 /// Deflate cannot shrink data further than this.
-const MOST_PACKED: u64 = 1032;
-
-/// Whether `path` is read through gzip.
-pub fn is_gz(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "gz")
-}
-
-/// Reads `path`, unpacked on the way if it ends in `.gz`.
-///
-/// # Errors
-/// If it is no plain file or cannot be opened.
-pub fn reader(path: &Path) -> io::Result<Box<dyn Read>> {
-    plain_file(path)?;
-    let file = BufReader::with_capacity(1 << 16, File::open(path)?);
-    Ok(if is_gz(path) { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) })
-}
+const MAX_PACKED: u64 = 1032;
 
 impl Places {
     /// Paths of the four plain files; those that are packed are unpacked first, once.
@@ -86,7 +72,7 @@ fn key(files: &[PathBuf; 4]) -> anyhow::Result<String> {
         let (meta, full) = meta.with_context(|| format!("{}: cannot be read", path.display()))?;
         all += &format!("{full:?} {} {:?}\n", meta.len(), meta.modified().ok());
     }
-    Ok(checksum::sha256(all.as_bytes())[..12].to_owned())
+    Ok(sha256(all.as_bytes())[..12].to_owned())
 }
 
 /// Unpacks `gz` into `to`, which appears as `target` only if all is well.
@@ -104,7 +90,7 @@ fn unpack_into(gz: &Path, kind: Kind, mut to: AtomicWriteFile, target: &Path) ->
     (&mut from).take(16).read_to_end(&mut head).map_err(reading)?;
     let Header { file_len, .. } = Header::read(head.as_slice(), kind, gz)?;
     ensure!(
-        file_len / MOST_PACKED <= packed_len,
+        file_len / MAX_PACKED <= packed_len,
         "{name}: claims {file_len} bytes, more than {packed_len} packed bytes can hold; the header is damaged, fetch it again"
     );
     // One byte more than expected shows that there is too much, and reaching the end checks the gzip checksum.
@@ -128,31 +114,12 @@ fn unpack_into(gz: &Path, kind: Kind, mut to: AtomicWriteFile, target: &Path) ->
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-pub(super) mod tests {
+mod tests {
     use super::*;
-    use crate::dataset::{Split, synth};
-    use flate2::Compression;
-    use flate2::write::GzEncoder;
+    use crate::dataset::Split;
+    use crate::dataset::testing::{pack, packed_set};
     use std::fs::Permissions;
     use std::os::unix::fs::PermissionsExt;
-
-    fn pack(bytes: &[u8]) -> Vec<u8> {
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
-        encoder.write_all(bytes).unwrap();
-        encoder.finish().unwrap()
-    }
-
-    /// A synthetic set of gz files at `<root>/<folder>`.
-    pub fn packed_set(root: &Path, folder: &str) -> PathBuf {
-        let dir = root.join(folder);
-        synth::write(&dir, 1, 9, 4).unwrap();
-        for file in FILES {
-            let bytes = fs::read(dir.join(file)).unwrap();
-            fs::write(dir.join(format!("{file}.gz")), pack(&bytes)).unwrap();
-            fs::remove_file(dir.join(file)).unwrap();
-        }
-        dir
-    }
 
     fn places(data_dir: &Path, cache: &Path) -> Places {
         Places::with(Some(data_dir), None, Some(cache.to_path_buf())).unwrap()

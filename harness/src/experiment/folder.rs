@@ -1,13 +1,15 @@
 //! An experiment's folder: what is there, run by run, whole, missing, unfinished or damaged.
 
-use super::search::Rates;
-use super::{Experiment, Planned};
-use crate::dataset::checksum::sha256;
-use crate::measure::samples::Chosen;
-use crate::measure::{FILES as MEASURED, Measured, asked};
-use crate::report::{npy, write_atomically};
+use super::definition::Experiment;
+use super::plan::Planned;
+use super::rates::Rates;
+use crate::io::array;
+use crate::io::atomic::write_atomically;
+use crate::io::hash::sha256;
+use crate::measure::result::{FILES as MEASURED, Measured, request};
+use crate::measure::samples::SampleSelection;
+use crate::run::manifest::Outcome;
 use crate::run::settings::Settings;
-use crate::run::training::Outcome;
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -104,7 +106,7 @@ pub struct Loaded {
     /// Rates that were searched.
     pub rates: Rates,
     /// Its sets; the reason where one cannot be read.
-    pub sets: Vec<(String, Result<Chosen, String>)>,
+    pub sets: Vec<(String, Result<SampleSelection, String>)>,
     /// Its runs, in the order of the plan.
     pub runs: Vec<Run>,
 }
@@ -124,18 +126,20 @@ impl Loaded {
         let experiment = Experiment::read(&file)?;
         let rates = Rates::read(folder)?;
         let plan = experiment.plan(&rates)?;
-        let mut sets: Vec<(String, Result<Chosen, String>)> = Vec::new();
+        let mut sets: Vec<(String, Result<SampleSelection, String>)> = Vec::new();
         for planned in &plan {
             let name = &planned.settings.dataset;
             if sets.iter().all(|(other, _)| other != name) {
-                let set = Chosen::read(&folder.join(name)).map_err(|error| format!("{error:#}"));
+                let set = SampleSelection::read(&folder.join(name)).map_err(|error| format!("{error:#}"));
                 sets.push((name.clone(), set));
             }
         }
         let runs = plan.into_iter().map(|planned| {
             let set = sets.iter().find(|(name, _)| *name == planned.settings.dataset);
             let state = match set {
-                Some((_, Ok(chosen))) => state(&folder.join(&planned.folder), &planned, &experiment, chosen),
+                Some((_, Ok(selection))) => {
+                    state(&folder.join(&planned.folder), &planned, &experiment, selection)
+                }
                 Some((_, Err(error))) => State::Damaged(error.clone()),
                 None => State::Missing,
             };
@@ -157,14 +161,24 @@ pub fn write_experiment(folder: &Path, experiment: &Experiment) -> Result<()> {
 }
 
 /// What is there of a run.
-pub fn state(folder: &Path, planned: &Planned, experiment: &Experiment, chosen: &Chosen) -> State {
-    match found(folder, planned, experiment, chosen) {
+pub fn state(
+    folder: &Path,
+    planned: &Planned,
+    experiment: &Experiment,
+    selection: &SampleSelection,
+) -> State {
+    match found(folder, planned, experiment, selection) {
         Ok(state) => state,
         Err(error) => State::Damaged(format!("{error:#}")),
     }
 }
 
-fn found(folder: &Path, planned: &Planned, experiment: &Experiment, chosen: &Chosen) -> Result<State> {
+fn found(
+    folder: &Path,
+    planned: &Planned,
+    experiment: &Experiment,
+    selection: &SampleSelection,
+) -> Result<State> {
     let at = |file: &str| folder.join(file);
     if !at("run.json").exists() {
         return Ok(State::Missing);
@@ -195,7 +209,7 @@ fn found(folder: &Path, planned: &Planned, experiment: &Experiment, chosen: &Cho
         return Ok(State::Unfinished("trained, not measured".to_owned()));
     }
     let measured: Measured = json(&at(MEASURED[0]))?;
-    if measured.asked != asked(&experiment.measure, chosen)? {
+    if measured.request != request(&experiment.measure, selection)? {
         return Ok(State::Unfinished("trained, measured for another experiment".to_owned()));
     }
     ensure!(
@@ -209,11 +223,11 @@ fn found(folder: &Path, planned: &Planned, experiment: &Experiment, chosen: &Cho
         "{}: is not what was measured",
         path.display()
     );
-    let (maps, found) = npy::read_images(&path)?;
+    let (maps, found) = array::read_images(&path)?;
     let groups: usize = measured.groups.iter().map(|group| group.count).sum();
-    let expected = [groups, chosen.rows, chosen.cols];
+    let expected = [groups, selection.rows, selection.cols];
     ensure!(found == expected, "{}: {found:?} pictures, expected {expected:?}", path.display());
-    let whole = measured.methods.iter().all(|of| of.class_columns.len() == chosen.cols);
+    let whole = measured.methods.iter().all(|of| of.class_columns.len() == selection.cols);
     ensure!(whole, "{}: not a number for each column", at(MEASURED[0]).display());
     Ok(State::Done(Box::new(Finished { manifest, outcome, metrics, measured, maps })))
 }

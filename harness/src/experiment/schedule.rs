@@ -1,7 +1,7 @@
 //! Trainings side by side: the long ones first, none stopped by another's failure.
 
-use super::Planned;
-use crate::progress::Progress;
+use super::plan::Planned;
+use crate::io::progress::Progress;
 use anyhow::{Result, anyhow};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -58,7 +58,7 @@ fn left(elapsed: Duration, done: usize, all: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::experiment::{Experiment, search::Rates};
+    use crate::experiment::{definition::Experiment, rates::Rates};
 
     #[test]
     fn one_failure_does_not_stop_the_rest_and_the_order_stays() {

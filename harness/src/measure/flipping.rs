@@ -3,8 +3,8 @@
 //! A heatmap that found the evidence makes `P(class)` fall fast when its most relevant regions go first and slowly when
 //! its least relevant ones do. `AOPC = 1/(L+1)·Σ_k (P(x⁰) − P(xᵏ))` over the `L` regions is the area between.
 
-use crate::images::Arrays;
-use crate::run::check_stop;
+use crate::dataset::samples::Arrays;
+use crate::signal::check_stop;
 use anyhow::Result;
 use kernels::Kernels;
 use model::train::shuffled;

@@ -1,11 +1,10 @@
 //! Where heatmaps come from: the methods of the model, and chance as their control.
 
-use crate::explaining::{CHUNK, Summary, explain_all};
-use crate::run::check_stop;
+use super::explanations::{CHUNK, ExplanationRequest, Summary, explain_all};
+use crate::signal::check_stop;
 use anyhow::Result;
 use kernels::Kernels;
-use model::explain::{Explanation, Method, Target};
-use model::{Network, Samples};
+use model::explain::{Explanation, Method};
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
@@ -42,10 +41,7 @@ impl Relevance {
     pub fn explain(
         self,
         kernels: &Kernels,
-        network: &Network,
-        samples: &dyn Samples,
-        indices: &[usize],
-        target: Target,
+        request: ExplanationRequest,
         mut visit: impl FnMut(&[usize], Explanation) -> Result<()>,
     ) -> Result<Summary> {
         let mut drawn = Summary::default();
@@ -54,7 +50,7 @@ impl Relevance {
             // The logits come from any method; the relevance is thrown away.
             Relevance::Random => Method::Sensitivity,
         };
-        let summary = explain_all(kernels, network, method, samples, indices, target, |chunk, found| {
+        let summary = explain_all(kernels, method, request, |chunk, found| {
             for mut batch in found {
                 if self == Relevance::Random {
                     draw(chunk, &mut batch);
@@ -71,17 +67,10 @@ impl Relevance {
     ///
     /// # Errors
     /// As [`Relevance::explain`].
-    pub fn collect(
-        self,
-        kernels: &Kernels,
-        network: &Network,
-        samples: &dyn Samples,
-        indices: &[usize],
-        target: Target,
-    ) -> Result<(Vec<f32>, Summary)> {
+    pub fn collect(self, kernels: &Kernels, request: ExplanationRequest) -> Result<(Vec<f32>, Summary)> {
         check_stop()?;
         let mut maps = Vec::new();
-        let summary = self.explain(kernels, network, samples, indices, target, |_, found| {
+        let summary = self.explain(kernels, request, |_, found| {
             maps.extend(found.relevance);
             Ok(())
         })?;

@@ -17,7 +17,7 @@ pub fn mean_and_deviation(values: &[f64]) -> Option<(f64, Option<f64>)> {
 /// Cosine of two heatmaps; none if either is all zero.
 pub fn cosine(a: &[f32], b: &[f32]) -> Option<f64> {
     let wide = |map: &[f32]| map.iter().map(|&r| f64::from(r)).collect::<Vec<f64>>();
-    let cosine = crate::report::share::cosine(&wide(a), &wide(b));
+    let cosine = crate::measure::shares::cosine(&wide(a), &wide(b));
     cosine.is_finite().then_some(cosine)
 }
 

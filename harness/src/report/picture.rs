@@ -1,6 +1,7 @@
 //! Pictures in memory: a canvas of RGB pixels, and heatmaps and inputs drawn on it.
 
 use super::colormap::{Colormap, Norm, normalise, range};
+use crate::io::atomic::write_atomically;
 use anyhow::{Context, Result};
 use font8x8::legacy::{BASIC_LEGACY, GREEK_LEGACY, LATIN_LEGACY, NOTHING_TO_DISPLAY};
 use std::path::Path;
@@ -119,7 +120,7 @@ impl Canvas {
     /// If the file cannot be written, or the canvas has no pixels.
     pub fn save_png(&self, path: &Path) -> Result<()> {
         let bytes = self.png()?;
-        super::write_atomically(path, |file| Ok(file.write_all(&bytes)?))
+        write_atomically(path, |file| Ok(file.write_all(&bytes)?))
     }
 }
 

@@ -1,6 +1,6 @@
 //! What resuming needs, in one file that is written atomically: parameters, moments, place.
 
-use crate::exchange::{self, ModelFile};
+use crate::io::tensors::{self, ModelFile};
 use anyhow::{Context, Result, bail};
 use model::train::State;
 use std::collections::BTreeMap;
@@ -51,7 +51,7 @@ impl Checkpoint {
             ("m".to_owned(), vector(&self.state.m)),
             ("v".to_owned(), vector(&self.state.v)),
         ]);
-        exchange::write(path, &ModelFile { metadata, tensors })
+        tensors::write(path, &ModelFile { metadata, tensors })
     }
 
     /// Reads one back.
@@ -60,7 +60,7 @@ impl Checkpoint {
     /// If it is damaged; the message names the file and what is missing.
     pub fn read(path: &Path) -> Result<Checkpoint> {
         let name = path.display();
-        let file = exchange::read(path)?;
+        let file = tensors::read(path)?;
         let text = |key: &str| -> Result<&String> {
             file.metadata.get(key).with_context(|| format!("{name}: `{key}` is missing; {ADVICE}"))
         };

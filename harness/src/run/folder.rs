@@ -1,7 +1,7 @@
 //! A run's folder: opened before the computing starts, held by one process at a time, never overwritten
 //! without being asked.
 
-use crate::lock;
+use crate::io::lock;
 use anyhow::{Context, Result, bail};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

@@ -2,7 +2,7 @@
 //!
 //! No times: the same run gives the same bytes. `run.json` has the seconds.
 
-use crate::report::write_atomically;
+use crate::io::atomic::write_atomically;
 use anyhow::{Context, Result};
 use model::Evaluation;
 use std::fmt::Write as _;

@@ -1,10 +1,10 @@
 //! Whether a folder holds the run that is asked for, and where that stands.
 
 use super::checkpoint::Checkpoint;
+use super::context::RunContext;
 use super::folder::RunFolder;
 use super::settings::Settings;
-use super::training::Surroundings;
-use crate::cli::Misuse;
+use crate::error::UsageError;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use std::path::Path;
@@ -18,7 +18,7 @@ pub const RESUME: &str = "resume.safetensors";
 /// # Errors
 /// If the folder's run has other settings but for the number of epochs, or other data; if it has done more
 /// epochs already; or if a file is damaged.
-pub fn from(folder: &RunFolder, settings: &Settings, around: &Surroundings) -> Result<Option<Checkpoint>> {
+pub fn from(folder: &RunFolder, settings: &Settings, context: &RunContext) -> Result<Option<Checkpoint>> {
     let (resume, manifest) = (folder.join(RESUME), folder.join("run.json"));
     let json = |path: &Path, text: &str| -> Result<Value> {
         serde_json::from_str(text).with_context(|| {
@@ -52,12 +52,12 @@ pub fn from(folder: &RunFolder, settings: &Settings, around: &Surroundings) -> R
         serde_json::to_string(settings)?
     );
     ensure!(
-        found_data == serde_json::to_value(around.sha256)?,
+        found_data == serde_json::to_value(context.sha256)?,
         "{from}: has learnt from other files named {}; give it the same data or choose another --out",
-        around.dataset.name
+        context.dataset.name
     );
     if let Some(Checkpoint { epoch, .. }) = checkpoint.as_ref().filter(|c| c.epoch > settings.epochs) {
-        bail!(Misuse(format!(
+        bail!(UsageError(format!(
             "{from}: has done {epoch} epochs, more than --epochs {}; ask for at least {epoch}",
             settings.epochs
         )));

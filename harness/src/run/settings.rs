@@ -1,7 +1,7 @@
 //! What a training is made of: defaults, an optional TOML file, and the command line, later ones first.
 
-use crate::cli::Misuse;
-use crate::input;
+use crate::error::UsageError;
+use crate::io::file;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use kernels::pool::PoolKind;
@@ -33,7 +33,7 @@ pub enum PoolName {
 /// Settings as a file or the command line gives them; each may be left out.
 #[derive(Clone, Debug, Default, PartialEq, Args, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Given {
+pub struct PartialSettings {
     /// shallow, deep, deepv2 or convdeep [default: deep]
     #[arg(long, value_name = "NAME")]
     pub cell: Option<String>,
@@ -106,7 +106,7 @@ pub fn parse_range(text: &str) -> Result<Range, String> {
 /// Complete settings of one training; `run.json` holds them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-#[allow(missing_docs)] // each is documented in `Given`
+#[allow(missing_docs)] // each is documented in `PartialSettings`
 pub struct Settings {
     pub cell: String,
     pub seq_len: usize,
@@ -127,32 +127,32 @@ pub struct Settings {
     pub recurrent: usize,
 }
 
-impl Given {
+impl PartialSettings {
     /// The settings of a TOML file, with those of the command line over them.
     ///
     /// # Errors
     /// If the file cannot be read, or has an unknown or mistyped key; the message names it.
-    pub fn over_file(self, path: Option<&Path>) -> Result<Given> {
+    pub fn over_file(self, path: Option<&Path>) -> Result<PartialSettings> {
         let Some(path) = path else { return Ok(self) };
         let name = path.display();
-        let bytes = input::read(path, MOST_BYTES)?;
+        let bytes = file::read(path, MAX_BYTES)?;
         let text = String::from_utf8(bytes).map_err(|error| {
-            Misuse(format!("{name}: is not UTF-8 text ({error}), expected TOML settings"))
+            UsageError(format!("{name}: is not UTF-8 text ({error}), expected TOML settings"))
         })?;
-        let file: Given = toml::from_str(&text).map_err(|error| {
+        let file: PartialSettings = toml::from_str(&text).map_err(|error| {
             let place = error.span().map_or(String::new(), |span| {
                 let before = text.get(..span.start).unwrap_or_default();
                 let line = before.matches('\n').count() + 1;
                 format!(" line {line}, {:?}:", text.lines().nth(line - 1).unwrap_or_default())
             });
-            Misuse(format!("{name}:{place} {}", one_line(error.message())))
+            UsageError(format!("{name}:{place} {}", one_line(error.message())))
         })?;
         Ok(self.over(file))
     }
 
     /// These, and where one is left out, the other's.
-    pub fn over(self, below: Given) -> Given {
-        Given {
+    pub fn over(self, below: PartialSettings) -> PartialSettings {
+        PartialSettings {
             cell: self.cell.or(below.cell),
             seq_len: self.seq_len.or(below.seq_len),
             dataset: self.dataset.or(below.dataset),
@@ -176,10 +176,10 @@ impl Given {
     /// Fills in the defaults and checks what can be checked without data.
     ///
     /// # Errors
-    /// [`Misuse`] that names the setting, its value and what is allowed.
+    /// [`UsageError`] that names the setting, its value and what is allowed.
     pub fn complete(self) -> Result<Settings> {
         let name = self.cell.unwrap_or_else(|| "deep".to_owned());
-        let preset = Cell::preset(&name).map_err(|error| Misuse(format!("--cell: {error}")))?;
+        let preset = Cell::preset(&name).map_err(|error| UsageError(format!("--cell: {error}")))?;
         let settings = Settings {
             cell: name,
             seq_len: self.seq_len.unwrap_or(7),
@@ -205,15 +205,15 @@ impl Given {
 }
 
 /// The longest file of settings.
-const MOST_BYTES: u64 = 1 << 20;
+const MAX_BYTES: u64 = 1 << 20;
 
 fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 impl Settings {
-    fn check(&self) -> Result<(), Misuse> {
-        let refuse = |text: String| Err(Misuse(text));
+    fn check(&self) -> Result<(), UsageError> {
+        let refuse = |text: String| Err(UsageError(text));
         let counts = [("batch", self.batch), ("seq-len", self.seq_len), ("epochs", self.epochs as usize)];
         if let Some((name, _)) = counts.into_iter().find(|&(_, count)| count == 0) {
             return refuse(format!("--{name} is 0; it must be at least 1"));
@@ -231,13 +231,13 @@ impl Settings {
     }
 
     /// What the model says of these settings, with the option that it is about.
-    pub fn misuse(&self, error: ModelError) -> Misuse {
+    pub fn usage_error(&self, error: ModelError) -> UsageError {
         let option = match error {
             ModelError::SequenceLength { seq_len, .. } => format!("--seq-len {seq_len}: "),
             ModelError::Range { what: "low" | "high", .. } => "--input-range: ".to_owned(),
             _ => String::new(),
         };
-        Misuse(format!("{option}{error}"))
+        UsageError(format!("{option}{error}"))
     }
 
     /// The cell with the chosen widths and dropout.
@@ -281,8 +281,8 @@ mod tests {
 
     #[test]
     fn the_command_line_goes_over_the_file_and_the_file_over_the_defaults() {
-        let file: Given = toml::from_str("cell = \"shallow\"\nseq-len = 4\nepochs = 9").unwrap();
-        let line = Given { epochs: Some(2), ..Given::default() };
+        let file: PartialSettings = toml::from_str("cell = \"shallow\"\nseq-len = 4\nepochs = 9").unwrap();
+        let line = PartialSettings { epochs: Some(2), ..PartialSettings::default() };
         let settings = line.over(file).complete().unwrap();
         assert_eq!((settings.cell.as_str(), settings.seq_len, settings.epochs), ("shallow", 4, 2));
         assert_eq!((settings.batch, settings.dropout), (50, 0.0));
@@ -291,21 +291,21 @@ mod tests {
     #[test]
     fn an_unknown_or_mistyped_key_is_refused_by_name() {
         for (text, name) in [("epoch = 3", "epoch"), ("batch = \"many\"", "batch")] {
-            let error = toml::from_str::<Given>(text).unwrap_err().to_string();
+            let error = toml::from_str::<PartialSettings>(text).unwrap_err().to_string();
             assert!(error.contains(name), "{error}");
         }
     }
 
     #[test]
     fn settings_that_cannot_work_are_refused() {
-        for given in [
-            Given { batch: Some(0), ..Given::default() },
-            Given { lr: Some(f32::NAN), ..Given::default() },
-            Given { dropout: Some(1.0), ..Given::default() },
-            Given { cell: Some("lstm".to_owned()), ..Given::default() },
+        for partial in [
+            PartialSettings { batch: Some(0), ..PartialSettings::default() },
+            PartialSettings { lr: Some(f32::NAN), ..PartialSettings::default() },
+            PartialSettings { dropout: Some(1.0), ..PartialSettings::default() },
+            PartialSettings { cell: Some("lstm".to_owned()), ..PartialSettings::default() },
         ] {
-            let error = given.complete().unwrap_err();
-            assert!(error.downcast_ref::<Misuse>().is_some(), "{error}");
+            let error = partial.complete().unwrap_err();
+            assert!(error.downcast_ref::<UsageError>().is_some(), "{error}");
         }
     }
 }

@@ -3,85 +3,29 @@
 //! A checkpoint is written after each epoch, so a process that is stopped loses at most one.
 
 use super::checkpoint::Checkpoint;
+use super::context::RunContext;
 use super::folder::{Existing, RunFolder};
+use super::manifest::{Manifest, Outcome};
 use super::metrics::Metrics;
 use super::resume::{self, RESUME};
 use super::settings::Settings;
-use super::{Interrupted, check_stop};
-use crate::cli::Misuse;
-use crate::dataset::{Dataset, SplitSha256};
-use crate::images::Scaled;
+use crate::dataset::Dataset;
+use crate::dataset::samples::Scaled;
+use crate::error::UsageError;
+use crate::io::json::write_json;
+use crate::io::machine::{commit, cpu};
+use crate::io::progress::Job;
 use crate::model_file;
-use crate::progress::{Job, Progress};
-use crate::report::write_atomically;
+use crate::signal::{Interrupted, check_stop};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use kernels::Kernels;
 use model::train::{Trainer, shuffled};
 use model::{Evaluation, Evaluator, ModelError, Network, Samples};
-use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::time::Instant;
 
 /// Samples evaluated at once.
 const CHUNK: usize = 250;
-
-/// Checksums of the files a run has seen.
-#[derive(Clone, Debug, Serialize)]
-pub struct DataSha256 {
-    /// Training half.
-    pub train: SplitSha256,
-    /// Test half.
-    pub test: SplitSha256,
-}
-
-/// What surrounds a run.
-#[derive(Debug)]
-pub struct Surroundings<'a> {
-    /// The data, mapped; runs side by side share it.
-    pub dataset: &'a Dataset,
-    /// Its checksums.
-    pub sha256: &'a DataSha256,
-    /// The kernel set.
-    pub kernels: &'a Kernels,
-    /// Where progress goes.
-    pub progress: &'a Progress,
-}
-
-/// What a run came to.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Outcome {
-    /// `Deep-7`
-    pub title: String,
-    /// Variables of the network.
-    pub variables: usize,
-    /// Accuracy on the held-out training samples after the last epoch.
-    pub validation_accuracy: f64,
-    /// Accuracy on the test set after the last epoch.
-    pub test_accuracy: f64,
-    /// Test samples that leave a whole layer at zero.
-    pub test_dead: usize,
-    /// Epoch of the best validation accuracy.
-    pub best_epoch: u64,
-    /// Seconds of this process.
-    pub seconds: f64,
-}
-
-#[derive(Serialize)]
-struct Manifest<'a> {
-    state: &'a str,
-    settings: &'a Settings,
-    variables: usize,
-    dataset: &'a str,
-    samples: [usize; 3],
-    data_sha256: &'a DataSha256,
-    version: &'a str,
-    commit: Option<&'a str>,
-    cpu: &'a str,
-    kernels: &'a str,
-    threads: usize,
-    seconds: f64,
-    outcome: Option<&'a Outcome>,
-}
 
 /// Which samples a run learns from, validates on and tests on.
 struct Division {
@@ -97,10 +41,10 @@ fn divide(settings: &Settings, dataset: &Dataset) -> Result<Division> {
         let text = format!(
             "{held_out} of {total} training samples held out; both parts need at least one: see --validation and --limit-train"
         );
-        bail!(Misuse(text));
+        bail!(UsageError(text));
     }
     let test = settings.limit_test.unwrap_or(usize::MAX).min(dataset.test.len());
-    ensure!(test > 0, Misuse("--limit-test is 0; it must be at least 1".to_owned()));
+    ensure!(test > 0, UsageError("--limit-test is 0; it must be at least 1".to_owned()));
     Ok(Division { train: total - held_out, validation: total - held_out..total, test })
 }
 
@@ -109,19 +53,19 @@ fn divide(settings: &Settings, dataset: &Dataset) -> Result<Division> {
 /// # Errors
 /// If the folder holds another run, another process works in it, a file cannot be written, numbers stop being
 /// finite, or the run is interrupted. The last good checkpoint stays.
-pub fn train(settings: &Settings, out: &Path, existing: Existing, around: &Surroundings) -> Result<Outcome> {
-    let Surroundings { dataset, kernels, .. } = *around;
+pub fn train(settings: &Settings, out: &Path, existing: Existing, context: &RunContext) -> Result<Outcome> {
+    let RunContext { dataset, kernels, .. } = *context;
     let begin = Instant::now();
     let task = settings.task(dataset.rows, dataset.cols, dataset.classes);
     let network =
-        Network::new(settings.cell()?, task, settings.seed).map_err(|error| settings.misuse(error))?;
+        Network::new(settings.cell()?, task, settings.seed).map_err(|error| settings.usage_error(error))?;
     let division = divide(settings, dataset)?;
     let variables = network.variables();
     // Before the folder is locked: a program that is on its way to start would hold the lock of one that is killed.
     let (commit, cpu) = (commit(), cpu());
     let folder = RunFolder::open(out, existing)?;
     let checkpoint = match existing {
-        Existing::Resume => resume::from(&folder, settings, around)?,
+        Existing::Resume => resume::from(&folder, settings, context)?,
         Existing::Keep | Existing::Overwrite => None,
     };
     let write_manifest = |state: &str, outcome: Option<&Outcome>| {
@@ -131,7 +75,7 @@ pub fn train(settings: &Settings, out: &Path, existing: Existing, around: &Surro
             variables,
             dataset: &dataset.name,
             samples: [division.train, division.validation.len(), division.test],
-            data_sha256: around.sha256,
+            data_sha256: context.sha256,
             version: env!("CARGO_PKG_VERSION"),
             commit: commit.as_deref(),
             cpu: &cpu,
@@ -145,7 +89,7 @@ pub fn train(settings: &Settings, out: &Path, existing: Existing, around: &Surro
     folder.tidy()?;
     // First of all files, so that a folder whose run was stopped says whose it is.
     write_manifest("running", None)?;
-    let ended = Run::new(settings, &folder, around, network, &division, checkpoint).and_then(|mut run| {
+    let ended = Run::new(settings, &folder, context, network, &division, checkpoint).and_then(|mut run| {
         let found = run.epochs()?;
         Ok((run, found))
     });
@@ -171,7 +115,7 @@ pub fn train(settings: &Settings, out: &Path, existing: Existing, around: &Surro
 struct Run<'a> {
     settings: &'a Settings,
     folder: &'a RunFolder,
-    around: &'a Surroundings<'a>,
+    context: &'a RunContext<'a>,
     division: &'a Division,
     train_set: Scaled,
     test_set: Scaled,
@@ -187,7 +131,7 @@ impl<'a> Run<'a> {
     fn new(
         settings: &'a Settings,
         folder: &'a RunFolder,
-        around: &'a Surroundings<'a>,
+        context: &'a RunContext<'a>,
         mut network: Network,
         division: &'a Division,
         checkpoint: Option<Checkpoint>,
@@ -209,10 +153,10 @@ impl<'a> Run<'a> {
         Ok(Run {
             settings,
             folder,
-            around,
+            context,
             division,
-            train_set: scaled(&around.dataset.train),
-            test_set: scaled(&around.dataset.test),
+            train_set: scaled(&context.dataset.train),
+            test_set: scaled(&context.dataset.test),
             trainer,
             evaluator,
             metrics: Metrics::open(&folder.join("metrics.csv"), task.seq_len, metrics)?,
@@ -226,12 +170,12 @@ impl<'a> Run<'a> {
         let Settings { epochs, batch, .. } = *self.settings;
         let steps = self.division.train.div_ceil(batch) as u64;
         let left = epochs.saturating_sub(self.epoch);
-        let job = self.around.progress.job(&self.settings.title(), left.saturating_mul(steps));
+        let job = self.context.progress.job(&self.settings.title(), left.saturating_mul(steps));
         let mut last = None;
         while self.epoch < epochs {
-            let (seen, norms) = self.learn(&job)?;
-            let (validation, test) = self.judge()?;
-            self.around.dataset.unchanged()?;
+            let (seen, norms) = self.train_epoch(&job)?;
+            let (validation, test) = self.evaluate()?;
+            self.context.dataset.unchanged()?;
             self.epoch += 1;
             self.metrics.add(self.epoch, [seen, validation, test], &norms)?;
             self.save(validation.accuracy())?;
@@ -250,19 +194,19 @@ impl<'a> Run<'a> {
         }
         job.finish();
         // A run that was finished already has nothing to train, and is only judged.
-        last.map_or_else(|| self.judge(), Ok)
+        last.map_or_else(|| self.evaluate(), Ok)
     }
 
     /// One epoch of steps: what was seen, and the mean norm of the gradient at each step of the sequence.
-    fn learn(&mut self, job: &Job) -> Result<(Evaluation, Vec<f64>)> {
+    fn train_epoch(&mut self, job: &Job) -> Result<(Evaluation, Vec<f64>)> {
         let Settings { batch, seed, .. } = *self.settings;
-        let kernels = self.around.kernels;
+        let kernels = self.context.kernels;
         let order = shuffled(self.division.train, seed, self.epoch);
         let steps = order.len().div_ceil(batch);
         let mut seen = Evaluation::default();
         let mut norms = vec![0.0; self.settings.seq_len];
         let (title, epoch) = (self.settings.title(), self.epoch + 1);
-        let told = |error: ModelError, step: usize| {
+        let describe = |error: ModelError, step: usize| {
             let advice = match error {
                 ModelError::NotFinite { .. } => "; the last good checkpoint is kept; try a smaller --lr",
                 _ => "",
@@ -272,19 +216,19 @@ impl<'a> Run<'a> {
         for (step, batch) in order.chunks(batch).enumerate() {
             check_stop()?;
             let found = self.trainer.step(kernels, &self.train_set, batch);
-            seen.add(found.map_err(|error| told(error, step + 1))?);
+            seen.add(found.map_err(|error| describe(error, step + 1))?);
             for (sum, norm) in norms.iter_mut().zip(self.trainer.step_norms()) {
                 *sum += norm / steps as f64;
             }
             job.advance(1);
         }
-        self.trainer.check_parameters().map_err(|error| told(error, steps))?;
+        self.trainer.check_parameters().map_err(|error| describe(error, steps))?;
         Ok((seen, norms))
     }
 
     /// Validation and test.
-    fn judge(&mut self) -> Result<(Evaluation, Evaluation)> {
-        let (kernels, network, division) = (self.around.kernels, self.trainer.network(), self.division);
+    fn evaluate(&mut self) -> Result<(Evaluation, Evaluation)> {
+        let (kernels, network, division) = (self.context.kernels, self.trainer.network(), self.division);
         let mut of = |set: &Scaled, range| evaluate(kernels, network, &mut self.evaluator, set, range);
         let validation = of(&self.train_set, division.validation.clone())?;
         Ok((validation, of(&self.test_set, 0..division.test)?))
@@ -305,7 +249,7 @@ impl<'a> Run<'a> {
             state: self.trainer.state().clone(),
             values: network.values().to_vec(),
             settings: serde_json::to_string(self.settings)?,
-            data: serde_json::to_string(self.around.sha256)?,
+            data: serde_json::to_string(self.context.sha256)?,
             metrics: self.metrics.lines().to_owned(),
         };
         checkpoint.write(&self.folder.join(RESUME))
@@ -329,28 +273,4 @@ pub fn evaluate(
         sum.add(evaluator.evaluate(kernels, network, samples, chunk)?);
     }
     Ok(sum)
-}
-
-/// Writes a value as indented JSON, atomically.
-///
-/// # Errors
-/// If the file cannot be written.
-pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
-    let text = serde_json::to_string_pretty(value)?;
-    write_atomically(path, |file| Ok(file.write_all(text.as_bytes())?))
-}
-
-/// The commit of the working folder, where there is one.
-fn commit() -> Option<String> {
-    let output = std::process::Command::new("git").args(["rev-parse", "HEAD"]).output().ok()?;
-    let text = String::from_utf8(output.stdout).ok()?;
-    output.status.success().then(|| text.trim().to_owned())
-}
-
-/// The CPU's name, where the system tells it.
-pub fn cpu() -> String {
-    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let line = info.lines().find_map(|line| line.strip_prefix("model name"));
-    line.and_then(|line| line.split_once(':'))
-        .map_or("unknown".to_owned(), |(_, name)| name.trim().to_owned())
 }

@@ -3,7 +3,7 @@
 use super::networks::{Net, Set, text};
 use super::printed;
 use crate::report::curve::{Line, LineChart};
-use crate::report::page::{Figure, Picture, Section};
+use crate::report::document::{Figure, Picture, Section};
 use crate::report::table::Table;
 use anyhow::Result;
 use serde_json::{Value, json};

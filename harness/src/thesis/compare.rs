@@ -1,6 +1,6 @@
 //! Two reproductions side by side: every table that both have, row by row.
 
-use crate::report::page::{Report, Section};
+use crate::report::document::{Report, Section};
 use crate::report::table::Table;
 use serde_json::Value;
 

@@ -5,7 +5,7 @@ use super::networks::{Net, Set};
 use super::setup::png;
 use crate::measure::heatmaps::MAIN;
 use crate::report::colormap::{Colormap, Norm};
-use crate::report::page::{Figure, Section};
+use crate::report::document::{Figure, Section};
 use crate::report::panel::{Grid, GridRow, HeatRow, Style, heat_grid};
 use crate::report::picture::input;
 use crate::report::share::share_chart;
@@ -29,13 +29,13 @@ pub(super) fn section(set: &Set) -> Result<Section> {
     for t in set.lengths().into_iter().filter(|&t| t > 1) {
         let series: Vec<(String, Vec<f64>)> =
             set.of_length(t).iter().map(|net| (net.title.to_owned(), net.share(MAIN))).collect();
-        let class = set.chosen.class;
+        let class = set.selection.class;
         let title = format!("{}, class {class}, T = {t}: share of each step", set.label());
         let caption = format!(
             "Figure 4.9, T = {t}. Share of each step over all {} test samples of class {class}: of the pixels' intensity \
              (dashed) and of the relevance (deep Taylor). A network that can be explained follows the dashed line; one \
              that cannot pass relevance back through time rises to the right.",
-            set.chosen.of_class.len()
+            set.selection.of_class.len()
         );
         let name = format!("figure-4.9-{}-t{t}", set.name);
         section.figure(chart(name, caption, &share_chart(&title, &set.pixel_share(t), &series))?);
@@ -50,7 +50,7 @@ pub(super) fn section(set: &Set) -> Result<Section> {
                 .map(|of| HeatRow {
                     label: of.method.clone(),
                     seq_len: 1,
-                    maps: net.first().group(&format!("{}/each-class", of.method), set.chosen.size()),
+                    maps: net.first().group(&format!("{}/each-class", of.method), set.selection.size()),
                 })
                 .collect();
             let caption = format!(
@@ -81,56 +81,61 @@ fn rows<'a>(set: &Set, nets: &[&'a Net], group: &str) -> Vec<HeatRow<'a>> {
     let row = |net: &&'a Net| HeatRow {
         label: net.title.to_owned(),
         seq_len: net.settings.seq_len,
-        maps: net.first().group(&format!("{MAIN}/{group}"), set.chosen.size()),
+        maps: net.first().group(&format!("{MAIN}/{group}"), set.selection.size()),
     };
     nets.iter().map(row).collect()
 }
 
 fn style(set: &Set) -> Style {
-    let (rows, cols) = (set.chosen.rows, set.chosen.cols);
+    let (rows, cols) = (set.selection.rows, set.selection.cols);
     Style { rows, cols, low: 0.0, high: 1.0, cmap: Colormap::Bwr, norm: Norm::Symmetric, scale: 3 }
 }
 
 /// Rows of heatmaps below one sample of each class.
 fn each_class(set: &Set, name: &str, rows: &[HeatRow], caption: &str) -> Result<Figure> {
-    let labels: Vec<String> = set.chosen.labels.iter().map(u8::to_string).collect();
-    let images = set.chosen.each_class_images();
+    let labels: Vec<String> = set.selection.labels.iter().map(u8::to_string).collect();
+    let images = set.selection.each_class_images();
     let grid = heat_grid("", "", &labels, &images, rows, &style(set));
-    let data = json!({ "samples": set.chosen.each_class, "labels": set.chosen.labels });
+    let data = json!({ "samples": set.selection.each_class, "labels": set.selection.labels });
     let name = format!("{name}-{}", set.name);
     Ok(Figure { name, caption: caption.to_owned(), picture: png(&grid.draw())?, data })
 }
 
 /// Figure 4.8.
 fn population(set: &Set, t: usize) -> Result<Figure> {
-    let chosen = set.chosen;
-    let labels: Vec<String> = chosen.population.iter().map(|i| format!("#{i}")).collect();
-    let images = chosen.population_images();
+    let selection = set.selection;
+    let labels: Vec<String> = selection.population.iter().map(|i| format!("#{i}")).collect();
+    let images = selection.population_images();
     let grid = heat_grid("", "", &labels, &images, &rows(set, &set.of_length(t), "population"), &style(set));
     let caption = format!(
         "Figure 4.8. Deep Taylor heatmaps of {} random test samples of class {}, T = {t}. A network that can be explained \
          puts its relevance where the stroke is, sample by sample.",
-        chosen.population.len(),
-        chosen.class
+        selection.population.len(),
+        selection.class
     );
     let name = format!("figure-4.8-{}", set.name);
-    Ok(Figure { name, caption, picture: png(&grid.draw())?, data: json!({ "samples": chosen.population }) })
+    Ok(Figure {
+        name,
+        caption,
+        picture: png(&grid.draw())?,
+        data: json!({ "samples": selection.population }),
+    })
 }
 
 fn prototypes(set: &Set, nets: &[&Net]) -> Result<Figure> {
-    let chosen = set.chosen;
+    let selection = set.selection;
     let row = |net: &&Net| GridRow {
         label: net.title.to_owned(),
         cells: net
             .first()
-            .group("prototypes", chosen.size())
+            .group("prototypes", selection.size())
             .iter()
-            .map(|image| input(chosen.rows, chosen.cols, image, 0.0, 1.0, 3))
+            .map(|image| input(selection.rows, selection.cols, image, 0.0, 1.0, 3))
             .collect(),
         ..GridRow::default()
     };
     let grid = Grid {
-        column_labels: (0..chosen.classes).map(|class| class.to_string()).collect(),
+        column_labels: (0..selection.classes).map(|class| class.to_string()).collect(),
         rows: nets.iter().map(row).collect(),
         ..Grid::default()
     };

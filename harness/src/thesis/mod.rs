@@ -9,9 +9,9 @@ mod printed;
 mod setup;
 mod statements;
 
-use crate::experiment::Rate;
+use crate::experiment::definition::Rate;
 use crate::experiment::folder::{Loaded, Run, State};
-use crate::report::page::{Report, Section};
+use crate::report::document::{Report, Section};
 use crate::report::table::Table;
 use anyhow::Result;
 use networks::Set;

@@ -2,8 +2,8 @@
 
 use crate::experiment::folder::{Finished, Loaded};
 use crate::measure::numbers::mean_and_deviation;
-use crate::measure::samples::Chosen;
-use crate::report::share::{cosine, jensen_shannon_distance, normalised};
+use crate::measure::samples::SampleSelection;
+use crate::measure::shares::{cosine, jensen_shannon_distance, normalised};
 use crate::run::settings::{OptimiserName, Settings};
 
 /// A network of an experiment and its finished runs, by seed.
@@ -48,7 +48,7 @@ pub struct Set<'a> {
     /// The name of its folder.
     pub name: &'a str,
     /// Its samples.
-    pub chosen: &'a Chosen,
+    pub selection: &'a SampleSelection,
     /// Its networks with at least one finished run, in the order of the plan.
     pub nets: Vec<Net<'a>>,
 }
@@ -57,7 +57,7 @@ impl<'a> Set<'a> {
     /// The readable sets of an experiment.
     pub fn of(loaded: &'a Loaded) -> Vec<Set<'a>> {
         let readable = loaded.sets.iter().filter_map(|(name, set)| Some((name, set.as_ref().ok()?)));
-        readable.map(|(name, chosen)| Set { name, chosen, nets: nets(loaded, name) }).collect()
+        readable.map(|(name, selection)| Set { name, selection, nets: nets(loaded, name) }).collect()
     }
 
     /// How texts call it.
@@ -77,7 +77,7 @@ impl<'a> Set<'a> {
 
     /// The published set it is, or nothing.
     pub fn published(&self) -> &str {
-        self.chosen.published.as_deref().unwrap_or_default()
+        self.selection.published.as_deref().unwrap_or_default()
     }
 
     /// The networks that Adam has trained: the thesis's own.
@@ -119,7 +119,7 @@ impl<'a> Set<'a> {
 
     /// Share of the class's pixel intensity in each step.
     pub fn pixel_share(&self, seq_len: usize) -> Vec<f64> {
-        steps(&self.chosen.class_columns, seq_len)
+        steps(&self.selection.class_columns, seq_len)
     }
 }
 

@@ -5,21 +5,21 @@ use super::networks::{Net, Set, Spread, text};
 use super::printed;
 use crate::measure::flipping::{Fill, Flipped, Order};
 use crate::measure::heatmaps::MAIN;
-use crate::measure::{Measured, OfMethod};
+use crate::measure::result::{Measured, OfMethod};
+use crate::measure::shares::{cosine, jensen_shannon_distance};
 use crate::report::curve::{Line, LineChart};
-use crate::report::page::Section;
-use crate::report::share::{cosine, jensen_shannon_distance};
+use crate::report::document::Section;
 use crate::report::table::Table;
 use anyhow::Result;
 
 pub(super) fn section(set: &Set) -> Result<Section> {
     let mut section = Section::new(&format!("Numbers beside the heatmaps of {}", set.title()));
-    let chosen = set.chosen;
+    let selection = set.selection;
     for t in set.lengths().into_iter().filter(|&t| t > 1) {
         let caption = format!(
             "Share of each step over the test samples of class {}, T = {t}, deep Taylor: what Figure 4.9 draws. Cosine (1 is \
              best) and Jensen–Shannon distance (0 is best) are to the pixels' share.",
-            chosen.class
+            selection.class
         );
         section.table(format!("shares-{}-t{t}", set.name), caption, shares(set, t));
     }
@@ -35,13 +35,13 @@ pub(super) fn section(set: &Set) -> Result<Section> {
              share, mean and largest; noise, Σ|R_i − R_j| / Σ|R| over adjacent pixels; other class, the mean size of the \
              cosine between the heatmaps of the true class and of its strongest rival: near 1, the method ignores the \
              class.",
-            chosen.class,
-            chosen.measured.len()
+            selection.class,
+            selection.measured.len()
         );
         section.table(format!("methods-{}", set.name), caption, methods(&nets, &pixels));
         let caption = format!(
             "Share of each step by method over the test samples of class {}, T = {t}. The control spreads evenly.",
-            chosen.class
+            selection.class
         );
         section.table(format!("method-shares-{}", set.name), caption, method_shares(&nets, t));
         let caption = "AOPC by pixel flipping: the mean fall of P(class) as regions are removed, most relevant first (higher is \
@@ -83,7 +83,7 @@ fn shares(set: &Set, t: usize) -> Table {
         table.row(std::iter::once(name).chain(cells).chain(rest).collect());
     };
     let last = |share: &[f64]| share.last().map_or(String::new(), |last| format!("{last:.3}"));
-    let printed = |of: &str| printed::shares(set.published(), set.chosen.class, t, of);
+    let printed = |of: &str| printed::shares(set.published(), set.selection.class, t, of);
     add("pixels".to_owned(), &pixels, [last(&pixels), String::new(), String::new()]);
     for net in set.of_length(t) {
         let rest = [

@@ -2,10 +2,10 @@
 
 use super::networks::Set;
 use super::printed;
-use crate::experiment::Experiment;
+use crate::experiment::definition::Experiment;
 use crate::measure::heatmaps::MAIN;
 use crate::report::colormap::{Colormap, Norm};
-use crate::report::page::{Figure, Picture, Section};
+use crate::report::document::{Figure, Picture, Section};
 use crate::report::panel::{Grid, GridRow};
 use crate::report::picture::{heatmap, input};
 use crate::report::root_point::{self, Neuron, Rule};
@@ -26,8 +26,8 @@ pub(super) fn background(experiment: &Experiment, sets: &[Set]) -> Result<Sectio
     if let Some(figure) = sets.first().map(global_and_local).transpose()?.flatten() {
         section.figure(figure);
     }
-    let chosen = &experiment.measure.neuron;
-    let neuron = Neuron { w: chosen.weights, b: chosen.bias, a: chosen.activations };
+    let settings = &experiment.measure.neuron;
+    let neuron = Neuron { w: settings.weights, b: settings.bias, a: settings.activations };
     let pictures = [
         (
             "3.4",
@@ -59,7 +59,7 @@ pub(super) fn background(experiment: &Experiment, sets: &[Set]) -> Result<Sectio
             name: format!("figure-{number}"),
             caption: format!("Figure {number}. {of} over its two activations, with contour lines of R. {caption}"),
             picture: Picture::Svg(root_point::svg(title, neuron, rules)?),
-            data: json!({ "neuron": chosen, "rules": rules.iter().map(|rule| rule.name()).collect::<Vec<_>>() }),
+            data: json!({ "neuron": settings, "rules": rules.iter().map(|rule| rule.name()).collect::<Vec<_>>() }),
         });
     }
     let mut table = Table::new(&["rule", "v₁", "v₂", "ã₁", "ã₂", "R(ã)", "R₁", "R₂", "R₁ + R₂"]);
@@ -78,15 +78,17 @@ pub(super) fn background(experiment: &Experiment, sets: &[Set]) -> Result<Sectio
 /// Figure 3.2: what the usual member of a class looks like, against what makes this one a member.
 fn global_and_local(set: &Set) -> Result<Option<Figure>> {
     let Some(net) = set.main_length().and_then(|t| set.of_length(t).pop()) else { return Ok(None) };
-    let chosen = set.chosen;
-    let (rows, cols, size) = (chosen.rows, chosen.cols, chosen.size());
+    let selection = set.selection;
+    let (rows, cols, size) = (selection.rows, selection.cols, selection.size());
     let prototypes = net.first().group("prototypes", size);
     let maps = net.first().group(&format!("{MAIN}/each-class"), size);
-    let Some(at) = chosen.labels.iter().position(|&label| usize::from(label) == chosen.class) else {
+    let Some(at) = selection.labels.iter().position(|&label| usize::from(label) == selection.class) else {
         return Ok(None);
     };
-    let (Some(prototype), Some(map)) = (prototypes.get(chosen.class), maps.get(at)) else { return Ok(None) };
-    let image = chosen.each_class_images()[at];
+    let (Some(prototype), Some(map)) = (prototypes.get(selection.class), maps.get(at)) else {
+        return Ok(None);
+    };
+    let image = selection.each_class_images()[at];
     let cells = vec![
         input(rows, cols, prototype, 0.0, 1.0, 4),
         input(rows, cols, image, 0.0, 1.0, 4),
@@ -101,7 +103,7 @@ fn global_and_local(set: &Set) -> Result<Option<Figure>> {
         "Figure 3.2. Global against local analysis of class {} by {}. Left: what the network is surest of \
          (activation maximisation, pulled to the mean image). Middle: one test sample. Right: which of its pixels speak \
          for the decision (red, deep Taylor).",
-        chosen.class, net.title
+        selection.class, net.title
     );
     Ok(Some(Figure {
         name: "figure-3.2".to_owned(),
@@ -115,26 +117,26 @@ fn global_and_local(set: &Set) -> Result<Option<Figure>> {
 pub(super) fn data(experiment: &Experiment, sets: &[Set]) -> Result<Section> {
     let mut section = Section::new("Data (section 4.1)");
     for set in sets {
-        let chosen = set.chosen;
+        let selection = set.selection;
         let number = match set.published() {
             "mnist" => "Figure 4.1. ",
             "fashion-mnist" => "Figure 4.2. ",
             _ => "",
         };
-        let per_class = chosen.gallery.iter().map(Vec::len).max().unwrap_or(0);
+        let per_class = selection.gallery.iter().map(Vec::len).max().unwrap_or(0);
         let mut columns: Vec<Vec<&[f32]>> = Vec::new();
         let mut from = 0;
-        for of in &chosen.gallery {
-            columns.push((from..from + of.len()).map(|i| chosen.image(i)).collect());
+        for of in &selection.gallery {
+            columns.push((from..from + of.len()).map(|i| selection.image(i)).collect());
             from += of.len();
         }
-        let draw = |image: &&[f32]| input(chosen.rows, chosen.cols, image, 0.0, 1.0, 2);
+        let draw = |image: &&[f32]| input(selection.rows, selection.cols, image, 0.0, 1.0, 2);
         let row = |i: usize| GridRow {
             cells: columns.iter().filter_map(|column| column.get(i)).map(draw).collect(),
             ..GridRow::default()
         };
         let grid = Grid {
-            column_labels: chosen.labels.iter().map(u8::to_string).collect(),
+            column_labels: selection.labels.iter().map(u8::to_string).collect(),
             rows: (0..per_class).map(row).collect(),
             ..Grid::default()
         };
@@ -142,20 +144,20 @@ pub(super) fn data(experiment: &Experiment, sets: &[Set]) -> Result<Section> {
             "{number}Test samples of each class of {}: a column a class, labelled above. {} training and {} test samples \
              of {}×{} pixels.",
             set.title(),
-            chosen.train,
-            chosen.test,
-            chosen.rows,
-            chosen.cols
+            selection.train,
+            selection.test,
+            selection.rows,
+            selection.cols
         );
         let name = format!("samples-{}", set.name);
-        section.figure(Figure { name, caption, picture: png(&grid.draw())?, data: json!(chosen.gallery) });
+        section.figure(Figure { name, caption, picture: png(&grid.draw())?, data: json!(selection.gallery) });
     }
     let mut table = Table::new(&["data", "T", "thesis", "ours"]);
     for set in sets {
         for &t in &lengths(experiment) {
             let thesis = printed::LENGTHS.iter().position(|&of| of == t).map(|i| printed::DIMENSIONS[i]);
             let thesis = thesis.filter(|_| !set.published().is_empty()).unwrap_or("–");
-            let ours = format!("{}×{}", set.chosen.rows, set.chosen.cols / t.max(1));
+            let ours = format!("{}×{}", set.selection.rows, set.selection.cols / t.max(1));
             table.row(vec![set.label().to_owned(), t.to_string(), thesis.to_owned(), ours]);
         }
     }

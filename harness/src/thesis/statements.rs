@@ -2,13 +2,13 @@
 
 use super::networks::{Net, Set};
 use super::printed;
-use crate::experiment::Experiment;
+use crate::experiment::definition::Experiment;
 use crate::experiment::folder::Finished;
-use crate::experiment::search::Rates;
-use crate::measure::Measured;
+use crate::experiment::rates::Rates;
 use crate::measure::flipping::{Flipped, Order};
 use crate::measure::heatmaps::MAIN;
 use crate::measure::numbers::mean;
+use crate::measure::result::Measured;
 use crate::report::table::Table;
 use crate::run::settings::{OptimiserName, Settings};
 

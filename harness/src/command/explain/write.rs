@@ -1,12 +1,12 @@
 //! Where explanations go: arrays or pictures, written as they are found.
 
-use super::ExplainArgs;
+use super::args::ExplainArgs;
 use crate::command::source::Source;
-use crate::explaining::{CHUNK, Summary};
-use crate::report::export::{Array, Export};
+use crate::io::export::{Array, Export};
+use crate::io::json::write_json;
+use crate::measure::explanations::{CHUNK, Summary};
 use crate::report::picture::{ColourBar, heatmap, input, side_by_side};
-use crate::run::check_stop;
-use crate::run::training::write_json;
+use crate::signal::check_stop;
 use anyhow::{Context, Result, ensure};
 use model::Task;
 use model::explain::Explanation;
@@ -18,14 +18,14 @@ use std::path::{Path, PathBuf};
 pub(super) type Visit<'a> = dyn FnMut(&[usize], &[Explanation]) -> Result<()> + 'a;
 
 /// What is explained: which samples of a source, each for how many targets.
-pub(super) struct Asked<'a> {
+pub(super) struct Request<'a> {
     pub task: &'a Task,
     pub source: &'a Source,
     pub indices: &'a [usize],
     pub targets: usize,
 }
 
-impl Asked<'_> {
+impl Request<'_> {
     fn size(&self) -> usize {
         self.task.rows * self.task.cols
     }
@@ -133,18 +133,18 @@ impl Pictures {
     fn draw(
         &mut self,
         args: &ExplainArgs,
-        asked: &Asked,
+        request: &Request,
         sample: usize,
         i: usize,
         batch: &Explanation,
     ) -> Result<()> {
         const SCALE: usize = 8;
-        let (task, samples, size) = (asked.task, asked.source.samples(), asked.size());
+        let (task, samples, size) = (request.task, request.source.samples(), request.size());
         let mut x = vec![0.0; size];
         samples.pixels(sample, &mut x);
         let r = &batch.relevance[i * size..][..size];
         let (target, logit) = (batch.target[i], batch.explained[i]);
-        let label = asked.source.has_labels().then(|| samples.label(sample));
+        let label = request.source.has_labels().then(|| samples.label(sample));
         let label_text = label.map_or(String::new(), |label| format!("label {label}, "));
         let caption = format!("sample {sample}, {label_text}class {target}: {logit:.2}");
         let left = input(task.rows, task.cols, &x, task.low, task.high, SCALE);

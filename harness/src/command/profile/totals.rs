@@ -1,6 +1,6 @@
 //! What measured steps come to: a table, a summary, or JSON.
 
-use super::Step;
+use super::step::Step;
 use crate::report::table::Table;
 use kernels::profile::Call;
 use serde_json::{Value, json};
@@ -150,8 +150,8 @@ impl Totals {
 
 #[cfg(test)]
 mod tests {
-    use super::super::What;
-    use super::super::tests::steps;
+    use super::super::args::What;
+    use super::super::step::tests::steps;
     use super::*;
 
     #[test]

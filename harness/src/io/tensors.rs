@@ -3,8 +3,8 @@
 //! Tensors are named `encoder.0.weight`, `combine.bias` and so on, all F32. The metadata keys are [`KEYS`]; a file may
 //! hold others, which are kept. Any reader of safetensors opens these files.
 
-use crate::input;
-use crate::report::write_atomically;
+use crate::io::atomic::write_atomically;
+use crate::io::file;
 use anyhow::{Context, Result, bail, ensure};
 use safetensors::{Dtype, SafeTensors};
 use serde::Serialize;
@@ -24,7 +24,7 @@ pub struct ModelFile {
 }
 
 /// The largest file read: parameters and two moments of the largest network, and its header.
-const MOST_BYTES: u64 = 13 << 28;
+const MAX_BYTES: u64 = 13 << 28;
 
 /// The name under which safetensors keeps the metadata between the tensors.
 const METADATA: &str = "__metadata__";
@@ -36,7 +36,7 @@ const METADATA: &str = "__metadata__";
 /// F32 or holds a value that is not finite.
 pub fn read(path: &Path) -> Result<ModelFile> {
     let name = path.display();
-    let bytes = input::read(path, MOST_BYTES)?;
+    let bytes = file::read(path, MAX_BYTES)?;
     let Some((length, rest)) = bytes.split_first_chunk::<8>() else {
         bail!("{name}: holds {} bytes, expected a safetensors file: check that this is a model", bytes.len());
     };

@@ -1,6 +1,6 @@
 //! Progress on stderr: bars on a terminal, plain lines elsewhere, nothing where it is not wanted.
 
-use crate::output::remark;
+use crate::io::output::status;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
 
@@ -59,7 +59,7 @@ impl Progress {
         match &self.bars {
             // A line that cannot be shown on stderr has nowhere else to go.
             Some(bars) => drop(bars.println(text)),
-            None if self.lines => remark!("{text}"),
+            None if self.lines => status!("{text}"),
             None => {}
         }
     }
@@ -79,7 +79,7 @@ impl Job {
             bar.set_message(text.to_owned());
         }
         if self.lines {
-            remark!("{}: {text}", self.name);
+            status!("{}: {text}", self.name);
         }
     }
 

@@ -10,20 +10,20 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// Results, without a line end.
 macro_rules! out {
-    ($($text:tt)*) => { $crate::output::results(format_args!($($text)*)) };
+    ($($text:tt)*) => { $crate::io::output::results(format_args!($($text)*)) };
 }
 
 /// A line of results.
 macro_rules! outln {
-    ($($text:tt)*) => { $crate::output::results(format_args!("{}\n", format_args!($($text)*))) };
+    ($($text:tt)*) => { $crate::io::output::results(format_args!("{}\n", format_args!($($text)*))) };
 }
 
 /// A remark that stays for itself: one line on stderr, or none where nobody listens.
-macro_rules! remark {
-    ($($text:tt)*) => { $crate::output::say(format_args!($($text)*)) };
+macro_rules! status {
+    ($($text:tt)*) => { $crate::io::output::say(format_args!($($text)*)) };
 }
 
-pub(crate) use {out, outln, remark};
+pub(crate) use {out, outln, status};
 
 /// Whether this process is the program. A test that runs a command shares its streams with other tests: there `print!`
 /// does, which is what a test's output is captured by.

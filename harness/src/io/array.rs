@@ -13,10 +13,10 @@ use std::ops::Range;
 use std::path::Path;
 
 /// A header of a plain array takes about 120 bytes; NumPy itself refuses above 10,000.
-const LONGEST_HEADER: usize = 10_000;
+const MAX_HEADER: usize = 10_000;
 /// A plain array's header opens two brackets, or three with a type such as `<M8[ns]`. The library's parser doubles its
 /// time with each level of nesting, or worse: ten braces and a long text keep it busy for half a minute.
-const MOST_BRACKETS: usize = 3;
+const MAX_BRACKETS: usize = 3;
 
 /// A file whose header is read.
 struct Opened {
@@ -108,15 +108,15 @@ fn open(path: &Path) -> Result<Opened> {
     };
 
     let mut start = Vec::new();
-    file.by_ref().take(LONGEST_HEADER as u64 + 12).read_to_end(&mut start).with_context(not_npy)?;
+    file.by_ref().take(MAX_HEADER as u64 + 12).read_to_end(&mut start).with_context(not_npy)?;
     let text = announced(&start);
     ensure!(
-        text.len() <= LONGEST_HEADER && text.end <= start.len(),
+        text.len() <= MAX_HEADER && text.end <= start.len(),
         "{name}: announces a header of {} bytes in a file of {size}, expected less: the file is damaged",
         text.len()
     );
     let brackets = start[text.clone()].iter().filter(|c| b"([{".contains(c)).count();
-    ensure!(brackets <= MOST_BRACKETS, not_plain());
+    ensure!(brackets <= MAX_BRACKETS, not_plain());
     let header = match Header::from_reader(&mut start.as_slice()) {
         Ok(header) => header,
         Err(ReadHeaderError::Io(error)) => return Err(error).with_context(not_npy),

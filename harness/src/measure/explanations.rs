@@ -1,6 +1,6 @@
 //! Explaining any number of samples through bounded memory.
 
-use crate::run::check_stop;
+use crate::signal::check_stop;
 use anyhow::{Result, bail};
 use kernels::Kernels;
 use model::explain::{Explainer, Explanation, Method, Target};
@@ -68,20 +68,30 @@ impl Summary {
     }
 }
 
-/// Explains the samples chunk by chunk; `visit` gets each chunk's indices and its explanations, one a
-/// target.
+/// Which samples of what are explained by which network, and for which class.
+#[derive(Clone, Copy)]
+pub struct ExplanationRequest<'a> {
+    /// The network.
+    pub network: &'a Network,
+    /// The samples.
+    pub samples: &'a dyn Samples,
+    /// Indices of the samples to explain.
+    pub indices: &'a [usize],
+    /// The logit that is explained.
+    pub target: Target,
+}
+
+/// Explains the samples chunk by chunk; `visit` gets each chunk's indices and its explanations, one a target.
 ///
 /// # Errors
 /// What the explainer or `visit` says, relevance that is not finite, or an interruption.
 pub fn explain_all(
     kernels: &Kernels,
-    network: &Network,
     method: Method,
-    samples: &dyn Samples,
-    indices: &[usize],
-    target: Target,
+    request: ExplanationRequest,
     mut visit: impl FnMut(&[usize], Vec<Explanation>) -> Result<()>,
 ) -> Result<Summary> {
+    let ExplanationRequest { network, samples, indices, target } = request;
     let mut explainer = Explainer::new(kernels, network, method, CHUNK.min(indices.len().max(1)))?;
     let mut summary = Summary::default();
     for chunk in indices.chunks(CHUNK) {

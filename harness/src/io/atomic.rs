@@ -83,3 +83,39 @@ impl Seek for Draft {
         Ok(self.at)
     }
 }
+
+/// Writes `path` through `fill`, atomically: an error or a crash on the way leaves the old file, or none, in place.
+///
+/// # Errors
+/// If the folder is missing or not writable, the disk is full, or `fill` fails.
+pub fn write_atomically(path: &Path, fill: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+    let mut draft = Draft::open(path)?;
+    fill(&mut draft).with_context(|| Draft::unfinished(path))?;
+    draft.commit()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_write_leaves_the_old_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.txt");
+        write_atomically(&path, |w| Ok(w.write_all(b"old")?)).unwrap();
+        let failed = write_atomically(&path, |w| {
+            w.write_all(b"new, and ")?;
+            anyhow::bail!("stop")
+        });
+        assert!(failed.is_err());
+        assert_eq!(std::fs::read(&path).unwrap(), b"old");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_missing_folder_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = write_atomically(&dir.path().join("no/a.txt"), |_| Ok(())).unwrap_err();
+        assert!(error.to_string().contains("a.txt: cannot be created; check that its folder exists"));
+    }
+}

@@ -3,7 +3,7 @@
 //! Entries of an `.npz` are stored, not compressed, and dated 1980-01-01: the same arrays give the same bytes. Beyond 4 GiB
 //! they are zip64.
 
-use super::draft::Draft;
+use super::atomic::Draft;
 use anyhow::{Context, Result};
 use ndarray_npy::WritableElement;
 use ndarray_npy::npy::header::{Header, Layout};

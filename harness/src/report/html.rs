@@ -1,7 +1,7 @@
 //! The report as one HTML document: style and pictures inline, no script, nothing fetched.
 
-use super::{Figure, Part, Picture, Report, Section};
-use crate::report::table::Table;
+use super::document::{Figure, Part, Picture, Report, Section};
+use super::table::Table;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use maud::{DOCTYPE, Markup, PreEscaped, html};

@@ -1,0 +1,155 @@
+//! The trainings of an experiment.
+
+use super::definition::{Experiment, Rate};
+use super::rates::Rates;
+use crate::dataset::files::usual_name;
+use crate::error::UsageError;
+use crate::run::settings::{OptimiserName, PartialSettings, Settings};
+use anyhow::{Result, ensure};
+
+/// One training of an experiment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Planned {
+    /// Its folder within the experiment's, `mnist/deep-7-seed1`.
+    pub folder: String,
+    /// Data set, cell, T and optimiser: what differs by the seed only, and what a rate is searched for.
+    pub group: String,
+    /// `Deep-7`, `Deep-7 (SGD)`
+    pub title: String,
+    /// Its settings.
+    pub settings: Settings,
+}
+
+impl Experiment {
+    /// All trainings, in the order of sets, then `cells`, `seq-lens`, `also`, then seeds. A rate that is searched is
+    /// taken from `rates`, or the first candidate if it is not known yet.
+    ///
+    /// # Errors
+    /// [`UsageError`] that names what does not fit.
+    pub fn plan(&self, rates: &Rates) -> Result<Vec<Planned>> {
+        let lists = [
+            ("datasets", self.datasets.is_empty()),
+            ("cells", self.cells.is_empty()),
+            ("seq-lens", self.seq_lens.is_empty()),
+            ("seeds", self.seeds.is_empty()),
+        ];
+        if let Some((name, _)) = lists.iter().find(|(_, empty)| *empty) {
+            return Err(UsageError(format!("{name} must name at least one")).into());
+        }
+        self.search.check()?;
+        self.measure.check()?;
+        let ours = |partial: &PartialSettings| {
+            let PartialSettings { cell, seq_len, dataset, lr, seed, .. } = partial;
+            [cell.is_some(), seq_len.is_some(), dataset.is_some(), lr.is_some(), seed.is_some()]
+                .contains(&true)
+        };
+        ensure!(
+            !ours(&self.train),
+            UsageError(
+                "[train] holds cell, seq-len, dataset, lr or seed; these are lists of the experiment"
+                    .to_owned()
+            )
+        );
+        let grid = self.cells.iter().flat_map(|cell| {
+            let of = |&seq_len| PartialSettings {
+                cell: Some(cell.clone()),
+                seq_len: Some(seq_len),
+                ..PartialSettings::default()
+            };
+            self.seq_lens.iter().map(of)
+        });
+        let rows: Vec<PartialSettings> = grid.chain(self.also.iter().cloned()).collect();
+        let mut all: Vec<Planned> = Vec::new();
+        for dataset in &self.datasets {
+            let dataset = usual_name(dataset)?;
+            for row in rows.iter().filter(|row| row.dataset.as_ref().is_none_or(|of| *of == dataset)) {
+                for &seed in self.seeds.iter().filter(|&&seed| row.seed.is_none_or(|of| of == seed)) {
+                    let own = PartialSettings {
+                        dataset: Some(dataset.clone()),
+                        seed: Some(seed),
+                        ..PartialSettings::default()
+                    };
+                    let planned = self.planned(own.over(row.clone()).over(self.train.clone()), rates)?;
+                    let repeated = all.iter().any(|other| other.folder == planned.folder);
+                    ensure!(!repeated, UsageError(format!("{} is named twice", planned.folder)));
+                    all.push(planned);
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    fn planned(&self, partial: PartialSettings, rates: &Rates) -> Result<Planned> {
+        let mut settings = PartialSettings { lr: partial.lr.or(Some(1.0)), ..partial.clone() }.complete()?;
+        let (mut group, mut title) =
+            (format!("{}/{}-{}", settings.dataset, settings.cell, settings.seq_len), settings.title());
+        if settings.optimiser == OptimiserName::Sgd {
+            (group, title) = (format!("{group}-sgd"), format!("{title} (SGD)"));
+        }
+        if partial.lr.is_none() {
+            settings.lr = match self.lr {
+                Rate::Fixed(rate) => rate as f32,
+                Rate::Search(_) => rates.get(&group).unwrap_or(self.search.rates[0]) as f32,
+            };
+        }
+        let folder = format!("{group}-seed{}", settings.seed);
+        let settings = PartialSettings { lr: Some(settings.lr), ..partial }.complete()?;
+        Ok(Planned { folder, group, title, settings })
+    }
+
+    /// Whether a training's rate is searched.
+    pub fn searches(&self, planned: &Planned) -> bool {
+        let own = |partial: &PartialSettings| {
+            partial.lr.is_some()
+                && partial.cell.as_ref() == Some(&planned.settings.cell)
+                && partial.seq_len == Some(planned.settings.seq_len)
+                && partial.optimiser.unwrap_or(OptimiserName::Adam) == planned.settings.optimiser
+        };
+        matches!(self.lr, Rate::Search(_)) && !self.also.iter().any(own)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::experiment::definition::PRESETS;
+
+    #[test]
+    fn every_preset_is_an_experiment_that_can_be_planned() {
+        for ((name, _), runs) in PRESETS.into_iter().zip([6, 16, 108]) {
+            let experiment = Experiment::by_name(name).unwrap();
+            assert_eq!(experiment.name, name);
+            assert_eq!(experiment.plan(&Rates::default()).unwrap().len(), runs, "{name}");
+            let again = toml::to_string(&experiment).unwrap();
+            assert_eq!(Experiment::parse(&again, name).unwrap(), experiment, "{again}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_device_is_no_experiment() {
+        let error = Experiment::by_name("/dev/zero").unwrap_err();
+        assert!(format!("{error:#}").contains("a device"), "{error:#}");
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_by_name() {
+        let quick = PRESETS[0].1;
+        for (text, word) in [
+            (quick.replace("seeds = [1]", "seeds = []"), "seeds"),
+            (quick.replace("seq-lens", "seqlens"), "seqlens"),
+            (quick.replace("lr = 5e-4", "lr = \"find\""), "lr"),
+            (quick.replace("[train]", "[train]\nseed = 4"), "[train]"),
+            (quick.replace("[1, 4, 7]", "[4, 4]"), "deep-4"),
+            (quick.replace("samples = 50", "samples = 0"), "samples"),
+        ] {
+            let error = Experiment::parse(&text, "x.toml")
+                .and_then(|found| found.plan(&Rates::default()))
+                .map(|_| ())
+                .unwrap_err();
+            let line = format!("{error:#}");
+            assert!(error.downcast_ref::<UsageError>().is_some() && !line.contains('\n'), "{line}");
+            assert!(line.contains(word) || word == "deep-4" && line.contains("shallow-4"), "{word}: {line}");
+        }
+    }
+}
