@@ -1,14 +1,19 @@
-//! Networks in and out of model files.
+//! Model files: the parameters of a network and what is needed to rebuild it, in safetensors.
+//!
+//! Tensors are named `encoder.0.weight`, `combine.bias` and so on. The metadata keys are [`KEYS`]; others are ignored.
 
-use crate::io::tensors::{self, ModelFile};
+use crate::io::tensors::{self, TensorFile};
 use anyhow::{Context, Result, bail};
 use kernels::pool::PoolKind;
 use model::{Cell, Encoder, NamedTensor, Network, Task};
 use std::collections::BTreeMap;
 use std::path::Path;
 
+/// The metadata that describes a network: cell, sequence length, image size, classes, pooling and input range.
+pub const KEYS: [&str; 8] = ["cell", "seq_len", "rows", "cols", "classes", "pool", "low", "high"];
+
 /// A network as the content of a model file.
-pub fn describe(network: &Network) -> ModelFile {
+pub fn describe(network: &Network) -> TensorFile {
     let task = network.task();
     let pool = match task.pool {
         PoolKind::Max => "max",
@@ -26,7 +31,7 @@ pub fn describe(network: &Network) -> ModelFile {
     ];
     let metadata = metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
     let tensors = network.tensors().into_iter().map(|t| (t.name, (t.shape, t.values))).collect();
-    ModelFile { metadata, tensors }
+    TensorFile { metadata, tensors }
 }
 
 /// Writes a network as one model file, atomically.
@@ -43,11 +48,11 @@ pub fn save(path: &Path, network: &Network) -> Result<()> {
 /// One line that names the file and the metadata key or tensor that is missing or does not fit.
 pub fn load(path: &Path) -> Result<Network> {
     let file = tensors::read(path)?;
-    let advice = "is no model that this program can use, export it as the README says under Model files";
+    let advice = "is not a model that this program can use, export it as the README says under Model files";
     build(&file).with_context(|| format!("{}: {advice}", path.display()))
 }
 
-fn build(file: &ModelFile) -> Result<Network> {
+fn build(file: &TensorFile) -> Result<Network> {
     let meta = Meta(&file.metadata);
     let task = Task {
         rows: meta.number("rows")?,
@@ -75,11 +80,11 @@ fn build(file: &ModelFile) -> Result<Network> {
     Ok(Network::from_tensors(cell, task, &tensors)?)
 }
 
-/// The cell of that name with the widths that the tensors have. A name that is no preset's takes its
-/// layers from the tensors too.
+/// The cell of that name with the widths of the tensors. If the name is not a preset's, the layers are taken from the
+/// tensors too.
 fn cell(name: &str, tensors: &BTreeMap<String, (Vec<usize>, Vec<f32>)>) -> Cell {
     let shape = |tensor: String| tensors.get(&tensor).map(|(shape, _)| &shape[..]);
-    // Either of a layer's tensors tells its width, so that a missing one is told as missing.
+    // Either of a layer's tensors has its width, so that a missing one is reported as missing.
     let width = |layer: &str| {
         let last = |part: &str| shape(format!("{layer}.{part}")).and_then(|shape| shape.last().copied());
         last("weight").or_else(|| last("bias"))
@@ -119,7 +124,7 @@ struct Meta<'a>(&'a BTreeMap<String, String>);
 
 impl Meta<'_> {
     fn text(&self, key: &str) -> Result<&str> {
-        let keys = tensors::KEYS.join(", ");
+        let keys = KEYS.join(", ");
         let value = self.0.get(key).map(String::as_str);
         value.with_context(|| format!("metadata `{key}` is missing; a model file has {keys}"))
     }
@@ -141,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_network_goes_out_and_comes_back() {
+    fn a_network_is_saved_and_loaded() {
         let network = network();
         let again = build(&describe(&network)).unwrap();
         assert_eq!((again.cell(), again.task()), (network.cell(), network.task()));
@@ -158,8 +163,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_misnamed_or_misshapen_is_named() {
-        let refused = |change: fn(&mut ModelFile)| {
+    fn a_missing_misnamed_or_misshapen_tensor_is_named() {
+        let refused = |change: fn(&mut TensorFile)| {
             let mut file = describe(&network());
             change(&mut file);
             format!("{:#}", build(&file).unwrap_err())

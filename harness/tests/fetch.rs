@@ -3,7 +3,7 @@
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use harness::dataset::fetch::Order;
+use harness::dataset::fetch::Download;
 use harness::dataset::files::FILES;
 use harness::dataset::published::Published;
 use harness::dataset::{Dataset, synth};
@@ -17,7 +17,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// A silence longer than the test's patience.
+/// A silence longer than the test's timeout.
 const SILENCE: Duration = Duration::from_secs(3);
 
 /// What a client asked for.
@@ -106,13 +106,13 @@ impl Desk {
         self.root.path().join("tiny")
     }
 
-    fn order(&self, mirrors: &[&Server]) -> Order {
-        Order {
+    fn order(&self, mirrors: &[&Server]) -> Download {
+        Download {
             name: "tiny".to_owned(),
             folder: self.folder(),
             mirrors: mirrors.iter().map(|server| server.url.clone()).collect(),
             files: self.files,
-            patience: Duration::from_millis(500),
+            timeout: Duration::from_millis(500),
             proxy: false,
         }
     }
@@ -320,14 +320,14 @@ fn offline_it_says_which_files_to_put_where() {
     let folder = desk.folder().display().to_string();
     desk.refuses(&[&gone, &gone], &[&gone.url, &folder]);
     assert!(
-        Order::new("synth", &desk.folder(), None)
+        Download::new("synth", &desk.folder(), None)
             .is_err_and(|e| e.to_string().contains("harness data synth"))
     );
     assert!(
-        Order::new("mnist", &desk.folder(), Some("ftp://x"))
+        Download::new("mnist", &desk.folder(), Some("ftp://x"))
             .is_err_and(|e| e.to_string().contains("http://"))
     );
-    assert_eq!(Order::new("kmnist", &desk.folder(), None).unwrap().mirrors.len(), 1);
+    assert_eq!(Download::new("kmnist", &desk.folder(), None).unwrap().mirrors.len(), 1);
 }
 
 #[test]
@@ -347,7 +347,7 @@ fn two_processes_do_not_fetch_into_one_folder() {
     fs::create_dir_all(desk.folder()).unwrap();
     let held = harness::io::lock::hold(&desk.folder()).unwrap();
     let error = desk.order(&[&desk.good()]).fetch(&Progress::new(true)).unwrap_err().to_string();
-    assert!(error.contains("another process works in it"), "{error}");
+    assert!(error.contains("another process is using it"), "{error}");
     drop(held);
     desk.fetches(&[&desk.good()]);
 }

@@ -267,7 +267,7 @@ fn a_data_set_that_is_shortened_while_it_is_read_is_one_line_and_resume_goes_on(
         let mut child = desk.train(&out, &more).spawn().unwrap();
         wait_for(&desk.at(&out).join("resume.safetensors"), &mut child);
         fs::OpenOptions::new().write(true).open(&images).unwrap().set_len(bytes as u64).unwrap();
-        fails(child.wait_with_output().unwrap(), 1, &[NAME, "was shortened", "--resume"]);
+        fails(child.wait_with_output().unwrap(), 1, &[NAME, "was truncated", "--resume"]);
         fails(desk.train(&out, &["--resume"]).output().unwrap(), 1, &[NAME, "damaged"]);
         fs::write(&images, &whole).unwrap();
         let epochs = format!("--epochs={}", epochs_done(&out) + 2);
@@ -350,7 +350,7 @@ fn a_folder_has_one_process_and_a_dead_one_does_not_hold_it() {
     wait_for(&desk.at("run/resume.safetensors"), &mut child);
     for how in ["--resume", "--overwrite"] {
         let more = ["--epochs=100000", how];
-        fails(desk.train("run", &more).output().unwrap(), 1, &["another process works in it", "run"]);
+        fails(desk.train("run", &more).output().unwrap(), 1, &["another process is using it", "run"]);
     }
     fails(desk.train("run", &[]).output().unwrap(), 1, &["holds a run already"]);
     child.kill().unwrap();
@@ -434,7 +434,7 @@ fn an_export_that_is_stopped_leaves_nothing_and_replaces_nothing() {
         let child = command.spawn().unwrap();
         std::thread::sleep(Duration::from_millis(200));
         fs::OpenOptions::new().write(true).open(&images).unwrap().set_len(16).unwrap();
-        fails(child.wait_with_output().unwrap(), 1, &["t10k-images", "was shortened"]);
+        fails(child.wait_with_output().unwrap(), 1, &["t10k-images", "was truncated"]);
         old();
         fs::write(&images, whole).unwrap();
         fs::remove_file(desk.at("out").join(out)).unwrap();

@@ -98,7 +98,7 @@ fn data() -> Vec<Case> {
         case(swap, vec![IMAGES, "magic 0x801", "expected 0x803", "swapped", "rename"]),
         case(patch(LABELS, 13, &[10]), vec![LABELS, "label 5 is 10", "expected 0 to 9", "fetch"]),
         case(replace(LABELS, &[0, 0, 8, 1, 0, 0, 0, 2, 1, 2]), vec![LABELS, "2 labels", "expected 600"]),
-        case(gz_in_half, vec![IMAGES, ".gz", "cut short", "fetch"]),
+        case(gz_in_half, vec![IMAGES, ".gz", "truncated", "fetch"]),
         case(
             packed(b"no gzip, and long enough to tell"),
             vec!["train-images-idx3-ubyte", "cannot unpack", "fetch"],
@@ -187,7 +187,7 @@ fn models() -> Vec<Case> {
             &["header of 18446744073709551615 bytes", "file of 64", "expected less"],
         ),
         case(replace(M, b""), &["holds 0 bytes", "expected a safetensors file"]),
-        case(cut(M, 300_000), &["not a sound safetensors file", "write the model again"]),
+        case(cut(M, 300_000), &["not a valid safetensors file", "write the model again"]),
         case(no_file(M, "folder"), &["a folder, expected a file"]),
         case(no_file(M, "/dev/zero"), &["a device", "expected a file"]),
         case(no_file(M, "pipe"), &["pipe", "expected a file"]),
@@ -196,7 +196,7 @@ fn models() -> Vec<Case> {
         case(empty(json!([0, 1_000_000_000_000_000_000u64])), &["`extra.bias`"]),
         case(
             header(|header| header["combine.bias"]["shape"] = json!([0, 1_000_000_000_000_000_000u64])),
-            &["not a sound safetensors file"],
+            &["not a valid safetensors file"],
         ),
         case(meta("rows", "1000000000000000000"), &["rows is 1000000000000000000", "at most 4096"]),
         case(meta("classes", "18446744073709551615"), &["classes is", "at most 256"]),

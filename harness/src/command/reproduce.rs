@@ -1,4 +1,4 @@
-//! `harness reproduce`: trains the networks of an experiment side by side, measures them, and writes the report.
+//! `harness reproduce`: trains the networks of an experiment in parallel, measures them, and writes the report.
 
 use crate::context::GlobalOptions;
 use crate::dataset::DataSha256;
@@ -9,7 +9,7 @@ use crate::experiment::folder::{FILE, State, state, write_experiment};
 use crate::experiment::overrides::Overrides;
 use crate::experiment::plan::Planned;
 use crate::experiment::rates::{self, Rates};
-use crate::experiment::schedule::side_by_side;
+use crate::experiment::schedule::in_parallel;
 use crate::experiment::search::search;
 use crate::measure::network::{MeasureContext, measure};
 use crate::measure::result::FILES;
@@ -33,13 +33,13 @@ pub struct ReproduceArgs {
     /// Folder to search for data first; then RELEVANCE_DATA_DIR, ./data and the cache folder
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Folder of the results [default: runs/EXPERIMENT-DATASET, with a number where there is one already]
+    /// Folder of the results [default: runs/EXPERIMENT-DATASET, with a number appended if it exists]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Trainings side by side [default: one a thread]
+    /// Trainings in parallel [default: one per thread]
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
-    /// Go on with the reproduction in --out; what is finished is not repeated
+    /// Continue the reproduction in --out; finished runs are not repeated
     #[arg(long, requires = "out", conflicts_with = "overwrite")]
     resume: bool,
     /// Replace the reproduction in --out
@@ -47,7 +47,7 @@ pub struct ReproduceArgs {
     overwrite: bool,
 }
 
-/// A data set of the experiment, open, with the samples that are looked at.
+/// An open data set of the experiment, with its selected samples.
 struct Open {
     dataset: Dataset,
     sha256: DataSha256,
@@ -57,8 +57,8 @@ struct Open {
 /// Runs `harness reproduce`.
 ///
 /// # Errors
-/// If the experiment does not fit, data is not found, or a run fails; the others are finished and the report is written
-/// first.
+/// If the experiment is invalid, data is not found, or a run fails; in that case the other runs are finished and the
+/// report is written first.
 pub fn run(args: &ReproduceArgs, options: &GlobalOptions) -> Result<()> {
     stop_on_signals()?;
     let experiment = Experiment::by_name(&args.experiment)?.with(&args.overrides);
@@ -81,7 +81,7 @@ pub fn run(args: &ReproduceArgs, options: &GlobalOptions) -> Result<()> {
     let existing = Existing::from_flags(args.resume, args.overwrite);
     ensure!(
         existing != Existing::Keep || !out.join(FILE).exists(),
-        "{}: holds a reproduction already; choose another --out, --resume or --overwrite",
+        "{}: already holds a reproduction; choose another --out, --resume or --overwrite",
         out.display()
     );
     match existing {
@@ -98,8 +98,8 @@ pub fn run(args: &ReproduceArgs, options: &GlobalOptions) -> Result<()> {
         set.selection.write(&out.join(&set.dataset.name))?;
     }
     let progress = options.progress();
-    progress.say(&format!(
-        "{}: {} trainings on {names}, {jobs} side by side, into {}",
+    progress.line(&format!(
+        "{}: {} trainings on {names}, {jobs} in parallel, into {}",
         experiment.name,
         plan.len(),
         out.display()
@@ -116,11 +116,11 @@ pub fn run(args: &ReproduceArgs, options: &GlobalOptions) -> Result<()> {
         train(&planned.settings, &out.join(&planned.folder), existing, &context)
     };
     let rates = search(&experiment, &out, |candidates| {
-        progress.say(&format!("searching learning rates: {} short trainings", candidates.len()));
-        side_by_side(candidates, jobs, &progress, |planned| train_in(planned, existing))
+        progress.line(&format!("searching learning rates: {} short trainings", candidates.len()));
+        in_parallel(candidates, jobs, &progress, |planned| train_in(planned, existing))
     })?;
     let plan = experiment.plan(&rates)?;
-    let results = side_by_side(&plan, jobs, &progress, |planned| {
+    let results = in_parallel(&plan, jobs, &progress, |planned| {
         let set = open(planned)?;
         let folder = out.join(&planned.folder);
         let there = state(&folder, planned, &experiment, &set.selection);
@@ -157,7 +157,7 @@ pub fn run(args: &ReproduceArgs, options: &GlobalOptions) -> Result<()> {
     Ok(())
 }
 
-/// Removes files that are there.
+/// Removes files that exist.
 fn remove(folder: &Path, files: &[&str]) -> Result<()> {
     for path in files.iter().map(|file| folder.join(file)).filter(|path| path.exists()) {
         std::fs::remove_file(&path).with_context(|| format!("{}: cannot be removed", path.display()))?;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 /// One half of a data set, memory-mapped; a clone shares the mapping.
 ///
-/// Should a file be shortened while it is open, the process ends with a line, see [`map`].
+/// If a file is truncated while it is open, the process ends with an error message, see [`crate::io::map`].
 #[derive(Clone, Debug)]
 pub struct Split {
     images: Arc<Idx>,
@@ -29,7 +29,7 @@ impl Split {
     /// Maps two unpacked files and checks that they belong together.
     ///
     /// # Errors
-    /// As [`Idx::open`]; or if there is not one label to each image.
+    /// As [`Idx::open`]; or if the numbers of images and labels differ.
     pub fn open(images: &Path, labels: &Path) -> anyhow::Result<Self> {
         let images = Idx::open(images, Kind::Images)?;
         let labels = Idx::open(labels, Kind::Labels)?;
@@ -48,7 +48,7 @@ impl Split {
         self.images.header().count
     }
 
-    /// Never: an empty half does not open.
+    /// Always false: an empty half is refused.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -90,20 +90,20 @@ impl Split {
         self.labels.bytes()
     }
 
-    /// Where the unpacked images are.
+    /// Path of the images.
     pub fn images_path(&self) -> &Path {
         self.images.path()
     }
 
-    /// Where the unpacked labels are.
+    /// Path of the labels.
     pub fn labels_path(&self) -> &Path {
         self.labels.path()
     }
 
-    /// Whether both files are still those that were opened, so that what was read from them counts.
+    /// Checks that neither file has changed since it was opened, so that results are valid.
     ///
     /// # Errors
-    /// If one was written to or shortened since.
+    /// If one was modified or truncated since.
     pub fn unchanged(&self) -> anyhow::Result<()> {
         self.images.unchanged()?;
         self.labels.unchanged()

@@ -2,7 +2,7 @@
 
 use super::definition::{Experiment, Rate};
 use super::rates::Rates;
-use crate::dataset::files::usual_name;
+use crate::dataset::files::canonical_name;
 use crate::error::UsageError;
 use crate::run::settings::{OptimiserName, PartialSettings, Settings};
 use anyhow::{Result, ensure};
@@ -10,9 +10,9 @@ use anyhow::{Result, ensure};
 /// One training of an experiment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Planned {
-    /// Its folder within the experiment's, `mnist/deep-7-seed1`.
+    /// Its folder within that of the experiment, `mnist/deep-7-seed1`.
     pub folder: String,
-    /// Data set, cell, T and optimiser: what differs by the seed only, and what a rate is searched for.
+    /// Data set, cell, T and optimiser: runs of a group differ in the seed only, and share a learning rate.
     pub group: String,
     /// `Deep-7`, `Deep-7 (SGD)`
     pub title: String,
@@ -21,11 +21,11 @@ pub struct Planned {
 }
 
 impl Experiment {
-    /// All trainings, in the order of sets, then `cells`, `seq-lens`, `also`, then seeds. A rate that is searched is
-    /// taken from `rates`, or the first candidate if it is not known yet.
+    /// All trainings, in the order of data sets, then `cells`, `seq-lens`, `also`, then seeds. A searched rate is taken from
+    /// `rates`, or the first candidate if it is not known yet.
     ///
     /// # Errors
-    /// [`UsageError`] that names what does not fit.
+    /// [`UsageError`] that names the invalid setting.
     pub fn plan(&self, rates: &Rates) -> Result<Vec<Planned>> {
         let lists = [
             ("datasets", self.datasets.is_empty()),
@@ -61,7 +61,7 @@ impl Experiment {
         let rows: Vec<PartialSettings> = grid.chain(self.also.iter().cloned()).collect();
         let mut all: Vec<Planned> = Vec::new();
         for dataset in &self.datasets {
-            let dataset = usual_name(dataset)?;
+            let dataset = canonical_name(dataset)?;
             for row in rows.iter().filter(|row| row.dataset.as_ref().is_none_or(|of| *of == dataset)) {
                 for &seed in self.seeds.iter().filter(|&&seed| row.seed.is_none_or(|of| of == seed)) {
                     let own = PartialSettings {
@@ -71,7 +71,7 @@ impl Experiment {
                     };
                     let planned = self.planned(own.over(row.clone()).over(self.train.clone()), rates)?;
                     let repeated = all.iter().any(|other| other.folder == planned.folder);
-                    ensure!(!repeated, UsageError(format!("{} is named twice", planned.folder)));
+                    ensure!(!repeated, UsageError(format!("{} is listed twice", planned.folder)));
                     all.push(planned);
                 }
             }
@@ -97,7 +97,7 @@ impl Experiment {
         Ok(Planned { folder, group, title, settings })
     }
 
-    /// Whether a training's rate is searched.
+    /// Whether the learning rate of a training is searched.
     pub fn searches(&self, planned: &Planned) -> bool {
         let own = |partial: &PartialSettings| {
             partial.lr.is_some()
@@ -127,13 +127,13 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_device_is_no_experiment() {
+    fn a_device_is_refused() {
         let error = Experiment::by_name("/dev/zero").unwrap_err();
         assert!(format!("{error:#}").contains("a device"), "{error:#}");
     }
 
     #[test]
-    fn what_does_not_fit_is_refused_by_name() {
+    fn invalid_experiments_are_refused_by_name() {
         let quick = PRESETS[0].1;
         for (text, word) in [
             (quick.replace("seeds = [1]", "seeds = []"), "seeds"),

@@ -1,4 +1,4 @@
-//! Figures 4.4 to 4.6: a cell drawn from the data that defines it, each layer with its width.
+//! Figures 4.4 to 4.6: diagram of an architecture, each layer with its width.
 
 use super::curve::{FONT, FONT_UNIT, GREY, INK, PALETTE};
 use anyhow::{Result, anyhow};
@@ -11,7 +11,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 pub struct Layer {
     /// Its number in the thesis.
     pub number: String,
-    /// What it is.
+    /// Its kind.
     pub kind: String,
     /// Its shape as text: `512`, `14×2×24`.
     pub shape: String,
@@ -63,7 +63,7 @@ const HALF: i32 = 13;
 /// The drawing of a cell.
 ///
 /// # Errors
-/// If the drawing library refuses, which cells do not provoke.
+/// If the drawing library fails.
 pub fn svg(cell: &Cell, task: &Task) -> Result<String> {
     let mut svg = String::new();
     draw(&mut svg, cell, task).map_err(|error| anyhow!("{} was not drawn: {error}", cell.title()))?;

@@ -1,4 +1,4 @@
-//! What a training is made of: defaults, an optional TOML file, and the command line, later ones first.
+//! Settings of a training: defaults, overridden by an optional TOML file, overridden by the command line.
 
 use crate::error::UsageError;
 use crate::io::file;
@@ -10,7 +10,7 @@ use model::{Cell, ModelError, Task};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
-/// How the parameters follow the gradient.
+/// The optimiser.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OptimiserName {
@@ -20,24 +20,24 @@ pub enum OptimiserName {
     Sgd,
 }
 
-/// How convolutional encoders pool.
+/// Pooling of convolutional encoders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PoolName {
-    /// Largest value of the window
+    /// Maximum of the window
     Max,
     /// Sum of the window
     Sum,
 }
 
-/// Settings as a file or the command line gives them; each may be left out.
+/// Settings from a file or the command line; each is optional.
 #[derive(Clone, Debug, Default, PartialEq, Args, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct PartialSettings {
     /// shallow, deep, deepv2 or convdeep [default: deep]
     #[arg(long, value_name = "NAME")]
     pub cell: Option<String>,
-    /// Steps T; divides the image's columns [default: 7]
+    /// Sequence length T; must divide the image columns [default: 7]
     #[arg(long, value_name = "T")]
     pub seq_len: Option<usize>,
     /// mnist, fashion-mnist, kmnist, synth or the name of a folder [default: synth]
@@ -46,7 +46,7 @@ pub struct PartialSettings {
     /// Epochs [default: 6]
     #[arg(long, value_name = "N")]
     pub epochs: Option<u64>,
-    /// Samples a step [default: 50]
+    /// Batch size [default: 50]
     #[arg(long, value_name = "N")]
     pub batch: Option<usize>,
     /// Learning rate [default: 5e-4]
@@ -61,13 +61,13 @@ pub struct PartialSettings {
     /// Drop probability [default: the cell's: 0.5, Shallow 0]
     #[arg(long, value_name = "P")]
     pub dropout: Option<f32>,
-    /// Seed of initial values, order and dropout [default: 1]
+    /// Seed of initial parameters, sample order and dropout [default: 1]
     #[arg(long, value_name = "S")]
     pub seed: Option<u64>,
     /// Training samples held out for validation [default: a twelfth]
     #[arg(long, value_name = "N")]
     pub validation: Option<usize>,
-    /// Use only the first N training samples, the held-out ones included
+    /// Use only the first N training samples, including those held out
     #[arg(long, value_name = "N")]
     pub limit_train: Option<usize>,
     /// Use only the first N test samples
@@ -91,10 +91,10 @@ pub struct PartialSettings {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Range(pub f32, pub f32);
 
-/// `-1,1` as a range.
+/// Parses `-1,1`.
 ///
 /// # Errors
-/// If it is not two numbers.
+/// If the text is not two numbers.
 pub fn parse_range(text: &str) -> Result<Range, String> {
     let numbers: Option<Vec<f32>> = text.split(',').map(|part| part.trim().parse().ok()).collect();
     match numbers.as_deref() {
@@ -128,7 +128,7 @@ pub struct Settings {
 }
 
 impl PartialSettings {
-    /// The settings of a TOML file, with those of the command line over them.
+    /// These settings over those of a TOML file.
     ///
     /// # Errors
     /// If the file cannot be read, or has an unknown or mistyped key; the message names it.
@@ -150,7 +150,7 @@ impl PartialSettings {
         Ok(self.over(file))
     }
 
-    /// These, and where one is left out, the other's.
+    /// These settings, and those of `below` where one is missing.
     pub fn over(self, below: PartialSettings) -> PartialSettings {
         PartialSettings {
             cell: self.cell.or(below.cell),
@@ -173,7 +173,7 @@ impl PartialSettings {
         }
     }
 
-    /// Fills in the defaults and checks what can be checked without data.
+    /// Adds the defaults and checks what can be checked without data.
     ///
     /// # Errors
     /// [`UsageError`] that names the setting, its value and what is allowed.
@@ -204,7 +204,7 @@ impl PartialSettings {
     }
 }
 
-/// The longest file of settings.
+/// The largest settings file.
 const MAX_BYTES: u64 = 1 << 20;
 
 fn one_line(text: &str) -> String {
@@ -230,7 +230,7 @@ impl Settings {
         Ok(())
     }
 
-    /// What the model says of these settings, with the option that it is about.
+    /// An error of the model as a usage error that names the option.
     pub fn usage_error(&self, error: ModelError) -> UsageError {
         let option = match error {
             ModelError::SequenceLength { seq_len, .. } => format!("--seq-len {seq_len}: "),
@@ -249,7 +249,7 @@ impl Settings {
         Ok(Cell { combine, recurrent, dropout, ..Cell::preset(&self.cell)? })
     }
 
-    /// What the network will see.
+    /// The task: shape of the input, sequence length, classes and pixel range.
     pub fn task(&self, rows: usize, cols: usize, classes: usize) -> Task {
         let Range(low, high) = self.input_range;
         let pool = match self.pool {
@@ -280,7 +280,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_goes_over_the_file_and_the_file_over_the_defaults() {
+    fn the_command_line_overrides_the_file_and_the_file_the_defaults() {
         let file: PartialSettings = toml::from_str("cell = \"shallow\"\nseq-len = 4\nepochs = 9").unwrap();
         let line = PartialSettings { epochs: Some(2), ..PartialSettings::default() };
         let settings = line.over(file).complete().unwrap();
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_that_cannot_work_are_refused() {
+    fn invalid_settings_are_refused() {
         for partial in [
             PartialSettings { batch: Some(0), ..PartialSettings::default() },
             PartialSettings { lr: Some(f32::NAN), ..PartialSettings::default() },

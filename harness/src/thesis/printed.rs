@@ -1,4 +1,4 @@
-//! What the thesis prints.
+//! Numbers printed in the thesis.
 
 /// Table 4.2: hyper-parameters.
 pub const HYPER_PARAMETERS: [(&str, &str); 4] =
@@ -18,7 +18,7 @@ pub const VARIABLES: [(&str, [usize; 4]); 4] = [
     ("convdeep", [647_594, 283_178, 197_162, 197_162]),
 ];
 
-/// Table 4.4: the accuracy that a network must reach before its heatmaps are worth looking at.
+/// Table 4.4: the accuracy that a network must reach before its heatmaps are evaluated.
 pub fn criterion(set: &str) -> Option<f64> {
     match set {
         "mnist" => Some(0.98),

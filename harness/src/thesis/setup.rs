@@ -1,4 +1,4 @@
-//! Chapters 3 and 4 up to the results: how rules find their root points, the data, the cells, the setting.
+//! Chapters 3 and 4 up to the results: root points of the rules, data, architectures, hyper-parameters.
 
 use super::networks::Set;
 use super::printed;
@@ -15,14 +15,14 @@ use anyhow::Result;
 use model::{Cell, Network, Task};
 use serde_json::{Value, json};
 
-/// A picture of a canvas.
+/// A canvas as a picture.
 pub(super) fn png(canvas: &picture::Canvas) -> Result<Picture> {
     Ok(Picture::Png(canvas.png()?, canvas.width))
 }
 
 /// Figures 3.2 and 3.4 to 3.6.
 pub(super) fn background(experiment: &Experiment, sets: &[Set]) -> Result<Section> {
-    let mut section = Section::new("What an explanation is (chapter 3)");
+    let mut section = Section::new("Explanation methods (chapter 3)");
     if let Some(figure) = sets.first().map(global_and_local).transpose()?.flatten() {
         section.figure(figure);
     }
@@ -33,22 +33,22 @@ pub(super) fn background(experiment: &Experiment, sets: &[Set]) -> Result<Sectio
             "3.4",
             "Root points of the three rules",
             &Rule::ALL[..],
-            "From the point a, each rule walks in its own direction to the line R = 0, where it expands. w² takes the \
-          steepest way, which may leave the domain; z⁺ and zᵝ stay inside theirs.",
+            "Each rule searches from the point a in its own direction for the root point on the line R = 0. w² takes the \
+          steepest direction, which may leave the input domain; the root points of z⁺ and zᵝ are inside their domains.",
         ),
         (
             "3.5",
             "z⁺: activations are not negative",
             &[Rule::ZPlus][..],
-            "The dashed frame is the domain a ≥ 0. z⁺ only lets go of inputs with a positive weight, so the root point \
-          keeps the other activation and stays in the frame.",
+            "The dashed frame is the domain a ≥ 0. z⁺ only decreases inputs with a positive weight, so the root point \
+          keeps the other activation and stays in the domain.",
         ),
         (
             "3.6",
             "zᵝ: pixels lie in −1…1",
             &[Rule::ZBeta][..],
-            "The dashed frame is the domain −1 ≤ a ≤ 1. zᵝ walks towards the corner of the frame that speaks least for \
-          the neuron, so the root point stays in the frame.",
+            "The dashed frame is the domain −1 ≤ a ≤ 1. zᵝ searches towards the corner of the domain that excites the neuron \
+          least, so the root point stays in the domain.",
         ),
     ];
     for (number, title, rules, caption) in pictures {
@@ -70,12 +70,12 @@ pub(super) fn background(experiment: &Experiment, sets: &[Set]) -> Result<Sectio
         table.row(std::iter::once(rule.name().to_owned()).chain(texts).collect());
     }
     let caption = "Table to Figures 3.4–3.6: search direction v, root point ã and the relevance each rule gives the two \
-                   inputs. All hand on the same sum, R(a).";
+                   inputs. The sum is R(a) for every rule.";
     section.table("figure-3.4-numbers", caption, table);
     Ok(section)
 }
 
-/// Figure 3.2: what the usual member of a class looks like, against what makes this one a member.
+/// Figure 3.2: global analysis (prototype of a class) against local analysis (heatmap of a sample).
 fn global_and_local(set: &Set) -> Result<Option<Figure>> {
     let Some(net) = set.main_length().and_then(|t| set.of_length(t).pop()) else { return Ok(None) };
     let selection = set.selection;
@@ -100,9 +100,9 @@ fn global_and_local(set: &Set) -> Result<Option<Figure>> {
         ..Grid::default()
     };
     let caption = format!(
-        "Figure 3.2. Global against local analysis of class {} by {}. Left: what the network is surest of \
-         (activation maximisation, pulled to the mean image). Middle: one test sample. Right: which of its pixels speak \
-         for the decision (red, deep Taylor).",
+        "Figure 3.2. Global against local analysis of class {} by {}. Left: prototype by activation \
+         maximisation, regularised towards the mean image. Middle: one test sample. Right: its deep Taylor heatmap; red \
+         pixels have positive relevance.",
         selection.class, net.title
     );
     Ok(Some(Figure {
@@ -141,7 +141,7 @@ pub(super) fn data(experiment: &Experiment, sets: &[Set]) -> Result<Section> {
             ..Grid::default()
         };
         let caption = format!(
-            "{number}Test samples of each class of {}: a column a class, labelled above. {} training and {} test samples \
+            "{number}Test samples of each class of {}: one column per class, labelled above. {} training and {} test samples \
              of {}×{} pixels.",
             set.title(),
             selection.train,
@@ -174,7 +174,7 @@ fn lengths(experiment: &Experiment) -> Vec<usize> {
 
 /// Figures 4.4 to 4.6, Tables 4.2 to 4.4.
 pub(super) fn cells(experiment: &Experiment, sets: &[Set]) -> Result<Section> {
-    let mut section = Section::new("Cells and setting (sections 4.3, 4.4)");
+    let mut section = Section::new("Architectures and hyper-parameters (sections 4.3, 4.4)");
     let t = sets.first().and_then(Set::main_length).or(lengths(experiment).last().copied()).unwrap_or(1);
     let task = Task { seq_len: t, ..Task::default() };
     for name in &experiment.cells {
@@ -190,8 +190,8 @@ pub(super) fn cells(experiment: &Experiment, sets: &[Set]) -> Result<Section> {
             name: format!("figure-{number}-{name}"),
             caption: format!(
                 "Figures {number} and 4.6. {} at T = {t}: numbers are neurons, the height of a box grows with their square \
-                 root. Layer 4 (orange) joins what the encoder has made of a step with what layer 5 (green) hands on from \
-                 the step before.",
+                 root. Layer 4 (orange) combines the encoding of a step with the output of layer 5 (green) from the previous \
+                 step.",
                 preset.title()
             ),
             picture: Picture::Svg(cell::svg(&preset, &task)?),

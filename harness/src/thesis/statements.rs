@@ -1,4 +1,4 @@
-//! The claims of the thesis, judged by the numbers: each with its threshold, its value, and whether it holds.
+//! The claims of the thesis, each with a value, a threshold and a verdict.
 
 use super::networks::{Net, Set};
 use super::printed;
@@ -12,18 +12,18 @@ use crate::measure::result::Measured;
 use crate::report::table::Table;
 use crate::run::settings::{OptimiserName, Settings};
 
-/// How far the accuracies of two cells may be apart. The thesis calls .9807 and .9852 equal.
+/// The largest difference of accuracies that counts as equal. The thesis calls .9807 and .9852 equal.
 const EQUAL_ACCURACY: f64 = 0.01;
-/// How much of the relevance lies in the last quarter of the steps where it "mostly concentrates on the right".
+/// Share of relevance in the last quarter of the steps from which it "mostly concentrates on the right".
 const CONCENTRATED: f64 = 0.5;
-/// Cosine to the pixels' share from which relevance "follows the digit"; the thesis's own Deep-7 has .943.
+/// Cosine to the share of the pixels from which relevance "follows the digit"; Deep-7 of the thesis has .943.
 const FOLLOWS: f64 = 0.9;
-/// Conservation error that rounding to f32 leaves.
+/// Conservation error due to rounding to f32.
 const CONSERVED: f64 = 1e-4;
 
-/// Cosine from which two heatmaps are the same picture.
+/// Cosine from which two heatmaps are practically equal.
 const ALIKE: f64 = 0.95;
-/// Rank correlation above which a heatmap has little to do with the weights.
+/// Rank correlation above which a heatmap hardly depends on the weights.
 const UNLEARNT: f64 = 0.5;
 
 /// One claim about one network or pair.
@@ -68,8 +68,8 @@ pub fn table(sets: &[Set], experiment: &Experiment) -> Table {
     table
 }
 
-/// The verdicts on a set in words: which claims hold for all networks, for some, for none.
-pub fn words(set: &Set, experiment: &Experiment) -> String {
+/// The verdicts on a data set in words: which claims hold for all networks, for some, for none.
+pub fn summary(set: &Set, experiment: &Experiment) -> String {
     sentence(set.title(), &all(set, experiment))
 }
 
@@ -92,14 +92,14 @@ fn sentence(title: &str, statements: &[Statement]) -> String {
         if of.is_empty() { "none".to_owned() } else { of }
     };
     format!(
-        "On {title}, these hold throughout: {}. These hold for some networks: {}. These fail: {}.",
+        "On {title}, these claims hold for all networks: {}. These hold for some: {}. These fail: {}.",
         list(|held, judged| held == judged, false),
         list(|held, judged| held > 0 && held < judged, true),
         list(|held, _| held == 0, false)
     )
 }
 
-/// Four digits of any size of number.
+/// A number with four decimals, or in scientific notation if it is small.
 fn number(value: f64) -> String {
     match value.abs() {
         0.0 => "0".to_owned(),
@@ -130,7 +130,7 @@ fn all(set: &Set, experiment: &Experiment) -> Vec<Statement> {
     }
     for net in set.of_length(1) {
         let number = "AOPC of most relevant first, above a random order's";
-        say("the heatmaps of T = 1 are sound", net.title, number, gain(net), false, 0.0);
+        say("the heatmaps of T = 1 find the evidence", net.title, number, gain(net), false, 0.0);
     }
     let follows = match set.published() {
         "fashion-mnist" => "Deep follows the garment, of which the thesis is not sure",
@@ -153,7 +153,7 @@ fn all(set: &Set, experiment: &Experiment) -> Vec<Statement> {
     optimisers(set, experiment, &mut say);
     for net in set.adam() {
         let value = net.largest(|run| run.measured.test.conservation_error_max);
-        let number = "largest |f − ΣR − lost| / |f| on the test set";
+        let number = "largest |f − ΣR − absorbed| / |f| on the test set";
         say("relevance is conserved (Eq. 3.8)", net.title, number, Some(value), true, CONSERVED);
     }
     for net in set.adam().filter(|net| net.settings.seq_len > 1 && net.settings.cell != "shallow") {
@@ -162,19 +162,19 @@ fn all(set: &Set, experiment: &Experiment) -> Vec<Statement> {
     }
     for net in set.adam() {
         let value = net.spread(|run| run.measured.method(MAIN)?.rival_cosine).map(|spread| spread.mean);
-        let number = "size of the cosine between the true class's heatmap and its rival's";
+        let number = "mean |cosine| of the heatmaps of the true class and of the largest other logit";
         say("check: heatmaps depend on the class", net.title, number, value, true, ALIKE);
     }
     for net in set.adam() {
         let last = |run: &Finished| run.measured.method(MAIN)?.randomised.last()?.rank_correlation;
         let value = net.spread(last).map(|spread| spread.mean);
-        let number = "rank correlation of |R| with that of a network of random weights";
-        say("check: heatmaps depend on what was learnt", net.title, number, value, true, UNLEARNT);
+        let number = "rank correlation of |R| with that of a network with random weights";
+        say("check: heatmaps depend on the learnt weights", net.title, number, value, true, UNLEARNT);
     }
     found
 }
 
-/// How much more than chance it hurts to remove the most relevant regions first, mean over the fillings.
+/// AOPC of removing the most relevant regions first, above that of a random order, mean over the fills.
 fn gain(net: &Net) -> Option<f64> {
     let aopc = |curves: &[Flipped], order| {
         mean(curves.iter().filter(|of| of.order == order).map(|of| Some(of.aopc)))
@@ -186,7 +186,7 @@ fn gain(net: &Net) -> Option<f64> {
     net.spread(|run| of(&run.measured)).map(|spread| spread.mean)
 }
 
-/// Section 4.4: heatmaps of networks trained by Adam are less noisy. Judged where both were trained.
+/// Section 4.4: heatmaps of networks trained by Adam are less noisy. Tested where both were trained.
 fn optimisers(
     set: &Set,
     experiment: &Experiment,
@@ -239,7 +239,7 @@ mod tests {
             [of("a", Some(1.0)), of("b", Some(1.0)), of("b", Some(0.0)), of("c", Some(0.0)), of("d", None)];
         assert_eq!(
             sentence("MNIST", &judged),
-            "On MNIST, these hold throughout: a. These hold for some networks: b (1 of 2). These fail: c."
+            "On MNIST, these claims hold for all networks: a. These hold for some: b (1 of 2). These fail: c."
         );
     }
 

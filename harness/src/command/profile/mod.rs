@@ -1,4 +1,4 @@
-//! `harness profile`: where the time of a training step or of a batch of explanations goes.
+//! `harness profile`: time of a training step or of a batch of explanations, by kernel.
 
 pub mod args;
 mod step;
@@ -23,13 +23,13 @@ use std::sync::Arc;
 use step::{batch, measured, samples, train};
 use totals::Totals;
 
-/// Seconds of each measurement of the peak, before the steps and behind them.
+/// Seconds of each measurement of the peak, before and after the steps.
 const PEAK_SECONDS: f64 = 0.2;
 
 /// Runs `harness profile`.
 ///
 /// # Errors
-/// If an option does not fit, the data cannot be read, or the trace cannot be written.
+/// If an option is invalid, the data cannot be read, or the trace cannot be written.
 pub fn run(args: &ProfileArgs, options: &GlobalOptions) -> Result<()> {
     ensure!(args.steps > 0, UsageError("--steps is 0; it must be at least 1".to_owned()));
     let partial = PartialSettings {

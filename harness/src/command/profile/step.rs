@@ -15,7 +15,7 @@ use std::time::Duration;
 
 const WARM: usize = 20;
 
-/// A step that was measured, and the calls in it.
+/// A measured step and its kernel calls.
 pub(super) struct Step {
     pub start: Duration,
     pub took: Duration,
@@ -37,12 +37,12 @@ pub(super) fn train(
     })
 }
 
-/// The samples of a step: the next ones, from the start again behind the last.
+/// The sample indices of a step, in order and repeated from the start.
 pub(super) fn batch(n: usize, samples: usize, step: usize) -> Vec<usize> {
     (0..n).map(|i| (step * n + i) % samples).collect()
 }
 
-/// What the steps are fed with, and its rows, columns and classes.
+/// The samples of the steps, and their rows, columns and classes.
 pub(super) fn samples(args: &ProfileArgs) -> Result<(Box<dyn Samples>, [usize; 3])> {
     if let Some(name) = &args.dataset {
         let dataset = Dataset::open(name, args.data_dir.as_deref())?;
@@ -58,7 +58,7 @@ pub(super) fn samples(args: &ProfileArgs) -> Result<(Box<dyn Samples>, [usize; 3
     Ok((Box::new(Arrays { images, size: SIZE * SIZE, labels: Some(labels) }), [SIZE, SIZE, 10]))
 }
 
-/// Runs the steps, the first ones unmeasured.
+/// Runs warm-up steps, then measured ones.
 pub(super) fn measured(
     steps: usize,
     profile: &Profile,
