@@ -12,8 +12,8 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, Subcommand};
 use kernels::{Backend, Kernels, Threads};
 use model::explain::{Explainer, Method, Target};
-use model::train::{Optimiser, Trainer, shuffled};
-use model::{Cell, Network, Task};
+use model::train::{DropoutPolicy, Optimiser, TrainOptions, Trainer, shuffled};
+use model::{Architecture, Network, Task};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -42,7 +42,7 @@ struct BitsArgs {
     #[arg(long, value_name = "N", default_value_t = 20)]
     batch: usize,
     /// Cells
-    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_values_t = Cell::PRESETS.map(str::to_owned))]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_values_t = Architecture::PRESETS.map(str::to_owned))]
     cells: Vec<String>,
     /// Sequence length T
     #[arg(long, value_name = "T", default_value_t = 7)]
@@ -89,7 +89,7 @@ pub fn run(args: &CheckArgs, options: &GlobalOptions) -> Result<()> {
     let samples = Arrays { images, size: synth::SIZE * synth::SIZE, labels: Some(labels) };
     let networks = args.cells.iter().map(|name| {
         let task = Task { rows: synth::SIZE, cols: synth::SIZE, seq_len: args.seq_len, ..Task::default() };
-        Cell::preset(name).and_then(|cell| Network::new(cell, task, 1)).map_err(|e| UsageError(e.to_string()))
+        Architecture::preset(name).and_then(|preset| Network::new(preset, task, 1)).map_err(|e| UsageError(e.to_string()))
     });
     let networks: Vec<Network> = networks.collect::<Result<_, UsageError>>()?;
     let progress = options.progress();
@@ -100,7 +100,7 @@ pub fn run(args: &CheckArgs, options: &GlobalOptions) -> Result<()> {
         for &(backend, threads) in &combinations {
             let kernels = Kernels::new(backend, Threads::new(threads).context("cannot start the threads")?);
             let (training, explanation) = hashes(args, &kernels, network.clone(), &samples, &job)?;
-            let cell = network.cell().name.clone();
+            let cell = network.architecture().name();
             lines.push(Line { cell, kernels: backend.name(), threads, training, explanation });
         }
     }
@@ -170,7 +170,9 @@ fn hashes(
     job: &Job,
 ) -> Result<(String, String)> {
     let total = samples.images.len() / samples.size;
-    let mut trainer = Trainer::new(network, Optimiser::Adam { lr: 5e-4 }, args.batch, 1);
+    let dropout = DropoutPolicy::draft(network.architecture());
+    let options = TrainOptions { optimiser: Optimiser::Adam { lr: 5e-4 }, batch: args.batch, seed: 1, dropout };
+    let mut trainer = Trainer::new(network, options)?;
     let (mut training, mut explanation) = (Bits::default(), Bits::default());
     let a_pass = total / args.batch;
     for step in 0..args.steps {
@@ -193,7 +195,7 @@ fn hashes(
     for chunk in indices.chunks(CHUNK) {
         check_stop()?;
         for explainer in &mut explainers {
-            for found in explainer.explain(kernels, network, samples, chunk, Target::Predicted)? {
+            for found in explainer.explain(kernels, samples, chunk, Target::Predicted)? {
                 explanation.add(&found.logits);
                 explanation.add(&found.relevance);
             }

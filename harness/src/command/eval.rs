@@ -46,7 +46,7 @@ pub fn run(args: &EvalArgs, options: &GlobalOptions) -> Result<()> {
         let part = evaluator.evaluate(&kernels, &network, samples, chunk)?;
         sum.add(part);
         if args.logits.is_some() {
-            logits.extend_from_slice(evaluator.last_logits(&network));
+            logits.extend_from_slice(evaluator.last_logits());
         }
     }
     source.unchanged()?;

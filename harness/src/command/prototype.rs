@@ -10,7 +10,7 @@ use crate::report::picture::input;
 use crate::run::folder::refuse_existing;
 use anyhow::{Result, ensure};
 use clap::Args;
-use model::explain::prototype;
+use model::explain::{Ascent, prototype};
 use model::{Network, Samples};
 use std::path::PathBuf;
 
@@ -86,8 +86,8 @@ pub fn run(args: &PrototypeArgs, options: &GlobalOptions) -> Result<()> {
     let kernels = options.kernels(options.thread_count()?)?;
     let network = load_model(&args.model, None)?;
     let mean = mean(args, &network)?;
-    let how = (args.steps, args.rate, args.lambda);
-    let found = prototype(&kernels, &network, args.class, &mean, how)
+    let ascent = Ascent { steps: args.steps, rate: args.rate, lambda: args.lambda };
+    let found = prototype(&kernels, &network, args.class, &mean, ascent)
         .map_err(|error| UsageError(format!("--class {}: {error}", args.class)))?;
     let task = network.task();
     input(task.rows, task.cols, &found.image, task.low, task.high, 8).save_png(&args.out)?;

@@ -16,10 +16,12 @@ use crate::measure::result::FILES;
 use crate::measure::samples::SampleSelection;
 use crate::run::context::RunContext;
 use crate::run::folder::{Existing, free};
+use crate::run::settings::Settings;
 use crate::run::training::train;
 use crate::signal::{Interrupted, stop_on_signals};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
+use model::Network;
 use std::path::{Path, PathBuf};
 
 /// Arguments of `harness reproduce`.
@@ -76,6 +78,7 @@ pub fn run(args: &ReproduceArgs, options: &GlobalOptions) -> Result<()> {
             sets.push(Open { sha256: dataset.sha256(), dataset, selection });
         }
     }
+    check_networks(&plan, &sets)?;
     let names = sets.iter().map(|set| &set.dataset.name[..]).collect::<Vec<_>>().join("-");
     let out = args.out.clone().unwrap_or_else(|| free(&format!("{}-{names}", experiment.name)));
     let existing = Existing::from_flags(args.resume, args.overwrite);
@@ -153,6 +156,27 @@ pub fn run(args: &ReproduceArgs, options: &GlobalOptions) -> Result<()> {
     super::report::rebuild(&out, options)?;
     if !failed.is_empty() {
         bail!("{} of {} runs failed: {}", failed.len(), plan.len(), failed.join("; "));
+    }
+    Ok(())
+}
+
+/// Checks that the network of every run can be built, before anything is written.
+fn check_networks(plan: &[Planned], sets: &[Open]) -> Result<()> {
+    let mut checked: Vec<&Settings> = Vec::new();
+    for settings in plan.iter().map(|planned| &planned.settings) {
+        let same = |other: &&Settings| {
+            (&other.dataset, &other.architecture, other.seq_len)
+                == (&settings.dataset, &settings.architecture, settings.seq_len)
+        };
+        if checked.iter().any(same) {
+            continue;
+        }
+        checked.push(settings);
+        let set = sets.iter().find(|set| set.dataset.name == settings.dataset);
+        let Dataset { rows, cols, classes, .. } = set.context("the data set of a run is open")?.dataset;
+        Network::new(settings.architecture.clone(), settings.task(rows, cols, classes), settings.seed)
+            .map_err(|error| settings.usage_error(error))
+            .with_context(|| format!("the network of {}", settings.title()))?;
     }
     Ok(())
 }

@@ -77,7 +77,7 @@ pub fn load_model(path: &Path, range: Option<Range>) -> Result<Network> {
     let network = model_file::load(path)?;
     let Some(Range(low, high)) = range else { return Ok(network) };
     let task = Task { low, high, ..*network.task() };
-    Network::from_tensors(network.cell().clone(), task, &network.tensors())
+    Network::from_tensors(network.architecture().clone(), task, &network.tensors())
         .map_err(|error| UsageError(format!("--input-range {low},{high}: {error}")).into())
 }
 

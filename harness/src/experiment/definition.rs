@@ -4,6 +4,7 @@ use super::rates::Search;
 use crate::error::UsageError;
 use crate::io::file;
 use crate::measure::settings::Measure;
+use crate::run::architecture::NamedArchitecture;
 use crate::run::settings::PartialSettings;
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
@@ -28,7 +29,7 @@ pub struct Experiment {
     pub name: String,
     /// Data sets.
     pub datasets: Vec<String>,
-    /// Cells.
+    /// Names of presets or of `architectures`.
     pub cells: Vec<String>,
     /// Sequence lengths T.
     pub seq_lens: Vec<usize>,
@@ -45,6 +46,9 @@ pub struct Experiment {
     /// How a learning rate is searched.
     #[serde(default)]
     pub search: Search,
+    /// Architectures other than the presets, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub architectures: Vec<NamedArchitecture>,
     /// What is measured of each network.
     #[serde(default)]
     pub measure: Measure,

@@ -4,6 +4,7 @@ use super::definition::{Experiment, Rate};
 use super::rates::Rates;
 use crate::dataset::files::canonical_name;
 use crate::error::UsageError;
+use crate::run::architecture::NamedArchitecture;
 use crate::run::settings::{OptimiserName, PartialSettings, Settings};
 use anyhow::{Result, ensure};
 
@@ -18,6 +19,8 @@ pub struct Planned {
     pub title: String,
     /// Its settings.
     pub settings: Settings,
+    /// Whether its learning rate is searched.
+    pub searched: bool,
 }
 
 impl Experiment {
@@ -36,17 +39,18 @@ impl Experiment {
         if let Some((name, _)) = lists.iter().find(|(_, empty)| *empty) {
             return Err(UsageError(format!("{name} must name at least one")).into());
         }
+        NamedArchitecture::check(&self.architectures)?;
         self.search.check()?;
         self.measure.check()?;
-        let ours = |partial: &PartialSettings| {
-            let PartialSettings { cell, seq_len, dataset, lr, seed, .. } = partial;
-            [cell.is_some(), seq_len.is_some(), dataset.is_some(), lr.is_some(), seed.is_some()]
-                .contains(&true)
+        let listed = |partial: &PartialSettings| {
+            let PartialSettings { cell, encoder, core, head, seq_len, dataset, lr, seed, .. } = partial;
+            let architecture = cell.is_some() || encoder.is_some() || core.is_some() || head.is_some();
+            architecture || seq_len.is_some() || dataset.is_some() || lr.is_some() || seed.is_some()
         };
         ensure!(
-            !ours(&self.train),
+            !listed(&self.train),
             UsageError(
-                "[train] holds cell, seq-len, dataset, lr or seed; these are lists of the experiment"
+                "[train] holds cell, encoder, core, head, seq-len, dataset, lr or seed; these are lists of the experiment"
                     .to_owned()
             )
         );
@@ -79,33 +83,38 @@ impl Experiment {
         Ok(all)
     }
 
+    /// The settings of a run, with the layers of a named architecture.
+    fn resolved(&self, partial: PartialSettings) -> PartialSettings {
+        let named = self.architectures.iter().find(|named| Some(&named.name) == partial.cell.as_ref());
+        match named {
+            Some(NamedArchitecture { encoder, core, head, .. }) => PartialSettings {
+                encoder: partial.encoder.or_else(|| Some(encoder.clone())),
+                core: partial.core.or(Some(*core)),
+                head: partial.head.or_else(|| Some(head.clone())),
+                ..partial
+            },
+            None => partial,
+        }
+    }
+
     fn planned(&self, partial: PartialSettings, rates: &Rates) -> Result<Planned> {
-        let mut settings = PartialSettings { lr: partial.lr.or(Some(1.0)), ..partial.clone() }.complete()?;
+        let searched = partial.lr.is_none() && matches!(self.lr, Rate::Search(_));
+        let lr = partial.lr;
+        let mut settings = PartialSettings { lr: lr.or(Some(1.0)), ..self.resolved(partial) }.complete()?;
         let (mut group, mut title) =
             (format!("{}/{}-{}", settings.dataset, settings.cell, settings.seq_len), settings.title());
         if settings.optimiser == OptimiserName::Sgd {
             (group, title) = (format!("{group}-sgd"), format!("{title} (SGD)"));
         }
-        if partial.lr.is_none() {
+        if lr.is_none() {
             settings.lr = match self.lr {
                 Rate::Fixed(rate) => rate as f32,
                 Rate::Search(_) => rates.get(&group).unwrap_or(self.search.rates[0]) as f32,
             };
+            settings.check()?;
         }
         let folder = format!("{group}-seed{}", settings.seed);
-        let settings = PartialSettings { lr: Some(settings.lr), ..partial }.complete()?;
-        Ok(Planned { folder, group, title, settings })
-    }
-
-    /// Whether the learning rate of a training is searched.
-    pub fn searches(&self, planned: &Planned) -> bool {
-        let own = |partial: &PartialSettings| {
-            partial.lr.is_some()
-                && partial.cell.as_ref() == Some(&planned.settings.cell)
-                && partial.seq_len == Some(planned.settings.seq_len)
-                && partial.optimiser.unwrap_or(OptimiserName::Adam) == planned.settings.optimiser
-        };
-        matches!(self.lr, Rate::Search(_)) && !self.also.iter().any(own)
+        Ok(Planned { folder, group, title, settings, searched })
     }
 }
 

@@ -26,7 +26,7 @@ pub fn search(
 ) -> Result<Rates> {
     let mut groups: Vec<Planned> = Vec::new();
     for planned in experiment.plan(&Rates::default())? {
-        if experiment.searches(&planned) && groups.iter().all(|other| other.group != planned.group) {
+        if planned.searched && groups.iter().all(|other| other.group != planned.group) {
             groups.push(planned);
         }
     }

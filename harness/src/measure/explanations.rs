@@ -58,7 +58,7 @@ impl Summary {
         };
         let errors = &mut self.conservation_error_mean;
         mean(errors, &mut self.conservation_error_max, &mut batch.conservation_error.iter().copied());
-        let absorbed = batch.lost.iter().zip(&batch.explained);
+        let absorbed = batch.absorbed.iter().zip(&batch.explained);
         let shares =
             absorbed.map(|(absorbed, &f)| absorbed.abs() / f64::from(f).abs().max(f64::MIN_POSITIVE));
         self.absorbing += shares.clone().filter(|&share| share > ABSORBED).count();
@@ -100,7 +100,7 @@ pub fn explain_all(
     let mut summary = Summary::default();
     for chunk in indices.chunks(CHUNK) {
         check_stop()?;
-        let found = explainer.explain(kernels, network, samples, chunk, target)?;
+        let found = explainer.explain(kernels, samples, chunk, target)?;
         for batch in &found {
             let size = batch.relevance.len() / chunk.len();
             if let Some(at) = batch.relevance.iter().position(|r| !r.is_finite()) {
@@ -124,11 +124,11 @@ mod tests {
     #[test]
     fn absorbed_relevance_and_non_positive_logits_are_counted() {
         let mut summary = Summary::default();
-        for (explained, lost) in [(2.0, 0.0), (2.0, 1e-3), (-1.0, 0.0), (0.0, 0.0)] {
-            let (explained, lost) = (vec![explained], vec![lost]);
+        for (explained, absorbed) in [(2.0, 0.0), (2.0, 1e-3), (-1.0, 0.0), (0.0, 0.0)] {
+            let (explained, absorbed) = (vec![explained], vec![absorbed]);
             let (relevance, conservation_error) = (vec![1.0, -1.0], vec![0.0]);
             let batch =
-                Explanation { explained, lost, relevance, conservation_error, ..Explanation::default() };
+                Explanation { explained, absorbed, relevance, conservation_error, ..Explanation::default() };
             summary.add(&batch);
         }
         assert_eq!((summary.explanations, summary.absorbing, summary.not_positive), (4, 1, 2));

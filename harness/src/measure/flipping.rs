@@ -202,13 +202,13 @@ fn softmax(logits: &[f32]) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use model::{Cell, Task};
+    use model::{Architecture, Task};
 
     /// An untrained network, and the relevance of a simple function of its input.
     #[test]
     fn the_curve_starts_at_the_original_ends_filled_and_its_area_is_the_mean_drop() {
         let task = Task { rows: 6, cols: 6, seq_len: 2, classes: 3, ..Task::default() };
-        let network = Network::new(Cell::preset("shallow").unwrap(), task, 3).unwrap();
+        let network = Network::new(Architecture::preset("shallow").unwrap(), task, 3).unwrap();
         let images: Vec<f32> = (0..72).map(|i| ((i * 7) % 11) as f32 / 5.5 - 1.0).collect();
         let samples = Arrays { images: images.clone(), size: 36, labels: None };
         let kernels = Kernels::default();

@@ -18,11 +18,11 @@ use crate::signal::check_stop;
 use anyhow::{Context, Result};
 use kernels::Kernels;
 use model::Network;
-use model::explain::{Target, prototype};
+use model::explain::{Ascent, Target, prototype};
 use std::path::Path;
 
 /// Prototypes (section 3.2): number of steps, step length, and weight of the pull to the mean image.
-const ASCENT: (usize, f32, f32) = (100, 0.02, 0.001);
+const ASCENT: Ascent = Ascent { steps: 100, rate: 0.02, lambda: 0.001 };
 
 /// What measuring needs beside the network.
 #[derive(Debug)]

@@ -32,7 +32,7 @@ pub fn cascade(
     mut explain: impl FnMut(&Network) -> Result<Vec<f32>>,
 ) -> Result<Vec<Similarity>> {
     let size = network.task().rows * network.task().cols;
-    let random = Network::new(network.cell().clone(), *network.task(), SEED)?;
+    let random = Network::new(network.architecture().clone(), *network.task(), SEED)?;
     let mut changed = network.clone();
     let mut values = network.values().to_vec();
     let mut found = Vec::new();
@@ -59,12 +59,12 @@ fn sizes(map: &[f32]) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use model::{Cell, Task};
+    use model::{Architecture, Task};
 
     #[test]
     fn layers_become_random_from_the_logits_down() {
         let task = Task { rows: 4, cols: 4, seq_len: 2, classes: 3, ..Task::default() };
-        let network = Network::new(Cell::preset("deep").unwrap(), task, 3).unwrap();
+        let network = Network::new(Architecture::preset("deep").unwrap(), task, 3).unwrap();
         let mut seen: Vec<usize> = Vec::new();
         let original: Vec<f32> = (0..16).map(|i| i as f32).collect();
         let found = cascade(&original, &network, |changed| {

@@ -1,9 +1,9 @@
 //! Output formats, one per file.
 //!
-//! Pictures ([`picture`], [`panel`]) are PNG, charts ([`curve`], [`share`]) and drawings ([`cell`], [`root_point`]) SVG,
+//! Pictures ([`picture`], [`panel`]) are PNG, charts ([`curve`], [`share`]) and drawings ([`mod@architecture`], [`root_point`]) SVG,
 //! tables ([`table`]) text, JSON or CSV; a [`document`] holds them together. The same values give the same bytes.
 
-pub mod cell;
+pub mod architecture;
 pub mod colormap;
 pub mod curve;
 pub mod document;

@@ -1,12 +1,12 @@
 //! Settings of a training: defaults, overridden by an optional TOML file, overridden by the command line.
 
+use super::architecture::{CoreSetting, EncoderSetting, HeadSetting, check_name, file_name};
 use crate::error::UsageError;
 use crate::io::file;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
-use kernels::pool::PoolKind;
-use model::train::Optimiser;
-use model::{Cell, ModelError, Task};
+use model::train::{DropoutPolicy, Optimiser, TrainOptions};
+use model::{Architecture, Core, ModelError, PoolKind, Task};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -34,9 +34,19 @@ pub enum PoolName {
 #[derive(Clone, Debug, Default, PartialEq, Args, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct PartialSettings {
-    /// shallow, deep, deepv2 or convdeep [default: deep]
+    /// Preset that the architecture starts from: shallow, deep, deepv2 or convdeep [default: deep]; with --encoder and
+    /// --core any other name
     #[arg(long, value_name = "NAME")]
     pub cell: Option<String>,
+    /// Layers of the encoder, comma-separated: a width for a dense layer, conv5x24, max-pool, sum-pool; or none
+    #[arg(long, value_name = "LAYERS")]
+    pub encoder: Option<EncoderSetting>,
+    /// Recurrent core: rnn:COMBINE:RECURRENT, the widths of its two layers
+    #[arg(long, value_name = "CORE")]
+    pub core: Option<CoreSetting>,
+    /// Widths of the hidden head layers, comma-separated; or none
+    #[arg(long, value_name = "WIDTHS")]
+    pub head: Option<HeadSetting>,
     /// Sequence length T; must divide the image columns [default: 7]
     #[arg(long, value_name = "T")]
     pub seq_len: Option<usize>,
@@ -58,7 +68,7 @@ pub struct PartialSettings {
     /// Momentum of SGD [default: 0.9]
     #[arg(long, value_name = "X")]
     pub momentum: Option<f32>,
-    /// Drop probability [default: the cell's: 0.5, Shallow 0]
+    /// Drop probability [default: 0.5, without an encoder 0]
     #[arg(long, value_name = "P")]
     pub dropout: Option<f32>,
     /// Seed of initial parameters, sample order and dropout [default: 1]
@@ -76,13 +86,13 @@ pub struct PartialSettings {
     /// Range that pixels are scaled to, LOW,HIGH [default: -1,1]
     #[arg(long, value_name = "LOW,HIGH", value_parser = parse_range, allow_hyphen_values = true)]
     pub input_range: Option<Range>,
-    /// Pooling of ConvDeep [default: max]
+    /// Kind of all pools of the encoder
     #[arg(long, value_enum, value_name = "KIND")]
     pub pool: Option<PoolName>,
-    /// Width of the combine layer [default: the cell's]
+    /// Width of the combine layer, over that of the core
     #[arg(long, value_name = "N")]
     pub combine: Option<usize>,
-    /// Width of the recurrent layer [default: 128]
+    /// Width of the recurrent layer, over that of the core
     #[arg(long, value_name = "N")]
     pub recurrent: Option<usize>,
 }
@@ -105,10 +115,12 @@ pub fn parse_range(text: &str) -> Result<Range, String> {
 
 /// Complete settings of one training; `run.json` holds them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case", try_from = "StoredSettings")]
 #[allow(missing_docs)] // each is documented in `PartialSettings`
 pub struct Settings {
+    /// Name of the architecture in folders and files: a preset's, that of an entry of `[[architectures]]`, or a description.
     pub cell: String,
+    pub architecture: Architecture,
     pub seq_len: usize,
     pub dataset: String,
     pub epochs: u64,
@@ -122,9 +134,85 @@ pub struct Settings {
     pub limit_train: Option<usize>,
     pub limit_test: Option<usize>,
     pub input_range: Range,
-    pub pool: PoolName,
-    pub combine: usize,
-    pub recurrent: usize,
+}
+
+/// Settings as `run.json` and checkpoints store them. Those without an architecture have a preset, a kind of pool and two
+/// widths.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct StoredSettings {
+    cell: String,
+    architecture: Option<Architecture>,
+    seq_len: usize,
+    dataset: String,
+    epochs: u64,
+    batch: usize,
+    lr: f32,
+    optimiser: OptimiserName,
+    momentum: f32,
+    dropout: f32,
+    seed: u64,
+    validation: Option<usize>,
+    limit_train: Option<usize>,
+    limit_test: Option<usize>,
+    input_range: Range,
+    pool: Option<PoolName>,
+    combine: Option<usize>,
+    recurrent: Option<usize>,
+}
+
+impl TryFrom<StoredSettings> for Settings {
+    type Error = ModelError;
+
+    fn try_from(stored: StoredSettings) -> Result<Settings, ModelError> {
+        let StoredSettings { pool, combine, recurrent, .. } = stored;
+        let architecture = match stored.architecture {
+            Some(architecture) => architecture,
+            None => resized(Architecture::preset(&stored.cell)?, pool, combine, recurrent),
+        };
+        Ok(Settings {
+            cell: stored.cell,
+            architecture,
+            seq_len: stored.seq_len,
+            dataset: stored.dataset,
+            epochs: stored.epochs,
+            batch: stored.batch,
+            lr: stored.lr,
+            optimiser: stored.optimiser,
+            momentum: stored.momentum,
+            dropout: stored.dropout,
+            seed: stored.seed,
+            validation: stored.validation,
+            limit_train: stored.limit_train,
+            limit_test: stored.limit_test,
+            input_range: stored.input_range,
+        })
+    }
+}
+
+/// An architecture with other pools and widths of the core.
+fn resized(
+    mut architecture: Architecture,
+    pool: Option<PoolName>,
+    new_combine: Option<usize>,
+    new_recurrent: Option<usize>,
+) -> Architecture {
+    let Core::Rnn { combine, recurrent } = &mut architecture.core;
+    *combine = new_combine.unwrap_or(*combine);
+    *recurrent = new_recurrent.unwrap_or(*recurrent);
+    match pool {
+        Some(pool) => architecture.with_pools(pool.into()),
+        None => architecture,
+    }
+}
+
+impl From<PoolName> for PoolKind {
+    fn from(name: PoolName) -> PoolKind {
+        match name {
+            PoolName::Max => PoolKind::Max,
+            PoolName::Sum => PoolKind::Sum,
+        }
+    }
 }
 
 impl PartialSettings {
@@ -154,6 +242,9 @@ impl PartialSettings {
     pub fn over(self, below: PartialSettings) -> PartialSettings {
         PartialSettings {
             cell: self.cell.or(below.cell),
+            encoder: self.encoder.or(below.encoder),
+            core: self.core.or(below.core),
+            head: self.head.or(below.head),
             seq_len: self.seq_len.or(below.seq_len),
             dataset: self.dataset.or(below.dataset),
             epochs: self.epochs.or(below.epochs),
@@ -178,10 +269,9 @@ impl PartialSettings {
     /// # Errors
     /// [`UsageError`] that names the setting, its value and what is allowed.
     pub fn complete(self) -> Result<Settings> {
-        let name = self.cell.unwrap_or_else(|| "deep".to_owned());
-        let preset = Cell::preset(&name).map_err(|error| UsageError(format!("--cell: {error}")))?;
+        let (cell, architecture) = self.architecture()?;
         let settings = Settings {
-            cell: name,
+            cell,
             seq_len: self.seq_len.unwrap_or(7),
             dataset: self.dataset.unwrap_or_else(|| "synth".to_owned()),
             epochs: self.epochs.unwrap_or(6),
@@ -189,18 +279,52 @@ impl PartialSettings {
             lr: self.lr.unwrap_or(5e-4),
             optimiser: self.optimiser.unwrap_or(OptimiserName::Adam),
             momentum: self.momentum.unwrap_or(0.9),
-            dropout: self.dropout.unwrap_or(preset.dropout),
+            dropout: self.dropout.unwrap_or(DropoutPolicy::draft(&architecture).rate),
+            architecture,
             seed: self.seed.unwrap_or(1),
             validation: self.validation,
             limit_train: self.limit_train,
             limit_test: self.limit_test,
             input_range: self.input_range.unwrap_or(Range(-1.0, 1.0)),
-            pool: self.pool.unwrap_or(PoolName::Max),
-            combine: self.combine.unwrap_or(preset.combine),
-            recurrent: self.recurrent.unwrap_or(preset.recurrent),
         };
         settings.check()?;
         Ok(settings)
+    }
+
+    /// The architecture and its name.
+    ///
+    /// It starts from the preset `cell`, or Deep; encoder, core and head replace its parts. A `cell` that is not a preset
+    /// names an architecture of which encoder and core are given.
+    fn architecture(&self) -> Result<(String, Architecture), UsageError> {
+        let refuse = |error: String| UsageError(format!("--cell: {error}"));
+        let PartialSettings { cell, encoder, core, head, .. } = self;
+        let preset = Architecture::preset(cell.as_deref().unwrap_or("deep"));
+        let own_name = cell.as_ref().filter(|_| preset.is_err());
+        let base = match (preset, encoder, core) {
+            (Ok(preset), ..) => preset,
+            (Err(_), Some(encoder), Some(core)) => {
+                Architecture { encoder: encoder.0.clone(), core: core.0, head: Vec::new() }
+            }
+            (Err(error), ..) => {
+                return Err(refuse(format!("{error}; a name of your own needs --encoder and --core")));
+            }
+        };
+        let parts = Architecture {
+            encoder: encoder.clone().map_or(base.encoder, |encoder| encoder.0),
+            core: core.map_or(base.core, |core| core.0),
+            head: head.clone().map_or(base.head, |head| head.0),
+        };
+        let architecture = resized(parts, self.pool, self.combine, self.recurrent);
+        let name = match (own_name, cell) {
+            (Some(name), _) => {
+                check_name(name).map_err(refuse)?;
+                name.clone()
+            }
+            (None, Some(preset)) if encoder.is_none() && core.is_none() && head.is_none() => preset.clone(),
+            (None, None) if encoder.is_none() && core.is_none() && head.is_none() => "deep".to_owned(),
+            (None, _) => file_name(&architecture),
+        };
+        Ok((name, architecture))
     }
 }
 
@@ -212,7 +336,11 @@ fn one_line(text: &str) -> String {
 }
 
 impl Settings {
-    fn check(&self) -> Result<(), UsageError> {
+    /// Checks what can be checked without data.
+    ///
+    /// # Errors
+    /// [`UsageError`] that names the setting, its value and what is allowed.
+    pub fn check(&self) -> Result<(), UsageError> {
         let refuse = |text: String| Err(UsageError(text));
         let counts = [("batch", self.batch), ("seq-len", self.seq_len), ("epochs", self.epochs as usize)];
         if let Some((name, _)) = counts.into_iter().find(|&(_, count)| count == 0) {
@@ -240,23 +368,22 @@ impl Settings {
         UsageError(format!("{option}{error}"))
     }
 
-    /// The cell with the chosen widths and dropout.
-    ///
-    /// # Errors
-    /// If no cell has that name.
-    pub fn cell(&self) -> Result<Cell> {
-        let (combine, recurrent, dropout) = (self.combine, self.recurrent, self.dropout);
-        Ok(Cell { combine, recurrent, dropout, ..Cell::preset(&self.cell)? })
+    /// Optimiser, batch, seed and dropout.
+    pub fn train_options(&self) -> TrainOptions {
+        let dropout = DropoutPolicy { rate: self.dropout, ..DropoutPolicy::draft(&self.architecture) };
+        TrainOptions { optimiser: self.optimiser(), batch: self.batch, seed: self.seed, dropout }
+    }
+
+    /// The preset whose architecture this is, whatever its name.
+    pub fn preset(&self) -> Option<&'static str> {
+        let name = self.architecture.name();
+        Architecture::PRESETS.into_iter().find(|preset| *preset == name)
     }
 
     /// The task: shape of the input, sequence length, classes and pixel range.
     pub fn task(&self, rows: usize, cols: usize, classes: usize) -> Task {
         let Range(low, high) = self.input_range;
-        let pool = match self.pool {
-            PoolName::Max => PoolKind::Max,
-            PoolName::Sum => PoolKind::Sum,
-        };
-        Task { rows, cols, seq_len: self.seq_len, classes, low, high, pool }
+        Task { rows, cols, seq_len: self.seq_len, classes, low, high }
     }
 
     /// The optimiser.
@@ -267,11 +394,11 @@ impl Settings {
         }
     }
 
-    /// `Deep-7`
+    /// `Deep-7`: the name of a preset or of a named architecture, else a description of the layers.
     pub fn title(&self) -> String {
-        let cell =
-            Cell::preset(&self.cell).map_or_else(|_| self.cell.clone(), |cell| cell.title().to_owned());
-        format!("{cell}-{}", self.seq_len)
+        let own_name = !Architecture::PRESETS.contains(&self.cell.as_str()) && self.cell != file_name(&self.architecture);
+        let name = if own_name { self.cell.clone() } else { self.architecture.title() };
+        format!("{name}-{}", self.seq_len)
     }
 }
 

@@ -19,7 +19,7 @@ use crate::model_file;
 use crate::signal::{Interrupted, check_stop};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use kernels::Kernels;
-use model::train::{Trainer, shuffled};
+use model::train::{TrainOptions, Trainer, shuffled};
 use model::{Evaluation, Evaluator, ModelError, Network, Samples};
 use std::path::Path;
 use std::time::Instant;
@@ -58,7 +58,7 @@ pub fn train(settings: &Settings, out: &Path, existing: Existing, context: &RunC
     let begin = Instant::now();
     let task = settings.task(dataset.rows, dataset.cols, dataset.classes);
     let network =
-        Network::new(settings.cell()?, task, settings.seed).map_err(|error| settings.usage_error(error))?;
+        Network::new(settings.architecture.clone(), task, settings.seed).map_err(|error| settings.usage_error(error))?;
     let split = split_samples(settings, dataset)?;
     let variables = network.variables();
     // Before the folder is locked: a child process would inherit the lock and hold it if this process is killed.
@@ -146,7 +146,7 @@ impl<'a> Run<'a> {
         if epoch > 0 {
             network.set_values(&values).with_context(at)?;
         }
-        let mut trainer = Trainer::new(network, settings.optimiser(), batch, settings.seed);
+        let mut trainer = Trainer::new(network, TrainOptions { batch, ..settings.train_options() })?;
         if epoch > 0 {
             trainer.restore(state).with_context(at)?;
         }

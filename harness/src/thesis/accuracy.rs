@@ -31,7 +31,7 @@ pub(super) fn section(sets: &[Set]) -> Result<Section> {
     for set in sets {
         for net in &set.nets {
             let accuracy = net.accuracy();
-            let thesis = printed::accuracy(set.published(), &net.settings.cell, net.settings.seq_len);
+            let thesis = printed::accuracy(set.published(), net.settings.preset(), net.settings.seq_len);
             let difference = accuracy.zip(thesis).map(|(ours, thesis)| ours.mean - thesis);
             let criterion = printed::criterion(set.published()).zip(accuracy);
             let verdict = criterion.map(|(least, ours)| if ours.mean >= least { "met" } else { "not met" });
@@ -48,7 +48,7 @@ pub(super) fn section(sets: &[Set]) -> Result<Section> {
             ]);
         }
     }
-    let caption = "Table 4.5. Accuracy after the last epoch, the value printed in the thesis for MNIST, and whether the \
+    let caption = "Table 4.5. Accuracy after the last epoch, the value printed in the thesis for the same network on MNIST, and whether the \
                    criterion of Table 4.4 is met. Heatmaps are compared between networks of equal accuracy.";
     section.table("table-4.5", caption, table);
     for set in sets.iter().filter(|set| !set.nets.is_empty()) {
@@ -106,7 +106,7 @@ fn gradients(set: &Set) -> Result<Option<Figure>> {
             (1..=steps).filter_map(of).collect()
         };
         lines.push(Line { label: net.title.to_owned(), points: norms(true), dashed: false });
-        if net.settings.cell == "shallow" && Some(steps) == set.main_length() {
+        if !net.has_encoder() && Some(steps) == set.main_length() {
             let label = format!("{}, epoch 1", net.title);
             lines.push(Line { label, points: norms(false), dashed: true });
         }

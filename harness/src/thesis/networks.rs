@@ -90,15 +90,10 @@ impl<'a> Set<'a> {
         self.adam().filter(|net| net.settings.seq_len == seq_len).collect()
     }
 
-    /// A cell's network.
-    pub fn net(&self, cell: &str, seq_len: usize) -> Option<&Net<'a>> {
-        self.adam().find(|net| net.settings.cell == cell && net.settings.seq_len == seq_len)
-    }
-
     /// The same network, trained by SGD.
     pub fn by_sgd(&self, of: &Net) -> Option<&Net<'a>> {
         let same = |net: &&Net| {
-            (&net.settings.cell, net.settings.seq_len) == (&of.settings.cell, of.settings.seq_len)
+            net.settings.architecture == of.settings.architecture && net.settings.seq_len == of.settings.seq_len
         };
         self.nets.iter().filter(|net| net.settings.optimiser == OptimiserName::Sgd).find(same)
     }
@@ -146,6 +141,11 @@ fn steps(columns: &[f64], seq_len: usize) -> Vec<f64> {
 }
 
 impl Net<'_> {
+    /// Whether the network encodes each step before the recurrent core; otherwise the core reads the pixels.
+    pub fn has_encoder(&self) -> bool {
+        !self.settings.architecture.encoder.is_empty()
+    }
+
     /// The run whose figures are shown.
     pub fn first(&self) -> &Finished {
         self.runs[0]

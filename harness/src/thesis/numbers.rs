@@ -2,7 +2,7 @@
 
 use super::accuracy::chart;
 use super::networks::{Net, Set, Spread, text};
-use super::printed;
+use super::printed::{self, PrintedShare};
 use crate::measure::flipping::{Fill, Flipped, Order};
 use crate::measure::heatmaps::MAIN;
 use crate::measure::result::{Measured, OfMethod};
@@ -84,8 +84,8 @@ fn shares(set: &Set, t: usize) -> Table {
         table.row(std::iter::once(name).chain(cells).chain(rest).collect());
     };
     let last = |share: &[f64]| share.last().map_or(String::new(), |last| format!("{last:.3}"));
-    let printed = |of: &str| printed::shares(set.published(), set.selection.class, t, of);
     add("pixels".to_owned(), &pixels, [last(&pixels), String::new(), String::new()]);
+    let mut sources: Vec<PrintedShare> = Vec::new();
     for net in set.of_length(t) {
         let rest = [
             text(net.last_steps(MAIN, 1), 3),
@@ -93,15 +93,19 @@ fn shares(set: &Set, t: usize) -> Table {
             text(net.distance(MAIN, &pixels), 3),
         ];
         add(net.title.to_owned(), &net.share(MAIN), rest);
-        if let Some(share) = printed(&net.settings.cell) {
-            let name = format!("{}, finished thesis", net.title);
-            let to = [cosine(&share, &pixels), jensen_shannon_distance(&share, &pixels)];
+        let name = net.settings.architecture.name();
+        if let Some(printed) = printed::share(set.published(), set.selection.class, t, &name) {
+            let share = &printed.network;
+            let to = [cosine(share, &printed.pixels), jensen_shannon_distance(share, &printed.pixels)];
             let [cosine, distance] = to.map(|value| format!("{value:.3}"));
-            add(name, &share, [last(&share), cosine, distance]);
+            add(format!("{}, {}", net.title, printed.source), share, [last(share), cosine, distance]);
+            if sources.iter().all(|other| other.source != printed.source) {
+                sources.push(printed);
+            }
         }
     }
-    if let Some(share) = printed("pixels") {
-        add("pixels, finished thesis".to_owned(), &share, [last(&share), String::new(), String::new()]);
+    for PrintedShare { source, pixels, .. } in sources {
+        add(format!("pixels, {source}"), &pixels, [last(&pixels), String::new(), String::new()]);
     }
     table
 }

@@ -3,6 +3,7 @@
 use super::networks::Set;
 use super::printed;
 use crate::experiment::definition::Experiment;
+use crate::experiment::rates::Rates;
 use crate::measure::heatmaps::MAIN;
 use crate::report::colormap::{Colormap, Norm};
 use crate::report::document::{Figure, Picture, Section};
@@ -10,9 +11,10 @@ use crate::report::panel::{Grid, GridRow};
 use crate::report::picture::{heatmap, input};
 use crate::report::root_point::{self, Neuron, Rule};
 use crate::report::table::Table;
-use crate::report::{cell, picture};
+use crate::report::{architecture, picture};
+use crate::run::settings::Settings;
 use anyhow::Result;
-use model::{Cell, Network, Task};
+use model::{Architecture, Network, Task};
 use serde_json::{Value, json};
 
 /// A canvas as a picture.
@@ -177,24 +179,34 @@ pub(super) fn cells(experiment: &Experiment, sets: &[Set]) -> Result<Section> {
     let mut section = Section::new("Architectures and hyper-parameters (sections 4.3, 4.4)");
     let t = sets.first().and_then(Set::main_length).or(lengths(experiment).last().copied()).unwrap_or(1);
     let task = Task { seq_len: t, ..Task::default() };
-    for name in &experiment.cells {
-        let Ok(preset) = Cell::preset(name) else { continue };
-        let (layers, recurrent) = cell::layers(&preset, &task);
+    let plan = experiment.plan(&Rates::default())?;
+    let mut drawn: Vec<&Settings> = Vec::new();
+    for settings in plan.iter().map(|planned| &planned.settings) {
+        if drawn.iter().any(|other| other.architecture == settings.architecture) {
+            continue;
+        }
+        drawn.push(settings);
+        let (layers, recurrent) = architecture::layers(&settings.architecture, &task);
         let widths: Vec<Value> = layers
             .iter()
             .chain(&recurrent)
             .map(|layer| json!({ "layer": layer.number, "shape": layer.shape, "neurons": layer.width }))
             .collect();
-        let number = if matches!(name.as_str(), "shallow" | "deep") { "4.4" } else { "4.5" };
+        let title = Settings { seq_len: t, ..settings.clone() }.title();
+        let (name, number) = match settings.preset() {
+            Some(preset) => {
+                let number = printed::figure(preset);
+                (format!("figure-{number}-{preset}"), format!("Figures {number} and 4.6. "))
+            }
+            None => (format!("architecture-{}", settings.cell), String::new()),
+        };
         section.figure(Figure {
-            name: format!("figure-{number}-{name}"),
+            name,
             caption: format!(
-                "Figures {number} and 4.6. {} at T = {t}: numbers are neurons, the height of a box grows with their square \
-                 root. Layer 4 (orange) combines the encoding of a step with the output of layer 5 (green) from the previous \
-                 step.",
-                preset.title()
+                "{number}{title}: numbers are neurons, the height of a box grows with their square root. Layer 4 \
+                 (orange) combines the encoding of a step with the output of layer 5 (green) from the previous step."
             ),
-            picture: Picture::Svg(cell::svg(&preset, &task)?),
+            picture: Picture::Svg(architecture::svg(&title, &settings.architecture, &task)?),
             data: json!(widths),
         });
     }
@@ -213,20 +225,21 @@ pub(super) fn cells(experiment: &Experiment, sets: &[Set]) -> Result<Section> {
             table.row(vec![(*name).to_owned(), (*thesis).to_owned(), ours]);
         }
     }
-    section.table("table-4.2", "Table 4.2. Hyper-parameters. Shallow has no layer to drop from.", table);
+    section.table("table-4.2", "Table 4.2. Hyper-parameters. Networks without an encoder are trained without dropout unless it is set.", table);
     let mut table = Table::new(&["cell", "T", "thesis", "ours", "equal"]);
     for (name, row) in printed::VARIABLES {
+        let preset = Architecture::preset(name)?;
         for (seq_len, thesis) in printed::LENGTHS.into_iter().zip(row) {
-            let ours = Network::new(Cell::preset(name)?, Task { seq_len, ..Task::default() }, 0)?.variables();
+            let ours = Network::new(preset.clone(), Task { seq_len, ..Task::default() }, 0)?.variables();
             let equal = if ours == thesis { "yes" } else { "no" };
-            let title = Cell::preset(name)?.title().to_owned();
+            let title = preset.title();
             let texts = [seq_len.to_string(), thesis.to_string(), ours.to_string(), equal.to_owned()];
             table.row(std::iter::once(title).chain(texts).collect());
         }
     }
     section.table(
         "table-4.3",
-        "Table 4.3. Variables of each cell with its default widths, 28×28 images, 10 classes.",
+        "Table 4.3. Variables of each preset, 28×28 images, 10 classes.",
         table,
     );
     let mut table = Table::new(&["data", "criterion", "networks", "met by", "verdict"]);

@@ -121,11 +121,12 @@ fn all(set: &Set, experiment: &Experiment) -> Vec<Statement> {
         }
     }
     for t in set.lengths() {
-        let (shallow, deep) = (set.net("shallow", t), set.net("deep", t));
-        if let (Some(shallow), Some(deep)) = (shallow, deep) {
-            let gap = accuracy(shallow).zip(accuracy(deep)).map(|(a, b)| (a - b).abs());
-            let of = format!("{} and {}", shallow.title, deep.title);
-            say("Shallow and Deep are equally accurate", &of, "difference", gap, true, EQUAL_ACCURACY);
+        let (encoded, plain): (Vec<&Net>, Vec<&Net>) = set.of_length(t).into_iter().partition(|net| net.has_encoder());
+        for (a, b) in plain.iter().flat_map(|a| encoded.iter().map(move |b| (a, b))) {
+            let gap = accuracy(a).zip(accuracy(b)).map(|(a, b)| (a - b).abs());
+            let of = format!("{} and {}", a.title, b.title);
+            let claim = "networks with and without an encoder are equally accurate";
+            say(claim, &of, "difference", gap, true, EQUAL_ACCURACY);
         }
     }
     for net in set.of_length(1) {
@@ -133,18 +134,19 @@ fn all(set: &Set, experiment: &Experiment) -> Vec<Statement> {
         say("the heatmaps of T = 1 find the evidence", net.title, number, gain(net), false, 0.0);
     }
     let follows = match set.published() {
-        "fashion-mnist" => "Deep follows the garment, of which the thesis is not sure",
-        _ => "Deep follows the digit",
+        "fashion-mnist" => "relevance with an encoder follows the garment, of which the thesis is not sure",
+        _ => "relevance with an encoder follows the digit",
     };
     for t in set.lengths().into_iter().filter(|&t| t > 1) {
         let pixels = set.pixel_share(t);
         let quarter = t.div_ceil(4);
-        if let Some(net) = set.net("shallow", t) {
+        for net in set.of_length(t).into_iter().filter(|net| !net.has_encoder()) {
             let value = net.last_steps(MAIN, quarter).map(|spread| spread.mean);
+            let claim = "relevance without an encoder concentrates on the last steps";
             let number = "share of relevance in the last quarter of the steps";
-            say("Shallow concentrates on the right", net.title, number, value, false, CONCENTRATED);
+            say(claim, net.title, number, value, false, CONCENTRATED);
         }
-        for net in set.of_length(t).into_iter().filter(|net| net.settings.cell != "shallow") {
+        for net in set.of_length(t).into_iter().filter(|net| net.has_encoder()) {
             let value = net.cosine(MAIN, &pixels).map(|spread| spread.mean);
             let number = "cosine of relevance and pixels, by step";
             say(follows, net.title, number, value, false, FOLLOWS);
@@ -156,9 +158,9 @@ fn all(set: &Set, experiment: &Experiment) -> Vec<Statement> {
         let number = "largest |f − ΣR − absorbed| / |f| on the test set";
         say("relevance is conserved (Eq. 3.8)", net.title, number, Some(value), true, CONSERVED);
     }
-    for net in set.adam().filter(|net| net.settings.seq_len > 1 && net.settings.cell != "shallow") {
+    for net in set.adam().filter(|net| net.settings.seq_len > 1 && net.has_encoder()) {
         let number = "AOPC of most relevant first, above a random order's";
-        say("Deep's heatmaps find the evidence", net.title, number, gain(net), false, 0.0);
+        say("heatmaps with an encoder find the evidence", net.title, number, gain(net), false, 0.0);
     }
     for net in set.adam() {
         let value = net.spread(|run| run.measured.method(MAIN)?.rival_cosine).map(|spread| spread.mean);

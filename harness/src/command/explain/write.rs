@@ -152,7 +152,7 @@ impl Pictures {
         let bar = ColourBar::of(args.cmap, args.relevance_norm, r);
         let picture = format!("{sample:05}-class-{target}.png");
         side_by_side(&left, &right, &bar, &caption).save_png(&self.folder.join(&picture))?;
-        let (absorbed, conservation_error) = (batch.lost[i], batch.conservation_error[i]);
+        let (absorbed, conservation_error) = (batch.absorbed[i], batch.conservation_error[i]);
         self.lines.push(Line { picture, sample, label, target, logit, absorbed, conservation_error });
         Ok(())
     }

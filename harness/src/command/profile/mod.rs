@@ -48,7 +48,7 @@ pub fn run(args: &ProfileArgs, options: &GlobalOptions) -> Result<()> {
     let (samples, [rows, cols, classes]) = samples(args)?;
     let task = settings.task(rows, cols, classes);
     let network =
-        Network::new(settings.cell()?, task, settings.seed).map_err(|error| UsageError(error.to_string()))?;
+        Network::new(settings.architecture.clone(), task, settings.seed).map_err(|error| UsageError(error.to_string()))?;
     let before = peak::measure_all(&kernels, PEAK_SECONDS);
     let steps = match args.what {
         What::Train => train(args, &settings, &kernels, &profile, network, &*samples)?,
@@ -56,7 +56,7 @@ pub fn run(args: &ProfileArgs, options: &GlobalOptions) -> Result<()> {
             let mut explainer = Explainer::new(&kernels, &network, method, args.batch)?;
             measured(args.steps, &profile, |step| {
                 let batch = batch(args.batch, samples.len(), step);
-                explainer.explain(&kernels, &network, &*samples, &batch, Target::Predicted)?;
+                explainer.explain(&kernels, &*samples, &batch, Target::Predicted)?;
                 Ok(())
             })?
         }

@@ -30,7 +30,7 @@ pub(super) fn train(
     network: Network,
     samples: &dyn Samples,
 ) -> Result<Vec<Step>> {
-    let mut trainer = Trainer::new(network, settings.optimiser(), args.batch, settings.seed);
+    let mut trainer = Trainer::new(network, settings.train_options())?;
     measured(args.steps, profile, |step| {
         trainer.step(kernels, samples, &batch(args.batch, samples.len(), step))?;
         Ok(())
@@ -86,7 +86,7 @@ pub(super) mod tests {
     use crate::run::settings::PartialSettings;
     use model::explain::Method;
     use model::explain::{Explainer, Target};
-    use model::{Cell, Task};
+    use model::{Architecture, Task};
     use std::sync::Arc;
 
     /// Steps of Shallow-2 on 4 noise images of 28×28.
@@ -105,18 +105,18 @@ pub(super) mod tests {
         };
         let (samples, [rows, cols, classes]) = samples(&args).unwrap();
         let task = Task { rows, cols, classes, seq_len: 2, ..Task::default() };
-        let network = Network::new(Cell::preset("shallow").unwrap(), task, 1).unwrap();
+        let network = Network::new(Architecture::preset("shallow").unwrap(), task, 1).unwrap();
         let profile = Arc::new(Profile::new());
         let kernels = Kernels::default().profiled(Arc::clone(&profile));
         if what == What::Train {
-            let settings = PartialSettings { cell: Some(args.cell.clone()), ..PartialSettings::default() }
+            let settings = PartialSettings { cell: Some(args.cell.clone()), batch: Some(args.batch), ..PartialSettings::default() }
                 .complete()
                 .unwrap();
             return train(&args, &settings, &kernels, &profile, network, &*samples).unwrap();
         }
         let mut explainer = Explainer::new(&kernels, &network, Method::DeepTaylor, 4).unwrap();
         let explained = |step| {
-            explainer.explain(&kernels, &network, &*samples, &batch(4, 80, step), Target::Predicted)?;
+            explainer.explain(&kernels, &*samples, &batch(4, 80, step), Target::Predicted)?;
             Ok(())
         };
         measured(args.steps, &profile, explained).unwrap()
