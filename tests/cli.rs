@@ -163,7 +163,7 @@ fn a_training_leaves_a_manifest_metrics_and_models() {
     }
     let network = model_file::load(&desk.at("run/last.safetensors")).expect("a model");
     assert_eq!(manifest["variables"], network.variables());
-    assert_eq!((network.cell().name.as_str(), network.task().seq_len), ("deep", 7));
+    assert_eq!((network.architecture().name().as_str(), network.task().seq_len), ("deep", 7));
 }
 
 #[test]

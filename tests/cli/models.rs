@@ -160,14 +160,12 @@ fn foreign(network: &Network) -> BTreeMap<String, Foreign> {
 }
 
 fn write_foreign(path: &Path, network: &Network, tensors: &BTreeMap<String, Foreign>) {
-    let task = network.task();
+    let (task, name) = (network.task(), network.architecture().name());
     let numbers =
         [("seq_len", task.seq_len), ("rows", task.rows), ("cols", task.cols), ("classes", task.classes)];
     let mut metadata: HashMap<String, String> =
         numbers.into_iter().map(|(key, value)| (key.to_owned(), value.to_string())).collect();
-    for (key, value) in
-        [("cell", &network.cell().name[..]), ("pool", "max"), ("low", "-1.0"), ("high", "1.0")]
-    {
+    for (key, value) in [("cell", &name[..]), ("pool", "max"), ("low", "-1.0"), ("high", "1.0")] {
         metadata.insert(key.to_owned(), value.to_owned());
     }
     let views = tensors.iter().map(|(name, (dtype, shape, data))| {

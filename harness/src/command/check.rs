@@ -89,7 +89,9 @@ pub fn run(args: &CheckArgs, options: &GlobalOptions) -> Result<()> {
     let samples = Arrays { images, size: synth::SIZE * synth::SIZE, labels: Some(labels) };
     let networks = args.cells.iter().map(|name| {
         let task = Task { rows: synth::SIZE, cols: synth::SIZE, seq_len: args.seq_len, ..Task::default() };
-        Architecture::preset(name).and_then(|preset| Network::new(preset, task, 1)).map_err(|e| UsageError(e.to_string()))
+        Architecture::preset(name)
+            .and_then(|preset| Network::new(preset, task, 1))
+            .map_err(|e| UsageError(e.to_string()))
     });
     let networks: Vec<Network> = networks.collect::<Result<_, UsageError>>()?;
     let progress = options.progress();
@@ -171,7 +173,8 @@ fn hashes(
 ) -> Result<(String, String)> {
     let total = samples.images.len() / samples.size;
     let dropout = DropoutPolicy::draft(network.architecture());
-    let options = TrainOptions { optimiser: Optimiser::Adam { lr: 5e-4 }, batch: args.batch, seed: 1, dropout };
+    let options =
+        TrainOptions { optimiser: Optimiser::Adam { lr: 5e-4 }, batch: args.batch, seed: 1, dropout };
     let mut trainer = Trainer::new(network, options)?;
     let (mut training, mut explanation) = (Bits::default(), Bits::default());
     let a_pass = total / args.batch;

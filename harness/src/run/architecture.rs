@@ -116,7 +116,9 @@ impl NamedArchitecture {
         for (i, NamedArchitecture { name, .. }) in all.iter().enumerate() {
             check_name(name).map_err(|error| UsageError(format!("[[architectures]] {error}")))?;
             if Architecture::PRESETS.contains(&name.as_str()) {
-                return Err(UsageError(format!("[[architectures]] {name} is the name of a preset; choose another")));
+                return Err(UsageError(format!(
+                    "[[architectures]] {name} is the name of a preset; choose another"
+                )));
             }
             if all[..i].iter().any(|other| other.name == *name) {
                 return Err(UsageError(format!("[[architectures]] {name} is listed twice")));

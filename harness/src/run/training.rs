@@ -57,8 +57,8 @@ pub fn train(settings: &Settings, out: &Path, existing: Existing, context: &RunC
     let RunContext { dataset, kernels, .. } = *context;
     let begin = Instant::now();
     let task = settings.task(dataset.rows, dataset.cols, dataset.classes);
-    let network =
-        Network::new(settings.architecture.clone(), task, settings.seed).map_err(|error| settings.usage_error(error))?;
+    let network = Network::new(settings.architecture.clone(), task, settings.seed)
+        .map_err(|error| settings.usage_error(error))?;
     let split = split_samples(settings, dataset)?;
     let variables = network.variables();
     // Before the folder is locked: a child process would inherit the lock and hold it if this process is killed.

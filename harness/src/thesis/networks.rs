@@ -93,7 +93,8 @@ impl<'a> Set<'a> {
     /// The same network, trained by SGD.
     pub fn by_sgd(&self, of: &Net) -> Option<&Net<'a>> {
         let same = |net: &&Net| {
-            net.settings.architecture == of.settings.architecture && net.settings.seq_len == of.settings.seq_len
+            net.settings.architecture == of.settings.architecture
+                && net.settings.seq_len == of.settings.seq_len
         };
         self.nets.iter().filter(|net| net.settings.optimiser == OptimiserName::Sgd).find(same)
     }

@@ -237,11 +237,7 @@ pub(super) fn cells(experiment: &Experiment, sets: &[Set]) -> Result<Section> {
             table.row(std::iter::once(title).chain(texts).collect());
         }
     }
-    section.table(
-        "table-4.3",
-        "Table 4.3. Variables of each preset, 28×28 images, 10 classes.",
-        table,
-    );
+    section.table("table-4.3", "Table 4.3. Variables of each preset, 28×28 images, 10 classes.", table);
     let mut table = Table::new(&["data", "criterion", "networks", "met by", "verdict"]);
     for set in sets {
         let Some(criterion) = printed::criterion(set.published()) else { continue };

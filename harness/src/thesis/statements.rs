@@ -121,7 +121,8 @@ fn all(set: &Set, experiment: &Experiment) -> Vec<Statement> {
         }
     }
     for t in set.lengths() {
-        let (encoded, plain): (Vec<&Net>, Vec<&Net>) = set.of_length(t).into_iter().partition(|net| net.has_encoder());
+        let (encoded, plain): (Vec<&Net>, Vec<&Net>) =
+            set.of_length(t).into_iter().partition(|net| net.has_encoder());
         for (a, b) in plain.iter().flat_map(|a| encoded.iter().map(move |b| (a, b))) {
             let gap = accuracy(a).zip(accuracy(b)).map(|(a, b)| (a - b).abs());
             let of = format!("{} and {}", a.title, b.title);

@@ -47,8 +47,8 @@ pub fn run(args: &ProfileArgs, options: &GlobalOptions) -> Result<()> {
     let kernels = options.kernels(threads)?.profiled(Arc::clone(&profile));
     let (samples, [rows, cols, classes]) = samples(args)?;
     let task = settings.task(rows, cols, classes);
-    let network =
-        Network::new(settings.architecture.clone(), task, settings.seed).map_err(|error| UsageError(error.to_string()))?;
+    let network = Network::new(settings.architecture.clone(), task, settings.seed)
+        .map_err(|error| UsageError(error.to_string()))?;
     let before = peak::measure_all(&kernels, PEAK_SECONDS);
     let steps = match args.what {
         What::Train => train(args, &settings, &kernels, &profile, network, &*samples)?,

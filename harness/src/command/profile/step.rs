@@ -109,9 +109,13 @@ pub(super) mod tests {
         let profile = Arc::new(Profile::new());
         let kernels = Kernels::default().profiled(Arc::clone(&profile));
         if what == What::Train {
-            let settings = PartialSettings { cell: Some(args.cell.clone()), batch: Some(args.batch), ..PartialSettings::default() }
-                .complete()
-                .unwrap();
+            let settings = PartialSettings {
+                cell: Some(args.cell.clone()),
+                batch: Some(args.batch),
+                ..PartialSettings::default()
+            }
+            .complete()
+            .unwrap();
             return train(&args, &settings, &kernels, &profile, network, &*samples).unwrap();
         }
         let mut explainer = Explainer::new(&kernels, &network, Method::DeepTaylor, 4).unwrap();
