@@ -69,10 +69,10 @@ const COMMANDS: [&str; 12] = [
     "help",
 ];
 
-/// Options that take no value: what follows them may be a command.
+/// Options without a value, which a command may follow.
 const FLAGS: [&str; 5] = ["--json", "--quiet", "-q", "--resume", "--overwrite"];
 
-/// Whether the arguments name a command, or ask for help; else they are those of `reproduce`.
+/// Whether the arguments have a command or a help option; otherwise they are those of `reproduce`.
 fn names_a_command(args: &[OsString]) -> bool {
     let text = |i: usize| args.get(i).and_then(|arg| arg.to_str()).unwrap_or_default();
     (1..args.len()).any(|i| {
@@ -135,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_command_is_told_from_the_value_of_an_option() {
+    fn a_command_is_distinguished_from_the_value_of_an_option() {
         let named = |line: &str| names_a_command(&line.split(' ').map(OsString::from).collect::<Vec<_>>());
         for line in
             ["harness train", "harness --quiet train", "harness --kernels avx2 data list", "harness -h"]

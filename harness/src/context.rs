@@ -1,4 +1,4 @@
-//! The options that every command has, and what they stand for: kernels, threads, progress.
+//! The options of every command: kernels, threads, progress.
 
 use crate::error::UsageError;
 use crate::io::progress::Progress;

@@ -149,7 +149,7 @@ mod tests {
         let before = fs::metadata(&plain[0]).unwrap().modified().unwrap();
         assert_eq!(places.unpack(&set).unwrap(), plain);
         assert_eq!(fs::metadata(&plain[0]).unwrap().modified().unwrap(), before);
-        assert_eq!(places.list().len(), 1, "the unpacked files are no second set");
+        assert_eq!(places.list().len(), 1, "the decompressed files are not a second set");
         assert_eq!(fs::read_dir(&dir).unwrap().count(), 4);
         fs::set_permissions(&dir, Permissions::from_mode(0o755)).unwrap();
     }

@@ -89,7 +89,7 @@ impl Experiment {
         match named {
             Some(NamedArchitecture { encoder, core, head, .. }) => PartialSettings {
                 encoder: partial.encoder.or_else(|| Some(encoder.clone())),
-                core: partial.core.or(Some(*core)),
+                core: partial.core.or_else(|| Some(core.clone())),
                 head: partial.head.or_else(|| Some(head.clone())),
                 ..partial
             },
@@ -131,6 +131,37 @@ mod tests {
             assert_eq!(experiment.plan(&Rates::default()).unwrap().len(), runs, "{name}");
             let again = toml::to_string(&experiment).unwrap();
             assert_eq!(Experiment::parse(&again, name).unwrap(), experiment, "{again}");
+        }
+    }
+
+    #[test]
+    fn architectures_are_named_in_cells_and_in_further_trainings() {
+        let text = "name = \"x\"\ndatasets = [\"synth\"]\ncells = [\"wide\", \"deep\"]\nseq-lens = [4]\nseeds = [1]\n\
+            lr = 0.1\n[[architectures]]\nname = \"wide\"\nencoder = \"conv3x8,max-pool,1024\"\ncore = \"rnn:64:32\"\n\
+            [[also]]\ncell = \"wide\"\nseq-len = 7\nhead = [16]\n\
+            [[also]]\nencoder = \"256\"\ncore = \"rnn:128:256\"\nhead = \"32\"\nseq-len = 4\n";
+        let plan = Experiment::parse(text, "x.toml").unwrap().plan(&Rates::default()).unwrap();
+        let found: Vec<(&str, String)> =
+            plan.iter().map(|run| (&run.title[..], run.settings.architecture.name())).collect();
+        let name = |name: &str| name.to_owned();
+        assert_eq!(
+            found,
+            [
+                ("wide-4", name("conv3x8-max-pool-dense1024-rnn64:32")),
+                ("Deep-4", name("deep")),
+                ("wide-7", name("conv3x8-max-pool-dense1024-rnn64:32-head16")),
+                ("dense256-rnn128:256-head32-4", name("dense256-rnn128:256-head32")),
+            ]
+        );
+        assert_eq!(plan[3].folder, "synth/dense256-rnn128_256-head32-4-seed1");
+        for (from, to, word) in [
+            ("name = \"wide\"", "name = \"deep\"", "preset"),
+            ("cells = [\"wide\"", "cells = [\"wild\"", "wild"),
+            ("[[architectures]]", "[train]\ncore = \"rnn:1:1\"\n[[architectures]]", "[train]"),
+        ] {
+            let changed = Experiment::parse(&text.replace(from, to), "x.toml").unwrap();
+            let error = changed.plan(&Rates::default()).unwrap_err();
+            assert!(error.is::<UsageError>() && error.to_string().contains(word), "{error}");
         }
     }
 

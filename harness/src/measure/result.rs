@@ -52,7 +52,7 @@ pub struct Measured {
     /// SHA-256 of `heatmaps.npy`.
     pub heatmaps_sha256: String,
     /// The settings and samples, as JSON.
-    #[serde(rename = "asked")]
+    #[serde(alias = "asked")]
     pub request: String,
     /// Deep Taylor on every test sample.
     pub test: Summary,

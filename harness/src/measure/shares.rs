@@ -6,7 +6,7 @@
 /// - `seq_len` T, which divides `cols`
 ///
 /// # Panics
-/// If `seq_len` does not divide `cols`, or `values` does not hold whole pictures.
+/// If `seq_len` does not divide `cols`, or `values` does not hold complete pictures.
 pub fn per_step(values: &[f32], rows: usize, cols: usize, seq_len: usize) -> Vec<f64> {
     assert!(seq_len > 0 && cols.is_multiple_of(seq_len), "{cols} columns cannot be read in {seq_len} steps");
     assert!(

@@ -1,89 +1,96 @@
 //! Settings of an architecture: the layers as options and TOML values, and named architectures.
 
 use crate::error::UsageError;
-use model::{Architecture, Core, EncoderLayer, parse_encoder, parse_head};
+use model::{Architecture, Core, EncoderLayer, ModelError, parse_encoder, parse_head};
+use serde::de::{DeserializeOwned, Error};
 use serde::{Deserialize, Deserializer, Serialize};
+use std::convert::Infallible;
 use std::str::FromStr;
 
-/// The layers of an encoder: `conv5x24,max-pool,128`, or in TOML a list such as `[{ dense = 128 }]` too.
+/// A part of an architecture: as text, such as `conv5x24,max-pool,128`, `rnn:128:256` or `64,32`; or in TOML as a
+/// structure, such as `[{ dense = 128 }]`, `{ rnn = { combine = 128, recurrent = 256 } }` or `[64, 32]`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(transparent)]
-pub struct EncoderSetting(pub Vec<EncoderLayer>);
+#[serde(untagged)]
+pub enum Setting<T> {
+    /// Text of an option or of a file.
+    Text(String),
+    /// A structure of a file.
+    Value(T),
+}
 
-/// A core: `rnn:128:256`, or in TOML a table such as `{ rnn = { combine = 128, recurrent = 256 } }` too.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(transparent)]
-pub struct CoreSetting(pub Core);
+/// A type that is a part of an architecture.
+pub trait Part: Clone + DeserializeOwned {
+    /// The option that sets it.
+    const OPTION: &'static str;
 
-/// The widths of the hidden head layers: `64,32`, or in TOML a list such as `[64, 32]` too.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(transparent)]
-pub struct HeadSetting(pub Vec<usize>);
+    /// Parses the text of an option.
+    ///
+    /// # Errors
+    /// [`ModelError`] that names what is unknown.
+    fn parse(text: &str) -> Result<Self, ModelError>;
+}
 
-/// The word for no layers.
-const NONE: &str = "none";
+impl Part for Vec<EncoderLayer> {
+    const OPTION: &'static str = "--encoder";
 
-impl FromStr for EncoderSetting {
-    type Err = String;
+    fn parse(text: &str) -> Result<Self, ModelError> {
+        if is_none(text) { Ok(Vec::new()) } else { parse_encoder(text) }
+    }
+}
 
-    fn from_str(text: &str) -> Result<EncoderSetting, String> {
-        if text.trim() == NONE {
-            return Ok(EncoderSetting(Vec::new()));
+impl Part for Core {
+    const OPTION: &'static str = "--core";
+
+    fn parse(text: &str) -> Result<Self, ModelError> {
+        text.parse()
+    }
+}
+
+impl Part for Vec<usize> {
+    const OPTION: &'static str = "--head";
+
+    fn parse(text: &str) -> Result<Self, ModelError> {
+        if is_none(text) { Ok(Vec::new()) } else { parse_head(text) }
+    }
+}
+
+fn is_none(text: &str) -> bool {
+    text.trim() == "none"
+}
+
+impl<T: Part> Setting<T> {
+    /// The part.
+    ///
+    /// # Errors
+    /// [`UsageError`] that names the option and what is unknown.
+    pub fn get(&self) -> Result<T, UsageError> {
+        match self {
+            Setting::Text(text) => {
+                T::parse(text).map_err(|error| UsageError(format!("{}: {error}", T::OPTION)))
+            }
+            Setting::Value(value) => Ok(value.clone()),
         }
-        parse_encoder(text).map(EncoderSetting).map_err(|error| error.to_string())
     }
 }
 
-impl FromStr for CoreSetting {
-    type Err = String;
+impl<T> FromStr for Setting<T> {
+    type Err = Infallible;
 
-    fn from_str(text: &str) -> Result<CoreSetting, String> {
-        text.parse().map(CoreSetting).map_err(|error: model::ModelError| error.to_string())
+    fn from_str(text: &str) -> Result<Setting<T>, Infallible> {
+        Ok(Setting::Text(text.to_owned()))
     }
 }
 
-impl FromStr for HeadSetting {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<HeadSetting, String> {
-        if text.trim() == NONE {
-            return Ok(HeadSetting(Vec::new()));
+impl<'de, T: Part> Deserialize<'de> for Setting<T> {
+    fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Setting<T>, D::Error> {
+        let value = toml::Value::deserialize(source)?;
+        if let Some(text) = value.as_str() {
+            return T::parse(text).map(|_| Setting::Text(text.to_owned())).map_err(D::Error::custom);
         }
-        parse_head(text).map(HeadSetting).map_err(|error| error.to_string())
-    }
-}
-
-/// A value of a settings file, as text or as a structure.
-fn text_or<'de, D, S, T>(source: D, wrap: fn(S) -> T) -> Result<T, D::Error>
-where
-    D: Deserializer<'de>,
-    S: serde::de::DeserializeOwned,
-    T: FromStr<Err = String>,
-{
-    let value = toml::Value::deserialize(source)?;
-    match value.as_str() {
-        Some(text) => text.parse().map_err(serde::de::Error::custom),
-        None => value.try_into().map(wrap).map_err(|error: toml::de::Error| {
-            serde::de::Error::custom(error.message().lines().next().unwrap_or_default())
-        }),
-    }
-}
-
-impl<'de> Deserialize<'de> for EncoderSetting {
-    fn deserialize<D: Deserializer<'de>>(source: D) -> Result<EncoderSetting, D::Error> {
-        text_or(source, EncoderSetting)
-    }
-}
-
-impl<'de> Deserialize<'de> for CoreSetting {
-    fn deserialize<D: Deserializer<'de>>(source: D) -> Result<CoreSetting, D::Error> {
-        text_or(source, CoreSetting)
-    }
-}
-
-impl<'de> Deserialize<'de> for HeadSetting {
-    fn deserialize<D: Deserializer<'de>>(source: D) -> Result<HeadSetting, D::Error> {
-        text_or(source, HeadSetting)
+        let found = value.try_into().map(Setting::Value);
+        found.map_err(|error: toml::de::Error| {
+            D::Error::custom(error.message().lines().next().unwrap_or_default())
+        })
     }
 }
 
@@ -94,17 +101,17 @@ pub struct NamedArchitecture {
     /// The name by which `cells` and `cell` refer to it.
     pub name: String,
     /// Layers of the encoder; none by default.
-    #[serde(default = "no_encoder")]
-    pub encoder: EncoderSetting,
+    #[serde(default = "no_layers")]
+    pub encoder: Setting<Vec<EncoderLayer>>,
     /// The core.
-    pub core: CoreSetting,
+    pub core: Setting<Core>,
     /// Widths of the hidden head layers; none by default.
-    #[serde(default)]
-    pub head: HeadSetting,
+    #[serde(default = "no_layers")]
+    pub head: Setting<Vec<usize>>,
 }
 
-fn no_encoder() -> EncoderSetting {
-    EncoderSetting(Vec::new())
+fn no_layers<T>() -> Setting<Vec<T>> {
+    Setting::Value(Vec::new())
 }
 
 impl NamedArchitecture {
@@ -155,12 +162,17 @@ mod tests {
         let structure = "name = \"a\"\nhead = [32]\n\
             encoder = [{ conv = { size = 5, channels = 24 } }, { pool = \"sum\" }, { dense = 128 }]\n\
             core = { rnn = { combine = 128, recurrent = 256 } }";
+        let parts = |named: &NamedArchitecture| {
+            (named.encoder.get().unwrap(), named.core.get().unwrap(), named.head.get().unwrap())
+        };
         let [text, structure] =
             [text, structure].map(|text| toml::from_str::<NamedArchitecture>(text).unwrap());
-        assert_eq!(text, structure);
-        let again = toml::to_string(&text).unwrap();
-        assert_eq!(toml::from_str::<NamedArchitecture>(&again).unwrap(), text, "{again}");
-        assert_eq!("none".parse(), Ok(EncoderSetting(vec![])));
+        assert_eq!(parts(&text), parts(&structure));
+        for named in [text, structure] {
+            let again = toml::to_string(&named).unwrap();
+            assert_eq!(toml::from_str::<NamedArchitecture>(&again).unwrap(), named, "{again}");
+        }
+        assert_eq!(Setting::<Vec<EncoderLayer>>::Text("none".to_owned()).get().unwrap(), []);
     }
 
     #[test]
@@ -177,9 +189,9 @@ mod tests {
         }
         let of = |name: &str| NamedArchitecture {
             name: name.to_owned(),
-            encoder: no_encoder(),
-            core: CoreSetting(Core::Rnn { combine: 1, recurrent: 1 }),
-            head: HeadSetting::default(),
+            encoder: no_layers(),
+            core: Setting::Value(Core::Rnn { combine: 1, recurrent: 1 }),
+            head: no_layers(),
         };
         for (names, word) in
             [(&["deep"][..], "preset"), (&["a", "b", "a"], "twice"), (&["../a"], "../a"), (&[""], "\"\"")]

@@ -1,12 +1,12 @@
 //! Settings of a training: defaults, overridden by an optional TOML file, overridden by the command line.
 
-use super::architecture::{CoreSetting, EncoderSetting, HeadSetting, check_name, file_name};
+use super::architecture::{Setting, check_name, file_name};
 use crate::error::UsageError;
 use crate::io::file;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use model::train::{DropoutPolicy, Optimiser, TrainOptions};
-use model::{Architecture, Core, ModelError, PoolKind, Task};
+use model::{Architecture, Core, EncoderLayer, ModelError, PoolKind, Task};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -40,13 +40,13 @@ pub struct PartialSettings {
     pub cell: Option<String>,
     /// Layers of the encoder, comma-separated: a width for a dense layer, conv5x24, max-pool, sum-pool; or none
     #[arg(long, value_name = "LAYERS")]
-    pub encoder: Option<EncoderSetting>,
+    pub encoder: Option<Setting<Vec<EncoderLayer>>>,
     /// Recurrent core: rnn:COMBINE:RECURRENT, the widths of its two layers
     #[arg(long, value_name = "CORE")]
-    pub core: Option<CoreSetting>,
+    pub core: Option<Setting<Core>>,
     /// Widths of the hidden head layers, comma-separated; or none
     #[arg(long, value_name = "WIDTHS")]
-    pub head: Option<HeadSetting>,
+    pub head: Option<Setting<Vec<usize>>>,
     /// Sequence length T; must divide the image columns [default: 7]
     #[arg(long, value_name = "T")]
     pub seq_len: Option<usize>,
@@ -297,33 +297,30 @@ impl PartialSettings {
     /// names an architecture of which encoder and core are given.
     fn architecture(&self) -> Result<(String, Architecture), UsageError> {
         let refuse = |error: String| UsageError(format!("--cell: {error}"));
-        let PartialSettings { cell, encoder, core, head, .. } = self;
-        let preset = Architecture::preset(cell.as_deref().unwrap_or("deep"));
-        let own_name = cell.as_ref().filter(|_| preset.is_err());
-        let base = match (preset, encoder, core) {
-            (Ok(preset), ..) => preset,
-            (Err(_), Some(encoder), Some(core)) => {
-                Architecture { encoder: encoder.0.clone(), core: core.0, head: Vec::new() }
-            }
-            (Err(error), ..) => {
-                return Err(refuse(format!("{error}; a name of your own needs --encoder and --core")));
+        let encoder = self.encoder.as_ref().map(Setting::get).transpose()?;
+        let core = self.core.as_ref().map(Setting::get).transpose()?;
+        let head = self.head.as_ref().map(Setting::get).transpose()?;
+        let is_preset = encoder.is_none() && core.is_none() && head.is_none();
+        let cell = self.cell.as_deref().unwrap_or("deep");
+        let preset = Architecture::preset(cell);
+        let own_name = preset.is_err();
+        let base = match preset {
+            Ok(preset) => preset,
+            Err(error) => {
+                let (Some(encoder), Some(core)) = (&encoder, core) else {
+                    return Err(refuse(format!("{error}; a name of your own needs --encoder and --core")));
+                };
+                check_name(cell).map_err(refuse)?;
+                Architecture { encoder: encoder.clone(), core, head: Vec::new() }
             }
         };
         let parts = Architecture {
-            encoder: encoder.clone().map_or(base.encoder, |encoder| encoder.0),
-            core: core.map_or(base.core, |core| core.0),
-            head: head.clone().map_or(base.head, |head| head.0),
+            encoder: encoder.unwrap_or(base.encoder),
+            core: core.unwrap_or(base.core),
+            head: head.unwrap_or(base.head),
         };
         let architecture = resized(parts, self.pool, self.combine, self.recurrent);
-        let name = match (own_name, cell) {
-            (Some(name), _) => {
-                check_name(name).map_err(refuse)?;
-                name.clone()
-            }
-            (None, Some(preset)) if encoder.is_none() && core.is_none() && head.is_none() => preset.clone(),
-            (None, None) if encoder.is_none() && core.is_none() && head.is_none() => "deep".to_owned(),
-            (None, _) => file_name(&architecture),
-        };
+        let name = if own_name || is_preset { cell.to_owned() } else { file_name(&architecture) };
         Ok((name, architecture))
     }
 }
@@ -363,6 +360,7 @@ impl Settings {
         let option = match error {
             ModelError::SequenceLength { seq_len, .. } => format!("--seq-len {seq_len}: "),
             ModelError::Range { what: "low" | "high", .. } => "--input-range: ".to_owned(),
+            ModelError::LayerOrder { .. } => "--encoder: ".to_owned(),
             _ => String::new(),
         };
         UsageError(format!("{option}{error}"))
@@ -425,12 +423,57 @@ mod tests {
     }
 
     #[test]
+    fn parts_replace_those_of_the_preset_and_name_the_architecture() {
+        let complete = |text: &str| toml::from_str::<PartialSettings>(text).unwrap().complete().unwrap();
+        let named = |text: &str| {
+            let settings = complete(text);
+            (settings.cell.clone(), settings.title(), settings.dropout)
+        };
+        let other = "encoder = \"256\"\ncore = \"rnn:128:256\"\nhead = [32]\n";
+        assert_eq!(named("seq-len = 4"), ("deep".to_owned(), "Deep-4".to_owned(), 0.5));
+        let (cell, title) =
+            ("dense256-rnn128_256-head32".to_owned(), "dense256-rnn128:256-head32-7".to_owned());
+        assert_eq!(named(other), (cell.clone(), title.clone(), 0.5));
+        assert_eq!(named(&format!("cell = \"convdeep\"\n{other}")), (cell, title, 0.5));
+        assert_eq!(
+            named(&format!("cell = \"mine\"\n{other}")),
+            ("mine".to_owned(), "mine-7".to_owned(), 0.5)
+        );
+        let (title, dropout) = ("rnn48:24-7".to_owned(), 0.0);
+        let narrow = "cell = \"shallow\"\ncombine = 48\nrecurrent = 24";
+        assert_eq!(named(narrow), ("shallow".to_owned(), title, dropout));
+        assert_eq!(named("encoder = [{ dense = 512 }]").0, "deep");
+        let sum = complete("cell = \"convdeep\"\npool = \"sum\"");
+        assert!(sum.title().contains("sum-pool") && sum.preset().is_none());
+        assert_eq!(
+            complete("encoder = \"none\"\ncore = \"rnn:768:128\"\nhead = []").preset(),
+            Some("shallow")
+        );
+    }
+
+    #[test]
+    fn settings_without_an_architecture_are_read() {
+        let text = r#"{"cell":"convdeep","seq-len":4,"dataset":"synth","epochs":2,"batch":50,"lr":0.0005,
+            "optimiser":"adam","momentum":0.9,"dropout":0.5,"seed":1,"validation":null,"limit-train":null,
+            "limit-test":null,"input-range":[-1.0,1.0],"pool":"sum","combine":48,"recurrent":24}"#;
+        let stored: Settings = serde_json::from_str(text).unwrap();
+        let line =
+            "cell = \"convdeep\"\nseq-len = 4\nepochs = 2\npool = \"sum\"\ncombine = 48\nrecurrent = 24";
+        assert_eq!(stored, toml::from_str::<PartialSettings>(line).unwrap().complete().unwrap());
+        let again = serde_json::to_string(&stored).unwrap();
+        assert_eq!(serde_json::from_str::<Settings>(&again).unwrap(), stored, "{again}");
+        let error = serde_json::from_str::<Settings>(&text.replace("convdeep", "lstm")).unwrap_err();
+        assert!(error.to_string().contains("lstm"), "{error}");
+    }
+
+    #[test]
     fn invalid_settings_are_refused() {
         for partial in [
             PartialSettings { batch: Some(0), ..PartialSettings::default() },
             PartialSettings { lr: Some(f32::NAN), ..PartialSettings::default() },
             PartialSettings { dropout: Some(1.0), ..PartialSettings::default() },
             PartialSettings { cell: Some("lstm".to_owned()), ..PartialSettings::default() },
+            PartialSettings { core: Some(Setting::Text("lstm:3".to_owned())), ..PartialSettings::default() },
         ] {
             let error = partial.complete().unwrap_err();
             assert!(error.downcast_ref::<UsageError>().is_some(), "{error}");

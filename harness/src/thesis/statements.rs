@@ -78,23 +78,23 @@ fn sentence(title: &str, statements: &[Statement]) -> String {
     for statement in statements.iter().filter(|statement| statement.value.is_some()) {
         let holds = usize::from(statement.verdict() == "holds");
         match claims.iter_mut().find(|(claim, ..)| *claim == statement.claim) {
-            Some((_, held, judged)) => (*held, *judged) = (*held + holds, *judged + 1),
+            Some((_, held, tested)) => (*held, *tested) = (*held + holds, *tested + 1),
             None => claims.push((statement.claim, holds, 1)),
         }
     }
     let list = |wanted: fn(usize, usize) -> bool, counted: bool| {
-        let shown = |&(claim, held, judged): &(&str, usize, usize)| match counted {
-            true => format!("{claim} ({held} of {judged})"),
+        let shown = |&(claim, held, tested): &(&str, usize, usize)| match counted {
+            true => format!("{claim} ({held} of {tested})"),
             false => claim.to_owned(),
         };
-        let of = claims.iter().filter(|&&(_, held, judged)| wanted(held, judged)).map(shown);
+        let of = claims.iter().filter(|&&(_, held, tested)| wanted(held, tested)).map(shown);
         let of = of.collect::<Vec<_>>().join("; ");
         if of.is_empty() { "none".to_owned() } else { of }
     };
     format!(
         "On {title}, these claims hold for all networks: {}. These hold for some: {}. These fail: {}.",
-        list(|held, judged| held == judged, false),
-        list(|held, judged| held > 0 && held < judged, true),
+        list(|held, tested| held == tested, false),
+        list(|held, tested| held > 0 && held < tested, true),
         list(|held, _| held == 0, false)
     )
 }
@@ -238,10 +238,10 @@ mod tests {
             below: false,
             threshold: 0.5,
         };
-        let judged =
+        let tested =
             [of("a", Some(1.0)), of("b", Some(1.0)), of("b", Some(0.0)), of("c", Some(0.0)), of("d", None)];
         assert_eq!(
-            sentence("MNIST", &judged),
+            sentence("MNIST", &tested),
             "On MNIST, these claims hold for all networks: a. These hold for some: b (1 of 2). These fail: c."
         );
     }

@@ -3,6 +3,7 @@
 use super::draw::{Draw, panels, same};
 use super::operand::{Mat, Out, agrees, close};
 use kernels::pack::{pack, unpack};
+use kernels::relevance::Stabiliser;
 use kernels::{Dropout, Epilogue, Init, Kernels, Panels, panels_len, reference};
 
 /// Initial value and epilogue with their operands.
@@ -51,7 +52,11 @@ impl Ends {
             2 => Epilogue::BiasRelu(&self.bias),
             3 => Epilogue::BiasReluDropout(&self.bias, self.dropout),
             4 => Epilogue::ReluGradient { a: self.with.view(), scale: 2.0, guided: self.flag },
-            5 => Epilogue::Ratio { r: self.with.view(), coefficient: -1.0, eps: self.eps() },
+            5 => Epilogue::Ratio {
+                r: self.with.view(),
+                coefficient: -1.0,
+                stabiliser: Stabiliser::Constant(self.eps()),
+            },
             _ => Epilogue::Times { a: self.with.view(), shift: 0.25, add: self.flag },
         }
     }
