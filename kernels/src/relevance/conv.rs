@@ -1,6 +1,6 @@
 //! Relevance of a convolution.
 
-use super::packed::{Denominator, PackedRule, PanelGroup, products, reads_forward};
+use super::packed::{CONV_NAME as NAME, Denominator, PackedRule, PanelGroup, products, reads_forward};
 use super::ratios::{Known, Quotients, add_absorbed};
 use super::terms::SharedGroup;
 use crate::conv::ByImages;
@@ -12,8 +12,6 @@ use crate::layout::{MatMut, MatRef, volume};
 use crate::profile::Work;
 use crate::threads::{Shared, with_scratch};
 use std::ops::Range;
-
-pub(super) const NAME: &str = "relevance_conv";
 
 /// Operands of [`relevance_conv`]; there are as many images as `absorbed` has places.
 #[derive(Debug)]

@@ -1,7 +1,9 @@
 //! Relevance of a relu convolution with a max-pool behind it: the outputs at the argmax positions of the pool
 //! alone have relevance, so nothing else of the convolution is computed again.
 
-use super::packed::{Denominator, FilterGroup, PackedRule, products, reads_forward};
+use super::packed::{
+    CONV_MAX_POOL_NAME as NAME, Denominator, FilterGroup, PackedRule, products, reads_forward,
+};
 use super::ratios::add_absorbed;
 use super::terms::SharedGroup;
 use crate::conv::max_pool::back::{Back, Values};
@@ -19,8 +21,6 @@ use crate::panels::Panels;
 use crate::profile::Work;
 use crate::threads::{Shared, with_scratch};
 use std::ops::Range;
-
-pub(super) const NAME: &str = "relevance_conv_max_pool";
 
 /// Operands of [`relevance_conv_max_pool`]; there are as many images as `absorbed` has places.
 #[derive(Debug)]

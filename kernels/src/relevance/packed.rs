@@ -18,6 +18,10 @@ use crate::image::ConvShape;
 use crate::layout::{MatMut, MatRef, Rows, volume};
 use crate::panels::{Panels, panels_len};
 
+/// Names of the kernels that take the packed rules of convolutions, in errors and profiles.
+pub(super) const CONV_NAME: &str = "relevance_conv";
+pub(super) const CONV_MAX_POOL_NAME: &str = "relevance_conv_max_pool";
+
 /// How the denominators of a group are found.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
@@ -236,7 +240,7 @@ impl PackedRule {
         shape: &ConvShape,
         w: Panels,
     ) -> Result<PackedRule, ShapeError> {
-        check_weights(super::conv::NAME, shape, w)?;
+        check_weights(CONV_NAME, shape, w)?;
         let terms = packed_terms(rule, |part| Weights::reversed(shape, w, part));
         let groups = groups(rule, terms, |kind| {
             conv_denominator(kernels, shape, w, kind, |part| Weights::forward(w, part))
@@ -257,8 +261,8 @@ impl PackedRule {
         shape: &ConvMaxPoolShape,
         w: Panels,
     ) -> Result<PackedRule, ShapeError> {
-        check_weights(super::conv_pool::NAME, &shape.conv, w)?;
-        shape.check(super::conv_pool::NAME)?;
+        check_weights(CONV_MAX_POOL_NAME, &shape.conv, w)?;
+        shape.check(CONV_MAX_POOL_NAME)?;
         check_rule(rule);
         let packed = |group: &Group| {
             let denominator =
