@@ -323,7 +323,7 @@ fn what_does_not_fit_is_refused_and_nothing_is_written() {
     );
     assert_eq!(
         found.expect_err("columns").to_string(),
-        "conv_max_pool_input_gradient: axis cols·inputs is 7 in `out`, 8 expected"
+        "conv_max_pool_input_gradient: axis cols·inputs is 7 in `d_x`, 8 expected"
     );
     let rule = PooledRule::z_beta(&kernels, &case.shape, case.panels(), -1.0, 1.0).expect("fits");
     let lines = MatMut::new(&mut out, 8, 8);
