@@ -13,9 +13,9 @@ use crate::error::ShapeError;
 use crate::exec::Kernels;
 use crate::gemm::pack::{self, Part, reverse_conv, transpose};
 use crate::gemm::problem::{Epilogue, Init, Stabiliser};
-use crate::gemm::{WeightGradient, gemm, gemm_tn};
 use crate::image::{ConvShape, Plane};
 use crate::layout::{MatMut, MatRef, Rows};
+use crate::matmul::{WeightGradient, gemm, gemm_tn};
 use crate::panels::{Panels, panels_len};
 use crate::pool::{PoolBack, PoolBackward, PoolKind, PoolShape, pool, pool_backward};
 use crate::relevance::{

@@ -2,11 +2,11 @@
 
 use crate::conv::{Conv, conv};
 use crate::exec::Kernels;
-use crate::gemm::gemm;
 use crate::gemm::pack;
 use crate::gemm::problem::{Epilogue, Init};
 use crate::image::ConvShape;
 use crate::layout::{MatMut, MatRef};
+use crate::matmul::gemm;
 use crate::panels::Panels;
 use crate::profile::{Profile, Work};
 use crate::relevance::{PackedRule, Relevance, RelevanceConv, Rule, relevance, relevance_conv};

@@ -67,7 +67,7 @@ pub struct MatmulTask<'a> {
 impl<'a> MatmulTask<'a> {
     /// # Safety
     /// As [`Problem::run`], for these rows, as long as the task lives.
-    pub(super) unsafe fn new(problem: &'a Problem<'a>, rows: Range<usize>, simd: Backend) -> Self {
+    pub(crate) unsafe fn new(problem: &'a Problem<'a>, rows: Range<usize>, simd: Backend) -> Self {
         MatmulTask { problem, rows, simd }
     }
 

@@ -1,8 +1,8 @@
 use super::super::{EPS, Group, InputMap, PackedRule, Relevance, Rule, Stabiliser, Term, relevance};
 use super::{RULES, assert_absorbed, packed, reference, rules};
-use crate::gemm::gemm;
 use crate::gemm::pack::{self, Part};
 use crate::layout::{MatMut, MatRef, Rows};
+use crate::matmul::gemm;
 use crate::panels::Panels;
 use crate::testing::{SameBits, assert_close, floats, kernel_sets};
 use crate::{ConvShape, Epilogue, Init, Kernels, ShapeError};

@@ -5,9 +5,9 @@ use super::super::{
     ratios,
 };
 use super::{RULES, assert_absorbed, packed, rules};
-use crate::gemm::gemm;
 use crate::gemm::pack;
 use crate::layout::{MatMut, MatRef, Rows};
+use crate::matmul::gemm;
 use crate::panels::Panels;
 use crate::reference::{Input, shared_relevance};
 use crate::testing::{SameBits, assert_close, floats, kernel_sets};

@@ -1,6 +1,6 @@
 //! Products against their reference implementations, on every backend and thread count.
 
-use super::problem::Stabiliser;
+use crate::gemm::problem::Stabiliser;
 use super::*;
 use crate::dropout::Dropout;
 use crate::gemm::pack;
