@@ -1,5 +1,5 @@
-//! Convolutions of the convolutional cell, in FLOP/s: forward, input gradient, weight gradient. A
-//! multiply-add with the border of zeros counts like any other.
+//! Convolutions of ConvDeep, in FLOP/s: forward, input gradient, weight gradient. Multiply-adds with the
+//! zeros of the border are counted, too.
 
 use benches::patches::{assert_conv, assert_weight_gradient, turned};
 use benches::{BATCH, activations, best, floats, label};
@@ -57,7 +57,7 @@ fn forward(c: &mut Criterion) {
 }
 
 fn input_gradient(c: &mut Criterion) {
-    // The first layer's input is pixels, which need no gradient.
+    // The input of the first layer are pixels, which need no gradient.
     for shape in SHAPES.iter().filter(|shape| shape.inputs > 1) {
         let mut group = group(c, "conv/input-gradient", shape);
         let (back, pixels) = (shape.reversed(), BATCH * shape.rows * shape.cols);

@@ -1,4 +1,4 @@
-//! What touches each element once, in bytes read and written a second.
+//! Elementwise kernels, in bytes read and written per second.
 
 use benches::{BATCH, activations, alone, assert_close, floats, label, sample};
 use criterion::measurement::WallTime;
@@ -11,13 +11,13 @@ use kernels::pool::{PoolBack, PoolBackward, PoolKind, PoolShape, pool, pool_back
 use kernels::{Backend, Kernels, MatMut, MatRef, reference};
 use std::time::Duration;
 
-/// Parameters of the deep cell.
+/// Parameters of Deep.
 const PARAMETERS: usize = 550_346;
 const UNITS: usize = 512;
 const CLASSES: usize = 10;
 const POOL: PoolShape = PoolShape { rows: 28, cols: 28, channels: 24, size: 2, kind: PoolKind::Max };
 
-/// These loops run on the calling thread; a group a function, an entry a backend.
+/// These loops run on the calling thread; one group per function, one entry per backend.
 fn group<'a>(c: &'a mut Criterion, name: &str, bytes: usize) -> BenchmarkGroup<'a, WallTime> {
     let mut group = c.benchmark_group(format!("elementwise/{name}"));
     group.warm_up_time(Duration::from_millis(200)).measurement_time(Duration::from_millis(800));
@@ -34,7 +34,7 @@ fn f64s(xs: &[f32]) -> Vec<f64> {
     xs.iter().map(|&x| f64::from(x)).collect()
 }
 
-/// Sampled elements, and what a reference implementation says of each.
+/// Sampled elements with the results of the reference implementation.
 fn check(what: &str, found: &[f32], expected: impl Fn(usize) -> f64) {
     let sampled = sample(found.len());
     let found: Vec<f32> = sampled.iter().map(|&i| found[i]).collect();

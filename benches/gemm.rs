@@ -1,5 +1,5 @@
-//! Matrix products, in FLOP/s: forward (`nn`), weight gradient (`tn`), input gradient (`nt`), and the
-//! registers' own limit beside them.
+//! Matrix products, in FLOP/s: forward (`nn`), weight gradient (`tn`), input gradient (`nt`), and the FMA
+//! peak.
 
 use benches::{
     FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT, activations, assert_product, backends, best, column, floats,
@@ -49,7 +49,7 @@ fn forward(c: &mut Criterion) {
     }
 }
 
-/// The forward product with what a layer does to it: bias, relu and dropout.
+/// The forward product with the epilogue of a layer: bias, relu and dropout.
 fn layer(c: &mut Criterion) {
     let mut group = group(c, "gemm/layer");
     let shape @ [m, n, k] = FORWARD[0];
@@ -116,7 +116,7 @@ fn input_gradient(c: &mut Criterion) {
     }
 }
 
-/// What has to be done once per version of the weights, in bytes read and written.
+/// The packing that is done once per version of the weights, in bytes read and written.
 fn packing(c: &mut Criterion) {
     let mut group = group(c, "gemm/pack");
     let [_, n, k] = FORWARD[1];
@@ -139,7 +139,8 @@ fn packing(c: &mut Criterion) {
     });
 }
 
-/// Fused multiply-adds on registers alone: the limit of every figure below, printed beside them.
+/// The FMA peak: fused multiply-adds on registers, without memory accesses; the upper limit of the figures
+/// below.
 fn limit(_: &mut Criterion) {
     for kernels in backends() {
         let peak = kernels::peak::measure_all(&kernels, 0.2) / 1e9;

@@ -1,5 +1,5 @@
-//! Relevance rules, in FLOP/s of the products that no rule can do without: z⁺ and z^β two, αβ four,
-//! w² one; divisions and scaling are not counted.
+//! Relevance rules, in FLOP/s of the matrix products that each rule needs: z⁺ and z^β two, αβ four, w² one;
+//! divisions and scaling are not counted.
 
 use benches::{BATCH, activations, assert_close, best, floats, label, sample};
 use criterion::measurement::WallTime;
@@ -10,8 +10,8 @@ use kernels::relevance::{PackedRule, Relevance, RelevanceConv, Rule, relevance, 
 use kernels::{Conv, ConvShape, Epilogue, Init, Kernels, MatMut, MatRef, Panels, conv, gemm};
 use std::time::Duration;
 
-/// Layers `[N, J, K]`: the combine layer of the deep cell a batch, seven steps of it, a test set; and
-/// the layer that sees seven steps of pixels.
+/// Layers `[N, J, K]`: the combine layer of Deep for a batch, for seven steps of a batch and for a test set;
+/// and the layer that reads seven steps of pixels.
 const DENSE: [[usize; 3]; 3] = [[50, 640, 256], [350, 640, 256], [10_000, 640, 256]];
 const PIXELS: [usize; 3] = [350, 112, 512];
 const CONV: ConvShape = ConvShape { rows: 14, cols: 14, size: 3, inputs: 24, outputs: 48 };
@@ -33,7 +33,7 @@ fn conv_id(kernels: &Kernels, shape: &ConvShape) -> BenchmarkId {
     BenchmarkId::new(label(kernels), format!("{size}x{size}-{inputs}-{outputs}-on-{rows}x{cols}"))
 }
 
-/// A rule and the products that it cannot do without.
+/// A rule and the number of products that it needs.
 struct Case {
     name: &'static str,
     rule: Rule,
@@ -41,7 +41,7 @@ struct Case {
     shapes: &'static [[usize; 3]],
 }
 
-/// The rules of dense layers; the forward product is there already when z^β needs it.
+/// The rules of dense layers; z^β reads the forward product, which exists already.
 fn dense(c: &mut Criterion) {
     let case = |name, rule, products, shapes| Case { name, rule, products, shapes };
     for Case { name, rule, products, shapes } in [
@@ -81,7 +81,7 @@ fn dense(c: &mut Criterion) {
     }
 }
 
-/// A convolution's operands; the rules differ in which of them they read.
+/// A convolution's operands; each rule reads some of them.
 struct Filters {
     shape: ConvShape,
     images: usize,
@@ -123,7 +123,8 @@ impl Filters {
         2 * self.pixels() * self.shape.patch() * self.shape.outputs
     }
 
-    /// Compares all images with the definition of the rule, for the dense layer that a convolution is.
+    /// Compares all images with the definition of the rule, for the dense layer that is equivalent to the
+    /// convolution.
     fn check(&self, what: &str, rule: &Rule, r_in: &[f32]) {
         let dense = reference::conv_as_dense(&self.shape, &self.w);
         let connected = reference::conv_as_dense(&self.shape, &vec![1.0; self.w.len()]);
@@ -160,7 +161,7 @@ impl Filters {
     }
 }
 
-/// The same filters on a smaller image, whose dense layer is not too large to compare with.
+/// The same filters on a smaller image, whose equivalent dense layer is small enough for the comparison.
 fn small(shape: ConvShape) -> Filters {
     Filters::new(ConvShape { rows: 5, cols: 4, ..shape }, 2)
 }

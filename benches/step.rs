@@ -1,5 +1,6 @@
-//! A whole training step and a whole explanation of the four presets, in samples a second: forward with
-//! dropout, back through time and Adam; forward, z⁺ through time and z^β on the pixels.
+//! A whole training step and a whole explanation of the four presets, in samples per second. A step is the
+//! forward pass with dropout, back-propagation through time and Adam; an explanation is the forward pass, z⁺
+//! through time and z^β on the pixels.
 //!
 //! Gradients and relevance of a few samples are compared with those of the `reference` backend first.
 
@@ -16,7 +17,7 @@ const STEPS: [usize; 2] = [1, 7];
 const ADAM: Optimiser = Optimiser::Adam { lr: 1e-3 };
 const FEW: [usize; 2] = [0, 1];
 
-/// Images of noise in −1…1, every class in turn.
+/// Images of noise in −1…1, with the classes in rotation.
 struct Noise {
     pixels: Vec<f32>,
     size: usize,
@@ -71,7 +72,7 @@ fn f64s(xs: &[f32]) -> Vec<f64> {
 fn trainer(network: &Network, batch: usize) -> Trainer {
     let dropout = DropoutPolicy::draft(network.architecture());
     let options = TrainOptions { optimiser: ADAM, batch, seed: 1, dropout };
-    Trainer::new(network.clone(), options).expect("a sound policy")
+    Trainer::new(network.clone(), options).expect("a valid policy")
 }
 
 fn gradients(kernels: &Kernels, network: &Network, samples: &Noise) -> Vec<f32> {

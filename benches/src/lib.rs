@@ -1,9 +1,9 @@
-//! What the benches share: shapes, numbers, kernel sets and checks.
+//! Shared code of the benches: shapes, numbers, kernel sets and checks.
 //!
-//! Each bench compares a result with its reference implementation in [`kernels::reference`] before it times it. Products
-//! count one multiply-add as two FLOP, so criterion's `elem/s` reads as FLOP/s; what only moves memory
-//! counts the bytes it reads and writes. `cargo bench -p benches --bench gemm -- --quick` gives a first
-//! impression, `cargo bench --workspace -- --save-baseline <name>` what a later run is compared with.
+//! Each bench compares a result with its reference implementation in [`kernels::reference`] before it times
+//! it. Products count one multiply-add as two FLOP, so criterion's `elem/s` are FLOP/s; kernels that only
+//! move memory count the bytes they read and write. `cargo bench -p benches --bench gemm -- --quick` gives
+//! rough figures; `cargo bench --workspace -- --save-baseline <name>` saves a baseline for later runs.
 
 pub mod patches;
 
@@ -12,8 +12,8 @@ use kernels::{Backend, Kernels, Threads};
 /// Samples of a training batch.
 pub const BATCH: usize = 50;
 
-/// Forward products `[M, N, K]`: the layers of the cells, an encoder over seven steps at once, a
-/// logit layer, and a large square one to compare with other libraries.
+/// Forward products `[M, N, K]`: the layers of the presets, an encoder over seven steps at once, a logit
+/// layer, and a large square one to compare with other libraries.
 pub const FORWARD: [[usize; 3]; 9] = [
     [50, 512, 112],
     [50, 256, 640],
@@ -32,7 +32,7 @@ pub const WEIGHT_GRADIENT: [[usize; 3]; 3] = [[112, 512, 50], [640, 256, 50], [7
 /// Input gradients `[M, N, K]`: `dY·Wᵀ` over transposed panels, `[N, K]` weights.
 pub const INPUT_GRADIENT: [[usize; 3]; 3] = [[50, 640, 256], [50, 112, 512], [50, 784, 768]];
 
-/// What a kernel set is called in a benchmark's name: `avx512-2`.
+/// The kernel set in the name of a benchmark: `avx512-2`.
 pub fn label(kernels: &Kernels) -> String {
     format!("{}-{}", kernels.backend().name(), kernels.threads().count())
 }
@@ -42,7 +42,7 @@ pub fn alone(backend: Backend) -> Kernels {
     Kernels::new(backend, Threads::one())
 }
 
-/// The best backend on one thread, and on all that the machine has.
+/// The best backend on one thread, and on all threads of the machine.
 ///
 /// # Panics
 /// If the operating system refuses a thread.
@@ -56,7 +56,8 @@ pub fn best() -> Vec<Kernels> {
     sets
 }
 
-/// Every backend but the scalar one on one thread, then the best on all: what compares instruction sets.
+/// Every backend except the scalar one on one thread, then the best one on all threads: a comparison of
+/// instruction sets.
 pub fn backends() -> Vec<Kernels> {
     let fast = |backend: &Backend| backend.name() != "reference" && *backend != Backend::best();
     Backend::available().into_iter().filter(fast).map(alone).chain(best()).collect()
@@ -79,7 +80,7 @@ pub fn activations(len: usize, seed: u64) -> Vec<f32> {
     floats(len, seed).into_iter().map(|x| x.max(0.0)).collect()
 }
 
-/// Some of `0..len`, the ends among them, at which a large result is checked.
+/// Some indices of `0..len`, including both ends, at which a large result is checked.
 pub fn sample(len: usize) -> Vec<usize> {
     let mut sampled: Vec<usize> = (0..len.min(8)).map(|i| i * (len - 1) / (len.min(8) - 1).max(1)).collect();
     sampled.dedup();
@@ -89,7 +90,7 @@ pub fn sample(len: usize) -> Vec<usize> {
 /// Compares with an f64 reference implementation, relative to its largest value.
 ///
 /// # Panics
-/// If a value differs by more than 1e-4 of that.
+/// If a value differs by more than 1e-4 of the largest.
 pub fn assert_close(what: &str, found: &[f32], want: &[f64]) {
     assert_eq!(found.len(), want.len(), "{what}");
     let scale = want.iter().fold(1e-30f64, |max, w| max.max(w.abs()));
@@ -122,7 +123,7 @@ pub fn assert_product(
     assert_close(what, &mine, &want);
 }
 
-/// The `every`-th floats of a row-major matrix from `from` on: a column.
+/// Every `every`-th float from `from` on: a column of a row-major matrix.
 pub fn column(matrix: &[f32], from: usize, every: usize) -> Vec<f32> {
     matrix[from..].iter().step_by(every).copied().collect()
 }

@@ -1,9 +1,9 @@
-//! Convolutions as their definition says, patch by patch: what the fast ones are checked against.
+//! Convolutions by their definition, patch by patch: the fast kernels are checked against them.
 
 use crate::{BATCH, assert_close, sample};
 use kernels::{ConvShape, Panels, reference};
 
-/// The patch of pixel `p`, from images without border: an index that falls outside reads zero.
+/// The patch of pixel `p`, from images without a border: indices outside read zero.
 pub fn patch(shape: &ConvShape, x: &[f32], p: usize) -> Vec<f32> {
     let ConvShape { rows, cols, size, inputs, .. } = *shape;
     let (image, row, col) = (p / (rows * cols), p / cols % rows, p % cols);
@@ -19,7 +19,7 @@ pub fn patch(shape: &ConvShape, x: &[f32], p: usize) -> Vec<f32> {
     patch
 }
 
-/// Weights HWIO of the backward pass, as the definition says: reversed, inputs and outputs exchanged.
+/// HWIO weights of the backward pass by definition: reversed, inputs and outputs exchanged.
 pub fn turned(shape: &ConvShape, w: &[f32]) -> Vec<f32> {
     let (area, inputs, outputs) = (shape.size * shape.size, shape.inputs, shape.outputs);
     let at = |q: usize, o: usize, i: usize| w[((area - 1 - q) * inputs + i) * outputs + o];
@@ -27,8 +27,8 @@ pub fn turned(shape: &ConvShape, w: &[f32]) -> Vec<f32> {
     places.flat_map(|(q, o)| (0..inputs).map(move |i| (q, o, i))).map(|(q, o, i)| at(q, o, i)).collect()
 }
 
-/// Compares sampled pixels of a batch's `y` with the products of their patches and the weights, each
-/// output finished as `finish(output, sum)` says.
+/// Compares sampled pixels of a batch's `y` with the products of their patches and the weights, with
+/// `finish(output, sum)` applied to each output.
 ///
 /// # Panics
 /// If one differs.
@@ -80,7 +80,7 @@ mod tests {
     fn turned_twice_are_the_weights_again() {
         let w: Vec<f32> = (0..18u8).map(f32::from).collect();
         let back = turned(&SHAPE, &w);
-        assert_eq!((back[0], back[1]), (16.0, 17.0), "the last place comes first");
+        assert_eq!((back[0], back[1]), (16.0, 17.0), "the last position comes first");
         assert_eq!(turned(&SHAPE.reversed(), &back), w);
     }
 }

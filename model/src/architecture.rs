@@ -1,4 +1,5 @@
-//! What a network is, as data: encoder, core and head; the presets, names and forms of the command line.
+//! The architecture of a network as data: encoder, core and head; presets, names, and the syntax of the
+//! command line.
 
 use crate::error::ModelError;
 use kernels::pool::PoolKind;
@@ -13,8 +14,8 @@ const MAX_FILTER: usize = 255;
 /// The most dense and convolutional layers of an encoder, and the most layers of a head.
 const MAX_LAYERS: usize = 16;
 
-/// What a network is: an encoder on the image of a step, a recurrent core over the steps, and a head on the
-/// core's last output.
+/// The architecture of a network: an encoder on the image of a step, a recurrent core over the steps, and a
+/// head on the core's last output.
 ///
 /// ```
 /// use model::Architecture;
@@ -26,7 +27,7 @@ const MAX_LAYERS: usize = 16;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Architecture {
-    /// Layers on `x_t`; without any the core sees the pixels.
+    /// Layers on `x_t`; without any the core reads the pixels.
     pub encoder: Vec<EncoderLayer>,
     /// The recurrent core.
     pub core: Core,
@@ -38,7 +39,7 @@ pub struct Architecture {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum EncoderLayer {
-    /// Fully connected, relu: its outputs.
+    /// Dense layer with relu, and its number of outputs.
     Dense(usize),
     /// A SAME convolution with stride 1, relu.
     Conv {
@@ -46,15 +47,15 @@ pub enum EncoderLayer {
         size: usize,
         /// Output channels.
         channels: usize,
-        /// Whether the layer also sees its own output of the step before; not supported yet.
+        /// Whether the layer also reads its own output of the previous step; not supported yet.
         #[serde(default)]
         lateral: bool,
     },
-    /// A 2×2 pool with stride 2 behind a convolution.
+    /// A 2×2 pool with stride 2 after a convolution.
     Pool(#[serde(with = "PoolName")] PoolKind),
 }
 
-/// How [`PoolKind`] is written.
+/// [`PoolKind`] in JSON and TOML.
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "PoolKind", rename_all = "kebab-case")]
 enum PoolName {
@@ -62,7 +63,7 @@ enum PoolName {
     Sum,
 }
 
-/// The recurrent core: what turns the encoded steps into one vector.
+/// The recurrent core, which maps the encoded steps to one vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Core {
@@ -70,13 +71,13 @@ pub enum Core {
     Rnn {
         /// Width of the layer on `[e_t, r_t]`.
         combine: usize,
-        /// Width of `r_t`; without parameters where there is one step.
+        /// Width of `r_t`; without parameters if there is only one step.
         recurrent: usize,
     },
 }
 
 impl EncoderLayer {
-    /// An ordinary convolution.
+    /// A convolution without lateral connections.
     pub fn conv(size: usize, channels: usize) -> EncoderLayer {
         EncoderLayer::Conv { size, channels, lateral: false }
     }
@@ -98,7 +99,7 @@ impl Architecture {
     /// An architecture of the thesis with its widths (sections 4.3, 4.4).
     ///
     /// # Errors
-    /// [`ModelError::UnknownPreset`] if none has that name.
+    /// [`ModelError::UnknownPreset`] if no preset has that name.
     pub fn preset(name: &str) -> Result<Architecture, ModelError> {
         use EncoderLayer::{Dense, Pool};
         let (encoder, combine, head) = match name {
@@ -155,18 +156,18 @@ impl Architecture {
         self
     }
 
-    /// The architecture of a model file that names a preset and a kind of pool instead of saying it: the
-    /// preset's layers with the widths that the tensors have. A name that is no preset's takes its layers from
-    /// the tensors too, with a pool behind every convolution.
+    /// The architecture of a model file without the key `architecture`, which has a preset's name and a kind
+    /// of pool: the preset's layers with the widths of the tensors. If the name is not a preset's, the layers
+    /// come from the tensors, too, with a pool after every convolution.
     ///
-    /// `shape` gives the shape of the tensor of a name. What is missing keeps the preset's width, so that
-    /// [`Network::from_tensors`](crate::Network::from_tensors) names it.
+    /// `shape` gives the shape of the tensor of a name. If a tensor is missing, its layer keeps the preset's
+    /// width, and [`Network::from_tensors`](crate::Network::from_tensors) reports the missing tensor.
     pub fn from_shapes<'a>(
         preset: &str,
         pool: PoolKind,
         shape: impl Fn(&str) -> Option<&'a [usize]>,
     ) -> Architecture {
-        // Either of a layer's tensors has its width.
+        // Each of a layer's tensors has its width.
         let width = |layer: &str| {
             let last = |part: &str| shape(&format!("{layer}.{part}")).and_then(|shape| shape.last().copied());
             last("weight").or_else(|| last("bias"))
@@ -285,7 +286,7 @@ impl fmt::Display for Core {
     }
 }
 
-/// One layer of the command line: `256` (or `dense256`), `conv5x24`, `max-pool`, `sum-pool`.
+/// One layer in the syntax of the command line: `256` (or `dense256`), `conv5x24`, `max-pool`, `sum-pool`.
 impl FromStr for EncoderLayer {
     type Err = ModelError;
 
@@ -305,7 +306,7 @@ impl FromStr for EncoderLayer {
     }
 }
 
-/// A core of the command line: `rnn:128:256`, the widths of combine and recurrent.
+/// A core in the syntax of the command line: `rnn:128:256`, the widths of combine and recurrent.
 impl FromStr for Core {
     type Err = ModelError;
 
@@ -319,18 +320,18 @@ impl FromStr for Core {
     }
 }
 
-/// The layers of a comma-separated list such as `conv5x24,max-pool,128`; none of an empty one.
+/// The layers of a comma-separated list such as `conv5x24,max-pool,128`; an empty list has none.
 ///
 /// # Errors
-/// [`ModelError::Syntax`] with the first entry that is no layer.
+/// [`ModelError::Syntax`] with the first entry that is not a layer.
 pub fn parse_encoder(text: &str) -> Result<Vec<EncoderLayer>, ModelError> {
     entries(text).map(str::parse).collect()
 }
 
-/// The widths of a comma-separated list such as `64,32`; none of an empty one.
+/// The widths of a comma-separated list such as `64,32`; an empty list has none.
 ///
 /// # Errors
-/// [`ModelError::Syntax`] with the first entry that is no width.
+/// [`ModelError::Syntax`] with the first entry that is not a width.
 pub fn parse_head(text: &str) -> Result<Vec<usize>, ModelError> {
     let width = |text: &str| {
         let (what, found, expected) = ("head layer", text.to_owned(), "a width such as 32");

@@ -6,25 +6,25 @@ use kernels::ShapeError;
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ModelError {
-    /// No preset has that name.
-    #[error("no cell is named {found:?}; there are {known}")]
+    /// No preset has this name.
+    #[error("no preset is named {found:?}; choose one of {known}")]
     UnknownPreset {
         /// The name.
         found: String,
-        /// The names there are.
+        /// The names of the presets.
         known: String,
     },
-    /// A part of an architecture is written in no form that is known.
+    /// A part of an architecture has a syntax error.
     #[error("{what} {found:?} is not known; it must be {expected}")]
     Syntax {
         /// The part.
         what: &'static str,
-        /// What was written.
+        /// The invalid text.
         found: String,
-        /// What is allowed.
+        /// The allowed values.
         expected: &'static str,
     },
-    /// An architecture has something that cannot be built yet.
+    /// An architecture has a part that is not supported yet.
     #[error("{what} is not supported yet")]
     Unsupported {
         /// The part.
@@ -53,15 +53,15 @@ pub enum ModelError {
         what: &'static str,
         /// Its value.
         found: f64,
-        /// What is allowed.
+        /// The allowed values.
         expected: &'static str,
     },
-    /// A layer of an encoder stands where it cannot.
+    /// A layer of an encoder is at an invalid position.
     #[error("encoder layer {layer}: {problem}")]
     LayerOrder {
-        /// Index of the layer in the encoder, pools counted.
+        /// Index of the layer in the encoder, counting pools.
         layer: usize,
-        /// What is wrong, and what is right.
+        /// The mistake and the rule.
         problem: &'static str,
     },
     /// A tensor of the network is missing.
@@ -72,7 +72,7 @@ pub enum ModelError {
         /// The expected shape.
         expected: Vec<usize>,
     },
-    /// A tensor has another shape than the network gives it.
+    /// A tensor does not have the shape that the network requires.
     #[error("tensor `{name}` has shape {found:?}, {expected:?} expected")]
     TensorShape {
         /// Its name.
@@ -82,23 +82,23 @@ pub enum ModelError {
         /// The expected shape.
         expected: Vec<usize>,
     },
-    /// A tensor that no layer of the network has.
+    /// A tensor belongs to no layer of the network.
     #[error("tensor `{name}` belongs to no layer of this network; it has {known}")]
     UnknownTensor {
         /// Its name.
         name: String,
-        /// The layers there are.
+        /// The layers of the network.
         known: String,
     },
-    /// A class that the network does not have.
+    /// A class does not exist in the network.
     #[error("class {found} does not exist; the network has classes 0 to {}", classes - 1)]
     Class {
         /// The class.
         found: usize,
-        /// How many there are.
+        /// The number of classes.
         classes: usize,
     },
-    /// More samples than the buffers were made for.
+    /// More samples than the capacity of the buffers.
     #[error("{found} samples at once, the buffers hold {capacity}")]
     Batch {
         /// Samples given.
@@ -113,16 +113,16 @@ pub enum ModelError {
         what: &'static str,
         /// Its value.
         found: usize,
-        /// The largest there may be.
+        /// The largest allowed value.
         most: usize,
     },
-    /// A non-finite value turned up in training.
-    #[error("values stopped being finite, first in {place}")]
+    /// A non-finite value occurred in training.
+    #[error("non-finite value, first in {place}")]
     NotFinite {
-        /// Where it was found first.
+        /// The first place where it was found.
         place: String,
     },
-    /// Kernel operands that do not fit together.
+    /// Kernel operands have inconsistent shapes.
     #[error(transparent)]
     Shape(#[from] ShapeError),
 }

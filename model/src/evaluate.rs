@@ -1,4 +1,4 @@
-//! Logits, loss and accuracy of any number of samples, through bounded memory.
+//! Logits, loss and accuracy of any number of samples, in bounded memory.
 
 use crate::error::ModelError;
 use crate::network::Network;
@@ -8,7 +8,8 @@ use crate::stage::layer::Purpose;
 use crate::train::{Evaluation, Loss};
 use kernels::Kernels;
 
-/// Buffers for evaluating up to `capacity` samples at once, for a network that may change its parameters meanwhile.
+/// Buffers for evaluating up to `capacity` samples at once, for a network whose parameters may change between
+/// calls.
 #[derive(Debug)]
 pub struct Evaluator {
     pass: Pass,
@@ -52,11 +53,11 @@ impl Evaluator {
         self.pass.logits(self.loss.samples())
     }
 
-    /// Loss and accuracy of the samples; [`Evaluator::last_logits`] has what they come from.
+    /// Loss and accuracy of the samples; [`Evaluator::last_logits`] returns the logits that they are computed
+    /// from.
     ///
     /// # Errors
-    /// [`ModelError::Batch`] if there are more than the capacity, a shape error if a label is no
-    /// class.
+    /// [`ModelError::Batch`] if there are more than the capacity, a shape error if a label is not a class.
     pub fn evaluate(
         &mut self,
         kernels: &Kernels,

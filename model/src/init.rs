@@ -4,7 +4,7 @@ use crate::params::Parameters;
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
-/// Standard deviation of the weights; they are cut at twice as much.
+/// Standard deviation of the weights, which are truncated at twice this value.
 const SIGMA: f64 = 0.1;
 /// Every bias: `ln(e^0.01 − 1)`, so that softplus gives 0.01.
 const BIAS: f32 = -4.600_166;
@@ -21,8 +21,8 @@ pub(crate) fn uniform(rng: &mut impl Rng) -> f64 {
     (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64
 }
 
-/// Normal, truncated at ±2: draws from the square until one falls under the density. Only the
-/// acceptance needs `e^x`; its last bit decides once in 2⁵² draws.
+/// Normal, truncated at ±2: rejection sampling from the rectangle around the density. Only the acceptance
+/// test needs `e^x`; its last bit matters once in 2⁵² draws.
 fn truncated_normal(rng: &mut impl Rng) -> f64 {
     loop {
         let x = 4.0 * uniform(rng) - 2.0;

@@ -24,11 +24,11 @@
 //! ```
 //!
 //! # Layers of this crate
-//! Each file imports only files of the lines above its own.
+//! Each file imports only files of earlier lines.
 //! - `error`, `samples`, `task`, `architecture`, `params`, `init`: data
-//! - `stage`: layers of encoder and head, one a file; `core`: recurrent cores, one a file
-//! - `network`: layers put together with parameters; `pass`: their state in one pass, and the loops over them
-//! - `train`, `explain`, `evaluate`: what passes are for
+//! - `stage`: layers of encoder and head, one per file; `core`: recurrent cores, one per file
+//! - `network`: the layers with their parameters; `pass`: their state in one pass, and the loops over them
+//! - `train`, `explain`, `evaluate`: the uses of passes
 #![forbid(unsafe_code)]
 
 mod architecture;

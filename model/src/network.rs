@@ -14,10 +14,10 @@ use crate::task::Task;
 use kernels::Kernels;
 use std::sync::Arc;
 
-/// The most floats that a network's parameters take: 1 GiB.
+/// Maximum number of floats of a network's parameters: 1 GiB.
 const MAX_FLOATS: usize = 1 << 28;
 
-/// An architecture put to a task, with parameters.
+/// An architecture with a task and parameters.
 ///
 /// A network has no buffers: trainers, evaluators and explainers have their own, so that several of them can run
 /// over one network.
@@ -61,7 +61,7 @@ impl Network {
     /// A network with the initial values of section 4.4.
     ///
     /// # Errors
-    /// [`ModelError`] if the architecture cannot be built or does not go together with the task.
+    /// [`ModelError`] if the architecture cannot be built or does not fit the task.
     pub fn new(architecture: Architecture, task: Task, seed: u64) -> Result<Network, ModelError> {
         let (layers, specs) = Layers::new(architecture, task)?;
         let mut network = Network { layers: Arc::new(layers), parameters: Parameters::zeroed(specs) };
@@ -97,7 +97,7 @@ impl Network {
             let known = specs.specs.iter().map(|spec| spec.name.as_str()).collect::<Vec<_>>().join(", ");
             return Err(ModelError::UnknownTensor { name: tensor.name.clone(), known });
         }
-        // Only now, when the tensors are known to fill it, is room made for them.
+        // Allocated after the check of the tensors, so that a wrong file cannot request memory.
         let mut parameters = Parameters::zeroed(specs);
         for (layer, tensors) in found.chunks_exact(2).enumerate() {
             parameters.import(layer, tensors[0], tensors[1]);
@@ -131,7 +131,7 @@ impl Network {
         self.export(self.values())
     }
 
-    /// A flat buffer of the parameters' layout (moments, gradients), row-major, by name.
+    /// The tensors of a flat buffer in the parameters' layout (moments, gradients), row-major, by name.
     ///
     /// # Panics
     /// If the buffer is not as long as the parameters.
@@ -145,10 +145,10 @@ impl Network {
         self.parameters.values()
     }
 
-    /// Puts other values in place of the parameters, in the same layout.
+    /// Replaces the values of the parameters, in the same layout.
     ///
     /// # Errors
-    /// [`ModelError::TensorShape`] if there are not as many.
+    /// [`ModelError::TensorShape`] if their number differs.
     pub fn set_values(&mut self, values: &[f32]) -> Result<(), ModelError> {
         if values.len() != self.values().len() {
             let (found, expected) = (vec![values.len()], vec![self.values().len()]);

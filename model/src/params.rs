@@ -6,20 +6,20 @@ use kernels::elementwise::reduce::column_sums;
 use kernels::{Buffer, Kernels, MatRef, Panels, STRIP, panel_index, panels_len};
 use std::ops::Range;
 
-/// A layer's parameters: name, shape, and place in the flat buffer.
+/// A layer's parameters: name, shape, and range in the flat buffer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spec {
     /// `encoder.0`, `combine`, …
     pub name: String,
     /// Shape of the weight in files: `[in, out]`, or HWIO for a convolution.
     pub shape: Vec<usize>,
-    /// Rows of the packed weight: what an output sums over.
+    /// Rows of the packed weight: the number of terms of an output's sum.
     pub k: usize,
     /// Outputs.
     pub n: usize,
-    /// Place of the packed weight.
+    /// Range of the packed weight.
     pub weight: Range<usize>,
-    /// Place of the bias, `n` floats.
+    /// Start of the bias, `n` floats.
     pub bias: Range<usize>,
 }
 
@@ -40,7 +40,7 @@ impl Spec {
         Panels::new(&values[self.weight.clone()], self.k, self.n)
     }
 
-    /// Number of variables, padding not counted.
+    /// Number of variables, without padding.
     pub fn variables(&self) -> usize {
         self.k * self.n + self.n
     }
@@ -60,7 +60,7 @@ impl Spec {
         ]
     }
 
-    /// Writes a row-major weight to its place; `row_major` has `k·n` values.
+    /// Writes a row-major weight to its range; `row_major` has `k·n` values.
     pub(crate) fn import_weight(&self, row_major: &[f32], values: &mut [f32]) {
         let panel = &mut values[self.weight.clone()];
         for (i, row) in row_major.chunks_exact(self.n).enumerate() {
@@ -71,17 +71,17 @@ impl Spec {
     }
 }
 
-/// The layers with parameters while a network is put together, in the order of the flat buffer.
+/// The layers with parameters while a network is built, in the order of the flat buffer.
 #[derive(Debug, Default)]
 pub(crate) struct Specs {
-    /// What has been added.
+    /// The added layers.
     pub specs: Vec<Spec>,
     /// Floats of all their parameters in panel order.
     pub len: usize,
 }
 
 impl Specs {
-    /// Adds a layer with weights of the shape `[inputs…, outputs]` and gives its number.
+    /// Adds a layer with weights of the shape `[inputs…, outputs]` and returns its index.
     pub fn add<const N: usize>(&mut self, name: impl Into<String>, shape: [usize; N]) -> usize {
         let n = shape[N - 1];
         let k = shape[..N - 1].iter().product();
@@ -93,7 +93,7 @@ impl Specs {
     }
 }
 
-/// The values of all parameters, and what is made of them once per version.
+/// The values of all parameters, and the forms that are computed once per version.
 #[derive(Clone, Debug)]
 pub(crate) struct Parameters {
     specs: Vec<Spec>,
@@ -103,7 +103,7 @@ pub(crate) struct Parameters {
 }
 
 impl Parameters {
-    /// All values 0; [`Parameters::refresh`] has to follow the first change.
+    /// All values are 0; call [`Parameters::refresh`] after the first change.
     pub fn zeroed(specs: Specs) -> Parameters {
         let Specs { specs, len } = specs;
         let biases = specs.iter().map(|spec| Buffer::zeroed(spec.n.next_multiple_of(STRIP))).collect();
@@ -119,7 +119,7 @@ impl Parameters {
         &self.values
     }
 
-    /// The values, to be changed; [`Parameters::refresh`] has to follow.
+    /// The values, mutable; call [`Parameters::refresh`] afterwards.
     pub fn values_mut(&mut self) -> &mut [f32] {
         &mut self.values
     }
@@ -131,7 +131,7 @@ impl Parameters {
         self.values[spec.bias.clone()].copy_from_slice(bias);
     }
 
-    /// Makes what depends on the version of the values.
+    /// Recomputes the forms that depend on the values.
     pub fn refresh(&mut self, kernels: &Kernels) -> Result<(), ModelError> {
         for (spec, bias) in self.specs.iter().zip(&mut self.biases) {
             softplus_bias(kernels, &self.values[spec.bias.clone()], bias)?;
@@ -148,7 +148,7 @@ impl Parameters {
         self.specs[layer].panels(&self.values)
     }
 
-    /// `−softplus(b)` of a layer, as the epilogues of products take it.
+    /// `−softplus(b)` of a layer, in the form that epilogues of products take.
     pub fn bias(&self, layer: usize) -> &[f32] {
         &self.biases[layer]
     }

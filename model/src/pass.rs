@@ -1,7 +1,7 @@
 //! One pass over a network: its stages, the buffers between them, and three loops over them.
 //!
-//! Rows are time-major, `t·N + n`, so that a step is a block of adjacent rows. The encoder sees all `T·N` rows at
-//! once, the head sees `N`; between them the core walks through time.
+//! Rows are time-major, `t·N + n`, so that a step is a block of adjacent rows. The encoder processes all
+//! `T·N` rows at once, the head processes `N`; between them the core processes the steps.
 
 use crate::core::layer::{CoreBackward, CoreRelevance, CoreStage};
 use crate::error::ModelError;
@@ -14,18 +14,18 @@ use crate::task::Task;
 use kernels::profile::Work;
 use kernels::{Buffer, Kernels};
 
-/// The state of one pass over a network, made once for a number of samples and a purpose.
+/// The state of one pass over a network, allocated once for a number of samples and a purpose.
 #[derive(Debug)]
 pub(crate) struct Pass {
     capacity: usize,
     task: Task,
-    /// One sample, as it is read.
+    /// Buffer for reading one sample.
     image: Buffer,
     pixels: Wire,
     encoder: Chain,
     core: Box<dyn CoreStage>,
     head: Chain,
-    /// For each row of the encoder, the relevance that `ε` absorbs.
+    /// For each row of the encoder, the relevance that stabilisers absorb.
     absorbed: Vec<f64>,
 }
 
@@ -34,28 +34,28 @@ pub(crate) struct Pass {
 struct Wire {
     edge: Edge,
     values: Buffer,
-    /// Gradient or relevance; empty where none comes back.
+    /// Gradient or relevance; empty if it is not needed.
     back: Buffer,
 }
 
 impl Wire {
     fn new(edge: Edge, setup: &Setup) -> Wire {
-        let back = if setup.comes_back(&edge) { setup.rows * edge.back.len() } else { 0 };
+        let back = if setup.needs_back(&edge) { setup.rows * edge.back.len() } else { 0 };
         Wire { edge, values: Buffer::zeroed(setup.rows * edge.values.len()), back: Buffer::zeroed(back) }
     }
 }
 
-/// What stands in front of a chain: the values that it reads, and where their gradient or relevance goes.
+/// The input of a chain: the values that it reads, and the buffer for their gradient or relevance.
 struct Source<'a> {
     values: &'a [f32],
     back: Option<&'a mut [f32]>,
 }
 
-/// Stages one behind the other.
+/// A sequence of stages.
 #[derive(Debug)]
 struct Chain {
     stages: Vec<Box<dyn Stage>>,
-    /// The edge behind each stage.
+    /// The output edge of each stage.
     wires: Vec<Wire>,
     /// Names of the parameters of the stages that have any.
     names: Vec<Option<String>>,
@@ -107,7 +107,7 @@ impl Chain {
         absorbed: &mut [f64],
     ) -> Result<(), ModelError> {
         let Source { values, back: Some(r_source) } = source else {
-            unreachable!("relevance comes back to every edge");
+            unreachable!("every edge has relevance");
         };
         for (i, stage) in self.stages.iter_mut().enumerate().rev() {
             let (before, behind) = self.wires.split_at_mut(i);
@@ -163,7 +163,7 @@ impl Pass {
         self.capacity
     }
 
-    /// Takes the given samples as the input.
+    /// Reads the given samples into the input.
     pub fn load(&mut self, samples: &dyn Samples, indices: &[usize]) -> Result<(), ModelError> {
         let n = indices.len();
         if n > self.capacity {
@@ -188,8 +188,8 @@ impl Pass {
         self.head.forward(context, n, input)
     }
 
-    /// Backward: head, core, encoder, from the gradient of the logits in [`Pass::back_mut`]. The parameters' gradients
-    /// go into `gradients` where given.
+    /// Backward: head, core, encoder, from the gradient of the logits in [`Pass::back_mut`]. If `gradients`
+    /// is given, the gradients of the parameters are written there.
     pub fn backward(
         &mut self,
         context: &Context,
@@ -210,8 +210,8 @@ impl Pass {
         self.encoder.backward(context, n * self.task.seq_len, source, gradients)
     }
 
-    /// Relevance: head, core, encoder, from that of the logits in [`Pass::back_mut`]. What `ε` absorbs is added for
-    /// each sample.
+    /// Relevance: head, core, encoder, from that of the logits in [`Pass::back_mut`]. The relevance that
+    /// stabilisers absorb is added, one value per sample.
     pub fn relevance(&mut self, kernels: &Kernels, n: usize, absorbed: &mut [f64]) -> Result<(), ModelError> {
         let (values, back) = self.core.output(n);
         self.head.relevance(kernels, n, Source { values, back: Some(back) }, absorbed)?;
@@ -229,7 +229,7 @@ impl Pass {
         Ok(())
     }
 
-    /// Packs the weights of the backward pass anew, after the parameters have changed.
+    /// Repacks the weights of the backward pass after the parameters have changed.
     pub fn repack(&mut self, kernels: &Kernels, network: &Network) {
         let _span = kernels.span("pack", || {
             let stages = self.encoder.stages.iter().chain(&self.head.stages);
@@ -247,7 +247,7 @@ impl Pass {
         &self.last().values[..n * self.task.classes]
     }
 
-    /// The logits, and where their gradient or relevance goes.
+    /// The logits, and the buffer for their gradient or relevance.
     pub fn logits_and_back(&mut self, n: usize) -> (&[f32], &mut [f32]) {
         let floats = n * self.task.classes;
         let last = self.head.wires.len() - 1;
@@ -259,7 +259,8 @@ impl Pass {
         &self.head.wires[self.head.wires.len() - 1]
     }
 
-    /// Puts the pixels of a sample together from its steps: `of(x, back)` for each, `back` its gradient or relevance.
+    /// Assembles the image of a sample from its steps: `of(x, back)` for each pixel, where `back` is its
+    /// gradient or relevance.
     pub fn pixels(&self, sample: Sample, image: &mut [f32], of: impl Fn(f32, f32) -> f32) {
         let (xs, backs) = (&self.pixels.values, &self.pixels.back);
         for_each_run(&self.task, &self.pixels.edge, sample, |run| {
@@ -270,21 +271,21 @@ impl Pass {
         });
     }
 
-    /// The norm of the gradient by the core's pre-activation at each step: whether it vanishes or explodes on its way
-    /// through time.
+    /// The norm of the gradient with respect to the core's pre-activation at each step: it shows vanishing
+    /// and exploding gradients.
     pub fn step_norms(&self, kernels: &Kernels, n: usize, norms: &mut [f64]) {
         self.core.step_norms(kernels, n, norms);
     }
 
-    /// Health check: the first stage with a non-finite output, in the order of computing.
+    /// Health check: the first stage with a non-finite output, in the order of computation.
     pub fn non_finite(&self, n: usize) -> Option<String> {
         let encoder = || self.encoder.non_finite(n * self.task.seq_len).map(str::to_owned);
         let head = || self.head.non_finite(n).map(str::to_owned);
         encoder().or_else(|| self.core.non_finite(n)).or_else(head)
     }
 
-    /// Health check: the number of samples for which a whole hidden layer is 0 at every step where it is read, so that
-    /// the logits do not depend on what it sees.
+    /// Health check: the number of samples for which a whole hidden layer is 0 at every step where it is
+    /// read, so that the logits do not depend on the input.
     pub fn dead(&self, n: usize) -> usize {
         let is_dead = |&sample: &usize| {
             let rows = (0..self.task.seq_len).map(|t| t * n + sample);
@@ -312,8 +313,8 @@ pub(crate) fn arg_max(logits: &[f32]) -> usize {
     best
 }
 
-/// Copies a run of pixels. A strip of 28 columns is 2, 4 or 7 wide: with the length known that is a move
-/// or two, where a call would take as long as the copying of the whole image.
+/// Copies a run of pixels. A strip of 28 columns is 2, 4 or 7 wide: with a constant length the copy is one or
+/// two moves; a call of `memcpy` would take as long as copying the whole image.
 fn copy(from: &[f32], to: &mut [f32]) {
     fn known<const N: usize>(from: &[f32], to: &mut [f32]) -> bool {
         let (Ok(from), Ok(to)) = (<&[f32; N]>::try_from(from), <&mut [f32; N]>::try_from(to)) else {
@@ -327,18 +328,18 @@ fn copy(from: &[f32], to: &mut [f32]) {
     }
 }
 
-/// Sample `i` of a batch of so many.
+/// Sample `i` of a batch of `samples`.
 #[derive(Clone, Copy)]
 pub(crate) struct Sample {
     pub i: usize,
     pub of: usize,
 }
 
-/// Where a run of adjacent pixels of one sample is.
+/// The offsets of a run of adjacent pixels of one sample.
 struct Run {
     /// In the values of the first edge.
     values: usize,
-    /// In what comes back to it, which has no border.
+    /// In its gradient or relevance, which has no border.
     back: usize,
     /// In the image.
     image: usize,
@@ -349,7 +350,7 @@ struct Run {
 fn for_each_run(task: &Task, pixels: &Edge, sample: Sample, mut visit: impl FnMut(Run)) {
     let Sample { i, of: n } = sample;
     let (len, plane) = (task.step_cols(), &pixels.values);
-    // A vector has the strip's rows one behind the other; an image has its border between them.
+    // In a vector the rows of the strip are adjacent; in an image the border is between them.
     let line = if plane.pixels() == 1 { len } else { plane.line() };
     for t in 0..task.seq_len {
         let values = (t * n + i) * plane.len() + plane.interior();

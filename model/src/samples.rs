@@ -1,10 +1,10 @@
-//! Where the input of a network comes from.
+//! The source of a network's input.
 
-/// Labelled images, whatever holds them.
+/// Labelled images from any source.
 pub trait Samples: Sync {
-    /// How many there are.
+    /// Number of samples.
     fn len(&self) -> usize;
-    /// Whether there are none.
+    /// Whether there are no samples.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -1,10 +1,10 @@
-//! What a network is put to: the image, its steps and classes.
+//! The input and output shape of a network: image, steps, classes, pixel range.
 
 use crate::architecture::at_most;
 use crate::error::ModelError;
 
-/// Rows or columns of an image: with the bounds of an [`Architecture`](crate::Architecture), no product of sizes
-/// leaves a `usize`.
+/// Rows or columns of an image: with the bounds of an [`Architecture`](crate::Architecture), no product of
+/// sizes overflows a `usize`.
 const MAX_PIXELS: usize = 4096;
 /// A label is a byte.
 const MAX_CLASSES: usize = 256;

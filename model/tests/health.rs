@@ -21,7 +21,7 @@ impl Samples for Ramp {
     }
 }
 
-/// A convolutional network with positive weights, but for what `change` does to them.
+/// A convolutional network with positive weights, after `change` has modified them.
 fn network(change: impl Fn(&mut NamedTensor)) -> Network {
     let core = Core::Rnn { combine: 6, recurrent: 5 };
     let architecture = Architecture { core, ..Architecture::preset("convdeep").unwrap() };
@@ -65,7 +65,7 @@ fn a_dead_layer_is_counted_whichever_it_is() {
             tensor.values[0] = 1e4;
         }
     });
-    assert_eq!(dead(&one_unit), 0, "a dead unit is no dead layer");
+    assert_eq!(dead(&one_unit), 0, "a dead unit is not a dead layer");
 }
 
 #[test]

@@ -1,7 +1,7 @@
-//! Whether denormal numbers slow a step down: the same work on normal and on denormal numbers, in turns.
+//! Whether denormal numbers slow a step down: the same work on normal and on denormal numbers, interleaved.
 //!
-//! Two places where they settle: the moments of parameters that get no gradient any more, and weights that have
-//! faded.
+//! Two places where they occur: the moments of parameters that get no gradient any more, and weights that
+//! have decayed.
 
 use kernels::{Backend, Kernels, Threads};
 use model::train::{DropoutPolicy, Optimiser, State, TrainOptions, Trainer};
@@ -28,7 +28,7 @@ impl Samples for Ramp {
     }
 }
 
-/// Deep-7 with the encoder's weights times `scale`, its bias `bias`, and none elsewhere.
+/// Deep-7 with the encoder's weights times `scale`, its bias `bias`; all other biases are 0.
 fn network(scale: f32, bias: f32) -> Result<Network, ModelError> {
     let (cell, task) = (Architecture::preset("deep")?, Task { seq_len: 7, ..Task::default() });
     let mut tensors = Network::new(cell.clone(), task, 1)?.tensors();
@@ -47,7 +47,7 @@ fn denormal(values: &[f32]) -> usize {
     values.iter().filter(|value| value.is_subnormal()).count()
 }
 
-/// Shortest seconds of a round, of each work in turns.
+/// Shortest seconds of a round of each work; the works are interleaved.
 fn race(works: &mut [&mut dyn FnMut(); 2]) -> [f64; 2] {
     let mut best = [f64::MAX; 2];
     for _ in 0..ROUNDS {
@@ -64,7 +64,7 @@ fn main() -> Result<(), ModelError> {
     let indices: Vec<usize> = (0..BATCH).collect();
     for backend in Backend::available().into_iter().filter(|backend| backend.name() != "reference") {
         let kernels = Kernels::new(backend, Threads::one());
-        // A dead encoder: what stands in the moments stays there, and only fades.
+        // A dead encoder: its moments only decay and become denormal.
         let trainer = |m: f32, v: f32| -> Result<Trainer, ModelError> {
             let network = network(1.0, 1e4)?;
             let dropout = DropoutPolicy::draft(network.architecture());

@@ -1,7 +1,8 @@
-//! What every core is and does: [`CoreLayer`] is the part of a network that does not change, [`CoreStage`] is its
-//! state in one pass.
+//! The traits of a core: [`CoreLayer`] is its immutable part in a network, [`CoreStage`] is its state in one
+//! pass.
 //!
-//! A core maps `[T·N, e]` to `[N, c]`, rows time-major: row `t·N + n`. How it walks through time is its own affair.
+//! A core maps `[T·N, e]` to `[N, c]`, rows time-major: row `t·N + n`. How it processes the steps is internal
+//! to it.
 
 use crate::error::ModelError;
 use crate::params::Parameters;
@@ -11,7 +12,7 @@ use kernels::Kernels;
 use std::fmt::Debug;
 use std::ops::Range;
 
-/// Floats of step `t` in rows of `width` floats, `samples` a step.
+/// Range of step `t` in floats, with `samples` rows of `width` floats per step.
 pub(crate) fn step(t: usize, samples: usize, width: usize) -> Range<usize> {
     t * samples * width..(t + 1) * samples * width
 }
@@ -21,7 +22,7 @@ pub(crate) struct CoreBackward<'a> {
     pub samples: usize,
     /// The encoded steps.
     pub e: &'a [f32],
-    /// Their gradient, overwritten; none where nothing comes back to them.
+    /// Their gradient, overwritten; none if no gradient is needed.
     pub d_e: Option<&'a mut [f32]>,
     /// Gradients of all parameters, of which the core writes its own.
     pub gradients: Option<&'a mut [f32]>,
@@ -34,11 +35,11 @@ pub(crate) struct CoreRelevance<'a> {
     pub e: &'a [f32],
     /// Their relevance, overwritten.
     pub r_e: &'a mut [f32],
-    /// For each sample, what `ε` absorbs is added.
+    /// The relevance that stabilisers absorb is added, one value per sample.
     pub absorbed: &'a mut [f64],
 }
 
-/// A core: its shape, the numbers of its parameters, and the edge behind it.
+/// A core: its shape, the indices of its parameters, and its output edge.
 pub(crate) trait CoreLayer: Debug + Send + Sync {
     /// The edge between the last output and the head.
     fn output(&self) -> Edge;
@@ -49,10 +50,10 @@ pub(crate) trait CoreLayer: Debug + Send + Sync {
 
 /// A core in one pass.
 pub(crate) trait CoreStage: Debug + Send + Sync {
-    /// All steps, from the encoded steps `e`.
+    /// Forward pass over all steps, from the encoded steps `e`.
     fn forward(&mut self, context: &Context, samples: usize, e: &[f32]) -> Result<(), ModelError>;
 
-    /// The last output `[N, c]`, and where the head puts its gradient or relevance.
+    /// The last output `[N, c]`, and the buffer for its gradient or relevance, which the head writes.
     fn output(&mut self, samples: usize) -> (&[f32], &mut [f32]);
 
     /// The gradients of parameters and encoded steps from that of the last output, through all steps.
@@ -61,7 +62,7 @@ pub(crate) trait CoreStage: Debug + Send + Sync {
     /// The relevance of the encoded steps from that of the last output, through all steps.
     fn relevance(&mut self, kernels: &Kernels, operands: CoreRelevance) -> Result<(), ModelError>;
 
-    /// Packs the weights of the backward pass anew, after the parameters have changed.
+    /// Repacks the weights of the backward pass after the parameters have changed.
     fn repack(&mut self, parameters: &Parameters);
 
     /// Floats that [`CoreStage::repack`] writes.
@@ -70,9 +71,10 @@ pub(crate) trait CoreStage: Debug + Send + Sync {
     /// Health check: the output and step of the first non-finite value, such as `combine at step 3`.
     fn non_finite(&self, samples: usize) -> Option<String>;
 
-    /// Health check: whether a whole layer is 0 for this sample wherever it is read.
+    /// Health check: whether a whole layer is 0 for this sample at every step where it is read.
     fn is_dead(&self, samples: usize, sample: usize) -> bool;
 
-    /// The norm of the gradient by the core's pre-activation at each step, of the last backward pass.
+    /// The norm of the gradient with respect to the core's pre-activation at each step, from the last
+    /// backward pass.
     fn step_norms(&self, kernels: &Kernels, samples: usize, norms: &mut [f64]);
 }

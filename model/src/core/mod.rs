@@ -1,4 +1,4 @@
-//! The recurrent cores, one a file, and the table that builds them from an architecture.
+//! The recurrent cores, one per file, and the table that builds them from an architecture.
 
 pub(crate) mod layer;
 mod rnn;
@@ -11,8 +11,8 @@ use crate::task::Task;
 use layer::CoreLayer;
 use rnn::{Rnn, Widths};
 
-/// The core behind `input`; `dropout` is the mask of its last output. A core of a new kind is a file in this folder
-/// and a row here.
+/// The core on `input`; `dropout` is the mask of its last output. To add a kind of core, add a file to this
+/// folder and a row here.
 pub(crate) fn core(
     core: Core,
     task: &Task,

@@ -1,8 +1,8 @@
 //! The relu core of the thesis: `a_t = relu([e_t, r_t]·W − softplus(b))`, `r_{t+1} = relu(a_t·U − softplus(d))`,
-//! `r_0 = 0`, its output is the last `a_t`. Forward, backward and relevance through time.
+//! `r_0 = 0`; the output is the last `a_t`. Forward, backward and relevance through time.
 //!
-//! What does not depend on `r_t` is one product over all `T·N` rows: the part of `e_t`, and every weight gradient.
-//! Only the part of `r_t` runs step by step.
+//! Products that do not depend on `r_t` are one product over all `T·N` rows: the contribution of `e_t`, and
+//! every weight gradient. Only the contribution of `r_t` is computed step by step.
 
 use super::layer::{CoreBackward, CoreLayer, CoreRelevance, CoreStage, step};
 use crate::error::ModelError;
@@ -31,12 +31,12 @@ pub(crate) struct Widths {
 /// The layers `combine` on `[e_t, r_t]` and `recurrent` on `a_t`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rnn {
-    /// Number of the parameters of `combine`.
+    /// Index of the parameters of `combine`.
     combine: usize,
-    /// Number of the parameters of `recurrent`; none where there is one step.
+    /// Index of the parameters of `recurrent`; none if there is only one step.
     recurrent: Option<usize>,
     steps: usize,
-    /// Features of `e_t`, of `r_t` (0 where there is one step), of `a_t`.
+    /// Features of `e_t`, of `r_t` (0 if there is only one step), of `a_t`.
     e: usize,
     r: usize,
     c: usize,
@@ -45,7 +45,7 @@ pub(crate) struct Rnn {
 }
 
 impl Rnn {
-    /// A core behind `input` whose last output drops by the mask `dropout`.
+    /// A core on `input`, with the dropout mask `dropout` on its last output.
     pub fn new(specs: &mut Specs, input: Edge, widths: Widths, dropout: Mask) -> Rnn {
         let Widths { combine: c, recurrent, steps } = widths;
         let e = input.features();
@@ -66,22 +66,22 @@ impl CoreLayer for Rnn {
         let (n, rows) = (setup.samples, setup.samples * self.steps);
         let rules = Rules::new(self, setup);
         let keeps_z = rules.as_ref().is_some_and(|rules| rules.combine_e.reads_forward());
-        let comes_back = setup.comes_back(&self.output);
-        let gradient = setup.gradient_comes_back(&self.output);
+        let needs_back = setup.needs_back(&self.output);
+        let gradient = setup.needs_gradient(&self.output);
         let weights = |k, n, wanted| Buffer::zeroed(if wanted { panels_len(k, n) } else { 0 });
         let mut stage = RnnStage {
             layer: *self,
             a: Buffer::zeroed(rows * c),
             r: Buffer::zeroed(rows * r),
             z: keeps_z.then(|| Buffer::zeroed(rows * c)),
-            back_a: Buffer::zeroed(if comes_back { rows * c } else { 0 }),
-            back_r: Buffer::zeroed(if comes_back { rows * r } else { 0 }),
-            combine_e: weights(c, e, setup.gradient_comes_back(&input)),
+            back_a: Buffer::zeroed(if needs_back { rows * c } else { 0 }),
+            back_r: Buffer::zeroed(if needs_back { rows * r } else { 0 }),
+            combine_e: weights(c, e, setup.needs_gradient(&input)),
             combine_r: weights(c, r, gradient),
             recurrent: weights(r, c, gradient),
             rules,
         };
-        debug_assert!(n * self.steps == setup.rows, "a core sees the rows of the encoder");
+        debug_assert!(n * self.steps == setup.rows, "a core reads the rows of the encoder");
         stage.repack(setup.parameters);
         Box::new(stage)
     }
@@ -95,7 +95,7 @@ struct RnnStage {
     a: Buffer,
     /// `r_t`, `[T·N, r]`; the rows of `r_0` stay 0.
     r: Buffer,
-    /// The part of `e_t` in the products of `combine`, `[T·N, c]`, if its rule reads them.
+    /// The contribution of `e_t` to the products of `combine`, `[T·N, c]`, if its rule reads them.
     z: Option<Buffer>,
     /// Gradient or relevance of each `a_t` and `r_t`.
     back_a: Buffer,
@@ -107,15 +107,15 @@ struct RnnStage {
     rules: Option<Rules>,
 }
 
-/// The rules of the layers, and what they need besides.
+/// The packed rules of the layers, and their buffers.
 #[derive(Debug)]
 struct Rules {
-    /// Of the inputs `e_t` and `r_t` of `combine`: both share a denominator in each group.
+    /// The rules of the inputs `e_t` and `r_t` of `combine`, which share the denominator of each group.
     combine_e: PackedRule,
     combine_r: PackedRule,
     shared: Vec<SharedGroup>,
     recurrent: Option<PackedRule>,
-    /// Of each group, what `e_t` gives to its denominators, and its ratios.
+    /// For each group, the contribution of `e_t` to its denominators, and its ratios.
     bases: Vec<Buffer>,
     ratios: Vec<Buffer>,
 }
@@ -312,7 +312,8 @@ impl CoreStage for RnnStage {
         })
     }
 
-    /// `a_t` counts by the last step, which alone the head reads, `r_t` by all steps that have one.
+    /// `a_t` counts at the last step only, because the head reads only that one; `r_t` counts at all its
+    /// steps.
     fn is_dead(&self, n: usize, sample: usize) -> bool {
         let Rnn { steps, r, c, .. } = self.layer;
         let zero = |values: &[f32], width: usize, t: usize| {

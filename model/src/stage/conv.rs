@@ -21,7 +21,7 @@ pub(crate) struct Conv {
     output: Edge,
 }
 
-/// Who reads the output of a convolution.
+/// The layer that reads the output of a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Consumer {
     /// A convolution whose filter needs a border of this width.
@@ -48,7 +48,7 @@ impl Conv {
             Consumer::Pool | Consumer::Rows => 0,
         };
         let values = Plane { rows, cols, channels, pad };
-        // Who writes rows cannot leave out a border: the stage adds it then.
+        // Row-wise consumers write their gradient without a border: the stage adds it.
         let back = if consumer == Consumer::Rows { values } else { shape.output() };
         let relu = Some(Relu { dropout: None });
         let output = Edge { values, back, relu, domain: Domain::NonNegative };
@@ -70,12 +70,12 @@ impl Layer for Conv {
         let w = setup.parameters.weight(self.parameters);
         let rule = setup.rule(input.domain, input.place()).map(|rule| {
             PackedRule::conv(setup.kernels, &rule, shape, w)
-                .unwrap_or_else(|error| unreachable!("the weights are the layer's own: {error}"))
+                .unwrap_or_else(|error| unreachable!("the weights have the shape of this layer: {error}"))
         });
         let keeps_z = rule.as_ref().is_some_and(PackedRule::reads_forward);
         let back = shape.reversed();
-        let reversed = setup.gradient_comes_back(input);
-        let bordered = setup.comes_back(output) && output.back != shape.output();
+        let reversed = setup.needs_gradient(input);
+        let bordered = setup.needs_back(output) && output.back != shape.output();
         let mut stage = ConvStage {
             layer: *self,
             reversed: Buffer::zeroed(if reversed { panels_len(back.patch(), back.outputs) } else { 0 }),
@@ -92,12 +92,12 @@ impl Layer for Conv {
 #[derive(Debug)]
 struct ConvStage {
     layer: Conv,
-    /// The weights of the reversed convolution, if a gradient comes back to the input.
+    /// The weights of the reversed convolution, if the gradient of the input is needed.
     reversed: Buffer,
     rule: Option<PackedRule>,
     /// `x ∗ W`, `[rows·pixels, outputs]`, if the rule reads it.
     z: Option<Buffer>,
-    /// The gradient of the output with a border, if it comes back without one.
+    /// The gradient of the output with a border, if the consumer writes it without one.
     bordered: Option<Buffer>,
 }
 

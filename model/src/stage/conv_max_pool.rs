@@ -1,6 +1,6 @@
-//! A convolution with a 2×2 max-pool behind it as one layer: forward, backward, relevance.
+//! A convolution followed by a 2×2 max-pool, as one layer: forward, backward, relevance.
 //!
-//! Only the pixels that are their windows' maxima get a gradient or relevance, so only those are visited.
+//! Only the argmax pixels of the windows have a gradient or relevance, so only those are visited.
 
 use super::edge::{Domain, Edge, Relu};
 use super::layer::{Backward, Context, Forward, Layer, Relevance, Setup, Stage};
@@ -27,7 +27,8 @@ pub(crate) struct ConvMaxPool {
 const WINDOW: usize = 2;
 
 impl ConvMaxPool {
-    /// A layer of `channels` filters of `size × size`; `border` is what the next layer's filter needs.
+    /// A layer of `channels` filters of `size × size`; `border` is the border that the next layer's filter
+    /// needs.
     pub fn new(
         specs: &mut Specs,
         name: &str,
@@ -60,10 +61,10 @@ impl Layer for ConvMaxPool {
         let w = setup.parameters.weight(self.parameters);
         let rule = setup.rule(input.domain, input.place()).map(|rule| {
             PackedRule::conv_max_pool(setup.kernels, &rule, shape, w)
-                .unwrap_or_else(|error| unreachable!("the weights are the layer's own: {error}"))
+                .unwrap_or_else(|error| unreachable!("the weights have the shape of this layer: {error}"))
         });
         let keeps_z = rule.as_ref().is_some_and(PackedRule::reads_forward);
-        let filters = setup.gradient_comes_back(input);
+        let filters = setup.needs_gradient(input);
         Box::new(ConvMaxPoolStage {
             layer: *self,
             max_indices: MaxIndices::new(shape, setup.rows),
@@ -74,16 +75,16 @@ impl Layer for ConvMaxPool {
     }
 }
 
-/// A max-pooled convolution in one pass.
+/// A convolution + max-pool in one pass.
 #[derive(Debug)]
 struct ConvMaxPoolStage {
     layer: ConvMaxPool,
-    /// Where the maxima of the last forward pass are.
+    /// The argmax positions of the last forward pass.
     max_indices: MaxIndices,
-    /// The weights as the input's gradient meets them, if it comes back.
+    /// The weights in the layout of the input gradient, if it is needed.
     filters: Option<Filters>,
     rule: Option<PackedRule>,
-    /// The maxima's `x ∗ W`, if the rule reads it.
+    /// `x ∗ W` at the argmax positions, if the rule reads it.
     z: Option<Buffer>,
 }
 
@@ -127,7 +128,7 @@ impl Stage for ConvMaxPoolStage {
             parameters.bias_gradient(kernels, *layer, d_h, gradients)?;
         }
         if let Some(d_x) = d_x {
-            let filters = self.filters.as_ref().expect("packed where a gradient comes back");
+            let filters = self.filters.as_ref().expect("packed if the input gradient is needed");
             let epilogue = input.gradient(input.values.lines_of(x, images), masks, guided);
             let d_x = input.back.lines_mut(d_x, images);
             let epilogues = &[epilogue];

@@ -10,7 +10,7 @@ use kernels::pack::{self, Part};
 use kernels::relevance::{self, PackedRule};
 use kernels::{Buffer, Epilogue, Init, MatMut, MatRef, Panels, WeightGradient, gemm, gemm_tn, panels_len};
 
-/// `y = relu(x·W − softplus(b))`, with dropout behind it where its mask says so; the logits have no relu.
+/// `y = relu(x·W − softplus(b))`, followed by dropout if it has a mask; the logits have no relu.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Dense {
     parameters: usize,
@@ -48,7 +48,7 @@ impl Layer for Dense {
         let w = setup.parameters.weight(self.parameters);
         let rule = setup.rule(self.input.domain, self.place).map(|rule| PackedRule::dense(&rule, w));
         let keeps_z = rule.as_ref().is_some_and(PackedRule::reads_forward);
-        let transposed = if setup.gradient_comes_back(&self.input) { panels_len(w.n(), w.k()) } else { 0 };
+        let transposed = if setup.needs_gradient(&self.input) { panels_len(w.n(), w.k()) } else { 0 };
         let mut stage = DenseStage {
             layer: *self,
             transposed: Buffer::zeroed(transposed),
@@ -64,7 +64,7 @@ impl Layer for Dense {
 #[derive(Debug)]
 struct DenseStage {
     layer: Dense,
-    /// `Wᵀ`, if a gradient comes back to the input.
+    /// `Wᵀ`, if the gradient of the input is needed.
     transposed: Buffer,
     rule: Option<PackedRule>,
     /// `x·W`, if the rule reads it.

@@ -1,9 +1,9 @@
-//! What lies between two stages.
+//! The interface between two layers.
 
 use super::masks::{Mask, Masks};
 use kernels::{Epilogue, MatRef, Plane};
 
-/// Which values an edge carries. Relevance rules are chosen by it.
+/// The range of the values of an edge; relevance rules are selected by it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Domain {
     /// Pixels between two bounds.
@@ -17,10 +17,10 @@ pub(crate) enum Domain {
     NonNegative,
 }
 
-/// Where a layer stands on the path of relevance.
+/// The position of a layer for the choice of its rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// It sees pixels.
+    /// It reads pixels.
     First,
     /// Any other layer.
     Middle,
@@ -31,25 +31,26 @@ pub(crate) enum Place {
 /// The relu that produced an edge's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Relu {
-    /// The mask of the dropout behind it, if it may have one.
+    /// The mask of the dropout after it, if it may have one.
     pub dropout: Option<Mask>,
 }
 
-/// What lies between two stages: values on the way forward, a gradient or relevance on the way back.
+/// The interface between two layers: the layout of the values (forward) and of their gradient or relevance
+/// (backward).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Edge {
     /// Layout of the values; the border is what the consumer's filter needs.
     pub values: Plane,
-    /// Layout of what comes back; the border is what the producer's filter needs.
+    /// Layout of the gradient or relevance; the border is what the producer's filter needs.
     pub back: Plane,
-    /// The relu whose gradient the consumer takes in the epilogue of its product. None where the values are no
-    /// relu's: pixels, and the outputs of a pool, which takes the gradient of the relu in front of it itself.
+    /// The relu whose gradient the consumer takes in the epilogue of its product. None for pixels, and for
+    /// the outputs of a pool, which applies the gradient of the relu before it itself.
     pub relu: Option<Relu>,
     pub domain: Domain,
 }
 
 impl Edge {
-    /// Vectors that a relu has produced.
+    /// Vectors that are the output of a relu.
     pub fn relu_vector(features: usize, dropout: Option<Mask>) -> Edge {
         let plane = vector(features);
         Edge { values: plane, back: plane, relu: Some(Relu { dropout }), domain: Domain::NonNegative }
@@ -71,9 +72,9 @@ impl Edge {
     /// The values as rows of features.
     ///
     /// # Panics
-    /// If they have a border, which only a convolution asks for.
+    /// If they have a border, which only a convolution requires.
     pub fn rows<'a>(&self, values: &'a [f32], rows: usize) -> MatRef<'a> {
-        assert_eq!(self.values.pad, 0, "values with a border are no rows of features");
+        assert_eq!(self.values.pad, 0, "values with a border are not rows of features");
         MatRef::new(values, rows, self.features())
     }
 

@@ -1,5 +1,5 @@
-//! What every stage is and does: [`Layer`] is the part of a network that does not change, [`Stage`] is its state in
-//! one pass.
+//! The traits of a layer and of its state in one pass: [`Layer`] is its immutable part in a network,
+//! [`Stage`] is its state in one pass.
 
 use super::edge::{Domain, Edge, Place};
 use super::masks::Masks;
@@ -9,7 +9,7 @@ use kernels::Kernels;
 use kernels::relevance::Rule;
 use std::fmt::Debug;
 
-/// What a pass is for; it decides which buffers and packed weights there are.
+/// The purpose of a pass; it determines the buffers and packed weights.
 #[derive(Clone, Copy)]
 pub(crate) enum Purpose<'a> {
     /// Values only.
@@ -22,21 +22,21 @@ pub(crate) enum Purpose<'a> {
     Relevance(&'a dyn Fn(Domain, Place) -> Rule),
 }
 
-/// What a stage is made with.
+/// The arguments for building a stage.
 #[derive(Clone, Copy)]
 pub(crate) struct Setup<'a> {
     pub kernels: &'a Kernels,
     pub parameters: &'a Parameters,
     pub purpose: Purpose<'a>,
-    /// The most samples of a batch.
+    /// Maximum number of samples.
     pub samples: usize,
-    /// The most rows: samples times steps in the encoder, samples in the head.
+    /// Maximum number of rows: samples times steps in the encoder, samples in the head.
     pub rows: usize,
 }
 
 impl Setup<'_> {
-    /// Whether a gradient or relevance comes back to this edge.
-    pub fn comes_back(&self, edge: &Edge) -> bool {
+    /// Whether a gradient or relevance of this edge is computed.
+    pub fn needs_back(&self, edge: &Edge) -> bool {
         match self.purpose {
             Purpose::Infer => false,
             Purpose::Train => edge.domain == Domain::NonNegative,
@@ -44,9 +44,9 @@ impl Setup<'_> {
         }
     }
 
-    /// Whether a gradient comes back to this edge, so that its consumer needs weights for the backward pass.
-    pub fn gradient_comes_back(&self, edge: &Edge) -> bool {
-        self.comes_back(edge) && !matches!(self.purpose, Purpose::Relevance(_))
+    /// Whether a gradient of this edge is computed, so that its consumer needs weights for the backward pass.
+    pub fn needs_gradient(&self, edge: &Edge) -> bool {
+        self.needs_back(edge) && !matches!(self.purpose, Purpose::Relevance(_))
     }
 
     /// The rule of a layer, if the pass is for relevance.
@@ -58,14 +58,14 @@ impl Setup<'_> {
     }
 }
 
-/// What a pass runs with.
+/// The context of a pass.
 #[derive(Clone, Copy)]
 pub(crate) struct Context<'a> {
     pub kernels: &'a Kernels,
     pub parameters: &'a Parameters,
     /// The dropout of this pass.
     pub masks: Masks,
-    /// Guided backprop: gradients below 0 are cut at each relu.
+    /// Guided backprop: gradients below 0 are set to 0 at each relu.
     pub guided: bool,
 }
 
@@ -82,9 +82,9 @@ pub(crate) struct Backward<'a> {
     pub rows: usize,
     pub x: &'a [f32],
     pub y: &'a [f32],
-    /// Gradient of the output in front of its relu.
+    /// Gradient of the output before its relu.
     pub d_y: &'a [f32],
-    /// Gradient of the input, overwritten; none where nothing comes back to it.
+    /// Gradient of the input, overwritten; none if it is not needed.
     pub d_x: Option<&'a mut [f32]>,
     /// Gradients of all parameters, of which the stage writes its own.
     pub gradients: Option<&'a mut [f32]>,
@@ -98,25 +98,26 @@ pub(crate) struct Relevance<'a> {
     pub r_y: &'a [f32],
     /// Overwritten.
     pub r_x: &'a mut [f32],
-    /// For each row, what `ε` absorbs is added.
+    /// The relevance that stabilisers absorb is added, one value per row.
     pub absorbed: &'a mut [f64],
 }
 
-/// A layer of a network: its shape, the number of its parameters, and the edge behind it.
+/// A layer of a network: its shape, the index of its parameters, and its output edge.
 pub(crate) trait Layer: Debug + Send + Sync {
-    /// The edge behind the layer.
+    /// The output edge of the layer.
     fn output(&self) -> Edge;
 
-    /// The number of its parameters; none of a layer without any.
+    /// The index of its parameters; none if it has no parameters.
     fn parameters(&self) -> Option<usize>;
 
     /// Its buffers and packed weights for one pass.
     fn stage(&self, setup: &Setup) -> Box<dyn Stage>;
 }
 
-/// A layer in one pass: its packed weights and the buffers that are its own.
+/// A layer in one pass: its packed weights and its own buffers.
 ///
-/// Slices hold as many rows as the pass has room for, laid out as the edges say; the first `rows` count.
+/// Slices hold the maximum number of rows of the pass, in the layout of the edges; only the first `rows` are
+/// used.
 pub(crate) trait Stage: Debug + Send + Sync {
     /// `y` from `x`.
     fn forward(&mut self, context: &Context, operands: Forward) -> Result<(), ModelError>;
@@ -127,7 +128,7 @@ pub(crate) trait Stage: Debug + Send + Sync {
     /// The relevance of the input from that of the output.
     fn relevance(&mut self, kernels: &Kernels, operands: Relevance) -> Result<(), ModelError>;
 
-    /// Packs the weights of the backward pass anew, after the parameters have changed.
+    /// Repacks the weights of the backward pass after the parameters have changed.
     fn repack(&mut self, parameters: &Parameters);
 
     /// Floats that [`Stage::repack`] writes.

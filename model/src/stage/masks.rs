@@ -1,13 +1,13 @@
-//! Which units one pass drops.
+//! The dropout masks of one pass.
 
 use kernels::Dropout;
 
-/// Where a layer with a mask stands.
+/// The position of a layer with a mask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MaskPlace {
-    /// Behind a dense layer of the encoder.
+    /// After a dense layer of the encoder.
     Encoder,
-    /// In front of the head: on the core's last output.
+    /// Before the head: on the core's last output.
     Head,
 }
 
@@ -15,17 +15,17 @@ pub(crate) enum MaskPlace {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Mask {
     pub place: MaskPlace,
-    /// Number of the stage; the core's is that behind the encoder's.
+    /// Index of the stage; that of the core follows those of the encoder.
     pub layer: usize,
 }
 
-/// The dropout of one pass. A mask is a function of the seed, the layer and the unit's place in the batch.
+/// The dropout of one pass. A mask is a function of the seed, the layer and the unit's index in the batch.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Masks {
     pub rate: f32,
-    /// Whether dense layers of the encoder drop.
+    /// Whether dense layers of the encoder have dropout.
     pub encoder: bool,
-    /// Whether the core's last output drops.
+    /// Whether the core's last output has dropout.
     pub head: bool,
     pub seed: u64,
 }
@@ -42,14 +42,14 @@ impl Masks {
         place && self.rate > 0.0
     }
 
-    /// The dropout behind a layer with that mask.
+    /// The dropout after a layer with this mask.
     pub fn dropout(&self, mask: Option<Mask>) -> Option<Dropout> {
         let mask = mask.filter(|&mask| self.has(mask))?;
         let seed = self.seed ^ (mask.layer as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         Some(Dropout::new(self.rate, seed.wrapping_mul(0xD6E8_FEB8_6659_FD93)))
     }
 
-    /// `1 / (1 − rate)` behind a layer that drops, else 1.
+    /// `1 / (1 − rate)` after a layer with dropout, else 1.
     pub fn scale(&self, mask: Option<Mask>) -> f32 {
         self.dropout(mask).map_or(1.0, |dropout| dropout.scale())
     }
@@ -72,6 +72,6 @@ mod tests {
         );
         assert_ne!(seed(masks, 0), seed(masks, 1));
         assert_ne!(seed(masks, 0), seed(Masks { seed: 8, ..masks }, 0));
-        assert_eq!(seed(masks, 0), 0x5E44_3F1C_D3F8_5F3E, "masks are part of what a run means");
+        assert_eq!(seed(masks, 0), 0x5E44_3F1C_D3F8_5F3E, "the masks of a seed must never change");
     }
 }

@@ -1,4 +1,4 @@
-//! The stages of encoder and head, one a file, and the table that builds them from an architecture.
+//! The stages of encoder and head, one per file, and the table that builds them from an architecture.
 
 mod conv;
 mod conv_max_pool;
@@ -29,7 +29,7 @@ fn border(layer: Option<&EncoderLayer>) -> usize {
     }
 }
 
-/// The edge in front of the first layer: the image of a step.
+/// The edge before the first layer: the image of a step.
 pub(crate) fn pixels(layers: &[EncoderLayer], task: &Task) -> Edge {
     let (rows, cols) = (task.rows, task.step_cols());
     let first = layers.first();
@@ -41,8 +41,8 @@ pub(crate) fn pixels(layers: &[EncoderLayer], task: &Task) -> Edge {
     Edge { values: Plane { pad: border(first), ..back }, back, relu: None, domain }
 }
 
-/// The stages of an encoder behind `input`: the one place that knows which layers there are. A layer of a new kind is
-/// a file in this folder and a row here.
+/// The stages of an encoder on `input`: the table of all kinds of layers. To add a kind of layer, add a file
+/// to this folder and a row here.
 pub(crate) fn encoder(mut layers: &[EncoderLayer], input: Edge, specs: &mut Specs) -> Vec<Box<dyn Layer>> {
     let mut stages: Vec<Box<dyn Layer>> = Vec::new();
     let mut edge = input;
@@ -78,7 +78,7 @@ pub(crate) fn encoder(mut layers: &[EncoderLayer], input: Edge, specs: &mut Spec
     }
 }
 
-/// The stages of a head behind `input`: hidden layers of these widths, then the logits.
+/// The stages of a head on `input`: hidden layers of these widths, then the logits.
 pub(crate) fn head(hidden: &[usize], classes: usize, input: Edge, specs: &mut Specs) -> Vec<Box<dyn Layer>> {
     let mut stages: Vec<Box<dyn Layer>> = Vec::new();
     let mut edge = input;

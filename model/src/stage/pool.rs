@@ -8,7 +8,7 @@ use kernels::pool::{PoolBack, PoolBackward, PoolKind, PoolShape, pool, pool_back
 use kernels::relevance::EPS;
 use kernels::{Kernels, Plane};
 
-/// The largest value of each window or the sum of its values; the window at the edge is smaller.
+/// The largest value of each window or the sum of its values; windows at the edge are smaller.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pool {
     shape: PoolShape,
@@ -20,17 +20,17 @@ pub(crate) struct Pool {
 const WINDOW: usize = 2;
 
 impl Pool {
-    /// A pool of `input`; `border` is what the next layer's filter needs.
+    /// A pool of `input`; `border` is the border that the next layer's filter needs.
     pub fn new(input: Edge, kind: PoolKind, border: usize) -> Pool {
         let Plane { rows, cols, channels, .. } = input.values;
         let shape = PoolShape { rows, cols, channels, size: WINDOW, kind };
         let back = Plane { rows: shape.out_rows(), cols: shape.out_cols(), channels, pad: 0 };
-        // The gradient of the relu in front of the pool is taken by the pool itself.
+        // The pool applies the gradient of the relu before it itself.
         let output = Edge { values: Plane { pad: border, ..back }, back, relu: None, domain: input.domain };
         Pool { shape, input, output }
     }
 
-    /// Takes a gradient or relevance from the output to the input.
+    /// Propagates a gradient or relevance from the output to the input.
     fn back(&self, kernels: &Kernels, what: PoolBack, operands: Back) -> Result<(), ModelError> {
         let Back { images, x, y, back, out } = operands;
         let operands = PoolBackward {

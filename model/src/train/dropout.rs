@@ -1,17 +1,17 @@
-//! Where a training drops units, and how many.
+//! Dropout as a policy: places and rate.
 
 use crate::architecture::Architecture;
 use crate::error::ModelError;
 use crate::stage::masks::Masks;
 use serde::{Deserialize, Serialize};
 
-/// Where units are dropped, and with which probability. The masks are drawn anew at every step of a sequence.
+/// The places where units are dropped, and the probability. Every step of a sequence has its own masks.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct DropoutPolicy {
     /// Drop probability, at least 0 and below 1; kept units are scaled by `1 / (1 − rate)`.
     pub rate: f32,
-    /// Behind every dense layer of the encoder.
+    /// After every dense layer of the encoder.
     pub encoder: bool,
     /// On the core's last output, which the head reads.
     pub head: bool,
@@ -21,7 +21,8 @@ impl DropoutPolicy {
     /// Nothing is dropped.
     pub const NONE: DropoutPolicy = DropoutPolicy { rate: 0.0, encoder: false, head: false };
 
-    /// The draft's: 0.5 behind dense encoder layers and on the core's last output; without an encoder nothing drops.
+    /// The policy of the draft: 0.5 after dense encoder layers and on the core's last output; none without an
+    /// encoder.
     pub fn draft(architecture: &Architecture) -> DropoutPolicy {
         let rate = if architecture.encoder.is_empty() { 0.0 } else { 0.5 };
         DropoutPolicy { rate, encoder: true, head: true }

@@ -1,10 +1,10 @@
-//! How parameters follow the gradient.
+//! Optimisers and their state.
 
 use crate::error::ModelError;
 use kernels::Kernels;
 use kernels::elementwise::optimiser::{AdamStep, adam, sgd};
 
-/// How the parameters follow the gradient.
+/// The optimiser.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Optimiser {
     /// Adam with β₁ 0.9, β₂ 0.999, ε 1e-8.
@@ -16,12 +16,12 @@ pub enum Optimiser {
     Sgd {
         /// Learning rate.
         lr: f32,
-        /// Share of the last step that is kept.
+        /// Momentum: the factor of the previous step.
         momentum: f32,
     },
 }
 
-/// What has to be kept beside the parameters so that training goes on as if never stopped.
+/// The state that has to be saved with the parameters to resume a training with the same bits.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct State {
     /// Steps taken.
@@ -33,7 +33,7 @@ pub struct State {
 }
 
 impl State {
-    /// The state before the first step, for so many floats of parameters.
+    /// The state before the first step, for this many floats of parameters.
     pub(crate) fn new(optimiser: Optimiser, len: usize) -> State {
         let second = if matches!(optimiser, Optimiser::Adam { .. }) { len } else { 0 };
         State { steps: 0, m: vec![0.0; len], v: vec![0.0; second] }

@@ -2,8 +2,8 @@
 
 use crate::init::{generator, uniform};
 
-/// The order of an epoch: the numbers `0..n` shuffled by seed and epoch alone, so that a resumed run
-/// needs no generator state.
+/// The order of an epoch: the numbers `0..n`, shuffled by seed and epoch only, so that a resumed run needs no
+/// generator state.
 pub fn shuffled(n: usize, seed: u64, epoch: u64) -> Vec<usize> {
     let mut order: Vec<usize> = (0..n).collect();
     let mut rng = generator(seed, 2, epoch);

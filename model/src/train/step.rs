@@ -11,20 +11,20 @@ use crate::stage::layer::{Context, Purpose};
 use crate::stage::masks::Masks;
 use kernels::{Buffer, Kernels};
 
-/// How a network is trained.
+/// Options of a training.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TrainOptions {
-    /// How the parameters follow the gradient.
+    /// The optimiser.
     pub optimiser: Optimiser,
-    /// The most samples of a step.
+    /// Maximum number of samples of a step.
     pub batch: usize,
     /// Seed of the dropout masks.
     pub seed: u64,
-    /// Where units are dropped.
+    /// The dropout policy.
     pub dropout: DropoutPolicy,
 }
 
-/// A network in training, with every buffer a step needs.
+/// A network in training, with all buffers of a step.
 ///
 /// ```
 /// # use model::{Architecture, Network, Samples, Task};
@@ -61,7 +61,7 @@ pub struct Trainer {
 }
 
 impl Trainer {
-    /// Takes a network into training.
+    /// A trainer of this network.
     ///
     /// # Errors
     /// [`ModelError::Range`] if the drop probability is not at least 0 and below 1.
@@ -80,17 +80,17 @@ impl Trainer {
         })
     }
 
-    /// The network as it is now.
+    /// The network in its present state.
     pub fn network(&self) -> &Network {
         &self.network
     }
 
-    /// What has to be kept beside the network's parameters.
+    /// The state that has to be saved with the network's parameters.
     pub fn state(&self) -> &State {
         &self.state
     }
 
-    /// Goes on from a kept state.
+    /// Continues from a saved state.
     ///
     /// # Errors
     /// [`ModelError::TensorShape`] if the moments are those of another network or optimiser.
@@ -105,7 +105,8 @@ impl Trainer {
         &self.gradients
     }
 
-    /// Of the last step, the norm of the loss's gradient by the core's pre-activation at each step of the sequence.
+    /// For the last training step, the norm of the gradient of the loss with respect to the core's
+    /// pre-activation at each step of the sequence.
     pub fn step_norms(&self) -> &[f64] {
         &self.norms
     }
@@ -114,7 +115,7 @@ impl Trainer {
     /// update, under dropout.
     ///
     /// # Errors
-    /// [`ModelError`] if the batch is larger than the buffers, a label is no class, or loss or gradient
+    /// [`ModelError`] if the batch is larger than the buffers, a label is not a class, or loss or gradient
     /// are not finite: then nothing is updated.
     pub fn step(
         &mut self,
@@ -132,14 +133,14 @@ impl Trainer {
         Ok(found)
     }
 
-    /// The place of the first non-finite value: parameters, then outputs in the order of computing.
+    /// The place of the first non-finite value: parameters, then outputs in the order of computation.
     fn first_non_finite(&self, n: usize) -> String {
         let parameter = self.network.parameters().non_finite().map(|name| format!("the parameter {name}"));
         let output = || self.pass.non_finite(n).map(|name| format!("the output of {name}"));
         parameter.or_else(output).unwrap_or_else(|| "the gradient".to_owned())
     }
 
-    /// Whether every parameter is still a finite number: a relu hides one that is not from the loss.
+    /// Checks that every parameter is finite: a relu can hide a non-finite one from the loss.
     ///
     /// # Errors
     /// [`ModelError::NotFinite`] with the parameter's name.
@@ -150,8 +151,8 @@ impl Trainer {
         }
     }
 
-    /// Loss and gradients without dropout and without an update: what finite differences and golden
-    /// values are compared with.
+    /// Loss and gradients without dropout and without an update, for comparison with finite differences and
+    /// golden values.
     ///
     /// # Errors
     /// As [`Trainer::step`].
@@ -184,10 +185,10 @@ impl Trainer {
         Ok(found)
     }
 
-    /// Applies the gradients that stand in the buffer.
+    /// Applies the gradients in the buffer.
     ///
     /// # Errors
-    /// None of this crate's own making.
+    /// Only errors of kernels.
     pub fn update(&mut self, kernels: &Kernels) -> Result<(), ModelError> {
         let parameters = self.network.parameters_mut();
         self.options.optimiser.update(kernels, &mut self.state, &self.gradients, parameters.values_mut())?;

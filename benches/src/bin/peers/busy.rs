@@ -1,10 +1,10 @@
-//! Neighbours on a shared machine.
+//! Background load, as on a shared machine.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-/// Threads that never rest, until this is dropped.
+/// Threads that compute without pause until this is dropped.
 pub struct Busy {
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<u64>>,
@@ -30,7 +30,7 @@ impl Drop for Busy {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         for thread in self.threads.drain(..) {
-            // A neighbour that panicked is no neighbour any more, and nothing depends on what it counted.
+            // A thread that panicked no longer computes; nothing depends on its count.
             let _ = thread.join();
         }
     }

@@ -1,5 +1,5 @@
-//! Relevance rules written down with plain products: every matrix whole, the steps between them one
-//! loop each on the calling thread, buffers made once.
+//! Relevance rules written with plain products: every matrix is computed as a whole, each step between
+//! products is one loop on the calling thread, buffers are allocated once.
 
 use benches::{activations, floats};
 use kernels::pack::{self, Part, pack};
@@ -24,14 +24,14 @@ pub struct Layer {
 }
 
 impl Layer {
-    /// A layer that sees relu activations.
+    /// A layer that reads relu activations.
     pub fn hidden([n, j, k]: [usize; 3]) -> Self {
         let w = floats(j * k, 2);
         let packed = pack(&w, j, k);
         Layer { n, j, k, x: activations(n * j, 1), r: activations(n * k, 3), w, packed }
     }
 
-    /// A layer that sees pixels within [`BOUNDS`].
+    /// A layer that reads pixels within [`BOUNDS`].
     pub fn pixels(shape @ [n, j, _]: [usize; 3]) -> Self {
         Layer { x: floats(n * j, 1), ..Self::hidden(shape) }
     }
@@ -90,7 +90,7 @@ fn product(kernels: &Kernels, a: &[f32], b: Panels, c: &mut [f32]) {
     gemm(kernels, a, b, Init::Zero, Epilogue::Store, c).expect("shapes fit");
 }
 
-/// What a rule by hand keeps between calls.
+/// The buffers and weights that a hand-written rule keeps between calls.
 #[derive(Clone)]
 pub struct Buffers {
     whole: Both,
@@ -121,7 +121,7 @@ impl Buffers {
         }
     }
 
-    /// Materialises W⁺; W and Wᵀ themselves are there, since training multiplies by them.
+    /// Materialises W⁺; W and Wᵀ themselves exist already, because training multiplies by them.
     pub fn make_positive(&mut self, layer: &Layer) {
         self.positive.make(layer);
     }

@@ -1,4 +1,4 @@
-//! Convolutions of the convolutional cell, a batch of images, against the registers' peak.
+//! Convolutions of ConvDeep, for a batch of images, against the FMA peak.
 
 use crate::measure::{Bench, Candidate, ours};
 use benches::patches::{assert_conv, assert_weight_gradient, turned};
@@ -12,11 +12,11 @@ use serde_json::{Value, json};
 /// Columns of the strips that an image is cut into.
 const STRIPS: [usize; 4] = [28, 7, 4, 2];
 
-/// `[size, inputs, outputs]`; the first sees pixels, which need no gradient.
+/// `[size, inputs, outputs]`; the first reads pixels, which need no gradient.
 const PIXEL_LAYER: [usize; 3] = [5, 1, 24];
 const HIDDEN_LAYER: [usize; 3] = [3, 24, 48];
 
-/// A multiply-add with the border of zeros counts like any other, one with a padded channel does not.
+/// Multiply-adds with the zeros of the border are counted, those with padded channels are not.
 fn row(bench: &Bench, shape: &ConvShape, pass: &str, candidate: Candidate) -> Value {
     let ConvShape { rows, cols, size, inputs, outputs } = *shape;
     let flop = 2 * BATCH * rows * cols * shape.patch() * outputs;
@@ -78,7 +78,7 @@ fn weight_gradient(bench: &Bench, shape: &ConvShape) -> Value {
     row(bench, shape, "weight gradient", ours(|kernels| work(kernels, &mut d_w)))
 }
 
-/// Every layer's figures, pass by pass.
+/// The figures of every layer, pass by pass.
 pub fn measure(bench: &Bench) -> Vec<Value> {
     let shapes = |[size, inputs, outputs]: [usize; 3]| {
         STRIPS.map(|cols| ConvShape { rows: 28, cols, size, inputs, outputs })

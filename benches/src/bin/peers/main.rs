@@ -1,13 +1,13 @@
-//! Our kernels against other libraries', against plain products and against the registers' own limit,
-//! interleaved in one process: medians over many short rounds.
+//! Our kernels against those of other libraries, against plain products and against the FMA peak, interleaved
+//! in one process: medians over many short rounds.
 //!
 //! `cargo run --release -p benches --bin peers -- [--threads N] [--rounds R] [--kernels NAME] [--json]
 //! [--require RATIO] [--busy N]`
 //!
 //! - Every result is checked before it is timed.
-//! - Weights are packed once per version of them, so ours are packed outside the clock; peers take
-//!   row-major operands or their transposes, as training has them, and pack at each call.
-//! - A percentage is that of the fused multiply-add peak of the same rounds, on as many threads.
+//! - Weights are packed once per version, so the packing of ours is not timed; peers take row-major operands
+//!   or their transposes, as in training, and pack at each call.
+//! - Percentages are relative to the FMA peak of the same rounds, on the same number of threads.
 
 mod busy;
 mod by_hand;
@@ -32,7 +32,7 @@ use std::time::Duration;
 /// Our products, relevance rules and convolutions against peers and against the peak.
 #[derive(Parser)]
 struct Args {
-    /// Threads for ours and for the peers; more than one are also compared with one
+    /// Threads for ours and for the peers; several threads are also compared with one
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     threads: u16,
     /// Rounds; each measures the peak and every candidate of a shape once
@@ -47,13 +47,13 @@ struct Args {
     /// Exit with 1 unless our ratio to the best peer is at least this on every shape
     #[arg(long, value_name = "RATIO")]
     require: Option<f64>,
-    /// Threads that compute beside the measurement the whole time, as neighbours would
+    /// Threads that compute as background load during the whole measurement
     #[arg(long, value_name = "N", default_value_t = 0)]
     busy: u16,
 }
 
-/// Replaces this program by itself with the variable that bounds matrixmultiply's threads, which a
-/// program cannot safely set for itself.
+/// Starts this program again with the environment variable that limits the threads of matrixmultiply. A
+/// running program cannot safely set its own environment.
 fn again(threads: &str) -> anyhow::Result<ExitCode> {
     let program = std::env::current_exe().context("finding this program to start it again")?;
     let mut command = Command::new(program);
@@ -84,7 +84,8 @@ fn run() -> anyhow::Result<ExitCode> {
             .with_context(|| format!("no kernel set {name} here: one of {:?}", Backend::available()))?,
         None => Backend::best(),
     };
-    // The scheduler takes turns of some milliseconds: under load a sample has to last several of them.
+    // The time slices of the scheduler are a few milliseconds: under load a sample has to last several of
+    // them.
     let sample = Duration::from_millis(if args.busy == 0 { 1 } else { 20 });
     let bench = Bench::new(backend, args.threads.into(), args.rounds as usize, sample)?;
     let busy = Busy::start(args.busy.into());

@@ -1,14 +1,14 @@
-//! How everything is timed: short samples of every candidate in turn, round after round, and their medians.
+//! Timing: each round takes a short sample of every candidate; results are medians over the rounds.
 
 use kernels::{Backend, Kernels, Threads, peak};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
-/// Something to time: makes that many calls on a kernel set and says how long they took.
+/// A candidate to time: makes this many calls on a kernel set and returns the time they took.
 pub type Candidate<'a> = Box<dyn FnMut(&Kernels, usize) -> Duration + Send + 'a>;
 
-/// Calls of ours, one after the other, as a training step has them.
+/// Calls of ours, one after the other, as in a training step.
 pub fn ours<'a>(mut work: impl FnMut(&Kernels) + Send + 'a) -> Candidate<'a> {
     Box::new(move |kernels, calls| timed(calls, || work(kernels)))
 }
@@ -18,7 +18,7 @@ pub fn theirs<'a>(mut work: impl FnMut() + Send + 'a) -> Candidate<'a> {
     Box::new(move |_, calls| timed(calls, &mut work))
 }
 
-/// Calls of another library, inside the rayon pool that is theirs.
+/// Calls of another library, inside its rayon pool.
 pub fn theirs_inside<'a>(pool: &'a Option<ThreadPool>, mut work: impl FnMut() + Send + 'a) -> Candidate<'a> {
     Box::new(move |_, calls| match pool {
         Some(pool) => pool.install(|| timed(calls, &mut work)),
@@ -40,7 +40,7 @@ pub struct Bench {
     one: Kernels,
     /// The kernel set that is measured.
     many: Kernels,
-    /// Threads of the peers that borrow rayon's.
+    /// The rayon pool of the peers that use rayon.
     pub pool: Option<ThreadPool>,
     rounds: usize,
     sample: Duration,
@@ -48,16 +48,16 @@ pub struct Bench {
 
 /// Medians over all rounds.
 pub struct Medians {
-    /// FLOP/s of the registers, all threads together.
+    /// FMA peak in FLOP/s, all threads together.
     pub peak: f64,
     /// Seconds of a call of each candidate.
     pub seconds: Vec<f64>,
-    /// Seconds of the first one on one thread, where the others had more.
+    /// Seconds of the first candidate on one thread, if the others used several.
     pub alone: Option<f64>,
 }
 
 impl Medians {
-    /// What a table says about the first candidate, whose call takes that many FLOP.
+    /// The table entries of the first candidate, whose call takes this many FLOP.
     pub fn row(&self, flop: f64) -> serde_json::Map<String, Value> {
         let speed = flop / self.seconds[0];
         let mut row = serde_json::Map::new();
@@ -73,7 +73,7 @@ impl Medians {
 }
 
 impl Bench {
-    /// `sample` is how long the calls of one sample last together.
+    /// `sample` is the duration of one sample.
     pub fn new(backend: Backend, threads: usize, rounds: usize, sample: Duration) -> anyhow::Result<Self> {
         let pool =
             (threads > 1).then(|| ThreadPoolBuilder::new().num_threads(threads).build()).transpose()?;
@@ -91,8 +91,8 @@ impl Bench {
         self.many.threads().count()
     }
 
-    /// Times the peak and every candidate once a round, each after a call that warms caches and
-    /// threads. With several threads the first candidate is timed on one as well.
+    /// Times the peak and every candidate once per round, each after a call that warms up caches and threads.
+    /// With several threads the first candidate is timed on one as well.
     pub fn measure(&self, mut candidates: Vec<Candidate>) -> Medians {
         let mut runs: Vec<(usize, &Kernels)> = (0..candidates.len()).map(|i| (i, &self.many)).collect();
         if self.threads() > 1 {
@@ -117,7 +117,7 @@ impl Bench {
         Medians { peak: median(peaks), seconds, alone }
     }
 
-    /// How many calls last as long as a sample.
+    /// The number of calls in a sample.
     fn calls(&self, kernels: &Kernels, candidate: &mut Candidate) -> usize {
         candidate(kernels, 1);
         let mut calls = 1;
@@ -132,7 +132,7 @@ impl Bench {
     }
 }
 
-/// The median; of an even number the mean of the middle two.
+/// The median; of an even count, the mean of the middle two.
 pub fn median(mut xs: Vec<f64>) -> f64 {
     xs.sort_by(f64::total_cmp);
     let middle = xs.len() / 2;

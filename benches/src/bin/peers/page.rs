@@ -1,4 +1,4 @@
-//! What is printed for people: the JSON as tables.
+//! The output for people: the JSON as tables.
 
 use crate::report::{Column, column, table};
 use benches::BATCH;

@@ -1,4 +1,4 @@
-//! Matrix products against other libraries'.
+//! Matrix products against those of other libraries.
 
 use crate::measure::{Bench, geometric_mean, ours, theirs, theirs_inside};
 use benches::{FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT, activations, assert_product, floats};
@@ -10,16 +10,16 @@ use kernels::{
 };
 use serde_json::{Value, json};
 
-/// Beyond the shapes of training: what blocking for L2 and L3 has to carry.
+/// A shape larger than those of training, which needs blocking for L2 and L3.
 const LARGE: [[usize; 3]; 2] = [[2048, 2048, 2048], [10_000, 512, 112]];
 
-/// Every shape's figures.
+/// The figures of every shape.
 pub struct Products {
     pub rows: Vec<Value>,
     pub geometric_mean: f64,
 }
 
-/// Which product of training a shape is.
+/// The product of training that a shape belongs to.
 #[derive(Clone, Copy, PartialEq)]
 enum Form {
     /// `X·W`.
@@ -30,7 +30,7 @@ enum Form {
     Nt,
 }
 
-/// The operands as training has them: `X`, `dY` and `W` row-major.
+/// The operands as in training: `X`, `dY` and `W` row-major.
 struct Operands {
     form: Form,
     m: usize,
@@ -38,7 +38,7 @@ struct Operands {
     k: usize,
     a: Vec<f32>,
     b: Vec<f32>,
-    /// `W` or `Wᵀ` packed, once for all calls.
+    /// `W` or `Wᵀ`, packed once for all calls.
     packed: Vec<f32>,
 }
 
@@ -73,7 +73,7 @@ impl Operands {
         MatmulBlock { a: self.left(), b: self.right(), c, c_stride: self.n }
     }
 
-    /// Ours: over packed weights, or into the panels of the weights' gradient.
+    /// Our product: with packed weights, or with a packed weight gradient as its output.
     fn product(&self, kernels: &Kernels, out: &mut [f32]) {
         let Operands { m, n, k, .. } = *self;
         let found = if self.form == Form::Tn {

@@ -1,4 +1,4 @@
-//! Relevance rules against the same rules written down with plain products of ours.
+//! Relevance rules against the same rules written by hand with plain products.
 
 use crate::by_hand::{self, ALPHA_BETA, BOUNDS, Buffers, Layer};
 use crate::measure::{Bench, ours};
@@ -7,22 +7,22 @@ use kernels::relevance::{self, PackedRule, Relevance};
 use kernels::{Epilogue, Init, Kernels, MatMut, MatRef, gemm, reference};
 use serde_json::{Value, json};
 
-/// The combine layer of the deep cell: a batch, seven steps of it, a test set.
+/// The combine layer of Deep: for a batch, for seven steps of a batch, and for a test set.
 const HIDDEN: [[usize; 3]; 3] = [[50, 640, 256], [350, 640, 256], [10_000, 640, 256]];
-/// The layer that sees seven steps of pixels.
+/// The layer that reads seven steps of pixels.
 const PIXELS: [usize; 3] = [350, 112, 512];
 
-/// A rule of ours and the same by hand.
+/// A rule of ours and the same rule written by hand.
 struct Rule {
     name: &'static str,
     rule: fn() -> relevance::Rule,
-    /// Products that ours cannot do without, which its FLOP/s count.
+    /// Matrix products that our kernel needs, which its FLOP/s count.
     ours: usize,
     by_hand: fn(&Kernels, &Layer, &mut Buffers),
     products: usize,
-    /// Materialises what the rule reads of W⁺ and W⁻.
+    /// Materialises the parts W⁺ and W⁻ that the rule reads.
     make: fn(&mut Buffers, &Layer),
-    /// Whether ours and by hand are the same operations in the same order.
+    /// Whether both are the same operations in the same order.
     same_bits: bool,
 }
 
@@ -57,7 +57,7 @@ const Z_BETA: Rule = Rule {
 };
 
 impl Rule {
-    /// Checks and times; the forward product that z^β reads is there already.
+    /// Checks and times; the forward product that z^β reads exists already.
     fn row(&self, bench: &Bench, layer: &Layer) -> Value {
         let Layer { n, j, k, .. } = *layer;
         let rule = (self.rule)();
@@ -112,7 +112,7 @@ impl Rule {
     }
 }
 
-/// Every rule's figures.
+/// The figures of every rule.
 pub fn measure(bench: &Bench) -> Vec<Value> {
     let mut rows: Vec<Value> = HIDDEN.iter().map(|shape| Z_PLUS.row(bench, &Layer::hidden(*shape))).collect();
     rows.push(Z_BETA.row(bench, &Layer::pixels(PIXELS)));

@@ -1,4 +1,4 @@
-//! Tables of the figures: one list of columns names what is printed, and the rows are the JSON itself.
+//! Tables of the figures: a list of columns selects what is printed, and the rows are the JSON.
 
 use serde_json::Value;
 
@@ -37,14 +37,14 @@ fn cell(value: &Value, decimals: usize) -> String {
     }
 }
 
-/// The CPU's name, where the system tells it.
+/// The CPU's name, if the system reports it.
 pub fn cpu() -> String {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let name = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
     name.map_or("unknown".to_owned(), |(_, name)| name.trim().to_owned())
 }
 
-/// The version of a crate that this build was locked to.
+/// The version of a crate in the lock file of this build.
 pub fn locked(name: &str) -> &'static str {
     const LOCK: &str = include_str!("../../../../Cargo.lock");
     let package = format!("name = \"{name}\"");
