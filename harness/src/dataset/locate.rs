@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, anyhow, bail, ensure};
 
-use super::files::{FILES, KNOWN, usual_name};
+use super::files::{FILES, KNOWN, MASK_FILES, usual_name};
 use super::published::is_published;
-use super::{checksum, synth};
+use super::split::Split;
+use super::{checksum, maj, synth};
 use crate::io::output::status;
 
 /// Environment variable that names a folder to search, after `--data-dir`.
@@ -96,6 +97,20 @@ impl Places {
         self.candidates(name).find_map(|folder| located(name, &folder))
     }
 
+    /// The set whose files are right in `folder`, named after what it holds, else after the folder.
+    ///
+    /// # Errors
+    /// If a file is missing.
+    pub(super) fn in_folder(folder: &Path) -> anyhow::Result<Located> {
+        let shown = folder.display();
+        let named = folder.canonicalize().with_context(|| format!("{shown}: no such folder"))?;
+        let name = named.file_name().and_then(|name| name.to_str()).unwrap_or("data");
+        let lacking = FILES.iter().zip(files_in(folder)).filter(|(_, file)| file.is_none());
+        let lacking: Vec<&str> = lacking.map(|(name, _)| *name).collect();
+        let found = located(own_set(folder).unwrap_or(name), folder);
+        found.with_context(|| format!("{shown} lacks {}, plain or .gz", lacking.join(", ")))
+    }
+
     /// The first place that has all, else any, of the files: for a report on what is missing.
     pub fn find_some(&self, name: &str) -> Option<(PathBuf, [Option<PathBuf>; 4])> {
         let all: Vec<_> = self.candidates(name).map(|dir| (files_in(&dir), dir)).collect();
@@ -118,9 +133,10 @@ impl Places {
             .filter_map(|root| Some((root, own_set(root)?)))
             .map(|(root, set)| format!("; {} itself holds {set}", root.display()))
             .collect();
-        let download = match is_published(name) {
-            true => format!("download it: harness data fetch {name}, "),
-            false => String::new(),
+        let download = match (is_published(name), name.strip_suffix(maj::SUFFIX)) {
+            (true, _) => format!("download it: harness data fetch {name}, "),
+            (false, Some(base)) => format!("draw it: harness data maj --from {base}, "),
+            (false, None) => String::new(),
         };
         anyhow!(
             "no data set {name:?} in {} (nor as torchvision keeps it){missing}{others}; put {}, each plain or .gz, into one of these, \
@@ -164,19 +180,43 @@ impl Places {
     /// # Errors
     /// If there is no cache folder or it cannot be written.
     pub fn draw_synth(&self) -> anyhow::Result<Located> {
+        self.draw("synth", |folder| {
+            synth::write(folder, synth::DEFAULT_SEED, synth::DEFAULT_TRAIN, synth::DEFAULT_TEST)
+        })
+    }
+
+    /// Draws the majority problem of the synthetic set, both with their default seeds, into the cache folder.
+    ///
+    /// The synthetic set is drawn anew, so that the bytes do not depend on which one is found.
+    ///
+    /// # Errors
+    /// As [`Places::draw_synth`].
+    pub fn draw_synth_maj(&self) -> anyhow::Result<Located> {
+        self.draw("synth-maj", |folder| {
+            let digits = folder.join("synth");
+            synth::write(&digits, synth::DEFAULT_SEED, synth::DEFAULT_TRAIN, synth::DEFAULT_TEST)?;
+            let [a, b, c, d] = FILES.map(|file| digits.join(file));
+            let halves = [Split::open(&a, &b, None)?, Split::open(&c, &d, None)?];
+            maj::write(folder, &maj::majority(&halves, maj::DEFAULT_SEED)?)?;
+            fs::remove_dir_all(&digits).with_context(|| format!("{}: cannot be removed", digits.display()))
+        })
+    }
+
+    /// Has `write` fill a folder of the cache, which appears under `name` when it is complete.
+    fn draw(&self, name: &str, write: impl FnOnce(&Path) -> anyhow::Result<()>) -> anyhow::Result<Located> {
         /// Sets apart the folders of threads that draw at once.
         static DRAWINGS: AtomicU32 = AtomicU32::new(0);
         let cache = self.cache()?;
-        let target = cache.join("synth");
-        status!("drawing the synthetic data set into {} (once)", target.display());
+        let target = cache.join(name);
+        status!("drawing the data set {name} into {} (once)", target.display());
         let unfinished = Unfinished(cache.join(format!(
-            ".synth-{}-{}",
+            ".{name}-{}-{}",
             std::process::id(),
             DRAWINGS.fetch_add(1, Ordering::Relaxed)
         )));
-        synth::write(&unfinished.0, synth::DEFAULT_SEED, synth::DEFAULT_TRAIN, synth::DEFAULT_TEST)?;
+        write(&unfinished.0)?;
         let renamed = fs::rename(&unfinished.0, &target);
-        match (located("synth", &target), renamed) {
+        match (located(name, &target), renamed) {
             (Some(set), _) => Ok(set),
             (None, Err(error)) => Err(error).with_context(|| {
                 format!("{}: cannot be replaced; remove it and try again", target.display())
@@ -204,9 +244,13 @@ fn files_in(folder: &Path) -> [Option<PathBuf>; 4] {
     })
 }
 
-/// Which published set the files right in `folder` are.
+/// Which published set the files right in `folder` are. A majority problem has the labels of the set it was drawn from.
 fn own_set(folder: &Path) -> Option<&'static str> {
-    files_in(folder)[3].as_deref().and_then(checksum::name_of_labels)
+    let labelled = files_in(folder)[3].as_deref().and_then(checksum::name_of_labels)?;
+    if !MASK_FILES.iter().any(|file| folder.join(file).exists()) {
+        return Some(labelled);
+    }
+    KNOWN.iter().map(|known| known.0).find(|name| name.strip_suffix(maj::SUFFIX) == Some(labelled))
 }
 
 fn located(name: &str, folder: &Path) -> Option<Located> {

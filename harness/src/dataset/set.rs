@@ -1,6 +1,6 @@
 //! A data set: a training and a test half.
 
-use super::files;
+use super::files::{self, MASK_FILES};
 use super::locate::{Located, Places};
 use super::published::published;
 use super::split::{Split, SplitSha256};
@@ -38,7 +38,8 @@ pub struct Dataset {
 impl Dataset {
     /// Finds the data set `name`, unpacks it if need be and maps it.
     ///
-    /// Places are searched as [`Places::new`] says. `synth` is drawn into the cache folder when it is nowhere.
+    /// Places are searched as [`Places::new`] says. `synth` and `synth-maj` are drawn into the cache folder when they are
+    /// nowhere.
     ///
     /// # Errors
     /// If the set is nowhere, or one of its files is not what it should be. The message names the file and what to do.
@@ -49,15 +50,33 @@ impl Dataset {
             Some(located) => located,
             // A set that lacks a file is no reason to draw another one in its place.
             None if name == "synth" && places.find_some(&name).is_none() => places.draw_synth()?,
+            None if name == "synth-maj" && places.find_some(&name).is_none() => places.draw_synth_maj()?,
             None => return Err(places.not_found(&name)),
         };
         Self::map(&places, &located).with_context(|| format!("cannot open the data set {name}"))
     }
 
+    /// Maps the data set whose four files are right in `folder`.
+    ///
+    /// # Errors
+    /// If one of them is not there, or not what it should be.
+    pub fn open_folder(folder: &Path) -> anyhow::Result<Self> {
+        let places = Places::new(None)?;
+        let located = Places::in_folder(folder)?;
+        Self::map(&places, &located).with_context(|| format!("cannot open the data set {}", located.name))
+    }
+
     fn map(places: &Places, located: &Located) -> anyhow::Result<Self> {
         let [train_images, train_labels, test_images, test_labels] = places.unpack(located)?;
-        let train = Split::open(&train_images, &train_labels)?;
-        let test = Split::open(&test_images, &test_labels)?;
+        let masks = MASK_FILES.map(|file| Some(located.folder.join(file)).filter(|path| path.exists()));
+        let train = Split::open(&train_images, &train_labels, masks[0].as_deref())?;
+        let test = Split::open(&test_images, &test_labels, masks[1].as_deref())?;
+        ensure!(
+            train.has_masks() == test.has_masks(),
+            "{}: only one of {} is there; draw the set again",
+            located.folder.display(),
+            MASK_FILES.join(", ")
+        );
         let (rows, cols) = (train.rows(), train.cols());
         ensure!(
             (test.rows(), test.cols()) == (rows, cols),
@@ -94,7 +113,7 @@ impl Dataset {
     pub fn is_published(&self, name: &str) -> bool {
         published(name).is_some_and(|files| {
             let is =
-                |half: &Split, i: usize| files[i].sha256 == Some(hash::sha256(half.label_bytes()).as_str());
+                |half: &Split, i: usize| files[i].sha256 == half.label_bytes().map(hash::sha256).as_deref();
             is(&self.test, 3) && is(&self.train, 1)
         })
     }
@@ -149,7 +168,7 @@ mod tests {
         let set = Dataset::open("tiny", Some(root.path())).unwrap();
         assert_eq!((set.rows, set.cols, set.classes, set.name.as_str()), (3, 1, 7, "tiny"));
         assert_eq!((set.train.len(), set.test.len(), set.train.label(2)), (3, 2, 4));
-        assert_eq!(set.train.image(2), [7, 7, 7]);
+        assert_eq!(*set.train.image(2), [7, 7, 7]);
         assert!(!set.is_published("mnist") && !set.train.is_empty());
         assert_eq!(set.test.sha256().labels, hash::sha256(&[0, 0, 8, 1, 0, 0, 0, 2, 6, 2]));
         fn shared<T: Send + Sync>(_: &T) {}
