@@ -6,7 +6,9 @@ use benches::{BATCH, activations, best, floats, label};
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use kernels::pack::{Part, pack, reverse_conv};
-use kernels::{ConvShape, Epilogue, Kernels, MatMut, Panels, Start, conv, conv_weight_gradient, panels_len};
+use kernels::{
+    Conv, ConvShape, Epilogue, Init, Kernels, MatMut, Panels, conv, conv_weight_gradient, panels_len,
+};
 use std::time::Duration;
 
 /// The two layers on a whole image and on a strip of four columns.
@@ -32,7 +34,8 @@ fn id(kernels: &Kernels, shape: &ConvShape) -> BenchmarkId {
 
 fn run(kernels: &Kernels, shape: &ConvShape, x: &[f32], w: Panels, y: &mut [f32]) {
     let out = MatMut::new(y, BATCH * shape.rows * shape.cols, shape.outputs);
-    conv(kernels, shape, x, BATCH, w, Start::Zero, Epilogue::Store, out).expect("shapes fit");
+    conv(kernels, Conv { shape, x, images: BATCH, w, init: Init::Zero, epilogue: Epilogue::Store, y: out })
+        .expect("shapes fit");
 }
 
 fn forward(c: &mut Criterion) {

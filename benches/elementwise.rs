@@ -7,7 +7,7 @@ use kernels::elementwise::activation::{bias_relu, softplus_bias};
 use kernels::elementwise::optimiser::{AdamStep, adam, sgd};
 use kernels::elementwise::reduce::column_sums;
 use kernels::elementwise::softmax::cross_entropy;
-use kernels::pool::{PoolBack, PoolKind, PoolShape, pool, pool_back};
+use kernels::pool::{PoolBack, PoolBackward, PoolKind, PoolShape, pool, pool_backward};
 use kernels::{Backend, Kernels, MatMut, MatRef, reference};
 use std::time::Duration;
 
@@ -34,16 +34,16 @@ fn f64s(xs: &[f32]) -> Vec<f64> {
     xs.iter().map(|&x| f64::from(x)).collect()
 }
 
-/// Sampled elements, and what a twin says of each.
-fn check(what: &str, found: &[f32], twin: impl Fn(usize) -> f64) {
+/// Sampled elements, and what a reference implementation says of each.
+fn check(what: &str, found: &[f32], expected: impl Fn(usize) -> f64) {
     let places = sample(found.len());
     let found: Vec<f32> = places.iter().map(|&i| found[i]).collect();
-    assert_close(what, &found, &places.into_iter().map(twin).collect::<Vec<f64>>());
+    assert_close(what, &found, &places.into_iter().map(expected).collect::<Vec<f64>>());
 }
 
 fn optimisers(c: &mut Criterion) {
     let (start, gradient) = (floats(PARAMETERS, 1), floats(PARAMETERS, 2));
-    let twin = |i: usize| (f64::from(gradient[i]), f64::from(start[i]));
+    let expected = |i: usize| (f64::from(gradient[i]), f64::from(start[i]));
     let mut steps = group(c, "adam", 7 * 4 * PARAMETERS);
     for kernels in sets() {
         let (mut m, mut v, mut p) = (vec![0.0; PARAMETERS], vec![0.0; PARAMETERS], start.clone());
@@ -53,7 +53,7 @@ fn optimisers(c: &mut Criterion) {
             adam(&kernels, AdamStep::new(1e-3, t), &gradient, &mut m, &mut v, p).expect("shapes fit");
         };
         run(&mut p);
-        check("adam", &p, |i| reference::adam(1e-3, &[twin(i).0], twin(i).1));
+        check("adam", &p, |i| reference::adam(1e-3, &[expected(i).0], expected(i).1));
         steps.bench_function(label(&kernels), |bench| bench.iter(|| run(&mut p)));
     }
     steps.finish();
@@ -62,7 +62,7 @@ fn optimisers(c: &mut Criterion) {
         let (mut m, mut p) = (vec![0.0; PARAMETERS], start.clone());
         let mut run = |p: &mut [f32]| sgd(&kernels, 1e-6, 0.9, &gradient, &mut m, p).expect("shapes fit");
         run(&mut p);
-        check("sgd", &p, |i| reference::sgd(1e-6, 0.9, &[twin(i).0], twin(i).1));
+        check("sgd", &p, |i| reference::sgd(1e-6, 0.9, &[expected(i).0], expected(i).1));
         steps.bench_function(label(&kernels), |bench| bench.iter(|| run(&mut p)));
     }
 }
@@ -128,7 +128,7 @@ fn pooling(c: &mut Criterion) {
     let channels = POOL.channels;
     let (x, back) = (activations(pixels * channels, 1), floats(pooled * channels, 2));
     let at = (POOL.rows, POOL.cols, channels);
-    // The twin of the first image.
+    // The reference implementation of the first image.
     let (want, from) = reference::max_pool(at, POOL.size, &x[..x.len() / BATCH]);
     let mut want_back = vec![0.0; x.len() / BATCH];
     from.iter().zip(&back).for_each(|(&from, &back)| want_back[from] = f64::from(back));
@@ -155,7 +155,11 @@ fn pooling(c: &mut Criterion) {
         let mut r_in = vec![0.0; pixels * channels];
         let run = |r_in: &mut [f32]| {
             let (what, out) = (PoolBack::Relevance { eps: 1e-9 }, MatMut::new(r_in, pixels, channels));
-            pool_back(&kernels, POOL, BATCH, what, view, y, r, out).expect("shapes fit");
+            pool_backward(
+                &kernels,
+                PoolBackward { shape: POOL, images: BATCH, what, a: view, pooled: y, back: r, out },
+            )
+            .expect("shapes fit");
         };
         run(&mut r_in);
         assert_close("max_pool_back", &r_in[..want_back.len()], &want_back);

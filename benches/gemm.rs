@@ -7,7 +7,7 @@ use benches::{
 };
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use kernels::pack::{self, Part, pack, transpose};
-use kernels::{Epilogue, Kernels, MatMut, MatRef, Panels, Start, gemm, gemm_tn, panels_len};
+use kernels::{Epilogue, Init, Kernels, MatMut, MatRef, Panels, WeightGradient, gemm, gemm_tn, panels_len};
 use std::time::Duration;
 
 fn group<'a>(c: &'a mut Criterion, name: &str) -> BenchmarkGroup<'a, criterion::measurement::WallTime> {
@@ -26,7 +26,7 @@ fn id(kernels: &Kernels, [m, n, k]: [usize; 3]) -> BenchmarkId {
 
 fn product(kernels: &Kernels, a: MatRef, b: Panels, c: &mut [f32]) {
     let out = MatMut::new(c, a.rows(), b.n());
-    gemm(kernels, a, b, Start::Zero, Epilogue::Store, out).expect("shapes fit");
+    gemm(kernels, a, b, Init::Zero, Epilogue::Store, out).expect("shapes fit");
 }
 
 fn forward(c: &mut Criterion) {
@@ -62,7 +62,7 @@ fn layer(c: &mut Criterion) {
         let mut run = || {
             let (a, b) = (MatRef::new(&a, m, k), Panels::new(&packed, k, n));
             let epilogue = Epilogue::BiasReluDropout(&bias, dropout);
-            gemm(&kernels, a, b, Start::Zero, epilogue, MatMut::new(&mut c, m, n)).expect("shapes fit");
+            gemm(&kernels, a, b, Init::Zero, epilogue, MatMut::new(&mut c, m, n)).expect("shapes fit");
             c[(m - 1) * n + n - 1]
         };
         let last = run();
@@ -82,7 +82,11 @@ fn weight_gradient(c: &mut Criterion) {
             let mut dw = vec![0.0; panels_len(k, n)];
             let run = |dw: &mut [f32]| {
                 let (a, dy) = (MatRef::new(&a, m, k), MatRef::new(&dy, m, n));
-                gemm_tn(&kernels, a, dy, false, dw, k, 0).expect("shapes fit");
+                gemm_tn(
+                    &kernels,
+                    WeightGradient { a, d_y: dy, accumulate: false, d_w: dw, rows: k, first_row: 0 },
+                )
+                .expect("shapes fit");
             };
             run(&mut dw);
             let view = Panels::new(&dw, k, n);

@@ -12,7 +12,7 @@ use kernels::relevance::w_square::{dense_denominators, w_square};
 use kernels::relevance::z_beta::{ZBeta, z_beta, z_beta_conv};
 use kernels::relevance::z_plus::{z_plus, z_plus_conv};
 use kernels::relevance::{EPS, PackedPart};
-use kernels::{ConvShape, Epilogue, Kernels, MatMut, MatRef, Panels, Start, conv, gemm, reference};
+use kernels::{Conv, ConvShape, Epilogue, Init, Kernels, MatMut, MatRef, Panels, conv, gemm, reference};
 use std::time::Duration;
 
 /// Layers `[N, J, K]`: the combine layer of the deep cell a batch, seven steps of it, a test set; and
@@ -38,17 +38,17 @@ fn conv_id(kernels: &Kernels, shape: &ConvShape) -> BenchmarkId {
     BenchmarkId::new(label(kernels), format!("{size}x{size}-{inputs}-{outputs}-on-{rows}x{cols}"))
 }
 
-/// Compares sampled samples, `J` and `K` floats each, with a twin that is given sample and relevance.
+/// Compares sampled samples, `J` and `K` floats each, with a reference implementation that is given sample and relevance.
 fn check(
     what: &str,
     [n, j, k]: [usize; 3],
     r: &[f32],
     r_in: &[f32],
-    twin: impl Fn(usize, &[f64]) -> Vec<f64>,
+    expected: impl Fn(usize, &[f64]) -> Vec<f64>,
 ) {
     for i in sample(n) {
         let r: Vec<f64> = r[i * k..][..k].iter().map(|&r| f64::from(r)).collect();
-        assert_close(what, &r_in[i * j..][..j], &twin(i, &r));
+        assert_close(what, &r_in[i * j..][..j], &expected(i, &r));
     }
 }
 
@@ -124,7 +124,7 @@ fn z_beta_dense(c: &mut Criterion) {
         let (mut r_in, mut lost, mut z) = (vec![0.0; n * j], vec![0.0; n], vec![0.0; n * k]);
         let view = MatRef::new(&x, n, j);
         let product = MatMut::new(&mut z, n, k);
-        gemm(&kernels, view, weights, Start::Zero, Epilogue::Store, product).expect("shapes fit");
+        gemm(&kernels, view, weights, Init::Zero, Epilogue::Store, product).expect("shapes fit");
         let mut run = |z: &mut [f32], r_in: &mut [f32]| {
             let (r, out) = (MatRef::new(&r, n, k), MatMut::new(r_in, n, j));
             z_beta(&kernels, &rule, view, z, r, out, &mut lost).expect("shapes fit");
@@ -185,15 +185,15 @@ impl Filters {
         2 * self.pixels() * self.shape.patch() * self.shape.outputs
     }
 
-    /// Compares all images with a twin that is given pixels, dense weights and relevance.
-    fn check(&self, what: &str, r_in: &[f32], twin: impl Fn(&[f32], &[f32], &[f64]) -> Vec<f64>) {
+    /// Compares all images with a reference implementation that is given pixels, dense weights and relevance.
+    fn check(&self, what: &str, r_in: &[f32], expected: impl Fn(&[f32], &[f32], &[f64]) -> Vec<f64>) {
         let dense = reference::conv_as_dense(&self.shape, &self.w);
         let (j, k) = (self.x.len() / self.images, self.r.len() / self.images);
-        check(what, [self.images, j, k], &self.r, r_in, |i, r| twin(&self.x[i * j..][..j], &dense, r));
+        check(what, [self.images, j, k], &self.r, r_in, |i, r| expected(&self.x[i * j..][..j], &dense, r));
     }
 }
 
-/// The same filters on a smaller image, whose dense twin is not too large to compare with.
+/// The same filters on a smaller image, whose dense reference implementation is not too large to compare with.
 fn small(shape: ConvShape) -> Filters {
     Filters::new(ConvShape { rows: 5, cols: 4, ..shape }, 2)
 }
@@ -222,8 +222,19 @@ fn z_beta_filters(c: &mut Criterion) {
     let forward = |kernels: &Kernels, f: &Filters| {
         let mut z = f.planes_of_outputs();
         let out = f.shape.output().pixels_mut(&mut z, f.images);
-        conv(kernels, &f.shape, &f.planes, f.images, f.panels(), Start::Zero, Epilogue::Store, out)
-            .expect("shapes fit");
+        conv(
+            kernels,
+            Conv {
+                shape: &f.shape,
+                x: &f.planes,
+                images: f.images,
+                w: f.panels(),
+                init: Init::Zero,
+                epilogue: Epilogue::Store,
+                y: out,
+            },
+        )
+        .expect("shapes fit");
         z
     };
     let run = |kernels: &Kernels, f: &Filters, rule: &ZBeta, z: &mut [f32], r_in: &mut [f32]| {

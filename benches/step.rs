@@ -1,4 +1,4 @@
-//! A whole training step and a whole explanation of the four cells, in samples a second: forward with
+//! A whole training step and a whole explanation of the four presets, in samples a second: forward with
 //! dropout, back through time and Adam; forward, z⁺ through time and z^β on the pixels.
 //!
 //! Gradients and relevance of a few samples are compared with those of the `reference` backend first.
@@ -8,8 +8,8 @@ use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use kernels::{Backend, Kernels};
 use model::explain::{Explainer, Explanation, Method, Target};
-use model::train::{Optimiser, Trainer};
-use model::{Cell, Network, Samples, Task};
+use model::train::{DropoutPolicy, Optimiser, TrainOptions, Trainer};
+use model::{Architecture, Network, Samples, Task};
 use std::time::Duration;
 
 const STEPS: [usize; 2] = [1, 7];
@@ -51,11 +51,11 @@ fn group<'a>(c: &'a mut Criterion, name: &str) -> BenchmarkGroup<'a, WallTime> {
     group
 }
 
-/// The four cells at each length, by name.
+/// The four presets at each length, by name.
 fn networks() -> impl Iterator<Item = (String, Network)> {
     Cell::PRESETS.into_iter().flat_map(|name| STEPS.map(|seq_len| (name, seq_len))).map(|(name, seq_len)| {
-        let cell = Cell::preset(name).expect("a preset");
-        let network = Network::new(cell, Task { seq_len, ..Task::default() }, 1).expect("fits the task");
+        let preset = Architecture::preset(name).expect("a preset");
+        let network = Network::new(preset, Task { seq_len, ..Task::default() }, 1).expect("fits the task");
         (format!("{name}-{seq_len}"), network)
     })
 }
@@ -68,8 +68,14 @@ fn f64s(xs: &[f32]) -> Vec<f64> {
     xs.iter().map(|&x| f64::from(x)).collect()
 }
 
+fn trainer(network: &Network, batch: usize) -> Trainer {
+    let dropout = DropoutPolicy::draft(network.architecture());
+    let options = TrainOptions { optimiser: ADAM, batch, seed: 1, dropout };
+    Trainer::new(network.clone(), options).expect("a sound policy")
+}
+
 fn gradients(kernels: &Kernels, network: &Network, samples: &Noise) -> Vec<f32> {
-    let mut trainer = Trainer::new(network.clone(), ADAM, FEW.len(), 1);
+    let mut trainer = trainer(network, FEW.len());
     trainer.gradient_without_dropout(kernels, samples, &FEW).expect("runs");
     trainer.gradients().to_vec()
 }
@@ -82,7 +88,7 @@ fn train(c: &mut Criterion) {
         let want = f64s(&gradients(&reference(), &network, &samples));
         for kernels in best() {
             assert_close(&name, &gradients(&kernels, &network, &samples), &want);
-            let mut trainer = Trainer::new(network.clone(), ADAM, BATCH, 1);
+            let mut trainer = trainer(&network, BATCH);
             group.bench_function(BenchmarkId::new(label(&kernels), &name), |bench| {
                 bench.iter(|| trainer.step(&kernels, &samples, &batch).expect("runs"));
             });
@@ -92,7 +98,7 @@ fn train(c: &mut Criterion) {
 
 fn relevance(kernels: &Kernels, network: &Network, samples: &Noise) -> Explanation {
     let mut explainer = Explainer::new(kernels, network, Method::DeepTaylor, FEW.len()).expect("fits");
-    let found = explainer.explain(kernels, network, samples, &FEW, Target::Class(0));
+    let found = explainer.explain(kernels, samples, &FEW, Target::Class(0));
     found.expect("runs").remove(0)
 }
 
@@ -108,9 +114,8 @@ fn explain(c: &mut Criterion) {
             assert!(found.conservation_error.iter().all(|&error| error < 1e-3), "{name}: {found:?}");
             let mut explainer = Explainer::new(&kernels, &network, Method::DeepTaylor, BATCH).expect("fits");
             group.bench_function(BenchmarkId::new(label(&kernels), &name), |bench| {
-                bench.iter(|| {
-                    explainer.explain(&kernels, &network, &samples, &batch, Target::Predicted).expect("runs")
-                });
+                bench
+                    .iter(|| explainer.explain(&kernels, &samples, &batch, Target::Predicted).expect("runs"));
             });
         }
     }

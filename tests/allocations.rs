@@ -2,8 +2,8 @@
 //! what every thread of the process allocates.
 
 use kernels::{Backend, Kernels, Threads};
-use model::train::{Optimiser, Trainer};
-use model::{Cell, Network, Samples, Task};
+use model::train::{DropoutPolicy, Optimiser, TrainOptions, Trainer};
+use model::{Architecture, Network, Samples, Task};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 use std::alloc::System;
 
@@ -53,15 +53,17 @@ fn step(trainer: &mut Trainer, kernels: &Kernels, batch: &[usize]) -> usize {
 fn a_training_step_allocates_nothing_after_the_first() {
     assert!(allocations(|| drop(std::hint::black_box(vec![0; 10]))) > 0, "it counts");
     let batch: Vec<usize> = (0..BATCH).collect();
-    for name in Cell::PRESETS {
+    for name in Architecture::PRESETS {
         for optimiser in [Optimiser::Adam { lr: 1e-3 }, Optimiser::Sgd { lr: 1e-3, momentum: 0.9 }] {
-            let cell = Cell::preset(name).expect("a preset");
-            let network = Network::new(cell, Task { seq_len: 7, ..Task::default() }, 1).expect("fits");
+            let preset = Architecture::preset(name).expect("a preset");
+            let dropout = DropoutPolicy::draft(&preset);
+            let options = TrainOptions { optimiser, batch: BATCH, seed: 1, dropout };
+            let network = Network::new(preset, Task { seq_len: 7, ..Task::default() }, 1).expect("fits");
             for threads in [1, 2] {
                 let (network, batch) = (network.clone(), &batch[..]);
                 let case = || {
                     let kernels = Kernels::new(Backend::best(), Threads::new(threads).expect("threads"));
-                    let mut trainer = Trainer::new(network, optimiser, BATCH, 1);
+                    let mut trainer = Trainer::new(network, options).expect("a sound policy");
                     step(&mut trainer, &kernels, batch);
                     // A helper that sleeps through the first steps makes its buffer later, once.
                     let late = if threads == 1 { 0 } else { 10 * STEPS };

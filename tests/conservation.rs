@@ -1,10 +1,10 @@
-//! Relevance is neither made nor lost without being counted (Eq. 3.8), nor negative where it must not be.
+//! Relevance is conserved up to what is counted as absorbed (Eq. 3.8), nor negative where it must not be.
 
 use crate::support::{Arrays, METHODS, bits, explain, narrow, samples_for, thesis};
 use kernels::Kernels;
 use kernels::pool::PoolKind;
 use model::explain::{Explanation, Method, Target};
-use model::{Cell, Network};
+use model::{Architecture, Network};
 
 const CONSERVING: [Method; 4] = [
     Method::DeepTaylor,
@@ -27,8 +27,12 @@ fn check_conservation(what: &str, found: &Explanation) -> f64 {
         assert_eq!(found.explained[i], found.logits[i * classes + found.target[i]], "{what} [{i}]");
         let image = &found.relevance[i * size..][..size];
         let sum: f64 = image.iter().map(|&r| f64::from(r)).sum();
-        let error = (f - sum - found.lost[i]).abs() / f.abs();
-        assert!(error <= TOLERANCE, "{what} [{i}]: f {f}, ΣR {sum}, lost {}: {error:.1e}", found.lost[i]);
+        let error = (f - sum - found.absorbed[i]).abs() / f.abs();
+        assert!(
+            error <= TOLERANCE,
+            "{what} [{i}]: f {f}, ΣR {sum}, absorbed {}: {error:.1e}",
+            found.absorbed[i]
+        );
         let reported = found.conservation_error[i];
         assert!((reported - error).abs() <= 1e-9, "{what} [{i}]: {reported} reported, {error} found");
         most = most.max((sum / f).abs());
@@ -70,7 +74,7 @@ fn check_network(what: &str, network: &Network, samples: &Arrays) {
 
 #[test]
 fn narrow_cells_conserve_relevance() {
-    for name in Cell::PRESETS {
+    for name in Architecture::PRESETS {
         for seq_len in [1, 2, 4] {
             let network = narrow(name, seq_len, PoolKind::Max);
             check_network(&format!("narrow {name}-{seq_len}"), &network, &samples_for(&network, 9, 1));
@@ -80,7 +84,7 @@ fn narrow_cells_conserve_relevance() {
 
 #[test]
 fn thesis_cells_conserve_relevance_through_seven_steps() {
-    for name in Cell::PRESETS {
+    for name in Architecture::PRESETS {
         let network = thesis(name, 7);
         check_network(&format!("{name}-7"), &network, &samples_for(&network, 3, 2));
     }
@@ -105,12 +109,12 @@ fn sum_pooling_conserves_relevance() {
 fn relevance_has_the_sign_of_what_is_explained() {
     let kernels = Kernels::default();
     let narrow_cells = [1, 2, 4].map(|seq_len| move |name: &str| narrow(name, seq_len, PoolKind::Max));
-    let all = Cell::PRESETS.into_iter().flat_map(|name| {
+    let all = Architecture::PRESETS.into_iter().flat_map(|name| {
         let wide = std::iter::once(thesis(name, 7));
         narrow_cells.iter().map(move |make| make(name)).chain(wide)
     });
     for network in all {
-        let what = format!("{}-{}", network.cell().name, network.task().seq_len);
+        let what = format!("{}-{}", network.architecture().name(), network.task().seq_len);
         let samples = samples_for(&network, 4, 4);
         let mut positive = 0;
         for method in POSITIVE {
@@ -131,7 +135,7 @@ fn relevance_has_the_sign_of_what_is_explained() {
 /// The same cell with every weight zero, or with hidden biases that no input overcomes.
 fn dead(network: &Network, by_bias: bool) -> Network {
     let mut tensors = network.tensors();
-    let last = format!("head.{}.bias", network.cell().head.len());
+    let last = format!("head.{}.bias", network.architecture().head.len());
     for tensor in &mut tensors {
         let is_bias = tensor.shape.len() == 1;
         if by_bias && is_bias && tensor.name != last {
@@ -140,12 +144,12 @@ fn dead(network: &Network, by_bias: bool) -> Network {
             tensor.values.fill(0.0);
         }
     }
-    Network::from_tensors(network.cell().clone(), *network.task(), &tensors).expect("the same shapes")
+    Network::from_tensors(network.architecture().clone(), *network.task(), &tensors).expect("the same shapes")
 }
 
 #[test]
-fn a_dead_network_loses_all_relevance_and_says_so() {
-    for name in Cell::PRESETS {
+fn a_dead_network_absorbs_all_relevance_and_counts_it() {
+    for name in Architecture::PRESETS {
         for (seq_len, pool) in [(1, PoolKind::Max), (4, PoolKind::Max), (2, PoolKind::Sum)] {
             for by_bias in [false, true] {
                 let network = dead(&narrow(name, seq_len, pool), by_bias);
@@ -155,11 +159,14 @@ fn a_dead_network_loses_all_relevance_and_says_so() {
                     let kernels = Kernels::default();
                     for one in explain(&kernels, &network, method, (&samples, &[0, 1, 2]), Target::All) {
                         assert!(one.relevance.iter().all(|&r| r == 0.0), "{what}: {:?}", one.relevance);
-                        let numbers = one.explained.iter().zip(&one.lost).zip(&one.conservation_error);
-                        for ((&f, lost), error) in numbers {
+                        let numbers = one.explained.iter().zip(&one.absorbed).zip(&one.conservation_error);
+                        for ((&f, absorbed), error) in numbers {
                             let f = f64::from(f);
                             assert!(f.is_finite() && f != 0.0, "{what}: f is {f}");
-                            assert!((f - lost).abs() <= 1e-6 * f.abs(), "{what}: {lost} lost of {f}");
+                            assert!(
+                                (f - absorbed).abs() <= 1e-6 * f.abs(),
+                                "{what}: {absorbed} absorbed of {f}"
+                            );
                             assert!(*error <= 1e-6, "{what}: {error}");
                         }
                     }
@@ -172,7 +179,7 @@ fn a_dead_network_loses_all_relevance_and_says_so() {
 #[test]
 fn all_classes_in_turn_are_each_class_alone() {
     let kernels = Kernels::default();
-    for name in Cell::PRESETS {
+    for name in Architecture::PRESETS {
         let network = narrow(name, 4, PoolKind::Max);
         let samples = samples_for(&network, 5, 6);
         let batch = (&samples, &[4, 0, 3][..]);

@@ -1,9 +1,9 @@
 //! Golden values of an independent float64 implementation, on every backend.
 
-use crate::support::{Golden, assert_close, backends, full, tiny};
+use crate::support::{Golden, assert_close, backends, full, tiny, trainer};
 use kernels::Kernels;
 use model::explain::{Explainer, Method, Target};
-use model::train::{Optimiser, Trainer};
+use model::train::Optimiser;
 use model::{Evaluator, Network, Task};
 
 fn check_logits(golden: &Golden, kernels: &Kernels) {
@@ -18,7 +18,7 @@ fn check_logits(golden: &Golden, kernels: &Kernels) {
 fn check_gradients(golden: &Golden, kernels: &Kernels) {
     let Golden { name, network, samples, tensors } = golden;
     let batch = samples.labels.len();
-    let mut trainer = Trainer::new(network.clone(), Optimiser::Adam { lr: 1e-3 }, batch, 0);
+    let mut trainer = trainer(network, Optimiser::Adam { lr: 1e-3 }, batch, 0);
     for round in 0..3 {
         trainer.gradient_without_dropout(kernels, samples, &golden.indices()).expect("runs");
         if round == 0 {
@@ -51,7 +51,7 @@ fn check_relevance(golden: &Golden, kernels: &Kernels) {
     ];
     let explain = |network: &Network, samples, method, target| {
         let mut explainer = Explainer::new(kernels, network, method, golden.indices().len()).expect("fits");
-        let found = explainer.explain(kernels, network, samples, &golden.indices(), target);
+        let found = explainer.explain(kernels, samples, &golden.indices(), target);
         found.expect("runs").remove(0).relevance
     };
     for (what, method, target) in cases {
@@ -60,7 +60,7 @@ fn check_relevance(golden: &Golden, kernels: &Kernels) {
     }
     // The same parameters with pixels in 0…1.
     let task = Task { low: 0.0, high: 1.0, ..*network.task() };
-    let unit = Network::from_tensors(network.cell().clone(), task, &network.tensors()).expect("fits");
+    let unit = Network::from_tensors(network.architecture().clone(), task, &network.tensors()).expect("fits");
     let mut mapped = samples.clone();
     mapped.images.iter_mut().for_each(|x| *x = *x * 0.5 + 0.5);
     let found = explain(&unit, &mapped, Method::DeepTaylor, Target::Predicted);

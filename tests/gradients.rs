@@ -1,11 +1,13 @@
 //! Gradients against central differences of a network written out in f64, and what training promises.
 
-use crate::support::{Arrays, Twin, backends, bits, explain, narrow, samples_for, thesis};
+use crate::support::{
+    Arrays, Reference, backends, bits, explain, narrow, samples_for, thesis, trainer as new_trainer,
+};
 use kernels::pool::PoolKind;
 use kernels::{Kernels, Threads};
 use model::explain::{Method, Target};
 use model::train::{Optimiser, Trainer};
-use model::{Cell, Evaluator, Network};
+use model::{Architecture, Evaluator, Network};
 
 /// The central difference at 0, `None` where two step sizes disagree: a relu or a pool has a kink there.
 fn slope(mut f: impl FnMut(f64) -> f64, scale: f64) -> Option<f64> {
@@ -43,7 +45,7 @@ fn spread(len: usize) -> impl Iterator<Item = usize> {
 }
 
 fn narrow_cells() -> impl Iterator<Item = (String, Network)> {
-    Cell::PRESETS.into_iter().flat_map(|name| {
+    Architecture::PRESETS.into_iter().flat_map(|name| {
         let pools = if name == "convdeep" { &[PoolKind::Max, PoolKind::Sum][..] } else { &[PoolKind::Max] };
         let cases = pools.iter().flat_map(|&pool| [1, 2, 4].map(|seq_len| (seq_len, pool)));
         cases.map(move |(t, pool)| (format!("{name}-{t} {pool:?}"), narrow(name, t, pool)))
@@ -59,19 +61,19 @@ fn logits_and_loss_are_those_of_the_network_in_f64() {
     let kernels = Kernels::default();
     for (what, network) in narrow_cells() {
         let samples = samples_for(&network, 6, 1);
-        let twin = Twin::new(&network);
+        let reference = Reference::new(&network);
         let mut evaluator = Evaluator::new(&network, 6);
         let indices = [0, 1, 2, 3, 4, 5];
         let found = evaluator.logits(&kernels, &network, &samples, &indices).expect("runs").to_vec();
         for (i, image) in samples.images.chunks_exact(samples.size).enumerate() {
-            let want = twin.logits(&image.iter().map(|&x| f64::from(x)).collect::<Vec<_>>());
+            let want = reference.logits(&image.iter().map(|&x| f64::from(x)).collect::<Vec<_>>());
             let scale = largest(want.iter().copied());
             for (found, want) in found[i * 5..].iter().zip(want) {
                 assert!((f64::from(*found) - want).abs() <= 1e-5 * scale, "{what}: {found}, {want}");
             }
         }
         let loss = evaluator.evaluate(&kernels, &network, &samples, &indices).expect("runs").mean_loss();
-        assert!((loss - twin.loss(&samples)).abs() <= 1e-5, "{what}: {loss}");
+        assert!((loss - reference.loss(&samples)).abs() <= 1e-5, "{what}: {loss}");
     }
 }
 
@@ -79,19 +81,19 @@ fn logits_and_loss_are_those_of_the_network_in_f64() {
 fn gradients_of_parameters_are_central_differences() {
     for (what, network) in narrow_cells() {
         let samples = samples_for(&network, 4, 2);
-        let mut twin = Twin::new(&network);
+        let mut reference = Reference::new(&network);
         let mut usable = Usable::default();
-        let mut trainer = Trainer::new(network.clone(), Optimiser::Adam { lr: 1e-3 }, 4, 0);
+        let mut trainer = new_trainer(&network, Optimiser::Adam { lr: 1e-3 }, 4, 0);
         trainer.gradient_without_dropout(&Kernels::default(), &samples, &[0, 1, 2, 3]).expect("runs");
         for tensor in network.export(trainer.gradients()) {
             let scale = largest(tensor.values.iter().map(|&d| f64::from(d)));
             assert!(scale > 0.0, "{what} {}: every gradient is 0", tensor.name);
             for i in spread(tensor.values.len()) {
                 let mut nudged = |by: f64| {
-                    let before = twin.tensors[&tensor.name][i];
-                    twin.tensors.get_mut(&tensor.name).expect("its own")[i] = before + by;
-                    let loss = twin.loss(&samples);
-                    twin.tensors.get_mut(&tensor.name).expect("its own")[i] = before;
+                    let before = reference.tensors[&tensor.name][i];
+                    reference.tensors.get_mut(&tensor.name).expect("its own")[i] = before + by;
+                    let loss = reference.loss(&samples);
+                    reference.tensors.get_mut(&tensor.name).expect("its own")[i] = before;
                     loss
                 };
                 let want = slope(&mut nudged, scale);
@@ -111,7 +113,7 @@ fn gradients_of_parameters_are_central_differences() {
 fn gradients_of_pixels_are_central_differences() {
     for (what, network) in narrow_cells() {
         let samples = samples_for(&network, 3, 3);
-        let twin = Twin::new(&network);
+        let reference = Reference::new(&network);
         let mut usable = Usable::default();
         for target in [Target::Predicted, Target::Class(1)] {
             let of = |method| {
@@ -129,7 +131,7 @@ fn gradients_of_pixels_are_central_differences() {
                     let f = |by: f64| {
                         let mut x = x.clone();
                         x[i] += by;
-                        twin.logits(&x)[square.target[n]]
+                        reference.logits(&x)[square.target[n]]
                     };
                     let want = slope(f, scale);
                     let place = format!("{what} {target:?} [{n}, {i}]");
@@ -148,20 +150,20 @@ fn step_norms_are_norms_of_the_gradient_by_layer_4() {
     for (what, network) in narrow_cells() {
         let steps = network.task().seq_len;
         let samples = samples_for(&network, 6, 4);
-        let mut trainer = Trainer::new(network.clone(), Optimiser::Adam { lr: 1e-3 }, 6, 0);
+        let mut trainer = new_trainer(&network, Optimiser::Adam { lr: 1e-3 }, 6, 0);
         trainer.gradient_without_dropout(&Kernels::default(), &samples, &[0, 1, 2, 3, 4, 5]).expect("runs");
         let norms = trainer.step_norms();
         assert_eq!(norms.len(), steps, "{what}");
         for (t, &norm) in norms.iter().enumerate() {
             assert!(norm.is_finite() && norm > 0.0, "{what} step {t}: {norm}");
-            let units = (0..6).flat_map(|n| (0..network.cell().combine).map(move |k| (n, k)));
+            let units = (0..6).flat_map(|n| (0..network.architecture().core.width()).map(move |k| (n, k)));
             let slopes = units.map(|(n, k)| {
                 let images = samples.images[n * samples.size..][..samples.size].to_vec();
                 let one = Arrays { images, labels: vec![samples.labels[n]], size: samples.size };
-                let mut twin = Twin::new(&network);
+                let mut reference = Reference::new(&network);
                 let by = |by| {
-                    twin.nudge = (t, k, by);
-                    twin.loss(&one) / 6.0
+                    reference.nudge = (t, k, by);
+                    reference.loss(&one) / 6.0
                 };
                 slope(by, 1.0).expect("no kink within 1e-5")
             });
@@ -185,7 +187,7 @@ fn train(kernels: &Kernels, trainer: &mut Trainer, steps: u64) {
 }
 
 fn trained(kernels: &Kernels, network: &Network, optimiser: Optimiser, seed: u64) -> Vec<u32> {
-    let mut trainer = Trainer::new(network.clone(), optimiser, 6, seed);
+    let mut trainer = new_trainer(&network, optimiser, 6, seed);
     train(kernels, &mut trainer, 5);
     bits(trainer.network().values())
 }
@@ -193,12 +195,12 @@ fn trained(kernels: &Kernels, network: &Network, optimiser: Optimiser, seed: u64
 #[test]
 fn a_seed_decides_the_dropout_and_with_it_every_bit() {
     let kernels = Kernels::default();
-    for name in Cell::PRESETS {
+    for name in Architecture::PRESETS {
         let network = narrow(name, 2, PoolKind::Max);
         let first = trained(&kernels, &network, ADAM, 1);
         assert!(first == trained(&kernels, &network, ADAM, 1), "{name}: the same seed");
         let other = trained(&kernels, &network, ADAM, 2);
-        assert_eq!(first == other, network.cell().dropout == 0.0, "{name}: another seed");
+        assert_eq!(first == other, network.architecture().encoder.is_empty(), "{name}: another seed");
     }
 }
 
@@ -212,7 +214,7 @@ fn gradients_under_dropout_are_those_of_the_network_that_is_left() {
             let indices: Vec<usize> = (0..12).collect();
             // A fresh trainer's first step draws the same masks each time.
             let first_step = |network: &Network| {
-                let mut trainer = Trainer::new(network.clone(), SGD, 12, 8);
+                let mut trainer = new_trainer(&network, SGD, 12, 8);
                 let found = trainer.step(&kernels, &samples, &indices).expect("runs");
                 (found.mean_loss(), network.export(trainer.gradients()))
             };
@@ -224,7 +226,7 @@ fn gradients_under_dropout_are_those_of_the_network_that_is_left() {
                     for (value, &d) in tensors[place].values.iter_mut().zip(&gradient.values) {
                         *value += (by * f64::from(d) / norm) as f32;
                     }
-                    let (cell, task) = (network.cell().clone(), *network.task());
+                    let (cell, task) = (network.architecture().clone(), *network.task());
                     first_step(&Network::from_tensors(cell, task, &tensors).expect("the same shapes")).0
                 };
                 // The losses are f32: a step wide enough that their rounding does not show.
@@ -239,7 +241,7 @@ fn gradients_under_dropout_are_those_of_the_network_that_is_left() {
 #[test]
 fn both_optimisers_lower_the_loss() {
     let kernels = Kernels::default();
-    for name in Cell::PRESETS {
+    for name in Architecture::PRESETS {
         for optimiser in [ADAM, SGD] {
             let network = narrow(name, 2, PoolKind::Max);
             let samples = samples_for(&network, 12, 5);
@@ -248,7 +250,7 @@ fn both_optimisers_lower_the_loss() {
             let mut loss = |network: &Network| {
                 evaluator.evaluate(&kernels, network, &samples, &all).expect("runs").mean_loss()
             };
-            let mut trainer = Trainer::new(network.clone(), optimiser, 6, 3);
+            let mut trainer = new_trainer(&network, optimiser, 6, 3);
             train(&kernels, &mut trainer, 300);
             let (before, after) = (loss(&network), loss(trainer.network()));
             assert!(after < 0.8 * before, "{name} {optimiser:?}: {before} → {after}");
@@ -259,16 +261,16 @@ fn both_optimisers_lower_the_loss() {
 #[test]
 fn a_restored_run_goes_on_as_if_never_stopped() {
     let kernels = Kernels::default();
-    for name in Cell::PRESETS {
+    for name in Architecture::PRESETS {
         for optimiser in [ADAM, SGD] {
             let network = narrow(name, 4, PoolKind::Max);
-            let mut whole = Trainer::new(network, optimiser, 6, 9);
+            let mut whole = new_trainer(&network, optimiser, 6, 9);
             train(&kernels, &mut whole, 3);
             let (state, values) = (whole.state().clone(), whole.network().values().to_vec());
             let mut other = narrow(name, 4, PoolKind::Max);
             other.set_values(&vec![0.5; values.len()]).expect("as many");
             other.set_values(&values).expect("as many");
-            let mut resumed = Trainer::new(other, optimiser, 6, 9);
+            let mut resumed = new_trainer(&other, optimiser, 6, 9);
             resumed.restore(state).expect("its own state");
             train(&kernels, &mut whole, 7);
             train(&kernels, &mut resumed, 7);
@@ -287,7 +289,7 @@ fn a_restored_run_goes_on_as_if_never_stopped() {
 
 #[test]
 fn training_has_the_same_bits_on_every_backend_and_any_number_of_threads() {
-    for name in Cell::PRESETS {
+    for name in Architecture::PRESETS {
         // Thesis widths are worth splitting, but slow where the sums are written out.
         for (network, slow) in [(narrow(name, 4, PoolKind::Max), true), (thesis(name, 4), false)] {
             let mut first: Option<Vec<u32>> = None;

@@ -3,7 +3,8 @@
 use kernels::pool::PoolKind;
 use kernels::{Backend, Kernels, Threads};
 use model::explain::{Explainer, Explanation, Method, Target};
-use model::{Cell, Encoder, NamedTensor, Network, Samples, Task};
+use model::train::{DropoutPolicy, Optimiser, TrainOptions, Trainer};
+use model::{Architecture, Core, EncoderLayer, NamedTensor, Network, Samples, Task};
 use safetensors::{Dtype, SafeTensors};
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
@@ -63,7 +64,6 @@ impl Golden {
             classes: number("classes") as usize,
             low: number("low") as f32,
             high: number("high") as f32,
-            pool: PoolKind::Max,
         };
         let params: Vec<NamedTensor> = tensors
             .iter()
@@ -73,21 +73,9 @@ impl Golden {
                 Some(NamedTensor { name, shape, values: values.clone() })
             })
             .collect();
-        let width = |layer: &str| shapes.get(&format!("param.{layer}.bias")).map(|shape| shape[0]);
-        let mut cell = Cell::preset(&meta["cell"]).expect("a preset");
-        for (i, layer) in cell.encoder.iter_mut().enumerate() {
-            let units_now = width(&format!("encoder.{i}")).expect("an encoder layer");
-            match layer {
-                Encoder::Dense { units } => *units = units_now,
-                Encoder::Conv { channels, .. } => *channels = units_now,
-            }
-        }
-        cell.combine = width("combine").expect("a combine layer");
-        cell.recurrent = width("recurrent").unwrap_or(cell.recurrent);
-        for (i, units) in cell.head.iter_mut().enumerate() {
-            *units = width(&format!("head.{i}")).expect("a head layer");
-        }
-        let network = Network::from_tensors(cell, task, &params).expect("a complete model");
+        let shape = |name: &str| shapes.get(&format!("param.{name}")).map(|shape: &Vec<usize>| &shape[..]);
+        let architecture = Architecture::from_shapes(&meta["cell"], PoolKind::Max, shape);
+        let network = Network::from_tensors(architecture, task, &params).expect("a complete model");
         let size = task.rows * task.cols;
         let samples = Arrays { images: tensors["input"].clone(), labels, size };
         let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
@@ -171,27 +159,39 @@ pub const METHODS: [Method; 7] = [
     Method::GuidedBackprop,
 ];
 
-/// A cell of the thesis with its own widths and initial values, on 28×28 pixels and 10 classes.
-pub fn thesis(name: &str, seq_len: usize) -> Network {
-    let cell = Cell::preset(name).expect("a preset");
-    Network::new(cell, Task { seq_len, ..Task::default() }, 3).expect("fits")
+/// A trainer with the dropout of the draft.
+pub fn trainer(network: &Network, optimiser: Optimiser, batch: usize, seed: u64) -> Trainer {
+    let dropout = DropoutPolicy::draft(network.architecture());
+    Trainer::new(network.clone(), TrainOptions { optimiser, batch, seed, dropout }).expect("a sound policy")
 }
 
-/// A narrow cell on 7×8 pixels and 5 classes, widths on both sides of a register's. The thesis's
+/// An architecture of the thesis with its own widths and initial values, on 28×28 pixels and 10 classes.
+pub fn thesis(name: &str, seq_len: usize) -> Network {
+    let preset = Architecture::preset(name).expect("a preset");
+    Network::new(preset, Task { seq_len, ..Task::default() }, 3).expect("fits")
+}
+
+/// A narrow network on 7×8 pixels and 5 classes, widths on both sides of a register's. The thesis's
 /// initial values die out in narrow layers, so that the weights grow with `√(2 / inputs)` instead and
 /// the biases differ.
 pub fn narrow(name: &str, seq_len: usize, pool: PoolKind) -> Network {
-    let mut cell = Cell::preset(name).expect("a preset");
-    for (i, layer) in cell.encoder.iter_mut().enumerate() {
+    let mut narrow = Architecture::preset(name).expect("a preset").with_pools(pool);
+    let (mut units_of, mut channels_of) = ([20, 17].into_iter(), [4, 6].into_iter());
+    for layer in &mut narrow.encoder {
         match layer {
-            Encoder::Dense { units } => *units = [20, 17][i],
-            Encoder::Conv { channels, .. } => *channels = [4, 6][i],
+            EncoderLayer::Dense(units) => *units = units_of.next().expect("at most two"),
+            EncoderLayer::Conv { channels, .. } => *channels = channels_of.next().expect("at most two"),
+            EncoderLayer::Pool(_) => {}
         }
     }
-    (cell.combine, cell.recurrent) = (19, 9);
-    cell.head.iter_mut().for_each(|units| *units = 11);
-    let task = Task { rows: 7, cols: 8, seq_len, classes: 5, pool, ..Task::default() };
-    let network = Network::new(cell.clone(), task, 5 + seq_len as u64).expect("fits");
+    narrow.core = Core::Rnn { combine: 19, recurrent: 9 };
+    narrow.head.iter_mut().for_each(|units| *units = 11);
+    lively(narrow, Task { rows: 7, cols: 8, seq_len, classes: 5, ..Task::default() })
+}
+
+/// A network whose values do not die out in narrow layers.
+pub fn lively(architecture: Architecture, task: Task) -> Network {
+    let network = Network::new(architecture.clone(), task, 5 + task.seq_len as u64).expect("fits");
     let mut tensors = network.tensors();
     for tensor in &mut tensors {
         let inputs: usize = tensor.shape.iter().rev().skip(1).product();
@@ -200,7 +200,7 @@ pub fn narrow(name: &str, seq_len: usize, pool: PoolKind) -> Network {
             *value = if tensor.shape.len() > 1 { *value * gain } else { -4.0 + 0.37 * (i % 9) as f32 };
         }
     }
-    Network::from_tensors(cell, task, &tensors).expect("the same shapes")
+    Network::from_tensors(architecture, task, &tensors).expect("the same shapes")
 }
 
 /// Random samples for a network's task.
@@ -218,7 +218,7 @@ pub fn explain(
     target: Target,
 ) -> Vec<Explanation> {
     let mut explainer = Explainer::new(kernels, network, method, indices.len()).expect("fits");
-    explainer.explain(kernels, network, samples, indices, target).expect("runs")
+    explainer.explain(kernels, samples, indices, target).expect("runs")
 }
 
 /// Bits, so that equality tells −0 from 0 and a NaN equals itself.
@@ -227,7 +227,7 @@ pub fn bits(values: &[f32]) -> Vec<u32> {
 }
 
 /// A network in f64: its equations as they read, over row-major tensors.
-pub struct Twin<'a> {
+pub struct Reference<'a> {
     network: &'a Network,
     pub tensors: BTreeMap<String, Vec<f64>>,
     /// Added to `h⁽⁴⁾` of a step: (step, unit, value).
@@ -237,11 +237,11 @@ pub struct Twin<'a> {
 /// Rows, columns, channels, and values in this order.
 type Image = (usize, usize, usize, Vec<f64>);
 
-impl Twin<'_> {
-    pub fn new(network: &Network) -> Twin<'_> {
+impl Reference<'_> {
+    pub fn new(network: &Network) -> Reference<'_> {
         let double = |values: &[f32]| values.iter().map(|&v| f64::from(v)).collect();
         let tensors = network.tensors().into_iter().map(|t| (t.name, double(&t.values))).collect();
-        Twin { network, tensors, nudge: (0, 0, 0.0) }
+        Reference { network, tensors, nudge: (0, 0, 0.0) }
     }
 
     fn bias(&self, layer: &str) -> impl Iterator<Item = f64> {
@@ -285,26 +285,30 @@ impl Twin<'_> {
     }
 
     pub fn logits(&self, image: &[f64]) -> Vec<f64> {
-        let (cell, task) = (self.network.cell(), self.network.task());
+        let (architecture, task) = (self.network.architecture(), self.network.task());
         let width = task.cols / task.seq_len;
+        let Core::Rnn { recurrent, .. } = architecture.core;
         let mut r = Vec::new();
         let mut a4 = Vec::new();
         for t in 0..task.seq_len {
             let pixel = |i: usize| image[i / width * task.cols + t * width + i % width];
             let mut e: Image = (task.rows, width, 1, (0..task.rows * width).map(pixel).collect());
-            for (i, layer) in cell.encoder.iter().enumerate() {
-                let name = format!("encoder.{i}");
+            let mut with_parameters = 0;
+            for layer in &architecture.encoder {
+                let name = format!("encoder.{with_parameters}");
+                with_parameters += usize::from(!matches!(layer, EncoderLayer::Pool(_)));
                 e = match *layer {
-                    Encoder::Dense { units } => (1, 1, units, relu(self.dense(&name, &e.3))),
-                    Encoder::Conv { size, .. } => {
+                    EncoderLayer::Dense(units) => (1, 1, units, relu(self.dense(&name, &e.3))),
+                    EncoderLayer::Conv { size, .. } => {
                         let (rows, cols, channels, h) = self.conv(&name, size, &e);
-                        pooled(task.pool, (rows, cols, channels, relu(h)))
+                        (rows, cols, channels, relu(h))
                     }
+                    EncoderLayer::Pool(kind) => pooled(kind, e),
                 };
             }
             let mut seen = e.3;
             if task.seq_len > 1 {
-                seen.extend(if t == 0 { vec![0.0; cell.recurrent] } else { r.clone() });
+                seen.extend(if t == 0 { vec![0.0; recurrent] } else { r.clone() });
             }
             let mut h4 = self.dense("combine", &seen);
             if self.nudge.0 == t {
@@ -315,7 +319,7 @@ impl Twin<'_> {
                 r = relu(self.dense("recurrent", &a4));
             }
         }
-        let last = cell.head.len();
+        let last = architecture.head.len();
         let a = (0..last).fold(a4, |a, i| relu(self.dense(&format!("head.{i}"), &a)));
         self.dense(&format!("head.{last}"), &a)
     }

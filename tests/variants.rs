@@ -3,16 +3,16 @@
 use crate::support::{Arrays, METHODS, backends, bits, explain, narrow, random_samples, samples_for, thesis};
 use kernels::pool::PoolKind;
 use kernels::relevance::z_beta::{ZBeta, z_beta, z_beta_conv};
-use kernels::{ConvShape, Epilogue, Kernels, MatMut, MatRef, Panels, Start, Threads, conv, gemm, pack};
-use model::explain::{Explainer, Explanation, Method, Target, prototype};
-use model::{Cell, Evaluator, NamedTensor, Network, Task};
+use kernels::{Conv, ConvShape, Epilogue, Init, Kernels, MatMut, MatRef, Panels, Threads, conv, gemm, pack};
+use model::explain::{Ascent, Explainer, Explanation, Method, Target, prototype};
+use model::{Architecture, Evaluator, NamedTensor, Network, Task};
 
 /// Bits of all that one sample of an explanation says.
 fn sample_bits(found: &Explanation, i: usize) -> Vec<u64> {
     let n = found.target.len();
     let part = |values: &[f32]| bits(&values[i * (values.len() / n)..][..values.len() / n]);
     let singles = [part(&found.explained), part(&found.logits), part(&found.relevance)].concat();
-    let doubles = [found.lost[i].to_bits(), found.conservation_error[i].to_bits()];
+    let doubles = [found.absorbed[i].to_bits(), found.conservation_error[i].to_bits()];
     singles.into_iter().map(u64::from).chain(doubles).chain([found.target[i] as u64]).collect()
 }
 
@@ -23,7 +23,7 @@ fn logits(kernels: &Kernels, network: &Network, samples: &Arrays, indices: &[usi
 
 #[test]
 fn a_sample_alone_is_the_same_sample_in_a_batch() {
-    for name in Cell::PRESETS {
+    for name in Architecture::PRESETS {
         let network = thesis(name, 4);
         let samples = samples_for(&network, 50, 1);
         for kernels in backends() {
@@ -42,7 +42,7 @@ fn a_sample_alone_is_the_same_sample_in_a_batch() {
                 let target = Target::Predicted;
                 let mut explainer = Explainer::new(&kernels, &network, method, batch.len()).expect("fits");
                 let mut of = |indices: &[usize]| {
-                    let found = explainer.explain(&kernels, &network, &samples, indices, target);
+                    let found = explainer.explain(&kernels, &samples, indices, target);
                     found.expect("runs").remove(0)
                 };
                 let want = sample_bits(&of(&batch), alone);
@@ -60,7 +60,7 @@ fn neither_threads_nor_the_split_of_a_batch_change_a_bit() {
     let fast = backends().into_iter().map(|k| k.backend()).filter(|b| b.name() != "reference");
     for backend in fast {
         let sets = [1, 2, 3, 7].map(|n| Kernels::new(backend, Threads::new(n).expect("threads")));
-        for name in Cell::PRESETS {
+        for name in Architecture::PRESETS {
             let network = thesis(name, 4);
             let samples = samples_for(&network, 40, 2);
             for method in METHODS {
@@ -87,7 +87,7 @@ fn neither_threads_nor_the_split_of_a_batch_change_a_bit() {
 fn every_backend_that_promises_bits_explains_like_the_reference() {
     let all = backends();
     let reference = all.iter().find(|k| k.backend().name() == "reference").expect("always there");
-    for name in Cell::PRESETS {
+    for name in Architecture::PRESETS {
         for (seq_len, pool) in [(1, PoolKind::Max), (2, PoolKind::Sum), (4, PoolKind::Max)] {
             let network = narrow(name, seq_len, pool);
             let samples = samples_for(&network, 7, 3);
@@ -150,7 +150,7 @@ fn z_beta_subtracts_the_low_bound_where_weights_are_positive() {
             let w = Panels::new(&packed, 3, 2);
             let (mut z, mut r_in, mut lost) = ([0.0; 2], [0.0; 3], [0.0]);
             let x = MatRef::new(&x, 1, 3);
-            gemm(&kernels, x, w, Start::Zero, Epilogue::Store, MatMut::new(&mut z, 1, 2)).expect("fits");
+            gemm(&kernels, x, w, Init::Zero, Epilogue::Store, MatMut::new(&mut z, 1, 2)).expect("fits");
             let rule = ZBeta::dense(w, low, high);
             let (r, out) = (MatRef::new(&r, 1, 2), MatMut::new(&mut r_in, 1, 3));
             z_beta(&kernels, &rule, x, &mut z, r, out, &mut lost).expect("fits");
@@ -199,7 +199,19 @@ fn z_beta_of_a_convolution_has_no_bounds_beyond_the_border() {
             let mut inside = plane.pixels_mut(&mut x, 1);
             (0..6).for_each(|i| inside.row_mut(i)[0] = image[i]);
             let product = out.pixels_mut(&mut z, 1);
-            conv(&kernels, &shape, &x, 1, w, Start::Zero, Epilogue::Store, product).expect("fits");
+            conv(
+                &kernels,
+                Conv {
+                    shape: &shape,
+                    x: &x,
+                    images: 1,
+                    w,
+                    init: Init::Zero,
+                    epilogue: Epilogue::Store,
+                    y: product,
+                },
+            )
+            .expect("fits");
             let rule = ZBeta::conv(&kernels, &shape, w, low, high).expect("fits");
             let (mut r_in, mut lost) = ([0.0; 6], [0.0]);
             let (r_out, to) = (MatRef::new(&r, 6, 2), MatMut::new(&mut r_in, 6, 1));
@@ -237,7 +249,7 @@ fn the_sixteen_numbers_of_variables_are_those_of_table_4_3() {
 
 #[test]
 fn initial_values_are_a_truncated_normal_and_a_small_threshold() {
-    for name in Cell::PRESETS {
+    for name in Architecture::PRESETS {
         let network = thesis(name, 4);
         for NamedTensor { name: tensor, shape, values } in network.tensors() {
             let values: Vec<f64> = values.iter().map(|&v| f64::from(v)).collect();
@@ -254,7 +266,7 @@ fn initial_values_are_a_truncated_normal_and_a_small_threshold() {
             assert!(mean.abs() < 5.0 * sigma / n.sqrt(), "{name} {tensor}: mean {mean}");
             assert!((std / sigma - 1.0).abs() < 5.0 / (2.0 * n).sqrt(), "{name} {tensor}: std {std}");
         }
-        let of = |seed| Network::new(network.cell().clone(), *network.task(), seed).expect("fits");
+        let of = |seed| Network::new(network.architecture().clone(), *network.task(), seed).expect("fits");
         assert!(bits(of(3).values()) == bits(network.values()), "{name}: the same seed");
         assert!(bits(of(4).values()) != bits(network.values()), "{name}: another seed");
     }
@@ -262,15 +274,15 @@ fn initial_values_are_a_truncated_normal_and_a_small_threshold() {
 
 #[test]
 fn refusals_name_the_culprit() {
-    let cell = || Cell::preset("convdeep").expect("a preset");
+    let preset = || Architecture::preset("convdeep").expect("a preset");
     let task = Task { seq_len: 5, ..Task::default() };
-    let error = Network::new(cell(), task, 0).expect_err("5 does not divide 28").to_string();
+    let error = Network::new(preset(), task, 0).expect_err("5 does not divide 28").to_string();
     assert!(error.contains('5') && error.contains("28"), "{error}");
     let network = narrow("convdeep", 2, PoolKind::Max);
     let refusal = |change: &dyn Fn(&mut Vec<NamedTensor>)| {
         let mut tensors = network.tensors();
         change(&mut tensors);
-        let found = Network::from_tensors(network.cell().clone(), *network.task(), &tensors);
+        let found = Network::from_tensors(network.architecture().clone(), *network.task(), &tensors);
         found.expect_err("a broken set of tensors").to_string()
     };
     let error = refusal(&|tensors| tensors.retain(|t| t.name != "combine.bias"));
@@ -296,7 +308,7 @@ fn refusals_name_the_culprit() {
     let samples = samples_for(&network, 2, 6);
     let mut explainer = Explainer::new(&Kernels::default(), &network, Method::DeepTaylor, 1).expect("fits");
     let mut of = |indices: &[usize], target| {
-        let found = explainer.explain(&Kernels::default(), &network, &samples, indices, target);
+        let found = explainer.explain(&Kernels::default(), &samples, indices, target);
         found.expect_err("too much").to_string()
     };
     assert!(of(&[0, 1], Target::Predicted).contains("2 samples"));
@@ -306,11 +318,13 @@ fn refusals_name_the_culprit() {
 #[test]
 fn a_prototype_is_surer_of_its_class_than_the_mean_and_stays_in_range() {
     let kernels = Kernels::default();
-    for name in Cell::PRESETS {
+    for name in Architecture::PRESETS {
         let network = thesis(name, 4);
         for class in [0, 9] {
             let mean = vec![-0.5; 784];
-            let found = prototype(&kernels, &network, class, &mean, (40, 0.02, 0.0)).expect("a class");
+            let found =
+                prototype(&kernels, &network, class, &mean, Ascent { steps: 40, rate: 0.02, lambda: 0.0 })
+                    .expect("a class");
             assert_eq!(found.probability.len(), 41, "{name}");
             let (first, last) = (found.probability[0], found.probability[40]);
             assert!(last > first + 0.2, "{name} class {class}: {first} → {last}");
@@ -323,7 +337,8 @@ fn a_prototype_is_surer_of_its_class_than_the_mean_and_stays_in_range() {
                 "{name}: the image is the one of the last probability"
             );
         }
-        assert!(prototype(&kernels, &network, 10, &[0.0; 784], (1, 0.1, 0.0)).is_err());
-        assert!(prototype(&kernels, &network, 0, &[0.0; 783], (1, 0.1, 0.0)).is_err());
+        let ascent = Ascent { steps: 1, rate: 0.1, lambda: 0.0 };
+        assert!(prototype(&kernels, &network, 10, &[0.0; 784], ascent).is_err());
+        assert!(prototype(&kernels, &network, 0, &[0.0; 783], ascent).is_err());
     }
 }

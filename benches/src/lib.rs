@@ -1,6 +1,6 @@
 //! What the benches share: shapes, numbers, kernel sets and checks.
 //!
-//! Each bench compares a result with its twin in [`kernels::reference`] before it times it. Products
+//! Each bench compares a result with its reference implementation in [`kernels::reference`] before it times it. Products
 //! count one multiply-add as two FLOP, so criterion's `elem/s` reads as FLOP/s; what only moves memory
 //! counts the bytes it reads and writes. `cargo bench -p benches --bench gemm -- --quick` gives a first
 //! impression, `cargo bench --workspace -- --save-baseline <name>` what a later run is compared with.
@@ -86,7 +86,7 @@ pub fn sample(len: usize) -> Vec<usize> {
     places
 }
 
-/// Compares with an f64 twin, relative to its largest value.
+/// Compares with an f64 reference implementation, relative to its largest value.
 ///
 /// # Panics
 /// If a value differs by more than 1e-4 of that.

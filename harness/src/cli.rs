@@ -11,15 +11,15 @@ use clap::{Parser, Subcommand};
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-/// Train small recurrent networks that can be explained, and explain them down to the pixel.
+/// Train small recurrent networks and explain their decisions by layer-wise relevance propagation.
 ///
-/// Without a command, `reproduce` runs: it trains Shallow and Deep cells and explains the test set.
+/// Without a command, `reproduce` runs: it trains Shallow and Deep networks and explains the test set.
 #[derive(Debug, Parser)]
 #[command(
     name = "harness",
     version,
     about,
-    after_help = "exit status: 0 done, 1 failed, 2 misused, 130 or 143 interrupted"
+    after_help = "exit status: 0 success, 1 failure, 2 usage error, 130 or 143 interrupted"
 )]
 pub struct Cli {
     #[command(flatten)]
@@ -30,27 +30,27 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Train the networks of an experiment, measure them, write the report of the thesis (the default)
+    /// Train the networks of an experiment, evaluate their explanations, write the report (the default)
     Reproduce(reproduce::ReproduceArgs),
-    /// Rebuild the report of a reproduction from its finished runs
+    /// Rebuild the report of a reproduction from its finished runs, without training
     Report(report::ReportArgs),
-    /// Two reproductions side by side
+    /// Compare the tables of two reproductions
     Compare(compare::CompareArgs),
     /// Train one network
     Train(train::TrainArgs),
     /// Loss and accuracy of a model
     Eval(eval::EvalArgs),
-    /// Relevance of every pixel for a decision
+    /// Relevance of every input pixel for a decision
     Explain(explain::args::ExplainArgs),
-    /// The image that a class is surest of, by activation maximisation
+    /// The prototype image of a class, by activation maximisation
     Prototype(prototype::PrototypeArgs),
-    /// Draw, find and verify data sets
+    /// Generate, download, find and verify data sets
     Data(data::DataArgs),
-    /// See on this machine that results do not depend on kernels or threads
+    /// Check that results on this machine do not depend on kernel set or threads
     Check(check::CheckArgs),
-    /// Where the time of a training step or of a batch of explanations goes, kernel by kernel
+    /// Time of a training step or of a batch of explanations, kernel by kernel
     Profile(profile::args::ProfileArgs),
-    /// The kernel sets of this CPU and its fused multiply-add peak
+    /// List the kernel sets of this CPU and measure its fused multiply-add peak
     Kernels,
 }
 
@@ -69,10 +69,10 @@ const COMMANDS: [&str; 12] = [
     "help",
 ];
 
-/// Options that take no value: what follows them may be a command.
+/// Options without a value, which a command may follow.
 const FLAGS: [&str; 5] = ["--json", "--quiet", "-q", "--resume", "--overwrite"];
 
-/// Whether the arguments name a command, or ask for help; else they are those of `reproduce`.
+/// Whether the arguments have a command or a help option; otherwise they are those of `reproduce`.
 fn names_a_command(args: &[OsString]) -> bool {
     let text = |i: usize| args.get(i).and_then(|arg| arg.to_str()).unwrap_or_default();
     (1..args.len()).any(|i| {
@@ -86,7 +86,7 @@ fn names_a_command(args: &[OsString]) -> bool {
 /// Parses and runs.
 ///
 /// # Errors
-/// Whatever the command says; [`clap::Error`] for arguments that do not parse, and for `--help`.
+/// The error of the command; [`clap::Error`] for arguments that do not parse, and for `--help`.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<()> {
     let mut args: Vec<OsString> = args.into_iter().collect();
     if !names_a_command(&args) {
@@ -111,10 +111,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<()> {
 
 /// Runs the process's own arguments and prints what went wrong in one line.
 pub fn main() -> ExitCode {
-    output::of_program();
+    output::use_process_streams();
     let Err(error) = run(std::env::args_os()) else { return ExitCode::SUCCESS };
     let error = match error.downcast::<clap::Error>() {
-        // Help and version are no failures; clap prints each to its own stream.
+        // Help and version are not failures; clap prints each to its own stream.
         Ok(usage) => match (output::help(&usage), usage.use_stderr()) {
             (_, true) => return ExitCode::from(2),
             (Ok(()), false) => return ExitCode::SUCCESS,
@@ -135,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_command_is_told_from_the_value_of_an_option() {
+    fn a_command_is_distinguished_from_the_value_of_an_option() {
         let named = |line: &str| names_a_command(&line.split(' ').map(OsString::from).collect::<Vec<_>>());
         for line in
             ["harness train", "harness --quiet train", "harness --kernels avx2 data list", "harness -h"]

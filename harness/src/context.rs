@@ -1,4 +1,4 @@
-//! The options that every command has, and what they stand for: kernels, threads, progress.
+//! The options of every command: kernels, threads, progress.
 
 use crate::error::UsageError;
 use crate::io::progress::Progress;
@@ -9,28 +9,28 @@ use kernels::{Backend, Kernels, Threads};
 /// More threads than any of these networks can use.
 const MAX_THREADS: usize = 1024;
 
-/// What every command understands.
+/// The options of every command.
 #[derive(Debug, Clone, Args)]
 pub struct GlobalOptions {
     /// Kernel set: reference, portable, avx2 or avx512 [default: the fastest this CPU has]
     #[arg(long, value_name = "NAME", global = true, env = "RELEVANCE_KERNELS")]
     pub kernels: Option<String>,
-    /// Threads in all [default: one a core]
+    /// Number of threads [default: one per core]
     #[arg(long, value_name = "N", global = true, env = "RELEVANCE_THREADS")]
     pub threads: Option<usize>,
     /// Print results as JSON
     #[arg(long, global = true)]
     pub json: bool,
-    /// No progress, results only
+    /// Print results only, no progress
     #[arg(long, short, global = true)]
     pub quiet: bool,
 }
 
 impl GlobalOptions {
-    /// How many threads there are to use.
+    /// The number of threads.
     ///
     /// # Errors
-    /// If none is asked for.
+    /// If the number is 0 or too large.
     pub fn thread_count(&self) -> Result<usize> {
         match self.threads {
             Some(0) => bail!(UsageError("--threads is 0; it must be at least 1".to_owned())),
@@ -51,7 +51,7 @@ impl GlobalOptions {
         let name = self.kernels.as_deref().unwrap_or(Backend::best().name());
         let Some(kernels) = Kernels::by_name(name, threads) else {
             let known = Backend::NAMES.contains(&name);
-            let why = if known { "this CPU does not have it" } else { "no such kernel set" };
+            let why = if known { "this CPU does not have it" } else { "unknown kernel set" };
             let here = Kernels::names().join(", ");
             bail!(UsageError(format!("--kernels {name}: {why}; choose one of {here}")));
         };

@@ -1,4 +1,4 @@
-//! Trains the networks of the thesis on IDX data sets, explains what they decide, and writes it down.
+//! Trains recurrent networks on IDX data sets, explains their decisions, and writes reports.
 //!
 //! The binary is a thin shell around [`cli::run`], so that tests need no process. Each module imports only modules that
 //! are named before it:

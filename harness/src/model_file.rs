@@ -1,32 +1,35 @@
-//! Networks in and out of model files.
+//! Model files: the parameters of a network and what is needed to rebuild it, in safetensors.
+//!
+//! Tensors are named `encoder.0.weight`, `combine.bias` and so on. The metadata keys are [`KEYS`]; `architecture` is JSON.
+//! Files without that key have `cell`, the name of a preset, and `pool`; the widths are those of the tensors.
 
-use crate::io::tensors::{self, ModelFile};
+use crate::io::tensors::{self, TensorFile};
 use anyhow::{Context, Result, bail};
-use kernels::pool::PoolKind;
-use model::{Cell, Encoder, NamedTensor, Network, Task};
+use model::{Architecture, NamedTensor, Network, PoolKind, Task};
 use std::collections::BTreeMap;
 use std::path::Path;
 
+/// The metadata that describes a network: architecture, sequence length, image size, classes and input range.
+pub const KEYS: [&str; 7] = ["architecture", "seq_len", "rows", "cols", "classes", "low", "high"];
+
 /// A network as the content of a model file.
-pub fn describe(network: &Network) -> ModelFile {
+///
+/// # Errors
+/// If the architecture cannot be written as JSON.
+pub fn describe(network: &Network) -> Result<TensorFile> {
     let task = network.task();
-    let pool = match task.pool {
-        PoolKind::Max => "max",
-        PoolKind::Sum => "sum",
-    };
     let metadata = [
-        ("cell", network.cell().name.clone()),
+        ("architecture", serde_json::to_string(network.architecture())?),
         ("seq_len", task.seq_len.to_string()),
         ("rows", task.rows.to_string()),
         ("cols", task.cols.to_string()),
         ("classes", task.classes.to_string()),
-        ("pool", pool.to_owned()),
         ("low", task.low.to_string()),
         ("high", task.high.to_string()),
     ];
     let metadata = metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
     let tensors = network.tensors().into_iter().map(|t| (t.name, (t.shape, t.values))).collect();
-    ModelFile { metadata, tensors }
+    Ok(TensorFile { metadata, tensors })
 }
 
 /// Writes a network as one model file, atomically.
@@ -34,7 +37,7 @@ pub fn describe(network: &Network) -> ModelFile {
 /// # Errors
 /// If the file cannot be written.
 pub fn save(path: &Path, network: &Network) -> Result<()> {
-    tensors::write(path, &describe(network))
+    tensors::write(path, &describe(network)?)
 }
 
 /// Reads a model file.
@@ -43,11 +46,11 @@ pub fn save(path: &Path, network: &Network) -> Result<()> {
 /// One line that names the file and the metadata key or tensor that is missing or does not fit.
 pub fn load(path: &Path) -> Result<Network> {
     let file = tensors::read(path)?;
-    let advice = "is no model that this program can use, export it as the README says under Model files";
+    let advice = "is not a model that this program can use, export it as the README says under Model files";
     build(&file).with_context(|| format!("{}: {advice}", path.display()))
 }
 
-fn build(file: &ModelFile) -> Result<Network> {
+fn build(file: &TensorFile) -> Result<Network> {
     let meta = Meta(&file.metadata);
     let task = Task {
         rows: meta.number("rows")?,
@@ -56,72 +59,40 @@ fn build(file: &ModelFile) -> Result<Network> {
         classes: meta.number("classes")?,
         low: meta.number("low")?,
         high: meta.number("high")?,
-        pool: match meta.text("pool")? {
-            "max" => PoolKind::Max,
-            "sum" => PoolKind::Sum,
-            other => bail!("metadata `pool` is {other:?}; it must be max or sum"),
-        },
     };
-    let cell = cell(meta.text("cell")?, &file.tensors);
-    let tensors: Vec<NamedTensor> = file
-        .tensors
-        .iter()
-        .map(|(name, (shape, values))| NamedTensor {
-            name: name.clone(),
-            shape: shape.clone(),
-            values: values.clone(),
-        })
-        .collect();
-    Ok(Network::from_tensors(cell, task, &tensors)?)
+    let tensor = |(name, (shape, values)): (&String, &(Vec<usize>, Vec<f32>))| NamedTensor {
+        name: name.clone(),
+        shape: shape.clone(),
+        values: values.clone(),
+    };
+    let tensors: Vec<NamedTensor> = file.tensors.iter().map(tensor).collect();
+    Ok(Network::from_tensors(architecture(&meta, file)?, task, &tensors)?)
 }
 
-/// The cell of that name with the widths that the tensors have. A name that is no preset's takes its
-/// layers from the tensors too.
-fn cell(name: &str, tensors: &BTreeMap<String, (Vec<usize>, Vec<f32>)>) -> Cell {
-    let shape = |tensor: String| tensors.get(&tensor).map(|(shape, _)| &shape[..]);
-    // Either of a layer's tensors tells its width, so that a missing one is told as missing.
-    let width = |layer: &str| {
-        let last = |part: &str| shape(format!("{layer}.{part}")).and_then(|shape| shape.last().copied());
-        last("weight").or_else(|| last("bias"))
+/// The architecture of a file; without that key, the layers of the preset `cell` with the widths of the tensors.
+fn architecture(meta: &Meta, file: &TensorFile) -> Result<Architecture> {
+    if let Some(text) = meta.0.get("architecture") {
+        return serde_json::from_str(text).context("metadata `architecture` is not an architecture");
+    }
+    let Some(cell) = meta.0.get("cell") else { bail!(meta.missing("architecture")) };
+    let pool = match meta.text("pool")? {
+        "max" => PoolKind::Max,
+        "sum" => PoolKind::Sum,
+        other => bail!("metadata `pool` is {other:?}; it must be max or sum"),
     };
-    let mut cell = Cell::preset(name).unwrap_or_else(|_| {
-        let encoder = (0..)
-            .map_while(|i| shape(format!("encoder.{i}.weight")))
-            .map(|shape| match *shape {
-                [size, _, _, channels] => Encoder::Conv { size, channels },
-                _ => Encoder::Dense { units: shape.last().copied().unwrap_or(1) },
-            })
-            .collect();
-        let layers = (0..).take_while(|i| tensors.contains_key(&format!("head.{i}.weight"))).count();
-        let head = vec![1; layers.saturating_sub(1)];
-        Cell { name: name.to_owned(), encoder, combine: 1, recurrent: 1, head, dropout: 0.5 }
-    });
-    for (i, layer) in cell.encoder.iter_mut().enumerate() {
-        let Some(found) = width(&format!("encoder.{i}")) else { continue };
-        match layer {
-            Encoder::Dense { units } => *units = found,
-            Encoder::Conv { channels, size } => {
-                *channels = found;
-                let first = shape(format!("encoder.{i}.weight")).and_then(|shape| shape.first());
-                *size = first.copied().unwrap_or(*size);
-            }
-        }
-    }
-    cell.combine = width("combine").unwrap_or(cell.combine);
-    cell.recurrent = width("recurrent").unwrap_or(cell.recurrent);
-    for (i, units) in cell.head.iter_mut().enumerate() {
-        *units = width(&format!("head.{i}")).unwrap_or(*units);
-    }
-    cell
+    let shape = |name: &str| file.tensors.get(name).map(|(shape, _)| &shape[..]);
+    Ok(Architecture::from_shapes(cell, pool, shape))
 }
 
 struct Meta<'a>(&'a BTreeMap<String, String>);
 
 impl Meta<'_> {
+    fn missing(&self, key: &str) -> String {
+        format!("metadata `{key}` is missing; a model file has {}", KEYS.join(", "))
+    }
+
     fn text(&self, key: &str) -> Result<&str> {
-        let keys = tensors::KEYS.join(", ");
-        let value = self.0.get(key).map(String::as_str);
-        value.with_context(|| format!("metadata `{key}` is missing; a model file has {keys}"))
+        self.0.get(key).map(String::as_str).with_context(|| self.missing(key))
     }
 
     fn number<T: std::str::FromStr>(&self, key: &str) -> Result<T> {
@@ -133,34 +104,47 @@ impl Meta<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use model::Core;
 
     fn network() -> Network {
-        let cell = Cell { combine: 12, recurrent: 6, ..Cell::preset("convdeep").unwrap() };
+        let core = Core::Rnn { combine: 12, recurrent: 6 };
+        let architecture = Architecture { core, ..Architecture::preset("convdeep").unwrap() };
         let task = Task { rows: 8, cols: 8, seq_len: 2, classes: 3, ..Task::default() };
-        Network::new(cell, task, 3).unwrap()
+        Network::new(architecture, task, 3).unwrap()
+    }
+
+    /// The same network as a file without the key `architecture`.
+    fn with_cell(name: &str, pool: &str) -> TensorFile {
+        let mut file = describe(&network()).unwrap();
+        file.metadata.remove("architecture");
+        file.metadata.insert("cell".to_owned(), name.to_owned());
+        file.metadata.insert("pool".to_owned(), pool.to_owned());
+        file
     }
 
     #[test]
-    fn a_network_goes_out_and_comes_back() {
+    fn a_network_is_saved_and_loaded() {
         let network = network();
-        let again = build(&describe(&network)).unwrap();
-        assert_eq!((again.cell(), again.task()), (network.cell(), network.task()));
+        let again = build(&describe(&network).unwrap()).unwrap();
+        assert_eq!((again.architecture(), again.task()), (network.architecture(), network.task()));
         assert_eq!(again.values(), network.values());
     }
 
     #[test]
-    fn a_cell_of_another_name_takes_its_layers_from_the_tensors() {
-        let mut file = describe(&network());
-        file.metadata.insert("cell".to_owned(), "mine".to_owned());
-        let again = build(&file).unwrap();
-        assert_eq!(again.cell().encoder, network().cell().encoder);
-        assert_eq!(again.values(), network().values());
+    fn files_without_an_architecture_take_it_from_the_preset_and_the_tensors() {
+        for name in ["convdeep", "mine"] {
+            let again = build(&with_cell(name, "max")).unwrap();
+            assert_eq!(again.architecture(), network().architecture(), "{name}");
+            assert_eq!(again.values(), network().values(), "{name}");
+        }
+        let sum = build(&with_cell("convdeep", "sum")).unwrap();
+        assert_eq!(*sum.architecture(), network().architecture().clone().with_pools(PoolKind::Sum));
     }
 
     #[test]
-    fn what_is_missing_misnamed_or_misshapen_is_named() {
-        let refused = |change: fn(&mut ModelFile)| {
-            let mut file = describe(&network());
+    fn a_missing_misnamed_or_misshapen_tensor_is_named() {
+        let refused = |change: fn(&mut TensorFile)| {
+            let mut file = describe(&network()).unwrap();
             change(&mut file);
             format!("{:#}", build(&file).unwrap_err())
         };
@@ -176,6 +160,10 @@ mod tests {
         assert!(scalar.contains("`encoder.0.weight`"), "{scalar}");
         let key = refused(|file| drop(file.metadata.remove("low")));
         assert!(key.contains("`low` is missing"), "{key}");
+        let key = refused(|file| drop(file.metadata.remove("architecture")));
+        assert!(key.contains("`architecture` is missing"), "{key}");
+        let json = refused(|file| drop(file.metadata.insert("architecture".to_owned(), "{}".to_owned())));
+        assert!(json.contains("`architecture`") && json.contains("encoder"), "{json}");
         let steps = refused(|file| drop(file.metadata.insert("seq_len".to_owned(), "3".to_owned())));
         assert!(steps.contains("does not divide"), "{steps}");
     }

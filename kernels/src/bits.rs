@@ -2,20 +2,22 @@
 //! every relevance rule and function of elements, on every backend that makes it, on 1, 2, 3 and 7
 //! threads, with `==`.
 
-use crate::conv::pooled::{
-    Filters, Places, PooledConv, conv_pool, conv_pool_back, conv_pool_weight_gradient,
+use crate::conv::max_pool::{
+    ConvMaxPool, ConvMaxPoolInputGradient, ConvMaxPoolShape, ConvMaxPoolWeightGradient, Filters, MaxIndices,
+    conv_max_pool, conv_max_pool_input_gradient, conv_max_pool_weight_gradient,
 };
-use crate::conv::{conv, conv_weight_gradient};
+use crate::conv::{Conv, conv, conv_weight_gradient};
 use crate::elementwise::{activation, optimiser, reduce, softmax};
+use crate::gemm::epilogue::Stabiliser;
 use crate::gemm::pack::{self, Part, reverse_conv, transpose};
-use crate::pool::{PoolBack, PoolKind, PoolShape, pool, pool_back};
+use crate::pool::{PoolBack, PoolBackward, PoolKind, PoolShape, pool, pool_backward};
 use crate::relevance::pooled::{PooledRule, relevance_pooled};
 use crate::relevance::z_beta::{ZBeta, z_beta, z_beta_conv};
 use crate::relevance::{EPS, PackedPart, alpha_beta, joint, w_square, z_plus};
 use crate::testing::{activations, floats, kernel_sets, shapes};
 use crate::{
-    ConvShape, Dropout, Epilogue, Kernels, MatMut, MatRef, Panels, Plane, Rows, ShapeError, Start, gemm,
-    gemm_tn, panels_len,
+    ConvShape, Dropout, Epilogue, Init, Kernels, MatMut, MatRef, Panels, Plane, Rows, ShapeError,
+    WeightGradient, gemm, gemm_tn, panels_len,
 };
 
 const SHAPES: usize = 200;
@@ -57,23 +59,23 @@ pub fn dense(kernels: &Kernels, [n, j, k]: [usize; 3], seed: u64) -> Results {
         ("bias relu dropout", Epilogue::BiasReluDropout(&bias, Dropout::new(0.5, seed))),
         ("relu gradient", Epilogue::ReluGradient { a: r, scale: 2.0, guided: false }),
         ("guided", Epilogue::ReluGradient { a: r, scale: 1.0, guided: true }),
-        ("ratio", Epilogue::Ratio { r, coefficient: 2.0, eps: EPS }),
+        ("ratio", Epilogue::Ratio { r, coefficient: 2.0, stabiliser: Stabiliser::Constant(EPS) }),
         ("times", Epilogue::Times { a: r, shift: 0.5, add: true }),
     ];
     for (name, epilogue) in epilogues {
-        for start in [Start::Zero, Start::C, Start::From(dy)] {
+        for init in [Init::Zero, Init::Accumulate, Init::Copy(dy)] {
             add(&mut results, name, vec![0.25; n * k], |out| {
-                gemm(kernels, a, panels, start, epilogue, MatMut::new(out, n, k))
+                gemm(kernels, a, panels, init, epilogue, MatMut::new(out, n, k))
             });
         }
     }
     add(&mut results, "NT", vec![0.0; n * j], |out| {
         let out = MatMut::new(out, n, j);
-        gemm(kernels, dy, Panels::new(&back, k, j), Start::Zero, Epilogue::Store, out)
+        gemm(kernels, dy, Panels::new(&back, k, j), Init::Zero, Epilogue::Store, out)
     });
     for accumulate in [false, true] {
         add(&mut results, "TN", pack::pack(&vec![0.5; (j + 1) * k], j + 1, k), |out| {
-            gemm_tn(kernels, a, dy, accumulate, out, j + 1, 1)
+            gemm_tn(kernels, WeightGradient { a, d_y: dy, accumulate, d_w: out, rows: j + 1, first_row: 1 })
         });
     }
     let part = |part| PackedPart::dense(panels, part);
@@ -91,7 +93,7 @@ pub fn dense(kernels: &Kernels, [n, j, k]: [usize; 3], seed: u64) -> Results {
     });
     add(&mut results, "z^β", vec![0.0; n * j], |out| {
         let mut z = vec![0.0; n * k];
-        gemm(kernels, a, panels, Start::Zero, Epilogue::Store, MatMut::new(&mut z, n, k))?;
+        gemm(kernels, a, panels, Init::Zero, Epilogue::Store, MatMut::new(&mut z, n, k))?;
         let rule = ZBeta::dense(panels, -0.5, 1.0);
         z_beta(kernels, &rule, a, &mut z, r, MatMut::new(out, n, j), &mut vec![0.0; n])
     });
@@ -146,14 +148,28 @@ pub fn images(kernels: &Kernels, batch: &Batch, seed: u64) -> Results {
     let bias = floats(outputs.next_multiple_of(16), seed + 4);
     add(&mut results, "conv", vec![0.0; images * output.len()], |out| {
         let out = output.pixels_mut(out, images);
-        conv(kernels, &shape, &x, images, panels, Start::Zero, Epilogue::BiasRelu(&bias), out)
+        conv(
+            kernels,
+            Conv {
+                shape: &shape,
+                x: &x,
+                images,
+                w: panels,
+                init: Init::Zero,
+                epilogue: Epilogue::BiasRelu(&bias),
+                y: out,
+            },
+        )
     });
     add(&mut results, "conv dX", vec![0.0; pixels * inputs], |out| {
         let back = shape.reversed();
         let mut reversed = vec![0.0; panels_len(back.patch(), inputs)];
         reverse_conv(&shape, panels, Part::All, &mut reversed);
         let (w, out) = (Panels::new(&reversed, back.patch(), inputs), MatMut::new(out, pixels, inputs));
-        conv(kernels, &back, &dy, images, w, Start::Zero, Epilogue::Store, out)
+        conv(
+            kernels,
+            Conv { shape: &back, x: &dy, images, w, init: Init::Zero, epilogue: Epilogue::Store, y: out },
+        )
     });
     add(&mut results, "conv dW", vec![0.0; w.len()], |out| {
         conv_weight_gradient(kernels, &shape, &x, &dy, images, out)
@@ -178,7 +194,18 @@ pub fn images(kernels: &Kernels, batch: &Batch, seed: u64) -> Results {
     add(&mut results, "z^β conv", vec![0.0; pixels * inputs], |out| {
         let (mut z, mut lost) = planes();
         let forward = output.pixels_mut(&mut z, images);
-        conv(kernels, &shape, &x, images, panels, Start::Zero, Epilogue::Store, forward)?;
+        conv(
+            kernels,
+            Conv {
+                shape: &shape,
+                x: &x,
+                images,
+                w: panels,
+                init: Init::Zero,
+                epilogue: Epilogue::Store,
+                y: forward,
+            },
+        )?;
         let rule = ZBeta::conv(kernels, &shape, panels, -0.5, 1.0)?;
         let out = MatMut::new(out, pixels, inputs);
         z_beta_conv(kernels, &rule, &shape, &x, &mut z, r, out, &mut lost)
@@ -194,11 +221,14 @@ pub fn images(kernels: &Kernels, batch: &Batch, seed: u64) -> Results {
         add(&mut results, "pool back", vec![0.0; images * input.len()], |out| {
             let (y, above) = (MatRef::new(&y, pooled, inputs), MatRef::new(&above, pooled, inputs));
             let to = input.pixels_mut(out, images);
-            pool_back(kernels, pooling, images, way, a, y, above, to)
+            pool_backward(
+                kernels,
+                PoolBackward { shape: pooling, images, what: way, a, pooled: y, back: above, out: to },
+            )
         });
     }
     results.push(("pool", y));
-    let shape = PooledConv { conv: shape, window: size };
+    let shape = ConvMaxPoolShape { conv: shape, window: size };
     behind_pool(kernels, &shape, images, panels, &x, seed, &mut results);
     results
 }
@@ -206,7 +236,7 @@ pub fn images(kernels: &Kernels, batch: &Batch, seed: u64) -> Results {
 /// A convolution with a max-pool behind it, its gradients, and every rule for it.
 fn behind_pool(
     kernels: &Kernels,
-    shape: &PooledConv,
+    shape: &ConvMaxPoolShape,
     images: usize,
     w: Panels,
     x: &[f32],
@@ -215,21 +245,46 @@ fn behind_pool(
 ) {
     let (conv, rows) = (&shape.conv, images * shape.windows());
     let bias = floats(conv.outputs.next_multiple_of(16), seed + 4);
-    let (mut z, mut places) = (vec![0.0; rows * conv.outputs], Places::new(shape, images));
+    let (mut z, mut max_indices) = (vec![0.0; rows * conv.outputs], MaxIndices::new(shape, images));
     add(results, "pooled", vec![0.0; rows * conv.outputs], |out| {
         let y = MatMut::new(out, rows, conv.outputs);
-        conv_pool(kernels, shape, x, images, w, &bias, y, &mut places, Some(&mut z))
+        conv_max_pool(
+            kernels,
+            ConvMaxPool {
+                shape,
+                x,
+                images,
+                w,
+                bias: &bias,
+                y,
+                max_indices: &mut max_indices,
+                z: Some(&mut z),
+            },
+        )
     });
     let v = floats(rows * conv.outputs, seed + 7);
     let v = MatRef::new(&v, rows, conv.outputs);
     add(results, "pooled dW", vec![0.0; panels_len(conv.patch(), conv.outputs)], |out| {
-        conv_pool_weight_gradient(kernels, shape, x, &places, v, images, out)
+        conv_max_pool_weight_gradient(
+            kernels,
+            ConvMaxPoolWeightGradient { shape, x, max_indices: &max_indices, d_h: v, images, d_w: out },
+        )
     });
     let (lines, cols) = (images * conv.rows, conv.cols * conv.inputs);
     let filters = Filters::new(shape, w, Part::All, None);
     let relu = Epilogue::ReluGradient { a: conv.input().lines_of(x, images), scale: 1.0, guided: false };
     add(results, "pooled dX", vec![0.0; lines * cols], |out| {
-        conv_pool_back(kernels, &filters, &places, v, images, &[relu], MatMut::new(out, lines, cols))
+        conv_max_pool_input_gradient(
+            kernels,
+            ConvMaxPoolInputGradient {
+                filters: &filters,
+                max_indices: &max_indices,
+                d_h: v,
+                images,
+                epilogues: &[relu],
+                d_x: MatMut::new(out, lines, cols),
+            },
+        )
     });
     let rules = [
         ("pooled z⁺", Ok(PooledRule::alpha_beta(shape, w, 1.0, 0.0))),
@@ -241,7 +296,7 @@ fn behind_pool(
         let rule = rule.expect("shapes fit");
         add(results, name, vec![0.0; lines * cols], |out| {
             let r_in = MatMut::new(out, lines, cols);
-            relevance_pooled(kernels, &rule, x, &places, &z, v, r_in, &mut vec![0.0; images])
+            relevance_pooled(kernels, &rule, x, &max_indices, &z, v, r_in, &mut vec![0.0; images])
         });
     }
 }

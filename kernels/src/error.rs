@@ -26,6 +26,16 @@ pub enum ShapeError {
         /// Rows of the filter.
         size: usize,
     },
+    /// A relevance rule was prepared for another kind of layer.
+    #[error("{kernel}: a rule prepared for {found}, one for {expected} expected")]
+    Layer {
+        /// The kernel.
+        kernel: &'static str,
+        /// What the rule is for.
+        found: &'static str,
+        /// What the kernel computes.
+        expected: &'static str,
+    },
     /// A shape with more floats than memory can have.
     #[error("{kernel}: a shape of more floats than memory can hold")]
     TooLarge {

@@ -9,7 +9,7 @@
 //!
 //! # Bits
 //! Every sum has one accumulator, walked in the order of its index by fused multiply-add, or, behind a
-//! max-pool, a few of them in an order of their own ([`conv::pooled`]). Backends
+//! max-pool, a few of them in an order of their own ([`conv::max_pool`]). Backends
 //! `reference`, `avx2` and `avx512`, every tile shape and every thread count give the same bits.
 //! `portable` is exempt: without a fused multiply-add in the build it rounds twice.
 //!
@@ -46,12 +46,12 @@ mod testing;
 mod threads;
 
 pub use buffer::Buffer;
-pub use conv::{conv, conv_weight_gradient};
+pub use conv::{Conv, conv, conv_weight_gradient};
 pub use elementwise::dropout::Dropout;
 pub use error::ShapeError;
 pub use gemm::epilogue::Epilogue;
 pub use gemm::own::Gemm;
-pub use gemm::{Start, gemm, gemm_tn, pack};
+pub use gemm::{Init, WeightGradient, gemm, gemm_tn, pack};
 pub use shape::{ConvShape, MatMut, MatRef, Panels, Plane, Rows, STRIP, panel_index, panels_len};
 pub use simd::dispatch::Backend;
 pub use threads::Threads;

@@ -51,9 +51,9 @@ impl PoolShape {
 
     /// Where the lines of pixels of a row of windows start; only as many as the image has.
     #[inline(always)]
-    fn lines(&self, window_row: usize, map: &Rows) -> [usize; MOST] {
+    fn lines(&self, window_row: usize, map: &Rows) -> [usize; MAX_WINDOW] {
         let (image, row) = (window_row / self.out_rows(), window_row % self.out_rows() * self.size);
-        let mut lines = [0; MOST];
+        let mut lines = [0; MAX_WINDOW];
         for (dy, line) in lines[..self.size.min(self.rows - row)].iter_mut().enumerate() {
             *line = map.offset((image * self.rows + row + dy) * self.cols);
         }
@@ -74,14 +74,14 @@ impl PoolShape {
         &self,
         kernel: &'static str,
         images: usize,
-        x: (usize, usize),
-        y: (usize, usize),
+        x: [usize; 2],
+        y: [usize; 2],
     ) -> Result<(), ShapeError> {
-        axis(kernel, "size", "window", self.size.clamp(1, MOST), self.size)?;
-        axis(kernel, "pixels", "x", x.0, volume([images, self.rows, self.cols]))?;
-        axis(kernel, "channels", "x", x.1, self.channels)?;
-        axis(kernel, "pixels", "y", y.0, volume([images, self.out_rows(), self.out_cols()]))?;
-        axis(kernel, "channels", "y", y.1, self.channels)
+        axis(kernel, "size", "window", self.size.clamp(1, MAX_WINDOW), self.size)?;
+        axis(kernel, "pixels", "x", x[0], volume([images, self.rows, self.cols]))?;
+        axis(kernel, "channels", "x", x[1], self.channels)?;
+        axis(kernel, "pixels", "y", y[0], volume([images, self.out_rows(), self.out_cols()]))?;
+        axis(kernel, "channels", "y", y[1], self.channels)
     }
 
     /// Lines of pixels must be evenly spaced, as they are in images and planes.
@@ -95,7 +95,7 @@ impl PoolShape {
 }
 
 /// Rows of the largest window.
-const MOST: usize = 15;
+const MAX_WINDOW: usize = 15;
 
 /// The pixels of a window.
 #[derive(Clone)]
@@ -169,7 +169,7 @@ pub fn pool(
     y: MatMut,
 ) -> Result<(), ShapeError> {
     let _span = kernels.span("pool", || Work::pool(images, shape, 1));
-    shape.check("pool", images, (x.rows, x.cols), (y.rows, y.cols))?;
+    shape.check("pool", images, [x.rows, x.cols], [y.rows, y.cols])?;
     shape.check_lines("pool", &[&x.map], &[&y.map])?;
     let (y_map, y) = (y.map, &Shared::new(y.data));
     split(kernels, shape, images, &|rows| {
@@ -266,28 +266,35 @@ impl Kernel for Backward<'_> {
     }
 }
 
-/// Takes a gradient or relevance `back` of the pooled pixels back to the pixels.
-///
-/// - `a` `[images·rows·cols, channels]` what was pooled, `pooled` what came of it
-/// - `back` like `pooled`, `out` like `a`, overwritten
+/// The operands of [`pool_backward`].
+#[derive(Debug)]
+pub struct PoolBackward<'a> {
+    /// The layer.
+    pub shape: PoolShape,
+    /// Images in the batch.
+    pub images: usize,
+    /// Gradient or relevance.
+    pub what: PoolBack,
+    /// `[images·rows·cols, channels]`: the layer's input.
+    pub a: MatRef<'a>,
+    /// `[images·out_rows·out_cols, channels]`: the layer's output.
+    pub pooled: MatRef<'a>,
+    /// Gradient or relevance of the output.
+    pub back: MatRef<'a>,
+    /// Gradient or relevance of the input, overwritten.
+    pub out: MatMut<'a>,
+}
+
+/// Propagates a gradient or a relevance from the output of a pool to its input.
 ///
 /// # Errors
 /// [`ShapeError`] if an operand has another shape.
-#[allow(clippy::too_many_arguments)]
-pub fn pool_back(
-    kernels: &Kernels,
-    shape: PoolShape,
-    images: usize,
-    what: PoolBack,
-    a: MatRef,
-    pooled: MatRef,
-    back: MatRef,
-    out: MatMut,
-) -> Result<(), ShapeError> {
-    const NAME: &str = "pool_back";
+pub fn pool_backward(kernels: &Kernels, operands: PoolBackward) -> Result<(), ShapeError> {
+    const NAME: &str = "pool_backward";
+    let PoolBackward { shape, images, what, a, pooled, back, out } = operands;
     let _span = kernels.span(NAME, || Work::pool(images, shape, 2));
-    shape.check(NAME, images, (a.rows, a.cols), (back.rows, back.cols))?;
-    shape.check(NAME, images, (out.rows, out.cols), (pooled.rows, pooled.cols))?;
+    shape.check(NAME, images, [a.rows, a.cols], [back.rows, back.cols])?;
+    shape.check(NAME, images, [out.rows, out.cols], [pooled.rows, pooled.cols])?;
     shape.check_lines(NAME, &[&a.map, &out.map], &[&pooled.map, &back.map])?;
     let (out_map, out) = (out.map, &Shared::new(out.data));
     split(kernels, shape, images, &|rows| {
@@ -306,9 +313,9 @@ mod tests {
 
     const EPS: f32 = 1e-9;
 
-    /// What the twins say of a batch: pooled values, and the ways back of a gradient, a guided gradient
+    /// What the reference implementations say of a batch: pooled values, and the ways back of a gradient, a guided gradient
     /// and relevance.
-    struct Twin {
+    struct Expected {
         y: Vec<f64>,
         back: [Vec<f64>; 3],
     }
@@ -319,10 +326,10 @@ mod tests {
         PoolBack::Relevance { eps: EPS },
     ];
 
-    fn twin(shape: PoolShape, x: &[f32], back: &[f32], images: usize) -> Twin {
+    fn expected(shape: PoolShape, x: &[f32], back: &[f32], images: usize) -> Expected {
         let (size, at) = (shape.size, (shape.rows, shape.cols, shape.channels));
         let (pixels, pooled) = (x.len() / images, back.len() / images);
-        let mut twin = Twin { y: Vec::new(), back: [vec![], vec![], vec![]] };
+        let mut expected = Expected { y: Vec::new(), back: [vec![], vec![], vec![]] };
         for image in 0..images {
             let (x, back) = (&x[image * pixels..][..pixels], &back[image * pooled..][..pooled]);
             let (largest, from) = reference::max_pool(at, size, x);
@@ -335,22 +342,22 @@ mod tests {
                     PoolKind::Max => r,
                     PoolKind::Sum => r * a / (sums[into[i]] + f64::from(EPS)),
                 };
-                for (way, value) in twin.back.iter_mut().zip([gradient, gradient.max(0.0), share]) {
+                for (way, value) in expected.back.iter_mut().zip([gradient, gradient.max(0.0), share]) {
                     way.push(value);
                 }
             }
             match shape.kind {
-                PoolKind::Max => twin.y.extend(largest.iter().map(|&y| f64::from(y))),
-                PoolKind::Sum => twin.y.extend(sums),
+                PoolKind::Max => expected.y.extend(largest.iter().map(|&y| f64::from(y))),
+                PoolKind::Sum => expected.y.extend(sums),
             }
         }
-        twin
+        expected
     }
 
-    /// Runs a pool and its ways back on every kernel set and compares them with the twins.
+    /// Runs a pool and its ways back on every kernel set and compares them with the reference implementations.
     fn check(shape: PoolShape, images: usize, pad: usize, x: &[f32], back: &[f32]) {
         let PoolShape { rows, cols, channels, .. } = shape;
-        let want = twin(shape, x, back, images);
+        let want = expected(shape, x, back, images);
         let plane = Plane { rows, cols, channels, pad };
         let padded = plane.padded(x, images);
         let a = plane.pixels_of(&padded, images);
@@ -365,11 +372,15 @@ mod tests {
             for (i, way) in WAYS.into_iter().enumerate() {
                 let mut out = vec![7.0; images * plane.len()];
                 let to = plane.pixels_mut(&mut out, images);
-                pool_back(&kernels, shape, images, way, a, y, r, to).expect("fits");
+                pool_backward(
+                    &kernels,
+                    PoolBackward { shape, images, what: way, a, pooled: y, back: r, out: to },
+                )
+                .expect("fits");
                 let found = plane.pixels_of(&out, images);
                 let found: Vec<f32> = (0..found.rows()).flat_map(|i| found.row(i).to_vec()).collect();
                 assert_close(&format!("{shape:?} {way:?}"), &found, &want.back[i], 1e-5);
-                bits[i].check(&kernels, "pool_back", &found);
+                bits[i].check(&kernels, "pool_backward", &found);
                 let mut inside = plane.pixels_mut(&mut out, images);
                 (0..found.len() / channels).for_each(|i| inside.row_mut(i).fill(7.0));
                 assert!(out.iter().all(|&x| x == 7.0), "the border stays");
@@ -381,7 +392,7 @@ mod tests {
         #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn every_backend_pools_as_the_twin(
+        fn every_backend_pools_as_the_reference(
             rows in 1usize..8, cols in 1usize..8, channels in 1usize..40, size in 1usize..5,
             images in 1usize..4, pad in 0usize..3, sum in proptest::bool::ANY, seed in 1u64..1000,
         ) {
@@ -395,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_images_pool_as_the_twin() {
+    fn odd_images_pool_as_the_reference() {
         for (rows, cols) in [(7, 4), (1, 1), (5, 3), (4, 1)] {
             for kind in [PoolKind::Max, PoolKind::Sum] {
                 let shape = PoolShape { rows, cols, channels: 17, size: 2, kind };
@@ -418,7 +429,19 @@ mod tests {
                 let (mut y, mut out) = ([0.0], [f32::NAN; 4]);
                 pool(&kernels, shape, 1, x, MatMut::new(&mut y, 1, 1)).expect("fits");
                 let to = MatMut::new(&mut out, 4, 1);
-                pool_back(&kernels, shape, 1, WAYS[2], x, MatRef::new(&y, 1, 1), r, to).expect("fits");
+                pool_backward(
+                    &kernels,
+                    PoolBackward {
+                        shape,
+                        images: 1,
+                        what: WAYS[2],
+                        a: x,
+                        pooled: MatRef::new(&y, 1, 1),
+                        back: r,
+                        out: to,
+                    },
+                )
+                .expect("fits");
                 assert_close("share", &out, &want, 1e-6);
             }
         }

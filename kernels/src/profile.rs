@@ -7,8 +7,8 @@
 //! - Bytes are those of the operands, read and written once, as if the caches held nothing before and all
 //!   during the call.
 
-use crate::conv::pooled::PooledConv;
-use crate::gemm::Start;
+use crate::conv::max_pool::ConvMaxPoolShape;
+use crate::gemm::Init;
 use crate::gemm::epilogue::Epilogue;
 use crate::pool::PoolShape;
 use crate::{ConvShape, Kernels};
@@ -21,13 +21,13 @@ use std::time::{Duration, Instant};
 ///
 /// ```
 /// use kernels::profile::Profile;
-/// use kernels::{Epilogue, Kernels, MatMut, MatRef, Panels, Start, gemm, pack};
+/// use kernels::{Epilogue, Kernels, MatMut, MatRef, Panels, Init, gemm, pack};
 /// use std::sync::Arc;
 /// let profile = Arc::new(Profile::new());
 /// let kernels = Kernels::default().profiled(Arc::clone(&profile));
 /// let (w, mut y) = (pack::pack(&[1.0; 6], 3, 2), [0.0; 2]);
 /// let (x, w) = (MatRef::new(&[1.0; 3], 1, 3), Panels::new(&w, 3, 2));
-/// gemm(&kernels, x, w, Start::Zero, Epilogue::Store, MatMut::new(&mut y, 1, 2))?;
+/// gemm(&kernels, x, w, Init::Zero, Epilogue::Store, MatMut::new(&mut y, 1, 2))?;
 /// let calls = profile.take();
 /// assert_eq!((calls[0].name, calls[0].work.flop), ("gemm", 2 * 3 * 2));
 /// # Ok::<(), kernels::ShapeError>(())
@@ -194,7 +194,7 @@ impl Work {
     }
 
     /// A convolution of `terms` multiply-adds an image, and the max-pool behind it; `x` are the floats of the input.
-    pub(crate) fn conv_pool(images: usize, shape: &PooledConv, terms: usize, x: usize) -> Work {
+    pub(crate) fn conv_max_pool(images: usize, shape: &ConvMaxPoolShape, terms: usize, x: usize) -> Work {
         let conv = shape.conv;
         let weights = conv.patch() * conv.outputs;
         let windows = 2 * images * shape.windows() * conv.outputs;
@@ -203,11 +203,11 @@ impl Work {
     }
 
     /// What `products` convolutions do for the winners of a max-pool alone; `x` are the floats of the input.
-    pub(crate) fn winners(products: usize, images: usize, shape: &PooledConv, x: usize) -> Work {
+    pub(crate) fn max_pool(products: usize, images: usize, shape: &ConvMaxPoolShape, x: usize) -> Work {
         let conv = shape.conv;
         let weights = conv.patch() * conv.outputs;
         let windows = images * shape.windows();
-        let shape = Shape::Conv { images, shape: conv, then: "winners" };
+        let shape = Shape::Conv { images, shape: conv, then: "argmax" };
         let bytes = 4 * (x + products * weights + 2 * windows * conv.outputs);
         Work::new(shape, 2 * products * windows * weights, bytes)
     }
@@ -226,8 +226,8 @@ impl Work {
 }
 
 /// What happens to the `sums` of a product, and the floats that are read and written there.
-pub(crate) fn ends(start: &Start, epilogue: &Epilogue, sums: usize) -> (&'static str, usize) {
-    let before = if matches!(start, Start::Zero) { 0 } else { sums };
+pub(crate) fn ends(init: &Init, epilogue: &Epilogue, sums: usize) -> (&'static str, usize) {
+    let before = if matches!(init, Init::Zero) { 0 } else { sums };
     let (then, operands) = match epilogue {
         Epilogue::Store => ("", 0),
         Epilogue::Bias(_) => ("bias", 0),
@@ -276,7 +276,7 @@ mod tests {
     use crate::gemm::pack::{self, Part};
     use crate::relevance::PackedPart;
     use crate::relevance::z_plus::{z_plus, z_plus_conv};
-    use crate::{MatMut, MatRef, Panels, conv, gemm};
+    use crate::{Conv, MatMut, MatRef, Panels, conv, gemm};
 
     fn profiled() -> (Arc<Profile>, Kernels) {
         let profile = Arc::new(Profile::new());
@@ -296,7 +296,11 @@ mod tests {
         z_plus_conv(&kernels, &shape, &a, &part, r_out, r_in, &mut c, &mut [0.0]).expect("fits");
         let mut y = [0.0; 6 * 4];
         let y = MatMut::new(&mut y, 6, 4);
-        conv(&kernels, &shape, &a, 1, w, Start::Zero, Epilogue::Store, y).expect("fits");
+        conv(
+            &kernels,
+            Conv { shape: &shape, x: &a, images: 1, w, init: Init::Zero, epilogue: Epilogue::Store, y },
+        )
+        .expect("fits");
         let calls = profile.take();
         let names: Vec<&str> = calls.iter().map(|call| call.name).collect();
         assert_eq!(names, ["z_plus_conv", "conv"]);
@@ -315,7 +319,7 @@ mod tests {
         let (x, mut y) = ([1.0; 12], [0.0; 8]);
         let (x, a) = (MatRef::new(&x, 4, 3), MatRef::new(&[1.0; 8], 4, 2));
         let relu = Epilogue::ReluGradient { a, scale: 1.0, guided: false };
-        gemm(&kernels, x, w, Start::C, relu, MatMut::new(&mut y, 4, 2)).expect("fits");
+        gemm(&kernels, x, w, Init::Accumulate, relu, MatMut::new(&mut y, 4, 2)).expect("fits");
         let part = PackedPart::dense(w, Part::Positive);
         let (mut r_in, mut lost) = ([0.0; 12], [0.0; 4]);
         z_plus(&kernels, x, &part, a, MatMut::new(&mut r_in, 4, 3), &mut lost).expect("fits");

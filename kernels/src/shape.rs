@@ -444,9 +444,9 @@ impl ConvShape {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conv::pooled::{Places, PooledConv};
+    use crate::conv::max_pool::{ConvMaxPoolShape, MaxIndices};
     use crate::pool::{PoolKind, PoolShape, pool};
-    use crate::{Epilogue, Kernels, Start, conv, conv_weight_gradient, gemm_tn};
+    use crate::{Conv, Epilogue, Init, Kernels, WeightGradient, conv, conv_weight_gradient, gemm_tn};
     use std::panic::catch_unwind;
 
     #[test]
@@ -486,16 +486,40 @@ mod tests {
         let (images, w, mut c) = (usize::MAX / 3 * 2 + 1, [0.0; 144], [7.0]);
         assert_eq!((images.wrapping_mul(3), images.wrapping_mul(shape.input().len())), (1, 5));
         let (w, out) = (Panels::new(&w, 9, 1), MatMut::new(&mut c, 1, 1));
-        let found = conv(&kernels, &shape, &[1.0; 5], images, w, Start::Zero, Epilogue::Store, out);
+        let found = conv(
+            &kernels,
+            Conv {
+                shape: &shape,
+                x: &[1.0; 5],
+                images,
+                w,
+                init: Init::Zero,
+                epilogue: Epilogue::Store,
+                y: out,
+            },
+        );
         assert!(found.is_err() && c == [7.0]);
         let shape = ConvShape { rows: 1, cols: 1, size: 1, inputs: 4, outputs: 4 };
         let mut d_w = [7.0; 64];
         assert!(conv_weight_gradient(&kernels, &shape, &[], &[], 1 << 62, &mut d_w).is_err());
         let d_y = MatRef::new(&[1.0], 1, 1);
-        assert!(gemm_tn(&kernels, d_y, d_y, false, &mut d_w[..16], 1, usize::MAX).is_err());
+        assert!(
+            gemm_tn(
+                &kernels,
+                WeightGradient {
+                    a: d_y,
+                    d_y,
+                    accumulate: false,
+                    d_w: &mut d_w[..16],
+                    rows: 1,
+                    first_row: usize::MAX
+                }
+            )
+            .is_err()
+        );
         assert_eq!(d_w, [7.0; 64]);
-        let shape = PooledConv { conv: shape, window: 1 };
-        assert!(catch_unwind(|| Places::new(&shape, 1 << 62)).is_err());
+        let shape = ConvMaxPoolShape { conv: shape, window: 1 };
+        assert!(catch_unwind(|| MaxIndices::new(&shape, 1 << 62)).is_err());
         let shape = PoolShape { rows: 2, cols: 2, channels: 1, size: 1, kind: PoolKind::Max };
         let (x, y) = (MatRef::new(&[], 0, 1), MatMut::new(&mut [], 0, 1));
         assert!(pool(&kernels, shape, 1 << 62, x, y).is_err());

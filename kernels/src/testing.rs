@@ -70,7 +70,7 @@ impl crate::Gemm for Naive {
     }
 }
 
-/// Compares with an f64 twin, relative to its largest value.
+/// Compares with an f64 reference implementation, relative to its largest value.
 pub fn assert_close(what: &str, found: &[f32], want: &[f64], tolerance: f64) {
     assert_eq!(found.len(), want.len(), "{what}");
     let scale = want.iter().fold(1e-30f64, |max, w| max.max(w.abs()));

@@ -1,14 +1,14 @@
 //! How work is split. A kernel's items are independent, so the split never changes a bit.
 //!
 //! A split is announced in one atomic word; whoever is awake claims parts of it, the caller too, so
-//! the caller waits only for parts that another thread has begun. A helper that finds nothing to do
-//! spins for a while, then sleeps. Where another process takes the processor from a helper in the
+//! the caller waits only for parts that another thread has begun. A worker that finds nothing to do
+//! spins for a while, then sleeps. Where another process takes the processor from a worker in the
 //! middle of a part, the caller loses time waiting; it then works alone for many times as long, and
 //! longer each time that goes on, so that threads cost little where there are no processors for them.
 
 use crate::buffer::Buffer;
 use crate::shape::STRIP;
-use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
+use rayon::{ThreadPoolBuildError, ThreadPoolBuilder};
 use std::cell::{Cell, UnsafeCell};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,24 +19,24 @@ use std::time::{Duration, Instant};
 
 /// Multiply-adds that a part must have to be worth another thread's while.
 const WORTH_A_THREAD: usize = if cfg!(test) { 1 } else { 200_000 };
-/// How long a helper looks for work before it sleeps: longer than the gap between two kernels.
-const AWAKE: Duration = Duration::from_micros(100);
+/// How long a worker looks for work before it sleeps: longer than the gap between two kernels.
+const SPIN_TIME: Duration = Duration::from_micros(100);
 /// How long the caller may wait for a part before that counts as a stall, if it is a quarter of the
 /// time it has worked as well.
 const STALL: Duration = Duration::from_micros(100);
 /// Work alone after a stall, in lengths of the stall: at first,
-const CAUTION: u64 = 16;
+const BACKOFF: u64 = 16;
 /// and at most, if stalls go on.
-const MOST_CAUTION: u64 = 64;
+const MAX_BACKOFF: u64 = 64;
 /// A stall so many lengths of it after the last one is no accident.
 const SOON: u64 = 64;
-/// So many announcements that no helper came to are a stall, too: they only wake helpers that take
+/// So many announcements that no worker came to are a stall, too: they only wake workers that take
 /// the caller's own processor.
 const USELESS: usize = 8;
-/// What that counts for, where helpers do not come at all.
-const NOBODY: Duration = Duration::from_millis(1);
+/// What that counts for, where workers do not come at all.
+const NO_WORKER_PENALTY: Duration = Duration::from_millis(1);
 /// Parts of a split that the word has bits for.
-const MOST_PARTS: usize = u16::MAX as usize;
+const MAX_PARTS: usize = u16::MAX as usize;
 /// Tries between two looks at the clock.
 const SPINS: usize = 128;
 
@@ -49,7 +49,7 @@ const SPINS: usize = 128;
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Threads {
-    team: Option<Arc<Team>>,
+    pool: Option<Arc<ThreadPool>>,
 }
 
 impl Threads {
@@ -58,7 +58,7 @@ impl Threads {
         Self::default()
     }
 
-    /// The calling thread and `count − 1` helpers, made now and kept.
+    /// The calling thread and `count − 1` workers, made now and kept.
     ///
     /// # Errors
     /// If the operating system refuses a thread.
@@ -66,32 +66,32 @@ impl Threads {
         if count <= 1 {
             return Ok(Self::one());
         }
-        let desk = Arc::new(Desk::new(count - 1));
-        let pool = ThreadPoolBuilder::new()
+        let queue = Arc::new(WorkQueue::new(count - 1));
+        let threads = ThreadPoolBuilder::new()
             .num_threads(count - 1)
             .thread_name(|i| format!("kernels-{}", i + 1))
             .build()?;
         for i in 0..count - 1 {
-            let desk = Arc::clone(&desk);
-            pool.spawn(move || desk.help(i));
+            let queue = Arc::clone(&queue);
+            threads.spawn(move || queue.serve(i));
         }
-        Ok(Threads { team: Some(Arc::new(Team { desk, count, _pool: pool })) })
+        Ok(Threads { pool: Some(Arc::new(ThreadPool { queue, count, _threads: threads })) })
     }
 
     /// How many.
     pub fn count(&self) -> usize {
-        self.team.as_ref().map_or(1, |team| team.count)
+        self.pool.as_ref().map_or(1, |pool| pool.count)
     }
 
     /// Calls `work` with ranges that cover `0..items`, `cost` multiply-adds in all.
     pub(crate) fn split(&self, items: usize, cost: usize, work: &(dyn Fn(Range<usize>) + Sync)) {
-        let parts = self.count().min(cost / WORTH_A_THREAD).min(items).clamp(1, MOST_PARTS);
+        let parts = self.count().min(cost / WORTH_A_THREAD).min(items).clamp(1, MAX_PARTS);
         let (each, more) = (items / parts, items % parts);
         let begin = |i: usize| i * each + i.min(more);
         let range = |i: usize| begin(i)..begin(i + 1);
-        match &self.team {
-            Some(team) if parts > 1 => {
-                if !team.desk.run(parts, &|i| work(range(i))) {
+        match &self.pool {
+            Some(pool) if parts > 1 => {
+                if !pool.queue.run(parts, &|i| work(range(i))) {
                     work(0..items);
                 }
             }
@@ -101,16 +101,16 @@ impl Threads {
 }
 
 #[derive(Debug)]
-struct Team {
-    desk: Arc<Desk>,
+struct ThreadPool {
+    queue: Arc<WorkQueue>,
     count: usize,
-    _pool: ThreadPool,
+    _threads: rayon::ThreadPool,
 }
 
-impl Drop for Team {
+impl Drop for ThreadPool {
     fn drop(&mut self) {
-        self.desk.closed.store(true, Ordering::SeqCst);
-        self.desk.wake(usize::MAX);
+        self.queue.closed.store(true, Ordering::SeqCst);
+        self.queue.wake(usize::MAX);
     }
 }
 
@@ -118,48 +118,48 @@ impl Drop for Team {
 type Job = *const (dyn Fn(usize) + Sync);
 
 /// Where work is announced and claimed.
-struct Desk {
+struct WorkQueue {
     /// The number of the announcement, its parts, and the next part: 32, 16 and 16 bits.
     word: AtomicU64,
     /// Parts of the present announcement that are finished.
     finished: AtomicUsize,
     job: UnsafeCell<Option<Job>>,
-    /// A caller is at the desk; another one works alone.
+    /// A caller is at the queue; another one works alone.
     taken: AtomicBool,
     panicked: AtomicBool,
     closed: AtomicBool,
     /// Nanoseconds since `start` until when the caller works alone.
     alone_until: AtomicU64,
     /// For how many lengths of the last stall.
-    caution: AtomicU64,
+    backoff: AtomicU64,
     /// Announcements of which the caller did all parts itself, one after the other.
     useless: AtomicUsize,
     start: Instant,
-    helpers: Vec<Helper>,
+    workers: Vec<Worker>,
 }
 
 #[derive(Default)]
-struct Helper {
+struct Worker {
     asleep: AtomicBool,
     thread: OnceLock<Thread>,
 }
 
-// SAFETY: `job` is written by the one caller at the desk while nobody else may read it: helpers read
+// SAFETY: `job` is written by the one caller at the queue while nobody else may read it: workers read
 // it only between the claim of a part and the count of that part as finished, and the caller does not
 // leave before all are. The job itself is `Sync`.
-unsafe impl Sync for Desk {}
+unsafe impl Sync for WorkQueue {}
 // SAFETY: as above; nothing in it belongs to a thread.
-unsafe impl Send for Desk {}
+unsafe impl Send for WorkQueue {}
 
-impl std::fmt::Debug for Desk {
+impl std::fmt::Debug for WorkQueue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Desk of {} helpers", self.helpers.len())
+        write!(f, "WorkQueue of {} workers", self.workers.len())
     }
 }
 
-impl Desk {
-    fn new(helpers: usize) -> Self {
-        Desk {
+impl WorkQueue {
+    fn new(workers: usize) -> Self {
+        WorkQueue {
             word: AtomicU64::new(0),
             finished: AtomicUsize::new(0),
             job: UnsafeCell::new(None),
@@ -167,10 +167,10 @@ impl Desk {
             panicked: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             alone_until: AtomicU64::new(0),
-            caution: AtomicU64::new(CAUTION),
+            backoff: AtomicU64::new(BACKOFF),
             useless: AtomicUsize::new(0),
             start: Instant::now(),
-            helpers: (0..helpers).map(|_| Helper::default()).collect(),
+            workers: (0..workers).map(|_| Worker::default()).collect(),
         }
     }
 
@@ -178,7 +178,7 @@ impl Desk {
         u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// Does all parts, [`MOST_PARTS`] at most, with what helpers there are; false if the caller had better work alone.
+    /// Does all parts, [`MAX_PARTS`] at most, with what workers there are; false if the caller had better work alone.
     fn run(&self, parts: usize, job: &(dyn Fn(usize) + Sync)) -> bool {
         let alone_until = self.alone_until.load(Ordering::Relaxed);
         if alone_until > 0 && self.nanos() < alone_until {
@@ -189,7 +189,7 @@ impl Desk {
         }
         self.finished.store(0, Ordering::Relaxed);
         self.panicked.store(false, Ordering::Relaxed);
-        // SAFETY: this caller has the desk and no part is claimed, so nobody else looks at the job;
+        // SAFETY: this caller has the queue and no part is claimed, so nobody else looks at the job;
         // the lifetime may be forgotten because the guard below waits for all parts, and nothing
         // can panic between the announcement and the guard.
         unsafe {
@@ -198,7 +198,7 @@ impl Desk {
         let number = (self.word.load(Ordering::Relaxed) >> 32).wrapping_add(1);
         let begin = Instant::now();
         self.word.store(number << 32 | (parts as u64) << 16, Ordering::SeqCst);
-        let guard = Guard { desk: self, parts, begin };
+        let guard = Guard { queue: self, parts, begin };
         self.wake(parts - 1);
         let mut claimed = 0;
         while let Some(part) = self.claim() {
@@ -210,7 +210,7 @@ impl Desk {
         let useless = if claimed == parts { self.useless.load(Ordering::Relaxed) + 1 } else { 0 };
         self.useless.store(useless % USELESS, Ordering::Relaxed);
         if useless == USELESS {
-            self.step_aside(NOBODY);
+            self.back_off(NO_WORKER_PENALTY);
         }
         assert!(!self.panicked.load(Ordering::Relaxed), "a kernel panicked on another thread");
         true
@@ -219,20 +219,20 @@ impl Desk {
     /// Decides after a wait whether the caller works alone for a while.
     fn note_wait(&self, worked: Duration, waited: Duration) {
         if waited >= STALL && waited >= worked / 4 {
-            self.step_aside(waited);
+            self.back_off(waited);
         }
     }
 
     /// Lets the caller work alone for some lengths of a stall.
-    fn step_aside(&self, stall: Duration) {
+    fn back_off(&self, stall: Duration) {
         let stall = u64::try_from(stall.as_nanos()).unwrap_or(u64::MAX);
         let (now, last) = (self.nanos(), self.alone_until.load(Ordering::Relaxed));
-        // A stall not long after the last one: there is no processor for the helpers.
+        // A stall not long after the last one: there is no processor for the workers.
         let again = last > 0 && now.saturating_sub(last) < stall.saturating_mul(SOON);
-        let caution = if again { self.caution.load(Ordering::Relaxed) * 2 } else { CAUTION };
-        let caution = caution.min(MOST_CAUTION);
-        self.caution.store(caution, Ordering::Relaxed);
-        self.alone_until.store(now.saturating_add(stall.saturating_mul(caution)), Ordering::Relaxed);
+        let backoff = if again { self.backoff.load(Ordering::Relaxed) * 2 } else { BACKOFF };
+        let backoff = backoff.min(MAX_BACKOFF);
+        self.backoff.store(backoff, Ordering::Relaxed);
+        self.alone_until.store(now.saturating_add(stall.saturating_mul(backoff)), Ordering::Relaxed);
     }
 
     /// The next part of the present announcement, now the claimer's.
@@ -251,19 +251,19 @@ impl Desk {
     }
 
     fn wake(&self, most: usize) {
-        for helper in self.helpers.iter().take(most) {
-            if helper.asleep.swap(false, Ordering::SeqCst)
-                && let Some(thread) = helper.thread.get()
+        for worker in self.workers.iter().take(most) {
+            if worker.asleep.swap(false, Ordering::SeqCst)
+                && let Some(thread) = worker.thread.get()
             {
                 thread.unpark();
             }
         }
     }
 
-    /// A helper's life.
-    fn help(&self, i: usize) {
-        let helper = &self.helpers[i];
-        helper.thread.get_or_init(thread::current);
+    /// A worker's life.
+    fn serve(&self, i: usize) {
+        let worker = &self.workers[i];
+        worker.thread.get_or_init(thread::current);
         let mut idle_since = Instant::now();
         while !self.closed.load(Ordering::SeqCst) {
             if let Some(part) = (0..SPINS).find_map(|_| {
@@ -272,15 +272,15 @@ impl Desk {
             }) {
                 self.work(part);
                 idle_since = Instant::now();
-            } else if idle_since.elapsed() > AWAKE {
-                helper.asleep.store(true, Ordering::SeqCst);
+            } else if idle_since.elapsed() > SPIN_TIME {
+                worker.asleep.store(true, Ordering::SeqCst);
                 // Whoever announces after this line sees the flag, what came before is seen here.
                 match self.claim() {
                     Some(part) => self.work(part),
                     None if self.closed.load(Ordering::SeqCst) => {}
                     None => thread::park(),
                 }
-                helper.asleep.store(false, Ordering::SeqCst);
+                worker.asleep.store(false, Ordering::SeqCst);
                 idle_since = Instant::now();
             }
         }
@@ -308,24 +308,24 @@ impl Drop for Counted<'_> {
     }
 }
 
-/// Leaves the desk when all parts are finished, even if the caller's own panics.
+/// Leaves the queue when all parts are finished, even if the caller's own panics.
 struct Guard<'a> {
-    desk: &'a Desk,
+    queue: &'a WorkQueue,
     parts: usize,
     begin: Instant,
 }
 
 impl Guard<'_> {
     fn all_finished(&self) -> bool {
-        self.desk.finished.load(Ordering::Acquire) == self.parts
+        self.queue.finished.load(Ordering::Acquire) == self.parts
     }
 }
 
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
         // What the caller did not claim because it panics, nobody shall; nor is it waited for.
-        while thread::panicking() && self.desk.claim().is_some() {
-            self.desk.finished.fetch_add(1, Ordering::Release);
+        while thread::panicking() && self.queue.claim().is_some() {
+            self.queue.finished.fetch_add(1, Ordering::Release);
         }
         let mut since = None;
         while !self.all_finished() {
@@ -339,9 +339,9 @@ impl Drop for Guard<'_> {
             }
         }
         if let Some(since) = since {
-            self.desk.note_wait(since.duration_since(self.begin), since.elapsed());
+            self.queue.note_wait(since.duration_since(self.begin), since.elapsed());
         }
-        self.desk.taken.store(false, Ordering::Release);
+        self.queue.taken.store(false, Ordering::Release);
     }
 }
 
@@ -374,20 +374,25 @@ impl<T> Shared<T> {
 }
 
 thread_local! {
-    static SCRATCH: Cell<Buffer> = Cell::default();
+    static SCRATCH: Cell<Vec<Buffer>> = Cell::default();
 }
 
 /// Lends `work` a buffer of `len` floats of unspecified content that this thread keeps; it begins with a
 /// cache line.
 pub(crate) fn with_scratch<R>(len: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
-    let mut buffer = SCRATCH.take();
+    // A call inside another one finds the next buffer of the stack.
+    let mut stack = SCRATCH.take();
+    let mut buffer = stack.pop().unwrap_or_default();
+    SCRATCH.set(stack);
     if buffer.len() < len {
         buffer = Buffer::zeroed(len);
     }
     // Tests lend the last lines, behind which they see what reaches too far.
     let from = if cfg!(test) { (buffer.len() - len) / STRIP * STRIP } else { 0 };
     let result = work(&mut buffer[from..][..len]);
-    SCRATCH.set(buffer);
+    let mut stack = SCRATCH.take();
+    stack.push(buffer);
+    SCRATCH.set(stack);
     result
 }
 
@@ -412,7 +417,7 @@ mod tests {
     }
 
     #[test]
-    fn helpers_wake_up_and_splits_inside_splits_are_done() {
+    fn workers_wake_up_and_splits_inside_splits_are_done() {
         let threads = Threads::new(4).expect("threads");
         for pause in [0, 1, 3, 0, 0, 2] {
             thread::sleep(Duration::from_millis(pause));
@@ -427,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn many_callers_share_one_team() {
+    fn many_callers_share_one_pool() {
         let threads = Threads::new(3).expect("threads");
         thread::scope(|scope| {
             for _ in 0..4 {
@@ -445,7 +450,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_on_any_thread_reaches_the_caller_and_the_team_goes_on() {
+    fn a_panic_on_any_thread_reaches_the_caller_and_the_pool_goes_on() {
         let threads = Threads::new(3).expect("threads");
         for bad in 0..3 {
             let caught = catch_unwind(AssertUnwindSafe(|| {

@@ -1,4 +1,4 @@
-//! What a model refuses, and why.
+//! Errors of this crate.
 
 use kernels::ShapeError;
 
@@ -7,10 +7,28 @@ use kernels::ShapeError;
 #[non_exhaustive]
 pub enum ModelError {
     /// No preset has that name.
-    #[error("no cell is named {found:?}; there are {}", crate::Cell::PRESETS.join(", "))]
-    UnknownCell {
+    #[error("no cell is named {found:?}; there are {known}")]
+    UnknownPreset {
         /// The name.
         found: String,
+        /// The names there are.
+        known: String,
+    },
+    /// A part of an architecture is written in no form that is known.
+    #[error("{what} {found:?} is not known; it must be {expected}")]
+    Syntax {
+        /// The part.
+        what: &'static str,
+        /// What was written.
+        found: String,
+        /// What is allowed.
+        expected: &'static str,
+    },
+    /// An architecture has something that cannot be built yet.
+    #[error("{what} is not supported yet")]
+    Unsupported {
+        /// The part.
+        what: &'static str,
     },
     /// The sequence length does not divide the image's columns.
     #[error(
@@ -38,32 +56,34 @@ pub enum ModelError {
         /// What is allowed.
         expected: &'static str,
     },
-    /// A convolutional encoder layer stands behind a dense one.
-    #[error("encoder.{layer} is a convolution behind a dense layer; convolutions come first")]
-    ConvolutionBehindDense {
-        /// Index of the layer.
+    /// A layer of an encoder stands where it cannot.
+    #[error("encoder layer {layer}: {problem}")]
+    LayerOrder {
+        /// Index of the layer in the encoder, pools counted.
         layer: usize,
+        /// What is wrong, and what is right.
+        problem: &'static str,
     },
-    /// A tensor of the cell is missing.
-    #[error("tensor `{name}` is missing; this cell needs it with shape {expected:?}")]
+    /// A tensor of the network is missing.
+    #[error("tensor `{name}` is missing; the network needs it with shape {expected:?}")]
     MissingTensor {
         /// Its name.
         name: String,
-        /// The shape the cell gives it.
+        /// The expected shape.
         expected: Vec<usize>,
     },
-    /// A tensor has another shape than the cell and the task give it.
+    /// A tensor has another shape than the network gives it.
     #[error("tensor `{name}` has shape {found:?}, {expected:?} expected")]
     TensorShape {
         /// Its name.
         name: String,
         /// Its shape.
         found: Vec<usize>,
-        /// The shape the cell gives it.
+        /// The expected shape.
         expected: Vec<usize>,
     },
-    /// A tensor that no layer of the cell has.
-    #[error("tensor `{name}` belongs to no layer of this cell; it has {known}")]
+    /// A tensor that no layer of the network has.
+    #[error("tensor `{name}` belongs to no layer of this network; it has {known}")]
     UnknownTensor {
         /// Its name.
         name: String,
@@ -86,7 +106,7 @@ pub enum ModelError {
         /// Samples that fit.
         capacity: usize,
     },
-    /// A layer, an image or a number of classes that no network here has.
+    /// A size is above its limit.
     #[error("{what} is {found}; it must be at most {most}")]
     TooLarge {
         /// The size.
@@ -96,8 +116,8 @@ pub enum ModelError {
         /// The largest there may be.
         most: usize,
     },
-    /// A number that is none turned up in training.
-    #[error("numbers stopped being finite, first in {place}")]
+    /// A non-finite value turned up in training.
+    #[error("values stopped being finite, first in {place}")]
     NotFinite {
         /// Where it was found first.
         place: String,

@@ -1,6 +1,6 @@
 //! Initial values (section 4.4) and the generators behind them.
 
-use crate::params::Spec;
+use crate::params::Parameters;
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
@@ -32,14 +32,13 @@ fn truncated_normal(rng: &mut impl Rng) -> f64 {
     }
 }
 
-/// Fills a flat buffer: weights from the truncated normal, biases so that softplus gives 0.01.
-pub(crate) fn initialise(specs: &[Spec], seed: u64, values: &mut [f32]) {
-    for (i, spec) in specs.iter().enumerate() {
-        let mut rng = generator(seed, 1, i as u64);
-        let weight: Vec<f32> =
-            (0..spec.k * spec.n).map(|_| (SIGMA * truncated_normal(&mut rng)) as f32).collect();
-        spec.import_weight(&weight, values);
-        values[spec.bias.clone()].fill(BIAS);
+/// Fills all parameters: weights from the truncated normal, biases so that softplus gives 0.01.
+pub(crate) fn initialise(parameters: &mut Parameters, seed: u64) {
+    for layer in 0..parameters.specs().len() {
+        let (k, n) = (parameters.spec(layer).k, parameters.spec(layer).n);
+        let mut rng = generator(seed, 1, layer as u64);
+        let weight: Vec<f32> = (0..k * n).map(|_| (SIGMA * truncated_normal(&mut rng)) as f32).collect();
+        parameters.import(layer, &weight, &vec![BIAS; n]);
     }
 }
 

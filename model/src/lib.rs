@@ -1,13 +1,13 @@
-//! The thesis cells as data: forward and back-propagation through time, training, explanation.
+//! Recurrent relu networks as data: forward and back-propagation through time, training, explanation.
 //!
-//! A [`Cell`] (what the layers are) and a [`Task`] (what they see) make a [`Network`]; a
-//! [`train::Trainer`] fits it and an [`explain::Explainer`] hands the evidence of a logit back to the
-//! pixels. This crate opens no file, reads no clock and prints nothing; its inputs are [`Samples`].
+//! An [`Architecture`] (what the layers are) and a [`Task`] (their input and output shape) make a [`Network`]; a
+//! [`train::Trainer`] fits it and an [`explain::Explainer`] attributes a logit to the input pixels. This crate opens
+//! no file, reads no clock and prints nothing; its inputs are [`Samples`].
 //!
 //! ```
 //! use kernels::Kernels;
 //! use model::explain::{Explainer, Method, Target};
-//! use model::{Cell, Network, Samples, Task};
+//! use model::{Architecture, Network, Samples, Task};
 //!
 //! struct Blank;
 //! impl Samples for Blank {
@@ -16,29 +16,41 @@
 //!     fn label(&self, _: usize) -> u8 { 0 }
 //! }
 //! let task = Task { rows: 8, cols: 8, seq_len: 4, classes: 3, ..Task::default() };
-//! let network = Network::new(Cell::preset("deep")?, task, 7)?;
+//! let network = Network::new(Architecture::preset("deep")?, task, 7)?;
 //! let mut explainer = Explainer::new(&Kernels::default(), &network, Method::DeepTaylor, 2)?;
-//! let found = explainer.explain(&Kernels::default(), &network, &Blank, &[0, 1], Target::Predicted)?;
+//! let found = explainer.explain(&Kernels::default(), &Blank, &[0, 1], Target::Predicted)?;
 //! assert_eq!(found[0].relevance.len(), 2 * 8 * 8);
 //! # Ok::<(), model::ModelError>(())
 //! ```
+//!
+//! # Layers of this crate
+//! Each file imports only files of the lines above its own.
+//! - `error`, `samples`, `task`, `architecture`, `params`, `init`: data
+//! - `stage`: layers of encoder and head, one a file; `core`: recurrent cores, one a file
+//! - `network`: layers put together with parameters; `pass`: their state in one pass, and the loops over them
+//! - `train`, `explain`, `evaluate`: what passes are for
 #![forbid(unsafe_code)]
 
-mod cell;
+mod architecture;
+mod core;
 mod error;
+mod evaluate;
 pub mod explain;
 mod init;
-mod layer;
 mod network;
 mod params;
-mod plan;
+mod pass;
 mod samples;
+mod stage;
+mod task;
 pub mod train;
-mod walk;
 
-pub use cell::{Cell, Encoder, Task};
+pub use architecture::{Architecture, Core, EncoderLayer, parse_encoder, parse_head};
 pub use error::ModelError;
+pub use evaluate::Evaluator;
+pub use kernels::pool::PoolKind;
 pub use network::Network;
 pub use params::{NamedTensor, Spec};
 pub use samples::Samples;
-pub use walk::evaluate::{Evaluation, Evaluator};
+pub use task::Task;
+pub use train::Evaluation;

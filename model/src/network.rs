@@ -1,98 +1,134 @@
-//! A network: a plan and the values of its parameters.
+//! A network: its layers, and the values of their parameters.
 
+use crate::architecture::{Architecture, at_most};
+use crate::core::core;
+use crate::core::layer::CoreLayer;
+use crate::error::ModelError;
 use crate::init::initialise;
-use crate::params::{NamedTensor, Spec};
-use crate::plan::Plan;
-use crate::{Cell, ModelError, Task};
-use kernels::elementwise::activation::softplus_bias;
-use kernels::{Buffer, Kernels, Panels, STRIP};
+use crate::params::{NamedTensor, Parameters, Spec, Specs};
+use crate::stage::edge::Edge;
+use crate::stage::layer::Layer;
+use crate::stage::masks::{Mask, MaskPlace};
+use crate::stage::{encoder, head, pixels};
+use crate::task::Task;
+use kernels::Kernels;
+use std::sync::Arc;
 
-/// A cell put to a task, with parameters.
+/// The most floats that a network's parameters take: 1 GiB.
+const MAX_FLOATS: usize = 1 << 28;
+
+/// An architecture put to a task, with parameters.
+///
+/// A network has no buffers: trainers, evaluators and explainers have their own, so that several of them can run
+/// over one network.
 #[derive(Clone, Debug)]
 pub struct Network {
-    pub(crate) plan: Plan,
-    /// All parameters in panel order.
-    pub(crate) values: Buffer,
-    /// `−softplus(b)` of each layer, padded to whole strips; made anew with each version.
-    biases: Vec<Buffer>,
+    layers: Arc<Layers>,
+    parameters: Parameters,
+}
+
+/// The layers of a network, which never change.
+#[derive(Debug)]
+pub(crate) struct Layers {
+    pub architecture: Architecture,
+    pub task: Task,
+    /// The image of a step, as the first layer reads it.
+    pub pixels: Edge,
+    pub encoder: Vec<Box<dyn Layer>>,
+    pub core: Box<dyn CoreLayer>,
+    /// Hidden layers, then the logits.
+    pub head: Vec<Box<dyn Layer>>,
+}
+
+impl Layers {
+    /// The layers, and their parameters in the order of the flat buffer.
+    fn new(architecture: Architecture, task: Task) -> Result<(Layers, Specs), ModelError> {
+        task.check()?;
+        architecture.check()?;
+        let mut specs = Specs::default();
+        let pixels = pixels(&architecture.encoder, &task);
+        let encoder = encoder(&architecture.encoder, pixels, &mut specs);
+        let encoded = encoder.last().map_or(pixels, |layer| layer.output());
+        let dropout = Mask { place: MaskPlace::Head, layer: encoder.len() };
+        let core = core(architecture.core, &task, encoded, dropout, &mut specs);
+        let head = head(&architecture.head, task.classes, core.output(), &mut specs);
+        at_most("the number of parameters", specs.len, MAX_FLOATS)?;
+        Ok((Layers { architecture, task, pixels, encoder, core, head }, specs))
+    }
 }
 
 impl Network {
     /// A network with the initial values of section 4.4.
     ///
     /// # Errors
-    /// [`ModelError`] if the cell and the task do not go together.
-    pub fn new(cell: Cell, task: Task, seed: u64) -> Result<Network, ModelError> {
-        let mut network = Self::zeroed(Plan::new(cell, task)?);
-        initialise(&network.plan.specs, seed, &mut network.values);
-        network.refresh(&Kernels::default())?;
+    /// [`ModelError`] if the architecture cannot be built or does not go together with the task.
+    pub fn new(architecture: Architecture, task: Task, seed: u64) -> Result<Network, ModelError> {
+        let (layers, specs) = Layers::new(architecture, task)?;
+        let mut network = Network { layers: Arc::new(layers), parameters: Parameters::zeroed(specs) };
+        initialise(&mut network.parameters, seed);
+        network.parameters.refresh(&Kernels::default())?;
         Ok(network)
     }
 
     /// A network with the given parameters.
     ///
     /// # Errors
-    /// [`ModelError`] if a tensor is missing, has another shape, or belongs to no layer.
-    pub fn from_tensors(cell: Cell, task: Task, tensors: &[NamedTensor]) -> Result<Network, ModelError> {
-        let plan = Plan::new(cell, task)?;
+    /// [`ModelError`] as [`Network::new`], or if a tensor is missing, has another shape, or belongs to no layer.
+    pub fn from_tensors(
+        architecture: Architecture,
+        task: Task,
+        tensors: &[NamedTensor],
+    ) -> Result<Network, ModelError> {
+        let (layers, specs) = Layers::new(architecture, task)?;
         let find = |name: &str| tensors.iter().find(|tensor| tensor.name == name);
-        let wanted = || plan.specs.iter().flat_map(|spec| spec.tensors());
-        if let Some((name, expected)) = wanted().find(|(name, _)| find(name).is_none()) {
+        let expected = || specs.specs.iter().flat_map(Spec::tensors);
+        if let Some((name, expected)) = expected().find(|(name, _)| find(name).is_none()) {
             return Err(ModelError::MissingTensor { name, expected });
         }
-        for (name, expected) in wanted() {
-            let Some(tensor) = find(&name) else { continue };
+        let mut found = Vec::new();
+        for (name, expected) in expected() {
+            let tensor = find(&name).expect("none is missing");
             if tensor.shape != expected || tensor.values.len() != expected.iter().product::<usize>() {
                 return Err(ModelError::TensorShape { name, found: tensor.shape.clone(), expected });
             }
+            found.push(&tensor.values[..]);
         }
-        if let Some(tensor) = tensors.iter().find(|tensor| !wanted().any(|(name, _)| name == tensor.name)) {
-            let known = plan.specs.iter().map(|spec| spec.name.as_str()).collect::<Vec<_>>().join(", ");
+        if let Some(tensor) = tensors.iter().find(|tensor| !expected().any(|(name, _)| name == tensor.name)) {
+            let known = specs.specs.iter().map(|spec| spec.name.as_str()).collect::<Vec<_>>().join(", ");
             return Err(ModelError::UnknownTensor { name: tensor.name.clone(), known });
         }
         // Only now, when the tensors are known to fill it, is room made for them.
-        let mut network = Self::zeroed(plan);
-        let Network { plan, values, .. } = &mut network;
-        for spec in &plan.specs {
-            let [weight, bias] = spec.tensors().map(|(name, _)| find(&name));
-            if let (Some(weight), Some(bias)) = (weight, bias) {
-                spec.import_weight(&weight.values, values);
-                values[spec.bias.clone()].copy_from_slice(&bias.values);
-            }
+        let mut parameters = Parameters::zeroed(specs);
+        for (layer, tensors) in found.chunks_exact(2).enumerate() {
+            parameters.import(layer, tensors[0], tensors[1]);
         }
-        network.refresh(&Kernels::default())?;
-        Ok(network)
+        parameters.refresh(&Kernels::default())?;
+        Ok(Network { layers: Arc::new(layers), parameters })
     }
 
-    fn zeroed(plan: Plan) -> Network {
-        let biases = plan.specs.iter().map(|spec| Buffer::zeroed(spec.n.next_multiple_of(STRIP))).collect();
-        let values = Buffer::zeroed(plan.len);
-        Network { plan, values, biases }
-    }
-
-    /// The cell.
-    pub fn cell(&self) -> &Cell {
-        &self.plan.cell
+    /// The architecture.
+    pub fn architecture(&self) -> &Architecture {
+        &self.layers.architecture
     }
 
     /// The task.
     pub fn task(&self) -> &Task {
-        &self.plan.task
+        &self.layers.task
     }
 
     /// The layers with parameters, in the order of the flat buffers.
     pub fn layers(&self) -> &[Spec] {
-        &self.plan.specs
+        self.parameters.specs()
     }
 
     /// Number of variables (Table 4.3).
     pub fn variables(&self) -> usize {
-        self.plan.specs.iter().map(Spec::variables).sum()
+        self.layers().iter().map(Spec::variables).sum()
     }
 
     /// All parameters, row-major, by name.
     pub fn tensors(&self) -> Vec<NamedTensor> {
-        self.export(&self.values)
+        self.export(self.values())
     }
 
     /// A flat buffer of the parameters' layout (moments, gradients), row-major, by name.
@@ -100,13 +136,13 @@ impl Network {
     /// # Panics
     /// If the buffer is not as long as the parameters.
     pub fn export(&self, buffer: &[f32]) -> Vec<NamedTensor> {
-        assert_eq!(buffer.len(), self.values.len(), "a buffer of the parameters' layout");
-        self.plan.specs.iter().flat_map(|spec| spec.export(buffer)).collect()
+        assert_eq!(buffer.len(), self.values().len(), "a buffer of the parameters' layout");
+        self.layers().iter().flat_map(|spec| spec.export(buffer)).collect()
     }
 
     /// The parameters in panel order.
     pub fn values(&self) -> &[f32] {
-        &self.values
+        self.parameters.values()
     }
 
     /// Puts other values in place of the parameters, in the same layout.
@@ -114,28 +150,24 @@ impl Network {
     /// # Errors
     /// [`ModelError::TensorShape`] if there are not as many.
     pub fn set_values(&mut self, values: &[f32]) -> Result<(), ModelError> {
-        if values.len() != self.values.len() {
-            let (found, expected) = (vec![values.len()], vec![self.values.len()]);
+        if values.len() != self.values().len() {
+            let (found, expected) = (vec![values.len()], vec![self.values().len()]);
             return Err(ModelError::TensorShape { name: "values".to_owned(), found, expected });
         }
-        self.values.copy_from_slice(values);
-        self.refresh(&Kernels::default())
+        self.parameters.values_mut().copy_from_slice(values);
+        self.parameters.refresh(&Kernels::default())
     }
 
-    /// Makes what depends on the version of the parameters.
-    pub(crate) fn refresh(&mut self, kernels: &Kernels) -> Result<(), ModelError> {
-        for (spec, bias) in self.plan.specs.iter().zip(&mut self.biases) {
-            softplus_bias(kernels, &self.values[spec.bias.clone()], bias)?;
-        }
-        Ok(())
+    pub(crate) fn graph(&self) -> &Arc<Layers> {
+        &self.layers
     }
 
-    pub(crate) fn weight(&self, spec: usize) -> Panels<'_> {
-        self.plan.specs[spec].panels(&self.values)
+    pub(crate) fn parameters(&self) -> &Parameters {
+        &self.parameters
     }
 
-    pub(crate) fn bias(&self, spec: usize) -> &[f32] {
-        &self.biases[spec]
+    pub(crate) fn parameters_mut(&mut self) -> &mut Parameters {
+        &mut self.parameters
     }
 }
 
@@ -153,8 +185,8 @@ mod tests {
         ];
         for (name, counts) in table {
             for (seq_len, count) in [1, 4, 7, 14].into_iter().zip(counts) {
-                let cell = Cell::preset(name).expect("a preset");
-                let network = Network::new(cell, Task { seq_len, ..Task::default() }, 1).expect("fits");
+                let preset = Architecture::preset(name).expect("a preset");
+                let network = Network::new(preset, Task { seq_len, ..Task::default() }, 1).expect("fits");
                 assert_eq!(network.variables(), count, "{name}-{seq_len}");
             }
         }
@@ -163,12 +195,14 @@ mod tests {
     #[test]
     fn tensors_go_out_and_come_back() {
         let task = Task { rows: 8, cols: 8, seq_len: 2, classes: 3, ..Task::default() };
-        let network = Network::new(Cell::preset("convdeep").expect("a preset"), task, 5).expect("fits");
+        let network =
+            Network::new(Architecture::preset("convdeep").expect("a preset"), task, 5).expect("fits");
         let mut tensors = network.tensors();
-        let again = Network::from_tensors(network.cell().clone(), task, &tensors).expect("complete");
+        let again = Network::from_tensors(network.architecture().clone(), task, &tensors).expect("complete");
         assert_eq!(again.values(), network.values());
         tensors[0].name = "encoder.9.weight".to_owned();
-        let error = Network::from_tensors(network.cell().clone(), task, &tensors).expect_err("misnamed");
+        let error =
+            Network::from_tensors(network.architecture().clone(), task, &tensors).expect_err("misnamed");
         assert!(error.to_string().contains("encoder.0.weight"), "{error}");
     }
 }

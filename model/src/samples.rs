@@ -1,4 +1,4 @@
-//! What a network is fed with.
+//! Where the input of a network comes from.
 
 /// Labelled images, whatever holds them.
 pub trait Samples: Sync {

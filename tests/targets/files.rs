@@ -5,7 +5,7 @@ use harness::io::array;
 use harness::io::idx::{Idx, Kind};
 use harness::io::tensors;
 use harness::model_file;
-use model::{Cell, Encoder, Network, Task};
+use model::{Architecture, Core, EncoderLayer, Network, PoolKind, Task};
 use std::path::Path;
 use std::sync::LazyLock;
 
@@ -46,13 +46,14 @@ pub const MODEL: Reader =
 
 fn sound_model() -> Vec<u8> {
     static BYTES: LazyLock<Vec<u8>> = LazyLock::new(|| {
-        let cell = Cell {
-            name: "mine".to_owned(),
-            encoder: vec![Encoder::Conv { size: 3, channels: 2 }, Encoder::Dense { units: 3 }],
-            combine: 3,
-            recurrent: 2,
+        let cell = Architecture {
+            encoder: vec![
+                EncoderLayer::conv(3, 2),
+                EncoderLayer::Pool(PoolKind::Max),
+                EncoderLayer::Dense(3),
+            ],
+            core: Core::Rnn { combine: 3, recurrent: 2 },
             head: vec![2],
-            ..Cell::preset("convdeep").expect("a preset")
         };
         let task = Task { rows: 4, cols: 4, seq_len: 2, classes: 3, ..Task::default() };
         let network = Network::new(cell, task, 1).expect("a small network");

@@ -4,8 +4,8 @@
 //! faded.
 
 use kernels::{Backend, Kernels, Threads};
-use model::train::{Optimiser, State, Trainer};
-use model::{Cell, Evaluator, ModelError, Network, Samples, Task};
+use model::train::{DropoutPolicy, Optimiser, State, TrainOptions, Trainer};
+use model::{Architecture, Evaluator, ModelError, Network, Samples, Task};
 use std::time::Instant;
 
 const BATCH: usize = 50;
@@ -30,7 +30,7 @@ impl Samples for Ramp {
 
 /// Deep-7 with the encoder's weights times `scale`, its bias `bias`, and none elsewhere.
 fn network(scale: f32, bias: f32) -> Result<Network, ModelError> {
-    let (cell, task) = (Cell::preset("deep")?, Task { seq_len: 7, ..Task::default() });
+    let (cell, task) = (Architecture::preset("deep")?, Task { seq_len: 7, ..Task::default() });
     let mut tensors = Network::new(cell.clone(), task, 1)?.tensors();
     for tensor in &mut tensors {
         match tensor.name.as_str() {
@@ -66,7 +66,11 @@ fn main() -> Result<(), ModelError> {
         let kernels = Kernels::new(backend, Threads::one());
         // A dead encoder: what stands in the moments stays there, and only fades.
         let trainer = |m: f32, v: f32| -> Result<Trainer, ModelError> {
-            let mut trainer = Trainer::new(network(1.0, 1e4)?, Optimiser::Adam { lr: 5e-4 }, BATCH, 1);
+            let network = network(1.0, 1e4)?;
+            let dropout = DropoutPolicy::draft(network.architecture());
+            let optimiser = Optimiser::Adam { lr: 5e-4 };
+            let options = TrainOptions { optimiser, batch: BATCH, seed: 1, dropout };
+            let mut trainer = Trainer::new(network, options)?;
             let len = trainer.state().m.len();
             trainer.restore(State { steps: 1, m: vec![m; len], v: vec![v; len] })?;
             Ok(trainer)

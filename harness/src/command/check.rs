@@ -1,4 +1,4 @@
-//! `harness check`: what this machine is promised, seen on this machine.
+//! `harness check`: checks the promises about results on this machine.
 
 use crate::context::GlobalOptions;
 use crate::dataset::samples::Arrays;
@@ -12,8 +12,8 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, Subcommand};
 use kernels::{Backend, Kernels, Threads};
 use model::explain::{Explainer, Method, Target};
-use model::train::{Optimiser, Trainer, shuffled};
-use model::{Cell, Network, Task};
+use model::train::{DropoutPolicy, Optimiser, TrainOptions, Trainer, shuffled};
+use model::{Architecture, Network, Task};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -26,7 +26,7 @@ pub struct CheckArgs {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Train and explain every cell on every kernel set but portable, with 1, 2 and 4 threads: all bits must agree
+    /// Train and explain every cell on every kernel set except portable, with 1, 2 and 4 threads: all bits must agree
     Bits(BitsArgs),
 }
 
@@ -35,29 +35,29 @@ struct BitsArgs {
     /// Training steps
     #[arg(long, value_name = "N", default_value_t = 200)]
     steps: usize,
-    /// Samples explained
+    /// Samples to explain
     #[arg(long, value_name = "N", default_value_t = 200)]
     samples: usize,
-    /// Samples a training step
+    /// Batch size
     #[arg(long, value_name = "N", default_value_t = 20)]
     batch: usize,
     /// Cells
-    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_values_t = Cell::PRESETS.map(str::to_owned))]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_values_t = Architecture::PRESETS.map(str::to_owned))]
     cells: Vec<String>,
-    /// Steps T of the sequence
+    /// Sequence length T
     #[arg(long, value_name = "T", default_value_t = 7)]
     seq_len: usize,
 }
 
-/// Thread counts that must agree.
+/// Thread counts that must give the same bits.
 const THREADS: [usize; 3] = [1, 2, 4];
-/// Samples explained at once.
+/// Samples to explain at once.
 const CHUNK: usize = 50;
-/// Methods explained by: together they use every rule.
+/// Methods that together use every rule.
 const METHODS: [Method; 4] =
     [Method::DeepTaylor, Method::Lrp { alpha: 2.0, beta: 1.0 }, Method::WSquare, Method::SimpleTaylor];
 
-/// What one combination comes to.
+/// The result of one combination.
 #[derive(Debug, Serialize)]
 struct Line {
     cell: String,
@@ -89,7 +89,9 @@ pub fn run(args: &CheckArgs, options: &GlobalOptions) -> Result<()> {
     let samples = Arrays { images, size: synth::SIZE * synth::SIZE, labels: Some(labels) };
     let networks = args.cells.iter().map(|name| {
         let task = Task { rows: synth::SIZE, cols: synth::SIZE, seq_len: args.seq_len, ..Task::default() };
-        Cell::preset(name).and_then(|cell| Network::new(cell, task, 1)).map_err(|e| UsageError(e.to_string()))
+        Architecture::preset(name)
+            .and_then(|preset| Network::new(preset, task, 1))
+            .map_err(|e| UsageError(e.to_string()))
     });
     let networks: Vec<Network> = networks.collect::<Result<_, UsageError>>()?;
     let progress = options.progress();
@@ -100,7 +102,7 @@ pub fn run(args: &CheckArgs, options: &GlobalOptions) -> Result<()> {
         for &(backend, threads) in &combinations {
             let kernels = Kernels::new(backend, Threads::new(threads).context("cannot start the threads")?);
             let (training, explanation) = hashes(args, &kernels, network.clone(), &samples, &job)?;
-            let cell = network.cell().name.clone();
+            let cell = network.architecture().name();
             lines.push(Line { cell, kernels: backend.name(), threads, training, explanation });
         }
     }
@@ -109,13 +111,13 @@ pub fn run(args: &CheckArgs, options: &GlobalOptions) -> Result<()> {
     let different = different(&lines);
     ensure!(
         different.is_empty(),
-        "bits differ between combinations of {}; results of this machine cannot be compared, please report its CPU",
+        "bits differ between combinations of {}; results of this machine are not reproducible, please report its CPU",
         different.join(", ")
     );
     Ok(())
 }
 
-/// The cells whose combinations do not agree.
+/// The cells whose combinations differ.
 fn different(lines: &[Line]) -> Vec<&str> {
     let of = |line: &Line| (line.training.clone(), line.explanation.clone());
     let first = |cell: &str| lines.iter().find(|line| line.cell == cell).map(of);
@@ -145,7 +147,7 @@ fn print(options: &GlobalOptions, lines: &[Line]) -> Result<()> {
     out!("{table}")
 }
 
-/// A hash that takes floats by their bits.
+/// A hash of the bits of floats.
 #[derive(Default)]
 struct Bits(Sha256);
 
@@ -161,7 +163,7 @@ impl Bits {
     }
 }
 
-/// Trains and explains: the hash of each.
+/// Trains and explains; returns the hash of each.
 fn hashes(
     args: &BitsArgs,
     kernels: &Kernels,
@@ -170,7 +172,10 @@ fn hashes(
     job: &Job,
 ) -> Result<(String, String)> {
     let total = samples.images.len() / samples.size;
-    let mut trainer = Trainer::new(network, Optimiser::Adam { lr: 5e-4 }, args.batch, 1);
+    let dropout = DropoutPolicy::draft(network.architecture());
+    let options =
+        TrainOptions { optimiser: Optimiser::Adam { lr: 5e-4 }, batch: args.batch, seed: 1, dropout };
+    let mut trainer = Trainer::new(network, options)?;
     let (mut training, mut explanation) = (Bits::default(), Bits::default());
     let a_pass = total / args.batch;
     for step in 0..args.steps {
@@ -193,7 +198,7 @@ fn hashes(
     for chunk in indices.chunks(CHUNK) {
         check_stop()?;
         for explainer in &mut explainers {
-            for found in explainer.explain(kernels, network, samples, chunk, Target::Predicted)? {
+            for found in explainer.explain(kernels, samples, chunk, Target::Predicted)? {
                 explanation.add(&found.logits);
                 explanation.add(&found.relevance);
             }

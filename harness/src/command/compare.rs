@@ -1,4 +1,4 @@
-//! `harness compare`: two reproductions side by side.
+//! `harness compare`: the tables of two reproductions side by side.
 
 use crate::context::GlobalOptions;
 use crate::experiment::folder::Loaded;
@@ -15,10 +15,10 @@ pub struct CompareArgs {
     /// Folder of a reproduction
     #[arg(value_name = "A")]
     a: PathBuf,
-    /// Folder of another
+    /// Folder of another reproduction
     #[arg(value_name = "B")]
     b: PathBuf,
-    /// Folder for the page, the JSON and the tables [default: only print]
+    /// Folder for the page, the JSON and the tables [default: print only]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }

@@ -1,4 +1,4 @@
-//! `harness eval`: loss and accuracy of a model, and its logits.
+//! `harness eval`: loss, accuracy and logits of a model.
 
 use super::source::SourceArgs;
 use crate::context::GlobalOptions;
@@ -19,7 +19,7 @@ pub struct EvalArgs {
     /// Write the logits as f32 [N, classes]
     #[arg(long, value_name = "FILE.npy")]
     logits: Option<PathBuf>,
-    /// Replace a file that is there
+    /// Replace an existing file
     #[arg(long, requires = "logits")]
     overwrite: bool,
 }
@@ -29,7 +29,7 @@ const CHUNK: usize = 250;
 /// Runs `harness eval`.
 ///
 /// # Errors
-/// If the model or the samples cannot be read, do not go together, or the logits cannot be written.
+/// If the model or the samples cannot be read, do not fit together, or the logits cannot be written.
 pub fn run(args: &EvalArgs, options: &GlobalOptions) -> Result<()> {
     if let Some(path) = &args.logits {
         refuse_existing(path, args.overwrite)?;
@@ -46,7 +46,7 @@ pub fn run(args: &EvalArgs, options: &GlobalOptions) -> Result<()> {
         let part = evaluator.evaluate(&kernels, &network, samples, chunk)?;
         sum.add(part);
         if args.logits.is_some() {
-            logits.extend_from_slice(evaluator.last_logits(&network));
+            logits.extend_from_slice(evaluator.last_logits());
         }
     }
     source.unchanged()?;

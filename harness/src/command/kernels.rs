@@ -1,4 +1,4 @@
-//! `harness kernels`: what this CPU can do, and how fast.
+//! `harness kernels`: the kernel sets of this CPU and its peak.
 
 use crate::context::GlobalOptions;
 use crate::io::machine::cpu;
@@ -12,7 +12,7 @@ const SECONDS: f64 = 0.3;
 /// Runs `harness kernels`.
 ///
 /// # Errors
-/// If the chosen kernel set does not exist here, or the threads cannot be started.
+/// If the chosen kernel set is not available, or the threads cannot be started.
 pub fn run(options: &GlobalOptions) -> Result<()> {
     let threads = options.thread_count()?;
     let chosen = options.kernels(1)?.backend();
@@ -38,6 +38,6 @@ pub fn run(options: &GlobalOptions) -> Result<()> {
     if options.json {
         return outln!("{}", serde_json::json!({ "cpu": cpu(), "threads": threads, "kernels": rows }));
     }
-    outln!("{}, {threads} threads; fused multiply-add peak on registers, {SECONDS} s each", cpu())?;
+    outln!("{}, {threads} threads; fused multiply-add peak in registers, {SECONDS} s each", cpu())?;
     out!("{table}")
 }

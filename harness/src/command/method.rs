@@ -5,16 +5,16 @@ use anyhow::{Result, bail};
 use clap::Args;
 use model::explain::Method;
 
-/// How relevance is found.
+/// The method of explanation.
 #[derive(Debug, Args)]
 pub struct MethodArgs {
     /// deep-taylor, lrp, z-plus, w-square, sensitivity, simple-taylor or guided-backprop
     #[arg(long, value_name = "NAME", default_value = "deep-taylor")]
     pub method: String,
-    /// Weight of what excites, for lrp; α − β = 1
+    /// α of lrp: weight of positive contributions; α − β = 1
     #[arg(long, value_name = "X", default_value_t = 2.0)]
     pub alpha: f32,
-    /// Weight of what inhibits, for lrp
+    /// β of lrp: weight of negative contributions
     #[arg(long, value_name = "X", default_value_t = 1.0)]
     pub beta: f32,
 }
@@ -23,7 +23,7 @@ impl MethodArgs {
     /// The method.
     ///
     /// # Errors
-    /// [`UsageError`] if none has that name, or α and β do not go together.
+    /// [`UsageError`] if the name is unknown, or α and β are invalid.
     pub fn parse(&self) -> Result<Method> {
         let method = Method::by_name(&self.method, self.alpha, self.beta).ok_or_else(|| {
             UsageError(format!("--method {}: it must be one of {}", self.method, Method::NAMES.join(", ")))

@@ -10,7 +10,7 @@ use crate::report::picture::input;
 use crate::run::folder::refuse_existing;
 use anyhow::{Result, ensure};
 use clap::Args;
-use model::explain::prototype;
+use model::explain::{Ascent, prototype};
 use model::{Network, Samples};
 use std::path::PathBuf;
 
@@ -20,13 +20,13 @@ pub struct PrototypeArgs {
     /// Model file (safetensors)
     #[arg(long, value_name = "FILE")]
     model: PathBuf,
-    /// The class
+    /// Class
     #[arg(long, value_name = "K")]
     class: usize,
-    /// Picture to write
+    /// PNG file to write
     #[arg(long, value_name = "FILE.png")]
     out: PathBuf,
-    /// Data set whose training mean is the start [default: the middle of the pixel range]
+    /// Start from the mean training image of this data set [default: the middle of the pixel range]
     #[arg(long, value_name = "NAME")]
     dataset: Option<String>,
     /// Folder to search for data first
@@ -35,13 +35,13 @@ pub struct PrototypeArgs {
     /// Steps of gradient ascent
     #[arg(long, value_name = "N", default_value_t = 200)]
     steps: usize,
-    /// Length of a step a pixel
+    /// Step length per pixel
     #[arg(long, value_name = "X", default_value_t = 0.01)]
     rate: f32,
-    /// Pull towards the mean; 0 is the bare maximisation
+    /// Weight of the penalty on the distance from the start image
     #[arg(long, value_name = "X", default_value_t = 0.0)]
     lambda: f32,
-    /// Replace a picture that is there
+    /// Replace an existing picture
     #[arg(long)]
     overwrite: bool,
 }
@@ -86,8 +86,8 @@ pub fn run(args: &PrototypeArgs, options: &GlobalOptions) -> Result<()> {
     let kernels = options.kernels(options.thread_count()?)?;
     let network = load_model(&args.model, None)?;
     let mean = mean(args, &network)?;
-    let how = (args.steps, args.rate, args.lambda);
-    let found = prototype(&kernels, &network, args.class, &mean, how)
+    let ascent = Ascent { steps: args.steps, rate: args.rate, lambda: args.lambda };
+    let found = prototype(&kernels, &network, args.class, &mean, ascent)
         .map_err(|error| UsageError(format!("--class {}: {error}", args.class)))?;
     let task = network.task();
     input(task.rows, task.cols, &found.image, task.low, task.high, 8).save_png(&args.out)?;

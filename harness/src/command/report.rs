@@ -24,7 +24,7 @@ pub fn run(args: &ReportArgs, options: &GlobalOptions) -> Result<()> {
     rebuild(&args.folder, options)
 }
 
-/// Writes the report of a folder from what is there, and says the main results.
+/// Writes the report of a folder and prints the main results.
 ///
 /// # Errors
 /// As [`run`].

@@ -1,4 +1,4 @@
-//! `harness train`: one network.
+//! `harness train`: trains one network.
 
 use crate::context::GlobalOptions;
 use crate::dataset::Dataset;
@@ -19,16 +19,16 @@ use std::path::PathBuf;
 pub struct TrainArgs {
     #[command(flatten)]
     settings: PartialSettings,
-    /// TOML file with the same settings; the command line goes over it
+    /// TOML file with the same settings; command line options override it
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Folder to search for data first; then RELEVANCE_DATA_DIR, ./data and the cache folder
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Folder of the run [default: runs/CELL-T-DATASET, with a number where there is one already]
+    /// Folder of the run [default: runs/CELL-T-DATASET, with a number appended if it exists]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Go on with the run in that folder
+    /// Continue the run in that folder
     #[arg(long, requires = "out", conflicts_with = "overwrite")]
     resume: bool,
     /// Replace the run in that folder
@@ -37,7 +37,7 @@ pub struct TrainArgs {
 }
 
 impl TrainArgs {
-    /// An error of settings, with the file that they may come from.
+    /// An error of the settings, with the file they may come from.
     fn of_config(&self, error: Error) -> Error {
         match &self.config {
             Some(file) if error.is::<UsageError>() => {
@@ -51,7 +51,7 @@ impl TrainArgs {
 /// Runs `harness train`.
 ///
 /// # Errors
-/// If a setting does not fit, the data is not found, or the training fails.
+/// If a setting is invalid, the data is not found, or the training fails.
 pub fn run(args: &TrainArgs, options: &GlobalOptions) -> Result<()> {
     stop_on_signals()?;
     let settings = args.settings.clone().over_file(args.config.as_deref())?;
@@ -61,7 +61,7 @@ pub fn run(args: &TrainArgs, options: &GlobalOptions) -> Result<()> {
     let name = format!("{}-{}-{}", settings.cell, settings.seq_len, dataset.name);
     let out = args.out.clone().unwrap_or_else(|| free(&name));
     let progress = options.progress();
-    progress.say(&format!("{} on {}, into {}", settings.title(), dataset.name, out.display()));
+    progress.line(&format!("{} on {}, into {}", settings.title(), dataset.name, out.display()));
     let sha256 = dataset.sha256();
     let context = RunContext { dataset: &dataset, sha256: &sha256, kernels: &kernels, progress: &progress };
     let existing = Existing::from_flags(args.resume, args.overwrite);

@@ -1,7 +1,7 @@
-//! Whether files are the published ones.
+//! Compares files with the published ones.
 //!
-//! What counts is the content: the same file packed by another program has another checksum, so a `.gz` that is not the
-//! published one is unpacked in a stream and judged by what comes out.
+//! The content is compared: the same file compressed by another program has another checksum, so a `.gz` other than the
+//! published one is decompressed as a stream.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -14,7 +14,7 @@ use super::gz::{is_gz, reader};
 use super::published::{PUBLISHED, Published, published};
 use crate::io::hash::digests;
 
-/// The published data set that a file of test labels belongs to.
+/// The published data set that a file of test labels is part of.
 pub fn name_of_labels(path: &Path) -> Option<&'static str> {
     const ENOUGH: u64 = 1 << 20;
     let of = |source: io::Result<Box<dyn Read>>| {
@@ -29,17 +29,17 @@ pub fn name_of_labels(path: &Path) -> Option<&'static str> {
     set.map(|(name, _)| *name)
 }
 
-/// What became of comparing one file.
+/// The result of comparing one file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// It is the published file.
     Ok,
-    /// It is another one, or damaged.
+    /// It is another file, or damaged.
     Differs,
-    /// There is nothing to compare it with.
+    /// No checksum is known.
     Unknown,
-    /// It is not there.
+    /// It does not exist.
     Missing,
 }
 
@@ -60,13 +60,13 @@ impl State {
 pub struct FileReport {
     /// Its name, without `.gz`.
     pub file: &'static str,
-    /// Where it is.
+    /// Its path.
     pub path: Option<PathBuf>,
     /// Whether it is the published one.
     pub state: State,
-    /// SHA-256 of its content; of the packed file where that alone is the published one.
+    /// SHA-256 of its content; of the `.gz` if that is the published file.
     pub sha256: Option<String>,
-    /// How that was found.
+    /// What was compared.
     pub note: String,
 }
 
@@ -78,7 +78,7 @@ pub fn verify(name: &str, files: &[Option<PathBuf>; 4]) -> Vec<FileReport> {
             None => (State::Missing, None, "plain or .gz".to_owned()),
             Some(path) => verify_file(name, path, known.map(|files| &files[i])).unwrap_or_else(|error| {
                 let what =
-                    if error.kind() == io::ErrorKind::UnexpectedEof { "cut short" } else { "cannot be read" };
+                    if error.kind() == io::ErrorKind::UnexpectedEof { "truncated" } else { "cannot be read" };
                 (State::Differs, None, format!("{what}: {error}"))
             }),
         };
@@ -87,12 +87,12 @@ pub fn verify(name: &str, files: &[Option<PathBuf>; 4]) -> Vec<FileReport> {
     (0..FILES.len()).map(compare).collect()
 }
 
-/// Whether the set `name` is drawn on the machine itself.
-fn is_drawn(name: &str) -> bool {
+/// Whether the set `name` is generated on the machine itself.
+fn is_generated(name: &str) -> bool {
     matches!(name, "synth" | "synth-maj")
 }
 
-/// Whether the file at `path` is the `known` one of the set `name`: the result, its SHA-256, and how that was found.
+/// Whether the file at `path` is the `known` one of the set `name`: the result, its SHA-256, and what was compared.
 pub(super) fn verify_file(
     name: &str,
     path: &Path,
@@ -109,10 +109,12 @@ pub(super) fn verify_file(
         Some(Published { sha256: Some(expected), md5: expected_md5, .. }) => {
             let same = sha256 == *expected && expected_md5.is_none_or(|expected| expected == md5);
             match (same, is_gz(path)) {
-                (true, _) if is_drawn(name) => (State::Ok, "the default set".to_owned()),
-                (true, true) => (State::Ok, "the published content, packed by another program".to_owned()),
+                (true, _) if is_generated(name) => (State::Ok, "the default set".to_owned()),
+                (true, true) => {
+                    (State::Ok, "the published content, compressed by another program".to_owned())
+                }
                 (true, false) => (State::Ok, "the published content".to_owned()),
-                (false, _) if is_drawn(name) => {
+                (false, _) if is_generated(name) => {
                     (State::Differs, "not drawn with the default seed and sizes".to_owned())
                 }
                 (false, _) => (State::Differs, format!("expected sha256 {expected}")),
@@ -133,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn missing_unknown_and_different_files_are_told_apart() {
+    fn missing_unknown_and_different_files_are_distinguished() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(FILES[0]);
         std::fs::write(&path, b"abc").unwrap();
@@ -144,6 +146,6 @@ mod tests {
         assert_eq!(states("mnist"), [State::Differs, State::Missing, State::Differs, State::Missing]);
         assert_eq!(states("kmnist")[0], State::Unknown);
         assert_eq!(states("mine")[..2], [State::Unknown, State::Missing]);
-        assert!(verify("mnist", &files)[2].note.contains("cut short"));
+        assert!(verify("mnist", &files)[2].note.contains("truncated"));
     }
 }

@@ -10,7 +10,7 @@ pub const FILES: [&str; 4] = [
     "t10k-images-idx3-ubyte",
     "t10k-labels-idx1-ubyte",
 ];
-/// What each of [`FILES`] holds.
+/// The kind of each of [`FILES`].
 pub const KINDS: [Kind; 4] = [Kind::Images, Kind::Labels, Kind::Images, Kind::Labels];
 
 /// Images side by side in a sample of the majority problem.
@@ -19,7 +19,7 @@ pub const BLOCKS: usize = 3;
 /// Only sets of the majority problem have them.
 pub const MASK_FILES: [&str; 2] = ["train-mask-idx2-ubyte", "t10k-mask-idx2-ubyte"];
 
-/// Data sets that have a name of their own and the folder torchvision keeps them in.
+/// Known data sets and the folder that torchvision keeps them in.
 pub(super) const KNOWN: [(&str, Option<&str>); 8] = [
     ("mnist", Some("MNIST/raw")),
     ("fashion-mnist", Some("FashionMNIST/raw")),
@@ -30,14 +30,14 @@ pub(super) const KNOWN: [(&str, Option<&str>); 8] = [
     ("kmnist-maj", None),
     ("synth-maj", None),
 ];
-/// The usual spelling of a data set's name: `FashionMNIST` is `fashion-mnist`; unknown names stay as they are.
+/// The canonical name of a data set: `FashionMNIST` is `fashion-mnist`; unknown names stay as they are.
 ///
 /// # Errors
-/// If `name` is no plain folder name.
-pub fn usual_name(name: &str) -> anyhow::Result<String> {
+/// If `name` is not a plain folder name.
+pub fn canonical_name(name: &str) -> anyhow::Result<String> {
     ensure!(
         !matches!(name, "" | "." | "..") && !name.contains(['/', '\\']),
-        "{name:?} is no data set name; give the name of a folder and say where that is with --data-dir"
+        "{name:?} is not a data set name; give the name of a folder, and its parent folder with --data-dir"
     );
     Ok(match name.to_ascii_lowercase().replace('_', "-").as_str() {
         "mnist" => "mnist",
@@ -59,11 +59,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_spelt_in_their_usual_way() {
-        assert_eq!(usual_name("Fashion_MNIST").unwrap(), "fashion-mnist");
-        assert_eq!(usual_name("MNIST").unwrap(), "mnist");
-        assert_eq!(usual_name("Fashion_MAJ").unwrap(), "fashion-mnist-maj");
-        assert_eq!(usual_name("My_Set").unwrap(), "My_Set");
-        assert!(usual_name("../x").is_err() && usual_name("..").is_err() && usual_name("").is_err());
+    fn names_become_canonical() {
+        assert_eq!(canonical_name("Fashion_MNIST").unwrap(), "fashion-mnist");
+        assert_eq!(canonical_name("MNIST").unwrap(), "mnist");
+        assert_eq!(canonical_name("Fashion_MAJ").unwrap(), "fashion-mnist-maj");
+        assert_eq!(canonical_name("My_Set").unwrap(), "My_Set");
+        assert!(
+            canonical_name("../x").is_err() && canonical_name("..").is_err() && canonical_name("").is_err()
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! Stratified folds: lists of indices, no sample is copied.
 
-use super::synth::Dice;
+use super::synth::Random;
 use anyhow::ensure;
 
 /// Sets the generator of folds apart from that of other drawings with the same seed.
@@ -29,9 +29,9 @@ pub fn stratified(labels: &[u8], folds: usize, seed: u64) -> anyhow::Result<Vec<
     let mut dealt = 0;
     for class in 0..=u8::MAX {
         let mut members: Vec<usize> = (0..labels.len()).filter(|&i| labels[i] == class).collect();
-        let mut dice = Dice::new(seed, PURPOSE, u64::from(class));
+        let mut random = Random::new(seed, PURPOSE, u64::from(class));
         for last in (1..members.len()).rev() {
-            members.swap(last, dice.below(last as u64 + 1) as usize);
+            members.swap(last, random.below(last as u64 + 1) as usize);
         }
         for i in members {
             fold_of[i] = dealt % folds;

@@ -8,8 +8,8 @@
 
 use super::files::{BLOCKS, FILES, MASK_FILES};
 use super::split::{Composition, Split};
-use super::synth::Dice;
-use crate::io::atomic::Draft;
+use super::synth::Random;
+use crate::io::atomic::AtomicFile;
 use crate::io::idx::MASKS_MAGIC;
 use anyhow::{Context, bail, ensure};
 use std::fs;
@@ -73,11 +73,11 @@ pub fn draw(labels: &[u8], members: &[u32], seed: u64, part: Part) -> anyhow::Re
             "all {} samples have class {label}; the majority problem needs a second class",
             members.len()
         );
-        let mut dice = Dice::new(seed, part.purpose(), index as u64);
-        let same = by_class[start + dice.below((end - start) as u64) as usize];
-        let at = dice.below(others as u64) as usize;
+        let mut random = Random::new(seed, part.purpose(), index as u64);
+        let same = by_class[start + random.below((end - start) as u64) as usize];
+        let at = random.below(others as u64) as usize;
         let other = by_class[if at < start { at } else { at + (end - start) }];
-        let order = ORDERS[dice.below(ORDERS.len() as u64) as usize];
+        let order = ORDERS[random.below(ORDERS.len() as u64) as usize];
         let images = [own, same, other];
         found.sources.extend(order.map(|image| images[image]));
         found.labels.push(label);
@@ -127,9 +127,9 @@ pub fn write(folder: &Path, halves: &[Split; 2]) -> anyhow::Result<()> {
     let mut drafts = Vec::new();
     let mut put = |name: &str, pieces: &mut dyn Iterator<Item = Vec<u8>>| {
         let path = folder.join(name);
-        let mut draft = Draft::open(&path)?;
+        let mut draft = AtomicFile::open(&path)?;
         for piece in pieces {
-            draft.write_all(&piece).with_context(|| Draft::unfinished(&path))?;
+            draft.write_all(&piece).with_context(|| AtomicFile::unfinished(&path))?;
         }
         drafts.push(draft);
         anyhow::Ok(())
@@ -142,7 +142,7 @@ pub fn write(folder: &Path, halves: &[Split; 2]) -> anyhow::Result<()> {
         let masks = (0..half.len()).filter_map(|sample| half.mask(sample)).flatten().map(u8::from).collect();
         put(MASK_FILES[i], &mut [header, masks].into_iter())?;
     }
-    drafts.into_iter().try_for_each(Draft::commit)
+    drafts.into_iter().try_for_each(AtomicFile::commit)
 }
 
 #[cfg(test)]

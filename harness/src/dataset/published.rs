@@ -1,11 +1,11 @@
-//! What is published: checksums of the files of each data set, and where they are served.
+//! Published data sets: checksums of the files, and the servers.
 
-/// What is known of one published file; checksums in hex.
+/// Checksums of one published file, in hex.
 #[derive(Clone, Copy, Debug)]
 pub struct Published {
-    /// MD5 of the unpacked file, as others publish it.
+    /// MD5 of the unpacked file, from the publisher.
     pub md5: Option<&'static str>,
-    /// SHA-256 of the unpacked file, computed from one that has that MD5.
+    /// SHA-256 of the unpacked file, computed from a file with that MD5.
     pub sha256: Option<&'static str>,
     /// SHA-256 of the published `.gz`.
     pub gz_sha256: Option<&'static str>,
@@ -19,7 +19,7 @@ const fn only_gz(gz: &'static str) -> Published {
     Published { md5: None, sha256: None, gz_sha256: Some(gz) }
 }
 
-const fn drawn(sha256: &'static str) -> Published {
+const fn generated(sha256: &'static str) -> Published {
     Published { md5: None, sha256: Some(sha256), gz_sha256: None }
 }
 
@@ -87,20 +87,20 @@ pub(super) const PUBLISHED: [(&str, [Published; 4]); 4] = [
     (
         "synth",
         [
-            drawn("83cbfd86fa21e26b4373ceb14db08ab10121d819f14c25eafe7fccc5112a2a3b"),
-            drawn("182283ac3a6c8948267beffa41b01f0c7f4e0484d39a15c631f59eed17c77d5b"),
-            drawn("345683185de2020d75c689087bcaabe9f427e94e973d84c3b25b68959152e4fa"),
-            drawn("3e1af7735862d7c96b260bce5a062b57a0104b0ef5299797a97bbc8205cd33ff"),
+            generated("83cbfd86fa21e26b4373ceb14db08ab10121d819f14c25eafe7fccc5112a2a3b"),
+            generated("182283ac3a6c8948267beffa41b01f0c7f4e0484d39a15c631f59eed17c77d5b"),
+            generated("345683185de2020d75c689087bcaabe9f427e94e973d84c3b25b68959152e4fa"),
+            generated("3e1af7735862d7c96b260bce5a062b57a0104b0ef5299797a97bbc8205cd33ff"),
         ],
     ),
 ];
 
-/// What is known of the data set `name`, in the order of [`FILES`]; for `synth` it is the set of default seed and sizes.
+/// Checksums of the data set `name`, in the order of the files; `synth` is the set of default seed and sizes.
 pub fn published(name: &str) -> Option<&'static [Published; 4]> {
     PUBLISHED.iter().find(|set| set.0 == name).map(|set| &set.1)
 }
 
-/// Where each set is published: folders of the files that [`FILES`] names, with `.gz`.
+/// Server folders of each set, which hold the four files as `.gz`.
 pub(super) const MIRRORS: [(&str, &[&str]); 3] = [
     (
         "mnist",

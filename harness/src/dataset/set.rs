@@ -1,7 +1,7 @@
 //! A data set: a training and a test half.
 
 use super::files::{self, MASK_FILES};
-use super::locate::{Located, Places};
+use super::locate::{Located, SearchPath};
 use super::published::published;
 use super::split::{Split, SplitSha256};
 use crate::io::hash;
@@ -21,11 +21,11 @@ pub struct DataSha256 {
 /// A training and a test half of the same shape.
 #[derive(Clone, Debug)]
 pub struct Dataset {
-    /// Name it was opened by, in its usual spelling.
+    /// Canonical name.
     pub name: String,
-    /// The samples to learn from.
+    /// Training samples.
     pub train: Split,
-    /// The samples to judge by.
+    /// Test samples.
     pub test: Split,
     /// Height of every image.
     pub rows: usize,
@@ -36,44 +36,46 @@ pub struct Dataset {
 }
 
 impl Dataset {
-    /// Finds the data set `name`, unpacks it if need be and maps it.
+    /// Finds the data set `name`, decompresses it if necessary and maps it.
     ///
-    /// Places are searched as [`Places::new`] says. `synth` and `synth-maj` are drawn into the cache folder when they are
-    /// nowhere.
+    /// Folders are searched as [`SearchPath::new`] says. `synth` and `synth-maj` are generated in the cache folder if they are
+    /// not found.
     ///
     /// # Errors
-    /// If the set is nowhere, or one of its files is not what it should be. The message names the file and what to do.
+    /// If the set is not found, or a file is invalid. The message names the file and what to do.
     pub fn open(name: &str, data_dir: Option<&Path>) -> anyhow::Result<Self> {
-        let name = files::usual_name(name)?;
-        let places = Places::new(data_dir)?;
+        let name = files::canonical_name(name)?;
+        let places = SearchPath::new(data_dir)?;
         let located = match places.find(&name) {
             Some(located) => located,
-            // A set that lacks a file is no reason to draw another one in its place.
-            None if name == "synth" && places.find_some(&name).is_none() => places.draw_synth()?,
-            None if name == "synth-maj" && places.find_some(&name).is_none() => places.draw_synth_maj()?,
+            // An incomplete set is not replaced by a generated one.
+            None if name == "synth" && places.find_some(&name).is_none() => places.generate_synth()?,
+            None if name == "synth-maj" && places.find_some(&name).is_none() => {
+                places.generate_synth_maj()?
+            }
             None => return Err(places.not_found(&name)),
         };
         Self::map(&places, &located).with_context(|| format!("cannot open the data set {name}"))
     }
 
-    /// Maps the data set whose four files are right in `folder`.
+    /// Maps the data set whose four files are directly in `folder`.
     ///
     /// # Errors
-    /// If one of them is not there, or not what it should be.
+    /// If a file is missing or invalid.
     pub fn open_folder(folder: &Path) -> anyhow::Result<Self> {
-        let places = Places::new(None)?;
-        let located = Places::in_folder(folder)?;
+        let places = SearchPath::new(None)?;
+        let located = SearchPath::in_folder(folder)?;
         Self::map(&places, &located).with_context(|| format!("cannot open the data set {}", located.name))
     }
 
-    fn map(places: &Places, located: &Located) -> anyhow::Result<Self> {
+    fn map(places: &SearchPath, located: &Located) -> anyhow::Result<Self> {
         let [train_images, train_labels, test_images, test_labels] = places.unpack(located)?;
         let masks = MASK_FILES.map(|file| Some(located.folder.join(file)).filter(|path| path.exists()));
         let train = Split::open(&train_images, &train_labels, masks[0].as_deref())?;
         let test = Split::open(&test_images, &test_labels, masks[1].as_deref())?;
         ensure!(
             train.has_masks() == test.has_masks(),
-            "{}: only one of {} is there; draw the set again",
+            "{}: only one of {} is there; generate the set again",
             located.folder.display(),
             MASK_FILES.join(", ")
         );
@@ -98,7 +100,7 @@ impl Dataset {
     /// As [`Split::unchanged`], of both halves.
     ///
     /// # Errors
-    /// If a file was written to or shortened since.
+    /// If a file was modified or truncated since.
     pub fn unchanged(&self) -> anyhow::Result<()> {
         self.train.unchanged()?;
         self.test.unchanged()
@@ -109,7 +111,7 @@ impl Dataset {
         DataSha256 { train: self.train.sha256(), test: self.test.sha256() }
     }
 
-    /// Whether this is the published set `name`, judged by its labels and not by its name.
+    /// Whether this is the published set `name`, by its labels, not by its name.
     pub fn is_published(&self, name: &str) -> bool {
         published(name).is_some_and(|files| {
             let is =
@@ -119,7 +121,7 @@ impl Dataset {
     }
 }
 
-/// Classes of each data set that has a name of its own; of others, the labels alone tell.
+/// Classes of every known data set; of others, the labels decide.
 const CLASSES: u8 = 10;
 
 fn check_labels(half: &Split) -> anyhow::Result<()> {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 /// One half of a data set; a clone shares the mapping.
 ///
-/// Should a file be shortened while it is open, the process ends with a line, see [`crate::io::map`].
+/// If a file is truncated while it is open, the process ends with an error message, see [`crate::io::map`].
 #[derive(Clone, Debug)]
 pub struct Split(Arc<Content>);
 
@@ -54,7 +54,7 @@ impl Split {
     /// Maps unpacked files and checks that they belong together; a majority problem has `masks`.
     ///
     /// # Errors
-    /// As [`Idx::open`]; or if there is not one label, and one mask of two blocks out of three, to each image.
+    /// As [`Idx::open`]; or if the numbers of images, labels and masks differ, or a mask does not mark two of three blocks.
     pub fn open(images: &Path, labels: &Path, masks: Option<&Path>) -> anyhow::Result<Self> {
         let images = Idx::open(images, Kind::Images)?;
         let labels = Idx::open(labels, Kind::Labels)?;
@@ -83,7 +83,9 @@ impl Split {
                     || mask.iter().map(|&bit| usize::from(bit)).sum::<usize>() != 2
             });
             if let Some(i) = wrong {
-                anyhow::bail!("{name}: mask {i} does not mark two blocks out of three; draw the set again");
+                anyhow::bail!(
+                    "{name}: mask {i} does not mark two blocks out of three; generate the set again"
+                );
             }
         }
         Ok(Self(Arc::new(Content::Files { images, labels, masks })))
@@ -109,7 +111,7 @@ impl Split {
         self.labels().len()
     }
 
-    /// Never: an empty half does not open.
+    /// Always false: an empty half is refused.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -219,7 +221,7 @@ impl Split {
         }
     }
 
-    /// Where the unpacked labels are; of a composed split, those of its first part.
+    /// Path of the labels; of a composed split, that of its first part.
     pub fn labels_path(&self) -> &Path {
         match &*self.0 {
             Content::Files { labels, .. } => labels.path(),
@@ -227,10 +229,10 @@ impl Split {
         }
     }
 
-    /// Whether the files are still those that were opened, so that what was read from them counts.
+    /// Checks that no file has changed since it was opened, so that results are valid.
     ///
     /// # Errors
-    /// If one was written to or shortened since.
+    /// If one was modified or truncated since.
     pub fn unchanged(&self) -> anyhow::Result<()> {
         match &*self.0 {
             Content::Files { images, labels, masks } => {

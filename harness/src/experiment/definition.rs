@@ -4,6 +4,7 @@ use super::rates::Search;
 use crate::error::UsageError;
 use crate::io::file;
 use crate::measure::settings::Measure;
+use crate::run::architecture::NamedArchitecture;
 use crate::run::settings::PartialSettings;
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
@@ -17,18 +18,18 @@ pub const PRESETS: [(&str, &str); 3] = [
     ("full", include_str!("presets/full.toml")),
 ];
 
-/// The longest file of an experiment.
+/// The largest experiment file.
 const MAX_BYTES: u64 = 1 << 20;
 
 /// An experiment as a TOML file describes it: every cell at every length with every seed on every set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Experiment {
-    /// What the results are called.
+    /// The name of the results.
     pub name: String,
     /// Data sets.
     pub datasets: Vec<String>,
-    /// Cells.
+    /// Names of presets or of `architectures`.
     pub cells: Vec<String>,
     /// Sequence lengths T.
     pub seq_lens: Vec<usize>,
@@ -39,32 +40,35 @@ pub struct Experiment {
     /// Settings that all trainings share.
     #[serde(default)]
     pub train: PartialSettings,
-    /// Further trainings, over `train`; on every set with every seed where they name none.
+    /// Further trainings, over `train`; on every data set and with every seed unless they name one.
     #[serde(default)]
     pub also: Vec<PartialSettings>,
     /// How a learning rate is searched.
     #[serde(default)]
     pub search: Search,
+    /// Architectures other than the presets, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub architectures: Vec<NamedArchitecture>,
     /// What is measured of each network.
     #[serde(default)]
     pub measure: Measure,
 }
 
-/// A learning rate, or how to come by one.
+/// A learning rate, or a search for one.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Rate {
-    /// This one for all.
+    /// The same for all trainings.
     Fixed(f64),
     /// The best on the held-out training samples, for each cell and T.
-    Search(Word),
+    Search(Keyword),
 }
 
-/// The word that stands for a rate.
+/// The keyword in place of a rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Word {
-    /// See [`search`].
+pub enum Keyword {
+    /// See [`super::search`].
     Search,
 }
 
@@ -73,7 +77,7 @@ impl FromStr for Rate {
 
     fn from_str(text: &str) -> Result<Rate, String> {
         match text {
-            "search" => Ok(Rate::Search(Word::Search)),
+            "search" => Ok(Rate::Search(Keyword::Search)),
             number => {
                 number.parse().map(Rate::Fixed).map_err(|_| "it must be a number or `search`".to_owned())
             }
@@ -96,7 +100,7 @@ impl Experiment {
         ensure!(
             is_file,
             UsageError(format!(
-                "{name}: no such command or experiment; give {names}, a TOML file, or see --help"
+                "{name}: unknown command or experiment; give {names}, a TOML file, or see --help"
             ))
         );
         Experiment::read(path)
@@ -105,7 +109,7 @@ impl Experiment {
     /// The experiment of a TOML file.
     ///
     /// # Errors
-    /// If it cannot be read or is no file of a sensible size, or [`UsageError`] if it is none.
+    /// If it cannot be read or is too large, or [`UsageError`] if it is not an experiment.
     pub fn read(path: &Path) -> Result<Experiment> {
         let name = path.display().to_string();
         let bytes = file::read(path, MAX_BYTES)?;

@@ -1,31 +1,31 @@
-//! What the command line changes of an experiment.
+//! Command line options that override an experiment.
 
 use super::definition::{Experiment, Rate};
 use crate::run::settings::PartialSettings;
 use clap::Args;
 
-/// What the command line says over an experiment.
+/// Options that override an experiment.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Overrides {
     /// Data sets: mnist, fashion-mnist, kmnist, synth or names of folders
     #[arg(long, alias = "datasets", value_name = "NAMES", value_delimiter = ',')]
     dataset: Option<Vec<String>>,
-    /// Cells to compare
+    /// Presets or named architectures of the experiment
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     cells: Option<Vec<String>>,
     /// Sequence lengths T
     #[arg(long, value_name = "TS", value_delimiter = ',')]
     seq_lens: Option<Vec<usize>>,
-    /// Seeds; tables show mean and deviation over them, pictures the first
+    /// Seeds; tables show mean and standard deviation over them, figures the first
     #[arg(long, alias = "seed", value_name = "SEEDS", value_delimiter = ',')]
     seeds: Option<Vec<u64>>,
     /// Epochs
     #[arg(long, value_name = "N")]
     epochs: Option<u64>,
-    /// Samples a step
+    /// Batch size
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
-    /// Learning rate, or `search`: the best of a few on held-out training samples, for each cell and T
+    /// Learning rate, or `search`: the candidate with the best validation accuracy, for each cell and T
     #[arg(long, value_name = "X")]
     lr: Option<Rate>,
     /// Use only the first N training samples
@@ -37,7 +37,7 @@ pub struct Overrides {
 }
 
 impl Experiment {
-    /// This experiment, as the command line narrows or widens it.
+    /// This experiment with the overrides applied.
     #[must_use]
     pub fn with(mut self, overrides: &Overrides) -> Experiment {
         let Overrides { dataset, cells, seq_lens, seeds, epochs, batch, lr, limit_train, limit_test } =
@@ -82,6 +82,6 @@ mod tests {
             ["mnist/deep-7-seed1", "mnist/deep-7-seed2", "mnist/deep-7-sgd-seed1", "mnist/deep-7-sgd-seed2"]
         );
         assert_eq!((plan[0].settings.epochs, &plan[2].title[..]), (3, "Deep-7 (SGD)"));
-        assert!(experiment.searches(&plan[0]) && !experiment.searches(&plan[2]));
+        assert!(plan[0].searched && !plan[2].searched);
     }
 }

@@ -1,4 +1,4 @@
-//! Candidates of the learning rate, and what a search found.
+//! Candidates of the learning rate, and the results of a search.
 
 use crate::error::UsageError;
 use anyhow::{Context, Result};
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Where the result of a search is kept in an experiment's folder.
+/// The file with the result of a search, in the folder of the experiment.
 pub const FILE: &str = "learning-rates.json";
 
 /// How a learning rate is searched.
@@ -35,24 +35,24 @@ impl Search {
     }
 }
 
-/// What a candidate came to.
+/// The result of a candidate.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Tried {
+pub struct Candidate {
     /// Learning rate.
     pub lr: f64,
     /// Accuracy on the held-out training samples; none if the training failed.
     pub validation_accuracy: Option<f64>,
 }
 
-/// The candidates of each group and what they came to.
+/// The candidates of each group and their results.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Rates(pub BTreeMap<String, Vec<Tried>>);
+pub struct Rates(pub BTreeMap<String, Vec<Candidate>>);
 
 impl Rates {
-    /// The rate that a group has found.
+    /// The best rate of a group.
     pub fn get(&self, group: &str) -> Option<f64> {
-        let best = |best: Option<(f64, f64)>, tried: &Tried| {
+        let best = |best: Option<(f64, f64)>, tried: &Candidate| {
             let accuracy = tried.validation_accuracy?;
             match best {
                 Some((lr, most)) if most > accuracy || most == accuracy && lr < tried.lr => Some((lr, most)),
@@ -64,7 +64,7 @@ impl Rates {
         found.map(|(lr, _)| lr)
     }
 
-    /// What a search in this folder has found so far; nothing where there was none.
+    /// The results in this folder; empty if there was no search.
     ///
     /// # Errors
     /// If the file is damaged.
@@ -75,7 +75,7 @@ impl Rates {
         }
         let text =
             std::fs::read_to_string(&path).with_context(|| format!("{}: cannot be read", path.display()))?;
-        serde_json::from_str(&text).with_context(|| format!("{}: is no result of a search", path.display()))
+        serde_json::from_str(&text).with_context(|| format!("{}: is not a search result", path.display()))
     }
 }
 
@@ -84,9 +84,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_best_on_held_out_samples_wins_and_the_smaller_of_equals() {
-        let tried = |lr, validation_accuracy| Tried { lr, validation_accuracy };
-        let of = |tried: Vec<Tried>| Rates(BTreeMap::from([("a".to_owned(), tried)])).get("a");
+    fn the_best_validation_accuracy_is_taken_and_the_smaller_of_equal_rates() {
+        let tried = |lr, validation_accuracy| Candidate { lr, validation_accuracy };
+        let of = |tried: Vec<Candidate>| Rates(BTreeMap::from([("a".to_owned(), tried)])).get("a");
         assert_eq!(of(vec![tried(1e-2, None), tried(1e-3, Some(0.9)), tried(1e-4, Some(0.8))]), Some(1e-3));
         assert_eq!(of(vec![tried(1e-4, Some(0.9)), tried(1e-3, Some(0.9))]), Some(1e-4));
         assert_eq!(of(vec![tried(1e-3, Some(0.9)), tried(1e-4, Some(0.9))]), Some(1e-4));

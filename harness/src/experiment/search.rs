@@ -1,12 +1,12 @@
-//! A small search for the learning rate, which the thesis leaves adjustable.
+//! A search for the learning rate, which the thesis does not fix.
 //!
 //! For each set, cell, T and optimiser, every candidate is trained for a few epochs with the first seed; the one with
-//! the best accuracy on the held-out training samples wins, the smaller rate of equals. The test set has no part in
-//! it: each of these trainings sees one test sample, and what it makes of that is not read.
+//! the best validation accuracy is taken, the smaller rate of equals. The test set is not used: each of these trainings
+//! evaluates one test sample, and its result is not read.
 
 use super::definition::Experiment;
 use super::plan::Planned;
-use super::rates::{FILE, Rates, Search, Tried};
+use super::rates::{Candidate, FILE, Rates, Search};
 use crate::io::json::write_json;
 use crate::run::manifest::Outcome;
 use crate::run::settings::Settings;
@@ -14,11 +14,11 @@ use crate::signal::Interrupted;
 use anyhow::{Result, ensure};
 use std::path::Path;
 
-/// Searches the rates that an experiment leaves open and writes them to its folder. `train_all` runs trainings side
-/// by side: each with its folder, in the order given.
+/// Searches the rates of an experiment and writes them to its folder. `train_all` runs the trainings, each in its own
+/// folder, with results in the order given.
 ///
 /// # Errors
-/// If the process is told to stop, or the file cannot be written. A failed training is a candidate that lost.
+/// If a signal stops the run, or the file cannot be written. A failed training counts as a candidate without accuracy.
 pub fn search(
     experiment: &Experiment,
     out: &Path,
@@ -26,7 +26,7 @@ pub fn search(
 ) -> Result<Rates> {
     let mut groups: Vec<Planned> = Vec::new();
     for planned in experiment.plan(&Rates::default())? {
-        if experiment.searches(&planned) && groups.iter().all(|other| other.group != planned.group) {
+        if planned.searched && groups.iter().all(|other| other.group != planned.group) {
             groups.push(planned);
         }
     }
@@ -54,7 +54,7 @@ pub fn search(
             return Err(interrupted.clone().into());
         }
         let validation_accuracy = result.ok().map(|outcome| outcome.validation_accuracy);
-        let tried = Tried { lr: rates[i % rates.len()], validation_accuracy };
+        let tried = Candidate { lr: rates[i % rates.len()], validation_accuracy };
         found.0.entry(planned.group.clone()).or_default().push(tried);
     }
     for group in &groups {

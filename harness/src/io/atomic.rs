@@ -1,97 +1,96 @@
-//! A file that has no name before it is complete.
+//! Atomic writes: a file appears under its name only when it is complete.
 
 use anyhow::{Context, Result, ensure};
 use atomic_write_file::AtomicWriteFile;
 use std::io::{self, BufWriter, IntoInnerError, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-/// What is written so far of a file that takes its place under `path` when it is committed, and leaves no trace when it
-/// is dropped before.
+/// A file being written. It appears under `path` when it is committed, and is removed if it is dropped before.
 #[derive(Debug)]
-pub struct Draft {
+pub struct AtomicFile {
     path: PathBuf,
     file: BufWriter<AtomicWriteFile>,
-    /// Where the next byte goes.
+    /// Offset of the next byte.
     at: u64,
-    /// Whether a write has failed. What is still written goes nowhere.
-    lost: bool,
+    /// Whether a write has failed. Later writes are discarded.
+    failed: bool,
 }
 
-impl Draft {
-    /// A new file for `path`, beside what may be there.
+impl AtomicFile {
+    /// Begins a new file for `path`; an existing one stays until the commit.
     ///
     /// # Errors
     /// If the folder is missing or not writable.
-    pub fn open(path: &Path) -> Result<Draft> {
+    pub fn open(path: &Path) -> Result<AtomicFile> {
         let file = AtomicWriteFile::open(path).with_context(|| {
             format!("{}: cannot be created; check that its folder exists and is writable", path.display())
         })?;
-        Ok(Draft { path: path.to_path_buf(), file: BufWriter::new(file), at: 0, lost: false })
+        Ok(AtomicFile { path: path.to_path_buf(), file: BufWriter::new(file), at: 0, failed: false })
     }
 
-    /// What an error on the way means for the file.
+    /// The context of an error while writing.
     pub fn unfinished(path: &Path) -> String {
         format!("{}: not written, nothing was replaced", path.display())
     }
 
-    /// Gives the file its name, in place of the one that may have had it.
+    /// Moves the file to its name and replaces an existing one.
     ///
     /// # Errors
     /// If the disk is full.
     pub fn commit(self) -> Result<()> {
-        ensure!(!self.lost, Draft::unfinished(&self.path));
+        ensure!(!self.failed, AtomicFile::unfinished(&self.path));
         let written = self.file.into_inner().map_err(IntoInnerError::into_error);
         written.and_then(AtomicWriteFile::commit).with_context(|| {
             format!("{}: could not be completed; check the space left on the disk", self.path.display())
         })
     }
 
-    /// What `act` does, unless something has failed before.
+    /// Runs `act`, unless a write has failed before.
     ///
-    /// The first failure is handed on. What comes behind it succeeds and goes nowhere: a zip that is given up still
-    /// closes itself when it is dropped, and would say on stderr that this fails too.
-    fn unless_lost<T>(
+    /// The first failure is returned. Later calls succeed without effect: a zip writer closes itself when it is dropped
+    /// and would report a second failure on stderr.
+    fn unless_failed<T>(
         &mut self,
-        nowhere: T,
+        discarded: T,
         act: impl FnOnce(&mut BufWriter<AtomicWriteFile>) -> io::Result<T>,
     ) -> io::Result<T> {
-        if self.lost {
-            return Ok(nowhere);
+        if self.failed {
+            return Ok(discarded);
         }
         let done = act(&mut self.file);
-        self.lost = done.is_err();
+        self.failed = done.is_err();
         done
     }
 }
 
-impl Write for Draft {
+impl Write for AtomicFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.unless_lost(bytes.len(), |file| file.write(bytes))?;
+        let written = self.unless_failed(bytes.len(), |file| file.write(bytes))?;
         self.at += written as u64;
         Ok(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.unless_lost((), BufWriter::flush)
+        self.unless_failed((), BufWriter::flush)
     }
 }
 
-impl Seek for Draft {
+impl Seek for AtomicFile {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        let nowhere = if let SeekFrom::Start(at) = to { at } else { self.at };
-        self.at = self.unless_lost(nowhere, |file| file.seek(to))?;
+        let discarded = if let SeekFrom::Start(at) = to { at } else { self.at };
+        self.at = self.unless_failed(discarded, |file| file.seek(to))?;
         Ok(self.at)
     }
 }
 
-/// Writes `path` through `fill`, atomically: an error or a crash on the way leaves the old file, or none, in place.
+/// Writes `path` through `fill`, atomically: an error or a crash leaves the old file, or none, in place.
 ///
 /// # Errors
 /// If the folder is missing or not writable, the disk is full, or `fill` fails.
 pub fn write_atomically(path: &Path, fill: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
-    let mut draft = Draft::open(path)?;
-    fill(&mut draft).with_context(|| Draft::unfinished(path))?;
-    draft.commit()
+    let mut file = AtomicFile::open(path)?;
+    fill(&mut file).with_context(|| AtomicFile::unfinished(path))?;
+    file.commit()
 }
 
 #[cfg(test)]

@@ -19,13 +19,13 @@ pub fn sha256_of(fill: impl FnOnce(&mut dyn FnMut(&[u8]))) -> String {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
-        // A String takes all that is written to it.
+        // Writing to a String cannot fail.
         let _ = write!(text, "{byte:02x}");
         text
     })
 }
 
-/// MD5 and SHA-256 of all that `source` gives, in hex.
+/// MD5 and SHA-256 of all bytes of `source`, in hex.
 pub fn digests(mut source: impl Read) -> io::Result<(String, String)> {
     let (mut md5, mut sha256, mut block) = (Md5::new(), Sha256::new(), vec![0; 1 << 16]);
     loop {

@@ -1,4 +1,4 @@
-//! What a manifest says of the machine and the program.
+//! The CPU and the commit, for manifests.
 
 /// The commit of the working folder, where there is one.
 pub fn commit() -> Option<String> {
@@ -7,7 +7,7 @@ pub fn commit() -> Option<String> {
     output.status.success().then(|| text.trim().to_owned())
 }
 
-/// The CPU's name, where the system tells it.
+/// The CPU's name, if the system reports it.
 pub fn cpu() -> String {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let line = info.lines().find_map(|line| line.strip_prefix("model name"));

@@ -1,4 +1,4 @@
-//! Where heatmaps come from: the methods of the model, and chance as their control.
+//! The sources of heatmaps: the methods of the model, and random relevance as a control.
 
 use super::explanations::{CHUNK, ExplanationRequest, Summary, explain_all};
 use crate::signal::check_stop;
@@ -16,12 +16,12 @@ pub const MAIN: &str = "deep-taylor";
 /// α and β of `lrp`: the values of the thesis for shallower networks.
 const ALPHA_BETA: (f32, f32) = (2.0, 1.0);
 
-/// What hands out relevance.
+/// A source of relevance.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Relevance {
     /// A method of explanation.
     Method(Method),
-    /// Uniform chance, scaled so that it conserves the logit: drawn from sample and class, blind to the network.
+    /// Uniform random values scaled to the logit; they depend on sample and class, not on the network.
     Random,
 }
 
@@ -37,7 +37,7 @@ impl Relevance {
     /// Explains the samples chunk by chunk; `visit` gets each chunk's indices and its explanation.
     ///
     /// # Errors
-    /// What the explainer or `visit` says, or an interruption.
+    /// An error of the explainer or of `visit`, or an interruption.
     pub fn explain(
         self,
         kernels: &Kernels,
@@ -47,7 +47,7 @@ impl Relevance {
         let mut drawn = Summary::default();
         let method = match self {
             Relevance::Method(method) => method,
-            // The logits come from any method; the relevance is thrown away.
+            // Any method computes the logits; its relevance is discarded.
             Relevance::Random => Method::Sensitivity,
         };
         let summary = explain_all(kernels, method, request, |chunk, found| {
@@ -78,7 +78,7 @@ impl Relevance {
     }
 }
 
-/// Puts chance in the place of an explanation.
+/// Replaces the relevance by random values.
 fn draw(indices: &[usize], batch: &mut Explanation) {
     debug_assert!(indices.len() <= CHUNK);
     let n = indices.len().max(1);

@@ -1,4 +1,4 @@
-//! Measures one trained network.
+//! Measures the explanations of one trained network.
 
 use super::explanations::{ExplanationRequest, Summary};
 use super::flipping::{Flipping, Order};
@@ -18,31 +18,31 @@ use crate::signal::check_stop;
 use anyhow::{Context, Result};
 use kernels::Kernels;
 use model::Network;
-use model::explain::{Target, prototype};
+use model::explain::{Ascent, Target, prototype};
 use std::path::Path;
 
-/// Steps, length of a step and pull to the mean of the prototypes (section 3.2).
-const ASCENT: (usize, f32, f32) = (100, 0.02, 0.001);
+/// Prototypes (section 3.2): number of steps, step length, and weight of the pull to the mean image.
+const ASCENT: Ascent = Ascent { steps: 100, rate: 0.02, lambda: 0.001 };
 
 /// What measuring needs beside the network.
 #[derive(Debug)]
 pub struct MeasureContext<'a> {
     /// The data.
     pub dataset: &'a Dataset,
-    /// The samples that are looked at.
+    /// The selected samples.
     pub selection: &'a SampleSelection,
     /// What is request for.
     pub measure: &'a Measure,
     /// The kernel set.
     pub kernels: &'a Kernels,
-    /// Where progress goes.
+    /// Where progress is shown.
     pub progress: &'a Progress,
 }
 
-/// Measures the network of a run's folder and writes what it finds there.
+/// Measures the network of a run and writes the result to its folder.
 ///
 /// # Errors
-/// If the model cannot be read, the process is told to stop, or a file cannot be written.
+/// If the model cannot be read, a signal stops the run, or a file cannot be written.
 pub fn measure(folder: &Path, title: &str, context: &MeasureContext) -> Result<()> {
     let model = folder.join("last.safetensors");
     let bytes = std::fs::read(&model).with_context(|| format!("{}: cannot be read", model.display()))?;
@@ -83,7 +83,7 @@ pub fn measure(folder: &Path, title: &str, context: &MeasureContext) -> Result<(
     Ok(())
 }
 
-/// Conservation over all test samples, by the method of the figures.
+/// Conservation on all test samples, for the method of the figures.
 fn whole_test(network: &Network, samples: &Scaled, context: &MeasureContext) -> Result<Summary> {
     let all: Vec<usize> = (0..context.selection.test).collect();
     let relevance = Relevance::by_name(heatmaps::MAIN).context("the main method")?;

@@ -11,16 +11,16 @@ use serde::{Deserialize, Serialize};
 /// Files that measuring writes to a run's folder.
 pub const FILES: [&str; 2] = ["measured.json", "heatmaps.npy"];
 
-/// Goes up when the same settings come to other numbers, so that old measurements are made again.
+/// Increased when the same settings give other numbers, so that old measurements are repeated.
 const VERSION: u32 = 2;
 
-/// What a method shows on one network.
+/// The results of one method on one network.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OfMethod {
     /// Its name.
     pub method: String,
-    /// Conservation, lost and negative relevance on the measured samples.
+    /// Conservation, absorbed and negative relevance on the measured samples.
     pub summary: Summary,
     /// Relevance of each image column, summed over the class's test samples.
     pub class_columns: Vec<f64>,
@@ -30,8 +30,8 @@ pub struct OfMethod {
     pub rival_cosine: Option<f64>,
     /// Pixel flipping by this method's order.
     pub flipped: Vec<Flipped>,
-    /// Likeness to the original heatmaps as layers are randomised, from the logits down.
-    pub randomised: Vec<randomise::Likeness>,
+    /// Similarity to the original heatmaps as layers are randomised, from the logits down.
+    pub randomised: Vec<randomise::Similarity>,
 }
 
 /// Heatmaps or images kept in `heatmaps.npy`: a name and how many.
@@ -51,8 +51,8 @@ pub struct Measured {
     pub model_sha256: String,
     /// SHA-256 of `heatmaps.npy`.
     pub heatmaps_sha256: String,
-    /// What was asked for, as JSON.
-    #[serde(rename = "asked")]
+    /// The settings and samples, as JSON.
+    #[serde(alias = "asked")]
     pub request: String,
     /// Deep Taylor on every test sample.
     pub test: Summary,
@@ -67,18 +67,18 @@ pub struct Measured {
 }
 
 impl Measured {
-    /// One method's numbers.
+    /// The results of one method.
     pub fn method(&self, name: &str) -> Option<&OfMethod> {
         self.methods.iter().find(|of| of.method == name)
     }
 }
 
-/// What a run's measurements were asked for: the settings and the samples they were made on.
+/// The settings and samples of a measurement, as JSON.
 ///
 /// # Errors
 /// If they cannot be written as JSON.
 pub fn request(measure: &Measure, selection: &SampleSelection) -> Result<String> {
-    // The neuron of Figures 3.4 to 3.6 is no part of a run.
+    // The neuron of Figures 3.4 to 3.6 is not part of a run.
     let measure = Measure { neuron: Measure::default().neuron, ..measure.clone() };
     Ok(serde_json::to_string(&(
         VERSION,

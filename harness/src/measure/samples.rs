@@ -1,4 +1,4 @@
-//! Which samples of a data set are looked at, the same for all networks, and what can be said of them alone.
+//! The samples of a data set that are explained and measured, the same for all networks.
 
 use super::settings::Measure;
 use crate::dataset::Dataset;
@@ -10,13 +10,13 @@ use model::train::shuffled;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
-/// The samples of a data set that an experiment looks at.
+/// The samples of a data set that an experiment uses.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SampleSelection {
     /// The data set's name.
     pub dataset: String,
-    /// The published set that these labels are, `mnist` or `fashion-mnist`, whatever its folder is called.
+    /// The published set that has these labels, `mnist` or `fashion-mnist`, whatever its folder is called.
     pub published: Option<String>,
     /// Image rows.
     pub rows: usize,
@@ -24,9 +24,9 @@ pub struct SampleSelection {
     pub cols: usize,
     /// Classes.
     pub classes: usize,
-    /// Training samples there are.
+    /// Number of training samples.
     pub train: usize,
-    /// Test samples used.
+    /// Number of test samples used.
     pub test: usize,
     /// The class of Figures 4.8 and 4.9.
     pub class: usize,
@@ -54,13 +54,13 @@ pub struct SampleSelection {
     pub images: Vec<f32>,
 }
 
-/// Files that hold it, in the data set's folder.
+/// The files of a selection, in the folder of the data set.
 pub const FILES: [&str; 2] = ["samples.json", "samples.npy"];
 /// Samples of each class in Figures 4.1 and 4.2.
 const GALLERY: usize = 8;
 
 impl SampleSelection {
-    /// Chooses the samples; `limit` is the number of test samples used.
+    /// Selects the samples; `limit` is the number of test samples used.
     ///
     /// # Errors
     /// If the class has no sample.
@@ -125,13 +125,14 @@ impl SampleSelection {
         })
     }
 
-    /// Writes it to the data set's folder.
+    /// Writes the selection to the folder of the data set.
     ///
     /// # Errors
     /// If a file cannot be written.
     pub fn write(&mut self, folder: &Path) -> Result<()> {
         let [json, images] = FILES.map(|file| folder.join(file));
-        std::fs::create_dir_all(folder).with_context(|| format!("{}: cannot be made", folder.display()))?;
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("{}: cannot be created", folder.display()))?;
         array::write_f32(&images, &[self.images.len() / self.size(), self.rows, self.cols], &self.images)?;
         let bytes =
             std::fs::read(&images).with_context(|| format!("{}: cannot be read", images.display()))?;
@@ -139,7 +140,7 @@ impl SampleSelection {
         write_json(&json, self)
     }
 
-    /// Reads it back; the mean image is not kept.
+    /// Reads a selection; the mean image is not stored.
     ///
     /// # Errors
     /// If a file is missing or damaged.

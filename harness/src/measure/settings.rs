@@ -4,11 +4,11 @@ use super::heatmaps::{self, Relevance};
 use crate::error::UsageError;
 use serde::{Deserialize, Serialize};
 
-/// What is measured, as an experiment says it.
+/// What is measured, as set by an experiment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Measure {
-    /// Methods of explanation; `random` is the control that does not look at the network.
+    /// Methods of explanation; `random` is a control that does not depend on the network.
     pub methods: Vec<String>,
     /// Test samples of all classes that pixel flipping, noise, classes and randomisation are measured on.
     pub samples: usize,
@@ -30,7 +30,7 @@ pub struct Neuron {
     pub weights: [f64; 2],
     /// Bias, not positive.
     pub bias: f64,
-    /// Where it is looked at; within 0…1, so that each of the three rules applies.
+    /// The point that is explained; within 0…1, so that each of the three rules applies.
     pub activations: [f64; 2],
 }
 
@@ -59,7 +59,7 @@ impl Measure {
         }
         let unknown = self.methods.iter().find(|name| Relevance::by_name(name).is_none());
         if let Some(name) = unknown {
-            return refuse(format!("methods names {name}; there are {}", heatmaps::NAMES.join(", ")));
+            return refuse(format!("methods names {name}; use {}", heatmaps::NAMES.join(", ")));
         }
         if !self.methods.iter().any(|name| name == heatmaps::MAIN) {
             return refuse(format!("methods must hold {}, which the figures show", heatmaps::MAIN));

@@ -1,4 +1,4 @@
-//! Where along the sequence the relevance goes: share per step, and its distance from the share of the pixels.
+//! Relevance by time step: its share per step, and the distance from the share of the pixels.
 
 /// Sum of each step's strip of columns, `[T]`.
 ///
@@ -6,7 +6,7 @@
 /// - `seq_len` T, which divides `cols`
 ///
 /// # Panics
-/// If `seq_len` does not divide `cols`, or `values` does not hold whole pictures.
+/// If `seq_len` does not divide `cols`, or `values` does not hold complete pictures.
 pub fn per_step(values: &[f32], rows: usize, cols: usize, seq_len: usize) -> Vec<f64> {
     assert!(seq_len > 0 && cols.is_multiple_of(seq_len), "{cols} columns cannot be read in {seq_len} steps");
     assert!(
@@ -28,7 +28,7 @@ pub fn normalised(values: &[f64]) -> Vec<f64> {
     values.iter().map(|v| if sum == 0.0 { 0.0 } else { v / sum }).collect()
 }
 
-/// Cosine similarity `a·b / (‖a‖·‖b‖)`, in `[-1, 1]`; NaN if either is all zero, for then it has no direction.
+/// Cosine similarity `a·b / (‖a‖·‖b‖)`, in `[-1, 1]`; NaN if either is all zero.
 ///
 /// # Panics
 /// If the lengths differ.
@@ -58,7 +58,7 @@ pub fn jensen_shannon_distance(p: &[f64], q: &[f64]) -> f64 {
     let term = |p: f64, m: f64| if p == 0.0 { 0.0 } else { p * (p / m).log2() };
     let divergence: f64 =
         p.iter().zip(&q).map(|(&p, &q)| (term(p, (p + q) / 2.0) + term(q, (p + q) / 2.0)) / 2.0).sum();
-    // Rounding may leave a hair below 0 or above 1; `clamp` keeps a NaN.
+    // Rounding may leave the range slightly; `clamp` keeps a NaN.
     divergence.clamp(0.0, 1.0).sqrt()
 }
 
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn cosine_knows_the_easy_angles() {
+    fn cosine_of_simple_angles() {
         assert!(close(cosine(&[1.0, 2.0], &[2.0, 4.0]), 1.0));
         assert!(close(cosine(&[1.0, 0.0], &[0.0, 1.0]), 0.0));
         assert!(close(cosine(&[1.0, 0.0], &[-1.0, 0.0]), -1.0));
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn the_distance_is_zero_for_equals_and_one_for_strangers() {
+    fn the_distance_is_zero_for_equal_and_one_for_disjoint_shares() {
         assert_eq!(jensen_shannon_distance(&[1.0, 3.0], &[0.25, 0.75]), 0.0);
         assert!(close(jensen_shannon_distance(&[1.0, 0.0], &[0.0, 1.0]), 1.0));
         // scipy.spatial.distance.jensenshannon(p, q, base=2)

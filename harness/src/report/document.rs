@@ -7,13 +7,13 @@ use serde_json::{Value, json};
 /// A report.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
-    /// What it is about.
+    /// Its title.
     pub title: String,
-    /// What it is in short, under the title.
+    /// Introductory paragraphs.
     pub lead: Vec<String>,
     /// Its sections.
     pub sections: Vec<Section>,
-    /// Every number at full length, for machines.
+    /// Every number at full precision, for machines.
     pub data: Value,
 }
 
@@ -128,7 +128,7 @@ impl Report {
         })
     }
 
-    /// Everything the page says, and the numbers at full length.
+    /// The content of the page, and the numbers at full precision.
     pub fn json(&self) -> Value {
         let part = |part: &Part| match part {
             Part::Text(text) => json!({ "text": text }),

@@ -1,10 +1,9 @@
-//! What a command leaves behind: one output format a file.
+//! Output formats, one per file.
 //!
-//! Pictures ([`picture`], [`panel`]) are PNG, curves ([`curve`], [`share`]) and drawings ([`cell`], [`root_point`]) SVG,
-//! arrays ([`npy`], [`export`]) NumPy's formats and tables ([`table`]) text, JSON or CSV; a [`page`] holds them together.
-//! The same values give the same bytes, and a file appears whole or not at all ([`draft`]).
+//! Pictures ([`picture`], [`panel`]) are PNG, charts ([`curve`], [`share`]) and drawings ([`mod@architecture`], [`root_point`]) SVG,
+//! tables ([`table`]) text, JSON or CSV; a [`document`] holds them together. The same values give the same bytes.
 
-pub mod cell;
+pub mod architecture;
 pub mod colormap;
 pub mod curve;
 pub mod document;

@@ -1,10 +1,10 @@
-//! `run.json`: what a run was, and its result.
+//! `run.json`: settings and result of a run.
 
 use super::settings::Settings;
 use crate::dataset::DataSha256;
 use serde::{Deserialize, Serialize};
 
-/// What a run came to.
+/// The result of a run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Outcome {
     /// `Deep-7`
@@ -15,7 +15,7 @@ pub struct Outcome {
     pub validation_accuracy: f64,
     /// Accuracy on the test set after the last epoch.
     pub test_accuracy: f64,
-    /// Test samples that leave a whole layer at zero.
+    /// Test samples for which all activations of a layer are zero.
     pub test_dead: usize,
     /// Epoch of the best validation accuracy.
     pub best_epoch: u64,

@@ -1,5 +1,6 @@
 //! One training: its settings, its folder, its loop and its checkpoints.
 
+pub mod architecture;
 pub mod checkpoint;
 pub mod context;
 pub mod folder;

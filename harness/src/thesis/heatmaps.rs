@@ -19,9 +19,9 @@ pub(super) fn section(set: &Set) -> Result<Section> {
         set,
         "figure-4.7",
         &rows(set, &adam, "each-class"),
-        "Figure 4.7. Deep Taylor heatmaps of one test sample a class, the input on top. Red pixels speak for the predicted \
-         class; ticks mark the steps of the sequence. Look at T > 1: Shallow puts its relevance on the last steps, at the \
-         right edge, Deep on the strokes.",
+        "Figure 4.7. Deep Taylor heatmaps of one test sample per class, the input on top. Red pixels have positive relevance \
+         for the predicted class; ticks mark the steps of the sequence. For T > 1 the thesis finds the relevance of networks \
+         without an encoder on the last steps, at the right edge, and that of the others on the strokes.",
     )?);
     if let Some(t) = set.main_length() {
         section.figure(population(set, t)?);
@@ -32,9 +32,9 @@ pub(super) fn section(set: &Set) -> Result<Section> {
         let class = set.selection.class;
         let title = format!("{}, class {class}, T = {t}: share of each step", set.label());
         let caption = format!(
-            "Figure 4.9, T = {t}. Share of each step over all {} test samples of class {class}: of the pixels' intensity \
-             (dashed) and of the relevance (deep Taylor). A network that can be explained follows the dashed line; one \
-             that cannot pass relevance back through time rises to the right.",
+            "Figure 4.9, T = {t}. Share of each step over all {} test samples of class {class}: of the pixel intensity \
+             (dashed) and of the relevance (deep Taylor). Explanations of the digit follow the dashed line; a line \
+             that rises to the right shows relevance concentrated on the last steps.",
             set.selection.of_class.len()
         );
         let name = format!("figure-4.9-{}-t{t}", set.name);
@@ -55,7 +55,7 @@ pub(super) fn section(set: &Set) -> Result<Section> {
                 .collect();
             let caption = format!(
                 "All methods on {}, for the samples of Figure 4.7; red is positive, blue negative relevance, each heatmap \
-                 by its own largest value. random does not look at the network: whatever resembles it says nothing.",
+                 scaled by its largest value. random does not depend on the network: a method that resembles it explains nothing.",
                 net.title
             );
             section.figure(each_class(set, &format!("methods-{}", file(net)), &methods, &caption)?);
@@ -65,7 +65,7 @@ pub(super) fn section(set: &Set) -> Result<Section> {
     let pairs: Vec<&Net> = pairs.flatten().collect();
     if !pairs.is_empty() {
         let caption = "Adam against SGD (section 4.4): deep Taylor heatmaps of the same samples. The thesis finds those of \
-                       networks trained by Adam less noisy; the number that measures it is among the statements.";
+                       networks trained by Adam less noisy; the noise is measured in the table of claims.";
         section.figure(each_class(set, "optimisers", &rows(set, &pairs, "each-class"), caption)?);
     }
     section.figure(prototypes(set, &adam)?);
@@ -108,8 +108,8 @@ fn population(set: &Set, t: usize) -> Result<Figure> {
     let images = selection.population_images();
     let grid = heat_grid("", "", &labels, &images, &rows(set, &set.of_length(t), "population"), &style(set));
     let caption = format!(
-        "Figure 4.8. Deep Taylor heatmaps of {} random test samples of class {}, T = {t}. A network that can be explained \
-         puts its relevance where the stroke is, sample by sample.",
+        "Figure 4.8. Deep Taylor heatmaps of {} random test samples of class {}, T = {t}. Relevance should lie on the stroke \
+         of each sample.",
         selection.population.len(),
         selection.class
     );
@@ -143,9 +143,9 @@ fn prototypes(set: &Set, nets: &[&Net]) -> Result<Figure> {
         .iter()
         .map(|net| json!({ "network": net.title, "probability": net.first().measured.prototype_probability }))
         .collect();
-    let caption = "Prototypes by activation maximisation (section 3.2): for each class the image near the mean of the \
-                   training images that the network is surest of. What is bright or dark in the shape of the class is what \
-                   the network has learnt of it; a pattern of single pixels is what it can be fooled by.";
+    let caption = "Prototypes by activation maximisation (section 3.2): for each class the image near the mean \
+                   training image that maximises the class probability. Structure in the shape of the class is what the \
+                   network has learnt; isolated pixels are adversarial patterns.";
     let name = format!("prototypes-{}", set.name);
     Ok(Figure { name, caption: caption.to_owned(), picture: png(&grid.draw())?, data: json!(probabilities) })
 }

@@ -1,8 +1,9 @@
-//! Chapters 3 and 4 up to the results: how rules find their root points, the data, the cells, the setting.
+//! Chapters 3 and 4 up to the results: root points of the rules, data, architectures, hyper-parameters.
 
 use super::networks::Set;
 use super::printed;
 use crate::experiment::definition::Experiment;
+use crate::experiment::rates::Rates;
 use crate::measure::heatmaps::MAIN;
 use crate::report::colormap::{Colormap, Norm};
 use crate::report::document::{Figure, Picture, Section};
@@ -10,19 +11,20 @@ use crate::report::panel::{Grid, GridRow};
 use crate::report::picture::{heatmap, input};
 use crate::report::root_point::{self, Neuron, Rule};
 use crate::report::table::Table;
-use crate::report::{cell, picture};
+use crate::report::{architecture, picture};
+use crate::run::settings::Settings;
 use anyhow::Result;
-use model::{Cell, Network, Task};
+use model::{Architecture, Network, Task};
 use serde_json::{Value, json};
 
-/// A picture of a canvas.
+/// A canvas as a picture.
 pub(super) fn png(canvas: &picture::Canvas) -> Result<Picture> {
     Ok(Picture::Png(canvas.png()?, canvas.width))
 }
 
 /// Figures 3.2 and 3.4 to 3.6.
 pub(super) fn background(experiment: &Experiment, sets: &[Set]) -> Result<Section> {
-    let mut section = Section::new("What an explanation is (chapter 3)");
+    let mut section = Section::new("Explanation methods (chapter 3)");
     if let Some(figure) = sets.first().map(global_and_local).transpose()?.flatten() {
         section.figure(figure);
     }
@@ -33,22 +35,22 @@ pub(super) fn background(experiment: &Experiment, sets: &[Set]) -> Result<Sectio
             "3.4",
             "Root points of the three rules",
             &Rule::ALL[..],
-            "From the point a, each rule walks in its own direction to the line R = 0, where it expands. w² takes the \
-          steepest way, which may leave the domain; z⁺ and zᵝ stay inside theirs.",
+            "Each rule searches from the point a in its own direction for the root point on the line R = 0. w² takes the \
+          steepest direction, which may leave the input domain; the root points of z⁺ and zᵝ are inside their domains.",
         ),
         (
             "3.5",
             "z⁺: activations are not negative",
             &[Rule::ZPlus][..],
-            "The dashed frame is the domain a ≥ 0. z⁺ only lets go of inputs with a positive weight, so the root point \
-          keeps the other activation and stays in the frame.",
+            "The dashed frame is the domain a ≥ 0. z⁺ only decreases inputs with a positive weight, so the root point \
+          keeps the other activation and stays in the domain.",
         ),
         (
             "3.6",
             "zᵝ: pixels lie in −1…1",
             &[Rule::ZBeta][..],
-            "The dashed frame is the domain −1 ≤ a ≤ 1. zᵝ walks towards the corner of the frame that speaks least for \
-          the neuron, so the root point stays in the frame.",
+            "The dashed frame is the domain −1 ≤ a ≤ 1. zᵝ searches towards the corner of the domain that excites the neuron \
+          least, so the root point stays in the domain.",
         ),
     ];
     for (number, title, rules, caption) in pictures {
@@ -70,12 +72,12 @@ pub(super) fn background(experiment: &Experiment, sets: &[Set]) -> Result<Sectio
         table.row(std::iter::once(rule.name().to_owned()).chain(texts).collect());
     }
     let caption = "Table to Figures 3.4–3.6: search direction v, root point ã and the relevance each rule gives the two \
-                   inputs. All hand on the same sum, R(a).";
+                   inputs. The sum is R(a) for every rule.";
     section.table("figure-3.4-numbers", caption, table);
     Ok(section)
 }
 
-/// Figure 3.2: what the usual member of a class looks like, against what makes this one a member.
+/// Figure 3.2: global analysis (prototype of a class) against local analysis (heatmap of a sample).
 fn global_and_local(set: &Set) -> Result<Option<Figure>> {
     let Some(net) = set.main_length().and_then(|t| set.of_length(t).pop()) else { return Ok(None) };
     let selection = set.selection;
@@ -100,9 +102,9 @@ fn global_and_local(set: &Set) -> Result<Option<Figure>> {
         ..Grid::default()
     };
     let caption = format!(
-        "Figure 3.2. Global against local analysis of class {} by {}. Left: what the network is surest of \
-         (activation maximisation, pulled to the mean image). Middle: one test sample. Right: which of its pixels speak \
-         for the decision (red, deep Taylor).",
+        "Figure 3.2. Global against local analysis of class {} by {}. Left: prototype by activation \
+         maximisation, regularised towards the mean image. Middle: one test sample. Right: its deep Taylor heatmap; red \
+         pixels have positive relevance.",
         selection.class, net.title
     );
     Ok(Some(Figure {
@@ -141,7 +143,7 @@ pub(super) fn data(experiment: &Experiment, sets: &[Set]) -> Result<Section> {
             ..Grid::default()
         };
         let caption = format!(
-            "{number}Test samples of each class of {}: a column a class, labelled above. {} training and {} test samples \
+            "{number}Test samples of each class of {}: one column per class, labelled above. {} training and {} test samples \
              of {}×{} pixels.",
             set.title(),
             selection.train,
@@ -174,27 +176,37 @@ fn lengths(experiment: &Experiment) -> Vec<usize> {
 
 /// Figures 4.4 to 4.6, Tables 4.2 to 4.4.
 pub(super) fn cells(experiment: &Experiment, sets: &[Set]) -> Result<Section> {
-    let mut section = Section::new("Cells and setting (sections 4.3, 4.4)");
+    let mut section = Section::new("Architectures and hyper-parameters (sections 4.3, 4.4)");
     let t = sets.first().and_then(Set::main_length).or(lengths(experiment).last().copied()).unwrap_or(1);
     let task = Task { seq_len: t, ..Task::default() };
-    for name in &experiment.cells {
-        let Ok(preset) = Cell::preset(name) else { continue };
-        let (layers, recurrent) = cell::layers(&preset, &task);
+    let plan = experiment.plan(&Rates::default())?;
+    let mut drawn: Vec<&Settings> = Vec::new();
+    for settings in plan.iter().map(|planned| &planned.settings) {
+        if drawn.iter().any(|other| other.architecture == settings.architecture) {
+            continue;
+        }
+        drawn.push(settings);
+        let (layers, recurrent) = architecture::layers(&settings.architecture, &task);
         let widths: Vec<Value> = layers
             .iter()
             .chain(&recurrent)
             .map(|layer| json!({ "layer": layer.number, "shape": layer.shape, "neurons": layer.width }))
             .collect();
-        let number = if matches!(name.as_str(), "shallow" | "deep") { "4.4" } else { "4.5" };
+        let title = Settings { seq_len: t, ..settings.clone() }.title();
+        let (name, number) = match settings.preset() {
+            Some(preset) => {
+                let number = printed::figure(preset);
+                (format!("figure-{number}-{preset}"), format!("Figures {number} and 4.6. "))
+            }
+            None => (format!("architecture-{}", settings.cell), String::new()),
+        };
         section.figure(Figure {
-            name: format!("figure-{number}-{name}"),
+            name,
             caption: format!(
-                "Figures {number} and 4.6. {} at T = {t}: numbers are neurons, the height of a box grows with their square \
-                 root. Layer 4 (orange) joins what the encoder has made of a step with what layer 5 (green) hands on from \
-                 the step before.",
-                preset.title()
+                "{number}{title}: numbers are neurons, the height of a box grows with their square root. Layer 4 \
+                 (orange) combines the encoding of a step with the output of layer 5 (green) from the previous step."
             ),
-            picture: Picture::Svg(cell::svg(&preset, &task)?),
+            picture: Picture::Svg(architecture::svg(&title, &settings.architecture, &task)?),
             data: json!(widths),
         });
     }
@@ -213,22 +225,19 @@ pub(super) fn cells(experiment: &Experiment, sets: &[Set]) -> Result<Section> {
             table.row(vec![(*name).to_owned(), (*thesis).to_owned(), ours]);
         }
     }
-    section.table("table-4.2", "Table 4.2. Hyper-parameters. Shallow has no layer to drop from.", table);
+    section.table("table-4.2", "Table 4.2. Hyper-parameters. Networks without an encoder are trained without dropout unless it is set.", table);
     let mut table = Table::new(&["cell", "T", "thesis", "ours", "equal"]);
     for (name, row) in printed::VARIABLES {
+        let preset = Architecture::preset(name)?;
         for (seq_len, thesis) in printed::LENGTHS.into_iter().zip(row) {
-            let ours = Network::new(Cell::preset(name)?, Task { seq_len, ..Task::default() }, 0)?.variables();
+            let ours = Network::new(preset.clone(), Task { seq_len, ..Task::default() }, 0)?.variables();
             let equal = if ours == thesis { "yes" } else { "no" };
-            let title = Cell::preset(name)?.title().to_owned();
+            let title = preset.title();
             let texts = [seq_len.to_string(), thesis.to_string(), ours.to_string(), equal.to_owned()];
             table.row(std::iter::once(title).chain(texts).collect());
         }
     }
-    section.table(
-        "table-4.3",
-        "Table 4.3. Variables of each cell with its default widths, 28×28 images, 10 classes.",
-        table,
-    );
+    section.table("table-4.3", "Table 4.3. Variables of each preset, 28×28 images, 10 classes.", table);
     let mut table = Table::new(&["data", "criterion", "networks", "met by", "verdict"]);
     for set in sets {
         let Some(criterion) = printed::criterion(set.published()) else { continue };

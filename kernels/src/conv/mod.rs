@@ -2,55 +2,63 @@
 //! `size` runs of adjacent floats, so the tile walks it in place: im2col that is never written.
 
 pub mod im2col;
-pub mod pooled;
+pub mod max_pool;
 mod scatter;
 
 use crate::Kernels;
 use crate::error::{ShapeError, axis};
 use crate::gemm::epilogue::Epilogue;
-use crate::gemm::product::Output;
-use crate::gemm::tile::Walk;
-use crate::gemm::{Start, check_ends, over_columns, over_panels};
+use crate::gemm::product::{Output, Product};
+use crate::gemm::tile::ReductionLoops;
+use crate::gemm::{Init, PanelProduct, PanelRows, check_ends};
 use crate::profile::{Work, ends};
 use crate::shape::{ConvShape, MatMut, Panels, Rows, STRIP, panels_len, volume};
 use crate::threads::Shared;
+use std::ops::Range;
 
-/// `c[p,o] = epilogue(start + Σ patch(p)·w[·,o])` for every pixel `p` of `images` images.
+/// The operands of [`conv`].
+#[derive(Debug)]
+pub struct Conv<'a> {
+    /// The layer.
+    pub shape: &'a ConvShape,
+    /// Images in the batch.
+    pub images: usize,
+    /// Padded NHWC input, [`ConvShape::input`] planes.
+    pub x: &'a [f32],
+    /// Packed `[size·size·inputs, outputs]` weights (HWIO).
+    pub w: Panels<'a>,
+    /// Initial values of the sums, `[images·rows·cols, outputs]`.
+    pub init: Init<'a>,
+    /// What is done with each sum.
+    pub epilogue: Epilogue<'a>,
+    /// `[images·rows·cols, outputs]`, overwritten.
+    pub y: MatMut<'a>,
+}
+
+/// `y[p,o] = epilogue(init + Σ patch(p)·w[·,o])` for every pixel `p` of `images` images.
 ///
-/// - `x` padded NHWC input, [`ConvShape::input`] planes
-/// - `w` packed `[size·size·inputs, outputs]` weights (HWIO)
-/// - `c` `[images·rows·cols, outputs]` overwritten; the reversed shape with reversed weights gives
-///   the gradient and the relevance of the input
+/// The reversed shape with reversed weights gives the gradient and the relevance of the input.
 ///
 /// # Errors
-/// [`ShapeError`] if an operand does not have the convolution's shape; `c` is untouched then.
+/// [`ShapeError`] if an operand does not have the convolution's shape; `y` is untouched then.
 ///
 /// # Example
 /// ```
-/// use kernels::{conv, pack, ConvShape, Epilogue, Kernels, MatMut, Panels, Start};
+/// use kernels::{Conv, conv, pack, ConvShape, Epilogue, Kernels, MatMut, Panels, Init};
 /// let shape = ConvShape { rows: 1, cols: 2, size: 3, inputs: 1, outputs: 1 };
 /// let w = pack::pack(&[1.0; 9], 9, 1);
 /// let mut x = vec![0.0; shape.input().len()];
 /// shape.input().pixels_mut(&mut x, 1).row_mut(0)[0] = 2.0;
 /// let mut y = [0.0; 2];
 /// let out = MatMut::new(&mut y, 2, 1);
-/// conv(&Kernels::default(), &shape, &x, 1, Panels::new(&w, 9, 1), Start::Zero, Epilogue::Store, out)?;
+/// conv(&Kernels::default(), Conv { shape: &shape, x: &x, images: 1, w: Panels::new(&w, 9, 1), init: Init::Zero, epilogue: Epilogue::Store, y: out })?;
 /// assert_eq!(y, [2.0, 2.0]);
 /// # Ok::<(), kernels::ShapeError>(())
 /// ```
-#[allow(clippy::too_many_arguments)]
-pub fn conv(
-    kernels: &Kernels,
-    shape: &ConvShape,
-    x: &[f32],
-    images: usize,
-    w: Panels,
-    start: Start,
-    epilogue: Epilogue,
-    mut c: MatMut,
-) -> Result<(), ShapeError> {
+pub fn conv(kernels: &Kernels, operands: Conv) -> Result<(), ShapeError> {
+    let Conv { shape, images, x, w, init, epilogue, mut y } = operands;
     let _span = kernels.span("conv", || {
-        let (then, floats) = ends(&start, &epilogue, c.rows * c.cols);
+        let (then, floats) = ends(&init, &epilogue, y.rows * y.cols);
         Work::convs(1, images, shape, then, x.len() + floats)
     });
     shape.check("conv")?;
@@ -58,23 +66,71 @@ pub fn conv(
     axis("conv", "patch", "w", w.k, shape.patch())?;
     axis("conv", "outputs", "w", w.n, shape.outputs)?;
     axis("conv", "images·plane", "x", x.len(), volume([images, plane.len()]))?;
-    axis("conv", "pixels", "c", c.rows, volume([images, plane.pixels()]))?;
-    axis("conv", "outputs", "c", c.cols, shape.outputs)?;
-    check_ends("conv", c.rows, c.cols, &start, &epilogue)?;
-    let run = shape.size * shape.inputs;
-    let walk = Walk { count: [1, shape.size, run], a: [0, plane.line(), 1], b: [0, run * STRIP, STRIP] };
-    // A patch starts at its pixel's upper left, which the border moves to the pixel's own place.
-    let product = over_panels(x.as_ptr(), plane.map(), walk, w, start, epilogue, &Output::of(&mut c));
-    // SAFETY: the patch of the last pixel ends with the last float of its padded plane, and `x` has
-    // `images` planes; panels and `c` have the checked shape, and `c` is borrowed mutably.
+    axis("conv", "pixels", "y", y.rows, volume([images, plane.pixels()]))?;
+    axis("conv", "outputs", "y", y.cols, shape.outputs)?;
+    check_ends("conv", y.rows, y.cols, &init, &epilogue)?;
+    let by_images = ByImages::new(shape, x.as_ptr(), w, init, epilogue, &Output::of(&mut y));
+    // SAFETY: `x` has `images` planes; panels and `y` have the checked shape, and `y` is borrowed mutably.
     unsafe {
         if scatter::pays(shape) {
-            scatter::run(kernels, shape, x, images, w, &product);
+            let cost = images * plane.pixels() * shape.patch();
+            kernels.threads().split(images, cost, &|images| by_images.run(kernels, images));
         } else {
-            product.run(kernels, c.rows);
+            by_images.product.run(kernels, y.rows);
         }
     }
     Ok(())
+}
+
+/// A convolution with everything checked; its images can be computed in any split.
+pub(crate) struct ByImages<'a> {
+    shape: &'a ConvShape,
+    x: *const f32,
+    w: Panels<'a>,
+    pub product: Product<'a>,
+}
+
+// SAFETY: as `Product`: the pointer comes from a borrow that outlives this.
+unsafe impl Sync for ByImages<'_> {}
+
+impl<'a> ByImages<'a> {
+    /// The planes that begin at `x`, through `w`; images that are not computed need not be there.
+    pub fn new(
+        shape: &'a ConvShape,
+        x: *const f32,
+        w: Panels<'a>,
+        init: Init<'a>,
+        epilogue: Epilogue<'a>,
+        c: &Output,
+    ) -> Self {
+        let (plane, run) = (shape.input(), shape.size * shape.inputs);
+        let loops = ReductionLoops {
+            count: [1, shape.size, run],
+            a: [0, plane.line(), 1],
+            b: [0, run * STRIP, STRIP],
+        };
+        // A patch starts at its pixel's upper left, which the border moves to the pixel's own place.
+        let product = PanelProduct { a: x, a_rows: plane.map(), loops, b: w, init, epilogue, c }.product();
+        ByImages { shape, x, w, product }
+    }
+
+    /// Some images, on the calling thread.
+    ///
+    /// # Safety
+    /// These images are readable, each with its border: the patch of the last pixel ends with the last float
+    /// of its plane. `w` and `c` have the convolution's shape, and the rows of `c` of these images are nobody
+    /// else's.
+    pub unsafe fn run(&self, kernels: &Kernels, images: Range<usize>) {
+        let pixels = self.shape.rows * self.shape.cols;
+        // SAFETY: the caller's promise.
+        unsafe {
+            if scatter::pays(self.shape) {
+                scatter::run(kernels, self.shape, self.x, self.w, &self.product, images);
+            } else {
+                self.product.run_rows(kernels, images.start * pixels..images.end * pixels);
+            }
+        }
+    }
 }
 
 /// The weight gradient `d_w[q,o] = Σ_p patch(p)[q]·d_y[p,o]`, summed in the order of images, rows and
@@ -113,7 +169,7 @@ pub fn conv_weight_gradient(
     let cost = images * input.pixels() * patch * shape.outputs;
     kernels.threads().split(patch, cost, &|rows| {
         for first in (0..images).step_by(images_a_chunk) {
-            let walk = Walk {
+            let loops = ReductionLoops {
                 count: [images_a_chunk.min(images - first), shape.rows, shape.cols],
                 a: [input.len(), input.line(), input.channels],
                 b: [output.len(), output.line(), output.channels],
@@ -121,10 +177,17 @@ pub fn conv_weight_gradient(
             // SAFETY: a term is a float of the patch of a pixel inside `x`, and of a pixel inside
             // `d_y` whose last strip is masked; the parts of a split own different rows of `d_w`.
             unsafe {
-                let a = x.as_ptr().add(first * input.len());
-                let b = d_y.as_ptr().add(first * output.len() + output.interior());
-                over_columns(a, map, b, shape.outputs, walk, first > 0, d_w.as_ptr(), patch * STRIP)
-                    .run_rows(kernels, rows.clone());
+                let gradient = PanelRows {
+                    a: x.as_ptr().add(first * input.len()),
+                    a_rows: map,
+                    b: d_y.as_ptr().add(first * output.len() + output.interior()),
+                    n: shape.outputs,
+                    loops,
+                    accumulate: first > 0,
+                    d_w: d_w.as_ptr(),
+                    strip: patch * STRIP,
+                };
+                gradient.product().run_rows(kernels, rows.clone());
             }
         }
     });
@@ -147,7 +210,7 @@ mod tests {
         #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn forward_and_both_gradients_are_those_of_the_dense_twin(
+        fn forward_and_both_gradients_are_those_of_the_dense_reference(
             rows in 1usize..7, cols in 1usize..7, half in 0usize..3, inputs in 1usize..5,
             outputs in 1usize..20, images in 1usize..4, seed in 1u64..1000,
         ) {
@@ -170,13 +233,13 @@ mod tests {
             for kernels in kernel_sets() {
                 let mut out = vec![f32::NAN; pixels * outputs];
                 let view = MatMut::new(&mut out, pixels, outputs);
-                conv(&kernels, &shape, &padded_x, images, panels, Start::Zero, Epilogue::Store, view).expect("fits");
+                conv(&kernels, Conv { shape: &shape, x: &padded_x, images, w: panels, init: Init::Zero, epilogue: Epilogue::Store, y: view }).expect("fits");
                 assert_close("conv", &out, &y, 1e-5);
                 bits[0].check(&kernels, "conv", &out);
                 let mut out = vec![f32::NAN; pixels * inputs];
                 let view = MatMut::new(&mut out, pixels, inputs);
                 let weights = Panels::new(&back, shape.reversed().patch(), inputs);
-                conv(&kernels, &shape.reversed(), &padded_dy, images, weights, Start::Zero, Epilogue::Store, view).expect("fits");
+                conv(&kernels, Conv { shape: &shape.reversed(), x: &padded_dy, images, w: weights, init: Init::Zero, epilogue: Epilogue::Store, y: view }).expect("fits");
                 assert_close("input gradient", &out, &dx, 1e-5);
                 bits[1].check(&kernels, "input gradient", &out);
                 let mut out = vec![f32::NAN; packed.len()];
@@ -185,7 +248,7 @@ mod tests {
                 bits[2].check(&kernels, "weight gradient", &out);
                 let gemm_of_patches = {
                     let mut c = vec![0.0; pixels * outputs];
-                    crate::gemm(&kernels, MatRef::new(&patches, pixels, shape.patch()), panels, Start::Zero, Epilogue::Store, MatMut::new(&mut c, pixels, outputs)).expect("fits");
+                    crate::gemm(&kernels, MatRef::new(&patches, pixels, shape.patch()), panels, Init::Zero, Epilogue::Store, MatMut::new(&mut c, pixels, outputs)).expect("fits");
                     c
                 };
                 assert_close("im2col", &gemm_of_patches, &y, 1e-5);

@@ -5,65 +5,63 @@
 use crate::Kernels;
 use crate::gemm::finish::finish_block;
 use crate::gemm::product::{BLOCK, Output, Product};
-use crate::gemm::tile::{Block, Walk};
-use crate::gemm::{Start, epilogue::Epilogue, over_panels};
+use crate::gemm::tile::{Block, ReductionLoops};
+use crate::gemm::{Init, PanelProduct, epilogue::Epilogue};
 use crate::shape::{ConvShape, MatMut, Panels, STRIP, panel_index, panels_len};
 use crate::threads::with_scratch;
+use std::ops::Range;
 
 /// Whether the detour is the shorter way.
 pub(super) fn pays(shape: &ConvShape) -> bool {
     shape.outputs == 1 && shape.inputs >= 8 && shape.size > 1
 }
 
+/// Some images, on the calling thread.
+///
 /// # Safety
-/// `product` is that of the convolution of `images` planes `x` with weights `w`, checked; its
-/// rows of `c` are nobody else's.
+/// `product` is that of the convolution of the planes `x` with weights `w`, checked; the rows of `c` of
+/// these images are nobody else's. Only these images need to be readable.
 pub(super) unsafe fn run(
     kernels: &Kernels,
     shape: &ConvShape,
-    x: &[f32],
-    images: usize,
+    x: *const f32,
     w: Panels,
     product: &Product,
+    images: Range<usize>,
 ) {
     let (plane, taps) = (shape.input(), shape.size * shape.size);
     let pixels = plane.pixels();
     let lens = [panels_len(shape.inputs, taps), pixels * taps, pixels.min(BLOCK) * STRIP];
-    let cost = images * pixels * shape.patch();
-    kernels.threads().split(images, cost, &|range| {
-        with_scratch(lens.iter().sum(), |scratch| {
-            let (packed, scratch) = scratch.split_at_mut(lens[0]);
-            let (t, sums) = scratch.split_at_mut(lens[1]);
-            packed.fill(0.0);
-            for tap in 0..taps {
-                for i in 0..shape.inputs {
-                    packed[panel_index(shape.inputs, i, tap)] = w.at(tap * shape.inputs + i, 0);
-                }
+    with_scratch(lens.iter().sum(), |scratch| {
+        let (packed, scratch) = scratch.split_at_mut(lens[0]);
+        let (t, sums) = scratch.split_at_mut(lens[1]);
+        packed.fill(0.0);
+        for tap in 0..taps {
+            for i in 0..shape.inputs {
+                packed[panel_index(shape.inputs, i, tap)] = w.at(tap * shape.inputs + i, 0);
             }
-            let packed = Panels::new(packed, shape.inputs, taps);
-            let walk = Walk { count: [1, 1, shape.inputs], a: [0, 0, 1], b: [0, 0, STRIP] };
-            for image in range {
-                let x = plane.pixels_of(&x[image * plane.len()..][..plane.len()], 1);
-                let to = Output::of(&mut MatMut::new(t, pixels, taps));
-                let (a, map) = (x.data.as_ptr(), x.map);
-                // SAFETY: the pixels of one image and their taps, in scratch of this thread's own.
-                unsafe {
-                    over_panels(a, map, walk, packed, Start::Zero, Epilogue::Store, &to)
-                        .run_rows(kernels, 0..pixels);
+        }
+        let packed = Panels::new(packed, shape.inputs, taps);
+        let loops = ReductionLoops::row_times_panel(shape.inputs);
+        for image in images {
+            let (a, a_rows) = (x.wrapping_add(image * plane.len() + plane.interior()), plane.map());
+            let c = &Output::of(&mut MatMut::new(t, pixels, taps));
+            let (init, epilogue) = (Init::Zero, Epilogue::Store);
+            let taps = PanelProduct { a, a_rows, loops, b: packed, init, epilogue, c }.product();
+            // SAFETY: the pixels of one image and their taps, in scratch of this thread's own.
+            unsafe { taps.run_rows(kernels, 0..pixels) };
+            for from in (0..pixels).step_by(BLOCK) {
+                let rows = from..pixels.min(from + BLOCK);
+                sums.fill(0.0);
+                for (sum, p) in sums.chunks_exact_mut(STRIP).zip(rows.clone()) {
+                    sum[0] = add_taps(shape, t, p / shape.cols, p % shape.cols);
                 }
-                for from in (0..pixels).step_by(BLOCK) {
-                    let rows = from..pixels.min(from + BLOCK);
-                    sums.fill(0.0);
-                    for (sum, p) in sums.chunks_exact_mut(STRIP).zip(rows.clone()) {
-                        sum[0] = add_taps(shape, t, p / shape.cols, p % shape.cols);
-                    }
-                    let first = image * pixels;
-                    let block = Block::new(product, first + rows.start..first + rows.end);
-                    // SAFETY: rows of this image, which this thread alone has.
-                    unsafe { finish_block(kernels, product, &block, rows.len(), sums) };
-                }
+                let first = image * pixels;
+                let block = Block::new(product, first + rows.start..first + rows.end);
+                // SAFETY: rows of this image, which this thread alone has.
+                unsafe { finish_block(kernels, product, &block, rows.len(), sums) };
             }
-        });
+        }
     });
 }
 

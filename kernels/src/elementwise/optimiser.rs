@@ -188,13 +188,13 @@ mod tests {
             let grads: Vec<Vec<f32>> = (1..).map(|t| floats(len, seed + t)).take(steps).collect();
             // Far from 0, where a step could end so close to it that no relative tolerance holds.
             let start: Vec<f32> = floats(len, seed).iter().map(|x| 5.0 + x).collect();
-            let twin = |step: &dyn Fn(&[f64], f64) -> f64| -> Vec<f64> {
+            let expected = |step: &dyn Fn(&[f64], f64) -> f64| -> Vec<f64> {
                 let one = |i: usize| grads.iter().map(|g| f64::from(g[i])).collect::<Vec<f64>>();
                 (0..len).map(|i| step(&one(i), f64::from(start[i]))).collect()
             };
             let want = [
-                twin(&|grads, p| reference::sgd(f64::from(0.1f32), f64::from(momentum), grads, p)),
-                twin(&|grads, p| reference::adam(f64::from(0.1f32), grads, p)),
+                expected(&|grads, p| reference::sgd(f64::from(0.1f32), f64::from(momentum), grads, p)),
+                expected(&|grads, p| reference::adam(f64::from(0.1f32), grads, p)),
             ];
             let mut bits = [SameBits::default(), SameBits::default()];
             for kernels in kernel_sets() {

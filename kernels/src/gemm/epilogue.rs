@@ -34,8 +34,8 @@ pub enum Epilogue<'a> {
         r: MatRef<'a>,
         /// `α`, `−β` or 1.
         coefficient: f32,
-        /// Signed: `z − ε` where the pool is the negative one.
-        eps: f32,
+        /// What the denominator gets.
+        stabiliser: Stabiliser,
     },
     /// `c = s·(a[m,n] − shift)`: the second product of a relevance rule.
     Times {
@@ -46,6 +46,30 @@ pub enum Epilogue<'a> {
         /// Adds to what stands in `c`.
         add: bool,
     },
+}
+
+/// What is added to a denominator `z` of a relevance rule, so that an output with `z = 0` absorbs its
+/// relevance instead of dividing by zero.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Stabiliser {
+    /// `z + s`; negative for a group whose denominators are.
+    Constant(f32),
+    /// `z + s·sign(z)`, where `sign(0) = 1`.
+    Signed(f32),
+}
+
+impl Stabiliser {
+    /// What a denominator becomes.
+    #[inline(always)]
+    pub(crate) fn apply<S: Simd>(self, simd: S, z: S::F) -> S::F {
+        match self {
+            Stabiliser::Constant(s) => simd.add(z, simd.splat(s)),
+            Stabiliser::Signed(s) => {
+                let negative = simd.sub(simd.splat(0.0), z);
+                simd.add(z, simd.select(negative, simd.splat(-s), simd.splat(s)))
+            }
+        }
+    }
 }
 
 impl Epilogue<'_> {
@@ -167,7 +191,7 @@ impl Lanes for Gradient<'_> {
 pub(crate) struct Divide<'a> {
     pub r: MatRef<'a>,
     pub coefficient: f32,
-    pub eps: f32,
+    pub stabiliser: Stabiliser,
 }
 
 impl Lanes for Divide<'_> {
@@ -177,7 +201,7 @@ impl Lanes for Divide<'_> {
     unsafe fn lanes<S: Simd>(&self, simd: S, place: Place, s: S::F) -> S::F {
         // SAFETY: the caller's promise.
         let r = unsafe { place.read(simd, &self.r) };
-        simd.div(simd.mul(r, simd.splat(self.coefficient)), simd.add(s, simd.splat(self.eps)))
+        simd.div(simd.mul(r, simd.splat(self.coefficient)), self.stabiliser.apply(simd, s))
     }
 }
 

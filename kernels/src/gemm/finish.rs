@@ -1,6 +1,6 @@
-//! Sums that stand in a buffer, on their way through start and epilogue to the output.
+//! Sums that stand in a buffer, on their way through init and epilogue to the output.
 
-use super::Start;
+use super::Init;
 use super::epilogue::{
     AddBias, AddBiasRelu, AddBiasReluDropout, Divide, Epilogue, Gradient, Lanes, Multiply, Place, Plain,
 };
@@ -40,7 +40,9 @@ impl<const V: usize> Kernel for Finish<'_, V> {
             Epilogue::ReluGradient { a, scale, guided } => {
                 self.through(simd, &Gradient { a, scale, guided });
             }
-            Epilogue::Ratio { r, coefficient, eps } => self.through(simd, &Divide { r, coefficient, eps }),
+            Epilogue::Ratio { r, coefficient, stabiliser } => {
+                self.through(simd, &Divide { r, coefficient, stabiliser });
+            }
             Epilogue::Times { a, shift, add } => self.through(simd, &Multiply { a, shift, add }),
         }
     }
@@ -88,16 +90,16 @@ pub(crate) unsafe fn finish_block(
     assert!(sums.len() >= rows * sums_row, "sums of {rows} rows");
     for (i, sums) in sums.chunks_exact_mut(sums_row.max(1)).take(rows).enumerate() {
         for (j, sum) in sums[..product.n].iter_mut().enumerate() {
-            // SAFETY: row and column of `c`, or of the start, which has its shape. `product.c` itself may
+            // SAFETY: row and column of `c`, or of the init, which has its shape. `product.c` itself may
             // stand before a block of rows, outside of what it points to.
             *sum += unsafe {
-                match &product.start {
-                    Start::Zero => break,
-                    Start::C => {
+                match &product.init {
+                    Init::Zero => break,
+                    Init::Accumulate => {
                         let column = j / STRIP * product.c_strip + j % STRIP;
                         *product.c.wrapping_add(block.c.get(i) + column)
                     }
-                    Start::From(matrix) => *matrix.data.as_ptr().add(block.start.get(i) + j),
+                    Init::Copy(matrix) => *matrix.data.as_ptr().add(block.init.get(i) + j),
                 }
             };
         }
@@ -147,8 +149,8 @@ pub(crate) unsafe fn finish_line<S: Simd>(simd: S, epilogue: &Epilogue, line: Li
             Epilogue::ReluGradient { a, scale, guided } => {
                 line.through(simd, &Gradient { a, scale, guided }, a.map.offset(line.m));
             }
-            Epilogue::Ratio { r, coefficient, eps } => {
-                line.through(simd, &Divide { r, coefficient, eps }, r.map.offset(line.m));
+            Epilogue::Ratio { r, coefficient, stabiliser } => {
+                line.through(simd, &Divide { r, coefficient, stabiliser }, r.map.offset(line.m));
             }
             Epilogue::Times { a, shift, add } => {
                 line.through(simd, &Multiply { a, shift, add }, a.map.offset(line.m));

@@ -45,7 +45,7 @@ pub trait Gemm: Send + Sync + std::fmt::Debug {
 /// # Safety
 /// As [`Product::run_rows`].
 pub(super) unsafe fn run_rows(kernels: &Kernels, own: &dyn Gemm, product: &Product, rows: Range<usize>) {
-    let (n, k) = (product.n, product.walk.len());
+    let (n, k) = (product.n, product.loops.len());
     let padded = n.next_multiple_of(STRIP);
     let terms = terms(product);
     let mut b = vec![0.0; k * n];
@@ -79,15 +79,15 @@ pub(super) unsafe fn run_rows(kernels: &Kernels, own: &dyn Gemm, product: &Produ
     }
 }
 
-/// Where each term of a sum is in `a` and in `b`, in the order of the walk.
+/// Where each term of a sum is in `a` and in `b`, in the order of the loops.
 fn terms(product: &Product) -> Vec<(usize, usize)> {
-    let walk = product.walk;
+    let loops = product.loops;
     let at = |steps: [usize; 3], [i, j, q]: [usize; 3]| i * steps[0] + j * steps[1] + q * steps[2];
-    let mut terms = Vec::with_capacity(walk.len());
-    for i in 0..walk.count[0] {
-        for j in 0..walk.count[1] {
-            for q in 0..walk.count[2] {
-                terms.push((at(walk.a, [i, j, q]), at(walk.b, [i, j, q])));
+    let mut terms = Vec::with_capacity(loops.len());
+    for i in 0..loops.count[0] {
+        for j in 0..loops.count[1] {
+            for q in 0..loops.count[2] {
+                terms.push((at(loops.a, [i, j, q]), at(loops.b, [i, j, q])));
             }
         }
     }

@@ -3,7 +3,7 @@
 use crate::shape::{ConvShape, Panels, STRIP, panel_index, panels_len};
 
 /// Which part of a weight enters a panel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Part {
     /// `w`
     All,
@@ -13,6 +13,10 @@ pub enum Part {
     Negative,
     /// `w²`
     Square,
+    /// `1` for every weight
+    One,
+    /// `w + γ·w⁺`
+    Gamma(f32),
 }
 
 impl Part {
@@ -35,6 +39,14 @@ impl Part {
                 }
             }
             Part::Square => w * w,
+            Part::One => 1.0,
+            Part::Gamma(gamma) => {
+                if w > 0.0 {
+                    w + gamma * w
+                } else {
+                    w
+                }
+            }
         }
     }
 }
@@ -78,6 +90,11 @@ pub fn part(panels: Panels, part: Part, out: &mut [f32]) {
         for (out, &w) in out.iter_mut().zip(from) {
             *out = part.of(w);
         }
+        // Beside the last column there is no weight.
+        let columns = STRIP.min(panels.n - s * STRIP);
+        if part == Part::One && columns < STRIP {
+            out.chunks_exact_mut(STRIP).for_each(|row| row[columns..].fill(0.0));
+        }
     }
 }
 
@@ -95,7 +112,10 @@ pub fn transpose(panels: Panels, part: Part, out: &mut [f32]) {
             let from = &panels.data[j0 / STRIP * panels.stride + s * STRIP * STRIP..][..rows * STRIP];
             let mut block = [0.0; STRIP * STRIP];
             block[..from.len()].copy_from_slice(from);
-            let turned = transposed(&block, part);
+            let mut turned = transposed(&block, part);
+            if part == Part::One && rows < STRIP {
+                turned.chunks_exact_mut(STRIP).for_each(|row| row[rows..].fill(0.0));
+            }
             let columns = STRIP.min(n - j0);
             out[j0 * STRIP..][..columns * STRIP].copy_from_slice(&turned[..columns * STRIP]);
         }

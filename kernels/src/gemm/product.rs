@@ -1,8 +1,8 @@
 //! The loops around the register tile: blocks of rows, strips of columns, tiles of balanced height.
 
-use super::Start;
+use super::Init;
 use super::epilogue::Epilogue;
-use super::tile::{Block, HALF, MASKED, Tiles, WHOLE, Walk, call_with_shape};
+use super::tile::{Block, HALF, MASKED, ReductionLoops, Tiles, WHOLE, call_with_shape};
 use crate::Kernels;
 use crate::shape::{MatMut, Rows, STRIP};
 use crate::simd::{Kernel, Simd};
@@ -39,13 +39,13 @@ pub(crate) struct Product<'a> {
     pub a: *const f32,
     /// Where the first term of row `m` is in `a`.
     pub a_rows: Rows,
-    pub walk: Walk,
+    pub loops: ReductionLoops,
     pub b: *const f32,
     /// Floats from a strip of `b` to the next.
     pub b_strip: usize,
     /// Lanes of the last strip of `b` that may be read: 16 where it is packed.
     pub b_lanes: usize,
-    pub start: Start<'a>,
+    pub init: Init<'a>,
     pub epilogue: Epilogue<'a>,
     pub c: *mut f32,
     pub c_rows: Rows,
@@ -67,7 +67,7 @@ impl Product<'_> {
     /// # Safety
     /// Every term of every row is readable, and rows `0..m` of `c` are writable and nobody else's.
     pub unsafe fn run(&self, kernels: &Kernels, m: usize) {
-        let cost = m * self.n * self.walk.len().max(1);
+        let cost = m * self.n * self.loops.len().max(1);
         kernels.threads().split(m, cost, &|rows| {
             // SAFETY: the caller's promise, for some of the rows.
             unsafe { self.run_rows(kernels, rows) };
@@ -83,9 +83,9 @@ impl Product<'_> {
             // SAFETY: the caller's promise.
             return unsafe { super::own::run_rows(kernels, own, self, rows) };
         }
-        let one_loop = self.walk.count[0] * self.walk.count[1] == 1;
-        let room = 4 * STRIP * self.walk.count[2];
-        let far = one_loop && self.walk.b[2] >= PACK_FROM_STEP && room <= PACKED;
+        let one_loop = self.loops.count[0] * self.loops.count[1] == 1;
+        let room = 4 * STRIP * self.loops.count[2];
+        let far = one_loop && self.loops.b[2] >= PACK_FROM_STEP && room <= PACKED;
         let room = if far { room } else { 0 };
         with_scratch(room, |packed| {
             kernels.backend().run(Part { product: *self, rows, packed });
@@ -178,7 +178,7 @@ fn next_group<S: Simd>(product: &Product, left: usize) -> Group {
 /// Copies strips `strip..strip + width` of the plain matrix `b`; the product returned reads the copy.
 ///
 /// # Safety
-/// Every term of those strips is readable, 16 columns of it, in the innermost loop of the walk alone.
+/// Every term of those strips is readable, 16 columns of it, in the innermost loop alone.
 #[inline(always)]
 unsafe fn pack_strips<'a, S: Simd>(
     simd: S,
@@ -187,7 +187,7 @@ unsafe fn pack_strips<'a, S: Simd>(
     width: usize,
     packed: &mut [f32],
 ) -> Product<'a> {
-    let (k, step) = (product.walk.count[2], product.walk.b[2]);
+    let (k, step) = (product.loops.count[2], product.loops.b[2]);
     assert!(packed.len() >= width * k * STRIP, "room for {width} strips of {k} rows");
     for i in 0..k {
         for v in 0..width {
@@ -203,7 +203,7 @@ unsafe fn pack_strips<'a, S: Simd>(
     // Tiles count strips from the first of the matrix.
     of_copy.b = packed.as_ptr().wrapping_sub(strip * k * STRIP);
     of_copy.b_strip = k * STRIP;
-    of_copy.walk.b[2] = STRIP;
+    of_copy.loops.b[2] = STRIP;
     of_copy
 }
 

@@ -1,5 +1,6 @@
-//! Products against their twins, on every backend and thread count.
+//! Products against their reference implementations, on every backend and thread count.
 
+use super::epilogue::Stabiliser;
 use super::*;
 use crate::gemm::pack::{Part as WeightPart, transpose, unpack};
 use crate::reference;
@@ -20,23 +21,23 @@ proptest! {
     fn every_backend_and_thread_count_gives_the_bits_of_mul_add(
         m in 0usize..40, n in 1usize..120, k in 0usize..70, seed in 1u64..1000,
     ) {
-        let (a, b, start) = (floats(m * k, seed), floats(k * n, seed + 1), floats(m * n, seed + 2));
-        let want = reference::gemm_mul_add(&a, &b, &start, m, n, k);
+        let (a, b, init) = (floats(m * k, seed), floats(k * n, seed + 1), floats(m * n, seed + 2));
+        let want = reference::gemm_mul_add(&a, &b, &init, m, n, k);
         let exact = reference::gemm(&a, &b, m, n, k);
         let packed = pack::pack(&b, k, n);
         for kernels in kernel_sets() {
-            let mut c = start.clone();
+            let mut c = init.clone();
             let (view, panels) = (MatRef::new(&a, m, k), Panels::new(&packed, k, n));
-            gemm(&kernels, view, panels, Start::C, Epilogue::Store, MatMut::new(&mut c, m, n)).expect("fits");
+            gemm(&kernels, view, panels, Init::Accumulate, Epilogue::Store, MatMut::new(&mut c, m, n)).expect("fits");
             if kernels.promises_bits() {
                 prop_assert!(c.iter().zip(&want).all(|(c, w)| c.to_bits() == w.to_bits()), "{:?}", kernels.backend());
             }
-            let base = MatRef::new(&start, m, n);
+            let base = MatRef::new(&init, m, n);
             let mut from = vec![f32::NAN; m * n];
-            gemm(&kernels, view, panels, Start::From(base), Epilogue::Store, MatMut::new(&mut from, m, n)).expect("fits");
+            gemm(&kernels, view, panels, Init::Copy(base), Epilogue::Store, MatMut::new(&mut from, m, n)).expect("fits");
             prop_assert_eq!(&from, &c);
             let mut zero = vec![f32::NAN; m * n];
-            gemm(&kernels, view, panels, Start::Zero, Epilogue::Store, MatMut::new(&mut zero, m, n)).expect("fits");
+            gemm(&kernels, view, panels, Init::Zero, Epilogue::Store, MatMut::new(&mut zero, m, n)).expect("fits");
             assert_close("gemm", &zero, &exact, 1e-5);
         }
     }
@@ -52,12 +53,12 @@ proptest! {
         for kernels in kernel_sets() {
             let mut dw = vec![7.0; panels_len(total, n)];
             let (a, dy) = (MatRef::new(&a, m, k), MatRef::new(&dy, m, n));
-            gemm_tn(&kernels, a, dy, false, &mut dw, total, first).expect("fits");
+            gemm_tn(&kernels, WeightGradient { a, d_y: dy, accumulate: false, d_w: &mut dw, rows: total, first_row: first }).expect("fits");
             let rows = unpack(Panels::new(&dw, total, n).rows(first, first + k));
             assert_close("gemm_tn", &rows, &want, 1e-5);
             prop_assert!((0..n).all(|j| Panels::new(&dw, total, n).at(first + k, j) == 7.0));
             bits.check(&kernels, "gemm_tn", &dw);
-            gemm_tn(&kernels, a, dy, true, &mut dw, total, first).expect("fits");
+            gemm_tn(&kernels, WeightGradient { a, d_y: dy, accumulate: true, d_w: &mut dw, rows: total, first_row: first }).expect("fits");
             let twice: Vec<f64> = want.iter().map(|w| 2.0 * w).collect();
             assert_close("gemm_tn add", &unpack(Panels::new(&dw, total, n).rows(first, first + k)), &twice, 1e-5);
         }
@@ -75,8 +76,8 @@ proptest! {
         let at = MatRef::new(&a, m, n);
         let dropout = Dropout::new(0.5, seed);
         let with_bias = |i: usize| s[i] + f64::from(bias[i % n]);
-        type Twin<'t> = Box<dyn Fn(usize) -> f64 + 't>;
-        let cases: Vec<(Epilogue, Twin)> = vec![
+        type Expected<'t> = Box<dyn Fn(usize) -> f64 + 't>;
+        let cases: Vec<(Epilogue, Expected)> = vec![
             (Epilogue::Store, Box::new(|i| s[i])),
             (Epilogue::Bias(&bias), Box::new(with_bias)),
             (Epilogue::BiasRelu(&bias), Box::new(|i| with_bias(i).max(0.0))),
@@ -86,20 +87,22 @@ proptest! {
                 Box::new(|i| if a[i] > 0.0 { 2.0 * s[i] } else { 0.0 })),
             (Epilogue::ReluGradient { a: at, scale: 1.0, guided: true },
                 Box::new(|i| if a[i] > 0.0 { s[i].max(0.0) } else { 0.0 })),
-            (Epilogue::Ratio { r: at, coefficient: -2.0, eps: 100.0 },
+            (Epilogue::Ratio { r: at, coefficient: -2.0, stabiliser: Stabiliser::Constant(100.0) },
                 Box::new(|i| -2.0 * f64::from(a[i]) / (s[i] + 100.0))),
+            (Epilogue::Ratio { r: at, coefficient: 1.0, stabiliser: Stabiliser::Signed(2.0) },
+                Box::new(|i| f64::from(a[i]) / (s[i] + if s[i] < 0.0 { -2.0 } else { 2.0 }))),
             (Epilogue::Times { a: at, shift: 0.25, add: false },
                 Box::new(|i| s[i] * (f64::from(a[i]) - 0.25))),
             (Epilogue::Times { a: at, shift: -1.0, add: true },
                 Box::new(|i| f64::from(old[i]) + s[i] * (f64::from(a[i]) + 1.0))),
         ];
-        for (epilogue, twin) in cases {
-            let want: Vec<f64> = (0..m * n).map(&twin).collect();
+        for (epilogue, expected) in cases {
+            let want: Vec<f64> = (0..m * n).map(&expected).collect();
             let mut bits = SameBits::default();
             for kernels in kernel_sets() {
                 let mut c = old.clone();
                 let out = MatMut::new(&mut c, m, n);
-                gemm(&kernels, MatRef::new(&x, m, k), Panels::new(&packed, k, n), Start::Zero, epilogue, out).expect("fits");
+                gemm(&kernels, MatRef::new(&x, m, k), Panels::new(&packed, k, n), Init::Zero, epilogue, out).expect("fits");
                 assert_close(&format!("{epilogue:?}"), &c, &want, 1e-5);
                 bits.check(&kernels, "epilogue", &c);
             }
@@ -115,11 +118,11 @@ fn a_sum_split_between_two_calls_has_the_bits_of_one() {
     let panels = Panels::new(&packed, k, n);
     let kernels = Kernels::default();
     let (mut one, mut two) = (vec![0.0; m * n], vec![0.0; m * n]);
-    gemm(&kernels, MatRef::new(&a, m, k), panels, Start::Zero, Epilogue::Store, MatMut::new(&mut one, m, n))
+    gemm(&kernels, MatRef::new(&a, m, k), panels, Init::Zero, Epilogue::Store, MatMut::new(&mut one, m, n))
         .expect("fits");
-    for (from, to, start) in [(0, 17, Start::Zero), (17, 41, Start::C)] {
+    for (from, to, init) in [(0, 17, Init::Zero), (17, 41, Init::Accumulate)] {
         let part = MatRef::mapped(&a[from..], m, to - from, Rows::linear(k));
-        gemm(&kernels, part, panels.rows(from, to), start, Epilogue::Store, MatMut::new(&mut two, m, n))
+        gemm(&kernels, part, panels.rows(from, to), init, Epilogue::Store, MatMut::new(&mut two, m, n))
             .expect("fits");
     }
     assert_eq!(one, two);
@@ -131,7 +134,7 @@ fn nan_and_infinity_reach_the_result() {
     for kernels in kernel_sets() {
         let mut c = [0.0; 3];
         let (a, w) = (MatRef::new(&[0.0], 1, 1), Panels::new(&packed, 1, 3));
-        gemm(&kernels, a, w, Start::Zero, Epilogue::Store, MatMut::new(&mut c, 1, 3)).expect("fits");
+        gemm(&kernels, a, w, Init::Zero, Epilogue::Store, MatMut::new(&mut c, 1, 3)).expect("fits");
         assert!(c[0] == 0.0 && c[1].is_nan() && c[2].is_nan());
     }
 }
@@ -145,7 +148,7 @@ fn operands_that_do_not_fit_are_refused_and_c_stays() {
         &Kernels::default(),
         a,
         Panels::new(&w, 3, 2),
-        Start::Zero,
+        Init::Zero,
         Epilogue::Store,
         MatMut::new(&mut c, 1, 2),
     );
@@ -166,7 +169,7 @@ fn a_transposed_panel_gives_the_input_gradient() {
         &Kernels::default(),
         MatRef::new(&dy, m, n),
         Panels::new(&t, n, k),
-        Start::Zero,
+        Init::Zero,
         Epilogue::Store,
         MatMut::new(&mut dx, m, k),
     )

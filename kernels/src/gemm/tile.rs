@@ -1,9 +1,9 @@
 //! The register tile: `R` rows by `V` strips of accumulators, one fused multiply-add chain an output.
 //!
-//! Every output of every kernel that multiplies is summed here, in the order of the walk. That is
+//! Every output of every kernel that multiplies is summed here, in the order of the loops. That is
 //! why tile shape, instruction set and thread count cannot change a bit.
 
-use super::Start;
+use super::Init;
 use super::epilogue::{Epilogue, relu};
 use super::finish::Finish;
 use super::product::{BLOCK, Product};
@@ -14,7 +14,7 @@ use std::ops::Range;
 
 /// The order of a sum: three nested loops, outermost first, with the strides of both operands.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Walk {
+pub(crate) struct ReductionLoops {
     pub count: [usize; 3],
     /// Floats to the next term in `a`.
     pub a: [usize; 3],
@@ -22,7 +22,12 @@ pub(crate) struct Walk {
     pub b: [usize; 3],
 }
 
-impl Walk {
+impl ReductionLoops {
+    /// A row of `k` adjacent floats times a panel.
+    pub const fn row_times_panel(k: usize) -> Self {
+        ReductionLoops { count: [1, 1, k], a: [0, 0, 1], b: [0, 0, STRIP] }
+    }
+
     pub fn len(&self) -> usize {
         self.count.iter().product()
     }
@@ -58,8 +63,8 @@ pub(crate) struct Block {
     pub first: usize,
     pub a: Offsets,
     pub c: Offsets,
-    /// Of [`Start::From`]'s matrix.
-    pub start: Offsets,
+    /// Of [`Init::Copy`]'s matrix.
+    pub init: Offsets,
     /// Of the epilogue's matrix.
     pub with: Offsets,
 }
@@ -69,11 +74,11 @@ impl Block {
     #[inline(always)]
     pub fn new(product: &Product, rows: Range<usize>) -> Self {
         let new = Offsets::new;
-        let mut block = Block { first: rows.start, a: new(), c: new(), start: new(), with: new() };
+        let mut block = Block { first: rows.start, a: new(), c: new(), init: new(), with: new() };
         block.a.fill(&product.a_rows, rows.clone());
         block.c.fill(&product.c_rows, rows.clone());
-        if let Start::From(matrix) = &product.start {
-            block.start.fill(&matrix.map, rows.clone());
+        if let Init::Copy(matrix) = &product.init {
+            block.init.fill(&matrix.map, rows.clone());
         }
         if let Some(matrix) = product.epilogue.matrix() {
             block.with.fill(&matrix.map, rows);
@@ -109,7 +114,7 @@ impl<const R: usize, const L: usize, const V: usize, const EDGE: u8> Kernel for 
         let ends_here = (strip + V) * STRIP > product.n;
         let column = Column {
             a: product.a,
-            walk: product.walk,
+            loops: product.loops,
             b: product.b.wrapping_add(strip * product.b_strip),
             b_strip: product.b_strip,
             b_lanes: product.b_lanes,
@@ -120,7 +125,7 @@ impl<const R: usize, const L: usize, const V: usize, const EDGE: u8> Kernel for 
                 .epilogue
                 .matrix()
                 .map_or(std::ptr::null(), |m| m.data.as_ptr().wrapping_add(strip * STRIP)),
-            zero: matches!(product.start, Start::Zero),
+            zero: matches!(product.init, Init::Zero),
             store: matches!(product.epilogue, Epilogue::Store),
             bias_relu: match product.epilogue {
                 Epilogue::BiasRelu(bias) => bias.as_ptr().wrapping_add(strip * STRIP),
@@ -142,7 +147,7 @@ impl<const R: usize, const L: usize, const V: usize, const EDGE: u8> Kernel for 
 #[derive(Clone, Copy)]
 struct Column {
     a: *const f32,
-    walk: Walk,
+    loops: ReductionLoops,
     b: *const f32,
     b_strip: usize,
     b_lanes: usize,
@@ -176,7 +181,7 @@ unsafe fn tile<S: Simd, const R: usize, const V: usize, const EDGE: u8>(
     // Output and epilogue's matrix are waited for while the sums run.
     for r in 0..R {
         for v in 0..V {
-            fetch(c_row(r).wrapping_add(v * column.c_strip));
+            prefetch(c_row(r).wrapping_add(v * column.c_strip));
         }
     }
     if !column.with.is_null() {
@@ -184,16 +189,16 @@ unsafe fn tile<S: Simd, const R: usize, const V: usize, const EDGE: u8>(
             // SAFETY: filled where the epilogue has a matrix.
             let with = unsafe { column.with.wrapping_add(block.with.get(row + r)) };
             for v in 0..V {
-                fetch(with.wrapping_add(v * STRIP));
+                prefetch(with.wrapping_add(v * STRIP));
             }
         }
     }
     let mut acc = [[simd.splat(0.0); V]; R];
     if !column.zero {
-        let from = |r: usize| match &product.start {
+        let from = |r: usize| match &product.init {
             // SAFETY: as above.
-            Start::From(matrix) => unsafe {
-                (matrix.data.as_ptr().wrapping_add(block.start.get(row + r) + strip * STRIP), STRIP)
+            Init::Copy(matrix) => unsafe {
+                (matrix.data.as_ptr().wrapping_add(block.init.get(row + r) + strip * STRIP), STRIP)
             },
             _ => (c_row(r).cast_const(), column.c_strip),
         };
@@ -201,7 +206,7 @@ unsafe fn tile<S: Simd, const R: usize, const V: usize, const EDGE: u8>(
             let (p, step) = from(r);
             for v in 0..V {
                 let lanes = if v + 1 == V { last_lanes } else { STRIP };
-                // SAFETY: the caller promises these rows and strips of the start.
+                // SAFETY: the caller promises these rows and strips of the init.
                 acc[r][v] = unsafe {
                     let p = p.wrapping_add(v * step);
                     if lanes == STRIP { simd.load(p) } else { simd.load_first(p, lanes) }
@@ -216,7 +221,7 @@ unsafe fn tile<S: Simd, const R: usize, const V: usize, const EDGE: u8>(
     }
     // SAFETY: as above.
     let a: [*const f32; R] = std::array::from_fn(|r| unsafe { column.a.wrapping_add(block.a.get(row + r)) });
-    let Walk { count, a: a_step, b: b_step } = column.walk;
+    let ReductionLoops { count, a: a_step, b: b_step } = column.loops;
     for i in 0..count[0] {
         for j in 0..count[1] {
             let mut at = i * a_step[0] + j * a_step[1];
@@ -324,9 +329,9 @@ unsafe fn store<S: Simd, const EDGE: u8>(simd: S, p: *mut f32, lanes: usize, x: 
     }
 }
 
-/// Asks for a cache line that is needed later.
+/// Prefetches a cache line that is needed later.
 #[inline(always)]
-fn fetch(p: *const f32) {
+fn prefetch(p: *const f32) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a hint: it reads nothing, and an address that is not mapped does no harm.
     unsafe {

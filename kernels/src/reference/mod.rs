@@ -1,4 +1,4 @@
-//! Naive twins: each rule as its equation reads, indices and all, summed in f64.
+//! Naive reference implementations: each rule as its equation reads, indices and all, summed in f64.
 //!
 //! They are the meaning of the fast kernels, and what the tests compare those with. Matrices are
 //! row-major slices; weights are `[in, out]` and HWIO, not packed.
@@ -241,7 +241,7 @@ mod tests {
             let found = Backend::by_name(name).is_some();
             assert_eq!(threads, if found { vec![1, 2, 3, 7] } else { vec![] }, "{name}");
             // Written past the test runner, which swallows what passing tests print.
-            let what = if found { "compared with the twins" } else { "not on this CPU" };
+            let what = if found { "compared with the reference" } else { "not on this CPU" };
             let _ = writeln!(std::io::stderr(), "kernels {name}: {what}");
         }
     }

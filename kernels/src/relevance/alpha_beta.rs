@@ -64,7 +64,7 @@ pub fn alpha_beta_conv(
 
 #[cfg(test)]
 mod tests {
-    use super::super::z_plus::tests::{assert_lost, twin, with_dead_unit};
+    use super::super::z_plus::tests::{assert_lost, expected, with_dead_unit};
     use super::super::z_plus::z_plus;
     use super::*;
     use crate::gemm::pack::{self, Part};
@@ -89,7 +89,7 @@ mod tests {
             let (alpha, beta) = (f32::from(beta) + 1.0, f32::from(beta));
             let w = with_dead_unit(j, k, seed as usize % k, seed);
             let (a, r) = (activations(n * j, seed + 1), floats(n * k, seed + 2));
-            let (want, want_lost) = twin(&r, n, |i, r| {
+            let (want, want_lost) = expected(&r, n, |i, r| {
                 let pair = (f64::from(alpha), f64::from(beta));
                 reference::alpha_beta(pair, &a[i * j..][..j], &w, r, f64::from(EPS))
             });
@@ -108,7 +108,7 @@ mod tests {
         }
 
         #[test]
-        fn a_convolution_shares_as_its_dense_twin(
+        fn a_convolution_shares_as_its_dense_reference(
             rows in 1usize..6, cols in 1usize..6, half in 0usize..3, inputs in 1usize..5,
             outputs in 1usize..20, images in 1usize..4, seed in 1u64..1000,
         ) {
@@ -117,7 +117,7 @@ mod tests {
             let w = with_dead_unit(shape.patch(), outputs, seed as usize % outputs, seed);
             let (a, r) = (activations(images * j, seed + 1), floats(images * k, seed + 2));
             let dense = reference::conv_as_dense(&shape, &w);
-            let (want, want_lost) = twin(&r, images, |i, r| {
+            let (want, want_lost) = expected(&r, images, |i, r| {
                 reference::alpha_beta((2.0, 1.0), &a[i * j..][..j], &dense, r, f64::from(EPS))
             });
             let packed = pack::pack(&w, shape.patch(), outputs);

@@ -8,8 +8,8 @@
 use super::{PackedPart, add_lost};
 use crate::Kernels;
 use crate::error::{ShapeError, axis};
-use crate::gemm::epilogue::Epilogue;
-use crate::gemm::{Start, gemm};
+use crate::gemm::epilogue::{Epilogue, Stabiliser};
+use crate::gemm::{Init, gemm};
 use crate::profile::Work;
 use crate::shape::{MatMut, MatRef};
 
@@ -40,8 +40,8 @@ pub fn ratios(
     axis("joint", "N", "lost", lost.len(), c.rows)?;
     let w = part.forward();
     let w = if a.cols == 0 { w.rows(0, 0) } else { w };
-    let ratio = Epilogue::Ratio { r: r_out, coefficient, eps };
-    gemm(kernels, a, w, Start::From(base), ratio, c.reborrow())?;
+    let ratio = Epilogue::Ratio { r: r_out, coefficient, stabiliser: Stabiliser::Constant(eps) };
+    gemm(kernels, a, w, Init::Copy(base), ratio, c.reborrow())?;
     add_lost(c.as_ref(), eps, lost);
     Ok(())
 }
@@ -88,10 +88,10 @@ pub fn messages(
     axis("messages", "N", "a", a.rows, r_in.rows)?;
     axis("messages", "J", "a", a.cols, r_in.cols)?;
     for (i, (c, part)) in pools.iter().enumerate() {
-        let start = if i == 0 { Start::Zero } else { Start::C };
+        let init = if i == 0 { Init::Zero } else { Init::Accumulate };
         let times = Epilogue::Times { a, shift: 0.0, add: false };
         let epilogue = if i + 1 == pools.len() { times } else { Epilogue::Store };
-        gemm(kernels, *c, part.back(), start, epilogue, r_in.reborrow())?;
+        gemm(kernels, *c, part.back(), init, epilogue, r_in.reborrow())?;
     }
     Ok(())
 }
@@ -152,7 +152,7 @@ mod tests {
                 let (xs, activations) = (MatRef::new(&x, n, pixels), MatRef::new(&a, n, j));
                 let mut bases = [vec![0.0; n * k], vec![0.0; n * k]];
                 let base = MatMut::new(&mut bases[0], n, k);
-                gemm(&kernels, xs, panels_x, Start::Zero, Epilogue::Store, base).expect("fits");
+                gemm(&kernels, xs, panels_x, Init::Zero, Epilogue::Store, base).expect("fits");
                 z_beta.subtract_v(&kernels, MatMut::new(&mut bases[0], n, k)).expect("fits");
                 let mut c = [vec![0.0; n * k], vec![0.0; n * k]];
                 let mut lost = vec![0.0; n];

@@ -3,6 +3,14 @@
 //! Biases take no part. A rule divides by `z + ε`, so an output with `z = 0` loses its relevance
 //! instead of dividing by zero; every rule returns what was lost so, a sample's sum in its own place.
 
+mod conv;
+mod conv_pool;
+mod dense;
+mod ratios;
+#[cfg(test)]
+mod same_bits;
+mod terms;
+
 pub mod alpha_beta;
 pub mod joint;
 pub mod pooled;
@@ -10,15 +18,20 @@ pub mod w_square;
 pub mod z_beta;
 pub mod z_plus;
 
+pub use conv::{RelevanceConv, relevance_conv};
+pub use conv_pool::{RelevanceConvMaxPool, relevance_conv_max_pool};
+pub use dense::{Denominators, Messages, Ratios, Relevance, denominators, messages, ratios, relevance};
+pub use terms::{Group, InputMap, PackedRule, Rule, SharedGroup, Stabiliser, Term};
+
 use crate::Kernels;
 use crate::buffer::Buffer;
 use crate::elementwise::reduce::Chains;
 use crate::gemm::epilogue::Epilogue;
 use crate::gemm::pack::{self, Part};
 use crate::gemm::product::Output;
-use crate::gemm::tile::Walk;
-use crate::gemm::{Start, over_panels};
-use crate::shape::{ConvShape, MatMut, MatRef, Panels, Rows, STRIP, panels_len};
+use crate::gemm::tile::ReductionLoops;
+use crate::gemm::{Init, PanelProduct};
+use crate::shape::{ConvShape, MatMut, MatRef, Panels, Rows, panels_len};
 use crate::threads::{Shared, with_scratch};
 use std::ops::Range;
 
@@ -144,22 +157,34 @@ impl Fused<'_> {
         let before = range.start * width;
         for (i, pool) in pools.iter().enumerate() {
             let (w, wt) = (pool.weights.forward(), pool.weights.back());
-            let walk = |k| Walk { count: [1, 1, k], a: [0, 0, 1], b: [0, 0, STRIP] };
-            let ratio = Epilogue::Ratio { r: *r_out, coefficient: pool.coefficient, eps: pool.eps };
+            let ratio = Epilogue::Ratio {
+                r: *r_out,
+                coefficient: pool.coefficient,
+                stabiliser: Stabiliser::Constant(pool.eps),
+            };
             let block_of_c = Output::of(&mut MatMut::new(&mut *scratch, rows, width));
-            let mut first =
-                over_panels(a.data.as_ptr(), a.map, walk(w.k), w, Start::Zero, ratio, &block_of_c);
+            let mut first = PanelProduct {
+                a: a.data.as_ptr(),
+                a_rows: a.map,
+                loops: ReductionLoops::row_times_panel(w.k),
+                b: w,
+                init: Init::Zero,
+                epilogue: ratio,
+                c: &block_of_c,
+            }
+            .product();
             first.c = first.c.wrapping_sub(before);
             let c = first.c.cast_const();
-            let (start, epilogue) = (
-                if i == 0 { Start::Zero } else { Start::C },
+            let (init, epilogue) = (
+                if i == 0 { Init::Zero } else { Init::Accumulate },
                 if i + 1 == pools.len() {
                     Epilogue::Times { a: *a, shift: 0.0, add: false }
                 } else {
                     Epilogue::Store
                 },
             );
-            let second = over_panels(c, Rows::linear(width), walk(wt.k), wt, start, epilogue, r_in);
+            let (a_rows, loops) = (Rows::linear(width), ReductionLoops::row_times_panel(wt.k));
+            let second = PanelProduct { a: c, a_rows, loops, b: wt, init, epilogue, c: r_in }.product();
             // SAFETY: operands were checked to one shape by the rule; the block's rows of the
             // scratch are its own, counted from before it as the products count them, and the parts
             // of a split own different rows of `r_in` and `lost`, which `pools` has borrowed mutably.

@@ -1,19 +1,21 @@
-//! Every rule, for a relu convolution with a max-pool behind it: relevance comes back to the winners
+//! Every rule, for a relu convolution with a max-pool behind it: relevance comes back to the argmax positions
 //! alone, so nothing else of the convolution is worked out again.
 
 use super::w_square::conv_denominators;
 use super::z_beta::ZBeta;
 use super::{EPS, PackedPart, add_lost};
 use crate::Kernels;
-use crate::conv::conv;
-use crate::conv::pooled::back::{self, Back, Values};
-use crate::conv::pooled::filters::Lines;
-use crate::conv::pooled::visit::{Winners, block_len, blocks, images_a_block};
-use crate::conv::pooled::winners::{Denominators, Dots, Ratio};
-use crate::conv::pooled::{Filters, Places, PooledConv, conv_pool_back};
+use crate::conv::max_pool::back::{self, Back, Values};
+use crate::conv::max_pool::filters::Lines;
+use crate::conv::max_pool::ratios::{Denominators, Dots, Ratio};
+use crate::conv::max_pool::visit::{ArgmaxPositions, block_len, blocks, images_a_block};
+use crate::conv::max_pool::{
+    ConvMaxPoolInputGradient, ConvMaxPoolShape, Filters, MaxIndices, conv_max_pool_input_gradient,
+};
+use crate::conv::{Conv, conv};
 use crate::error::{ShapeError, axis};
-use crate::gemm::Start;
-use crate::gemm::epilogue::Epilogue;
+use crate::gemm::Init;
+use crate::gemm::epilogue::{Epilogue, Stabiliser};
 use crate::gemm::pack::Part;
 use crate::profile::Work;
 use crate::shape::{MatMut, MatRef, Panels, STRIP, volume};
@@ -23,7 +25,7 @@ use std::ops::Range;
 /// A rule, with what it needs of the weights; made once per version of the weights.
 #[derive(Clone, Debug)]
 pub struct PooledRule {
-    shape: PooledConv,
+    shape: ConvMaxPoolShape,
     terms: Vec<Term>,
 }
 
@@ -38,7 +40,7 @@ struct Term {
     shifts: Vec<Option<f32>>,
 }
 
-/// `z` of a winner.
+/// `z` at an argmax position.
 #[derive(Clone, Debug)]
 enum Denominator {
     /// Its patch times its filter.
@@ -54,7 +56,7 @@ impl PooledRule {
     ///
     /// # Panics
     /// If the weights are not the layer's.
-    pub fn alpha_beta(shape: &PooledConv, w: Panels, alpha: f32, beta: f32) -> Self {
+    pub fn alpha_beta(shape: &ConvMaxPoolShape, w: Panels, alpha: f32, beta: f32) -> Self {
         let term = |part, coefficient, eps| {
             let filters = Filters::new(shape, w, part, None);
             let shifts = vec![Some(0.0)];
@@ -74,7 +76,7 @@ impl PooledRule {
     /// [`ShapeError`] if the weights are not the layer's.
     pub fn z_beta(
         kernels: &Kernels,
-        shape: &PooledConv,
+        shape: &ConvMaxPoolShape,
         w: Panels,
         low: f32,
         high: f32,
@@ -90,7 +92,7 @@ impl PooledRule {
     ///
     /// # Errors
     /// [`ShapeError`] if the weights are not the layer's.
-    pub fn w_square(kernels: &Kernels, shape: &PooledConv, w: Panels) -> Result<Self, ShapeError> {
+    pub fn w_square(kernels: &Kernels, shape: &ConvMaxPoolShape, w: Panels) -> Result<Self, ShapeError> {
         let filters = Filters::new(shape, w, Part::Square, None);
         let z = conv_denominators(kernels, &shape.conv, &PackedPart::conv(&shape.conv, w, Part::Square))?;
         let denominator = Denominator::Constant(z);
@@ -105,7 +107,7 @@ impl PooledRule {
 /// window's maximum has no relevance.
 ///
 /// - `x` padded NHWC input, planes of [`ConvShape::input`](crate::ConvShape::input)
-/// - `places` and `z` `[images·windows, outputs]` as [`conv_pool`](crate::conv::pooled::conv_pool) has
+/// - `max_indices` and `z` `[images·windows, outputs]` as [`conv_max_pool`](crate::conv::max_pool::conv_max_pool) has
 ///   written them; `z` counts for z^β only
 /// - `r_out` `[images·windows, outputs]` in, `r_in` lines `[images·rows, cols·inputs]` overwritten:
 ///   relevance, in units of the explained logit
@@ -116,20 +118,20 @@ impl PooledRule {
 ///
 /// # Example
 /// ```
-/// use kernels::conv::pooled::{Places, PooledConv, conv_pool};
+/// use kernels::conv::max_pool::{MaxIndices, ConvMaxPoolShape, ConvMaxPool, conv_max_pool};
 /// use kernels::relevance::pooled::{PooledRule, relevance_pooled};
 /// use kernels::{ConvShape, Kernels, MatMut, MatRef, Panels, pack};
 /// let kernels = Kernels::default();
 /// let conv = ConvShape { rows: 1, cols: 2, size: 1, inputs: 1, outputs: 1 };
-/// let shape = PooledConv { conv, window: 2 };
+/// let shape = ConvMaxPoolShape { conv, window: 2 };
 /// let w = pack::pack(&[3.0], 1, 1);
 /// let w = Panels::new(&w, 1, 1);
-/// let (x, mut y, mut places) = ([1.0, 2.0], [0.0], Places::new(&shape, 1));
-/// conv_pool(&kernels, &shape, &x, 1, w, &[0.0; 16], MatMut::new(&mut y, 1, 1), &mut places, None)?;
+/// let (x, mut y, mut max_indices) = ([1.0, 2.0], [0.0], MaxIndices::new(&shape, 1));
+/// conv_max_pool(&kernels, ConvMaxPool { shape: &shape, x: &x, images: 1, w, bias: &[0.0; 16], y: MatMut::new(&mut y, 1, 1), max_indices: &mut max_indices, z: None })?;
 /// let rule = PooledRule::alpha_beta(&shape, w, 1.0, 0.0);
 /// let (r_out, mut r_in, mut lost) = (MatRef::new(&[6.0], 1, 1), [0.0; 2], [0.0]);
 /// let r_in_lines = MatMut::new(&mut r_in, 1, 2);
-/// relevance_pooled(&kernels, &rule, &x, &places, &[], r_out, r_in_lines, &mut lost)?;
+/// relevance_pooled(&kernels, &rule, &x, &max_indices, &[], r_out, r_in_lines, &mut lost)?;
 /// assert_eq!(r_in, [0.0, 6.0]);
 /// # Ok::<(), kernels::ShapeError>(())
 /// ```
@@ -138,7 +140,7 @@ pub fn relevance_pooled(
     kernels: &Kernels,
     rule: &PooledRule,
     x: &[f32],
-    places: &Places,
+    max_indices: &MaxIndices,
     z: &[f32],
     r_out: MatRef,
     mut r_in: MatMut,
@@ -146,7 +148,7 @@ pub fn relevance_pooled(
 ) -> Result<(), ShapeError> {
     const NAME: &str = "relevance_pooled";
     let (shape, images) = (&rule.shape, lost.len());
-    let _span = kernels.span(NAME, || Work::winners(rule.products(), images, shape, 2 * x.len()));
+    let _span = kernels.span(NAME, || Work::max_pool(rule.products(), images, shape, 2 * x.len()));
     let plane = shape.conv.input();
     let of_image = shape.windows() * shape.conv.outputs;
     axis(NAME, "images·plane", "x", x.len(), volume([images, plane.len()]))?;
@@ -164,13 +166,26 @@ pub fn relevance_pooled(
             *to = of_part;
         }
         let epilogues = &epilogues[..term.shifts.len()];
-        let at = back::check(NAME, &term.filters, places, &r_out, images, epilogues, &r_in)?;
-        let ratios = Ratios { shape, term, places: at, z, r_out };
+        let (filters, d_x) = (&term.filters, r_in.reborrow());
+        let operands = ConvMaxPoolInputGradient { filters, images, max_indices, d_h: r_out, epilogues, d_x };
+        back::check(NAME, &operands)?;
+        let at = max_indices.of(NAME, shape, images)?;
+        let ratios = Ratios { shape, term, max_indices: at, z, r_out };
         if kernels.gemm().is_some() {
             let mut c = vec![0.0; images * of_image];
             ratios.by_products(kernels, x, &mut c, lost)?;
             let c = MatRef::new(&c, images * shape.windows(), shape.conv.outputs);
-            conv_pool_back(kernels, &term.filters, places, c, images, epilogues, r_in.reborrow())?;
+            conv_max_pool_input_gradient(
+                kernels,
+                ConvMaxPoolInputGradient {
+                    filters: &term.filters,
+                    max_indices,
+                    d_h: c,
+                    images,
+                    epilogues,
+                    d_x: r_in.reborrow(),
+                },
+            )?;
             continue;
         }
         let out = Shared::new(r_in.data);
@@ -190,8 +205,8 @@ pub fn relevance_pooled(
                     ratios.block(kernels, block.clone(), x, c, lost);
                     for (i, image) in block.enumerate() {
                         let c = &c[i * of_image..][..of_image];
-                        let places = &at[image * of_image..][..of_image];
-                        back.image(kernels, image, Values::buffered(shape, c, places), planes);
+                        let max_indices = &at[image * of_image..][..of_image];
+                        back.image(kernels, image, Values::buffered(shape, c, max_indices), planes);
                     }
                 });
             });
@@ -201,7 +216,7 @@ pub fn relevance_pooled(
 }
 
 impl PooledRule {
-    /// As many times the multiply-adds of the winners.
+    /// As many times the multiply-adds at the argmax positions.
     fn products(&self) -> usize {
         let of = |term: &Term| {
             term.shifts.len() + usize::from(matches!(term.denominator, Denominator::Product(_)))
@@ -212,9 +227,9 @@ impl PooledRule {
 
 /// The ratios of one term.
 struct Ratios<'a> {
-    shape: &'a PooledConv,
+    shape: &'a ConvMaxPoolShape,
     term: &'a Term,
-    places: &'a [f32],
+    max_indices: &'a [f32],
     z: &'a [f32],
     r_out: MatRef<'a>,
 }
@@ -222,10 +237,10 @@ struct Ratios<'a> {
 impl Ratios<'_> {
     /// Those of a block of images `x`, `[windows, outputs]`.
     fn block(&self, kernels: &Kernels, images: Range<usize>, x: &[f32], c: &mut [f32], lost: &mut [f64]) {
-        let Ratios { shape, term, places, r_out, .. } = self;
+        let Ratios { shape, term, max_indices, r_out, .. } = self;
         if let Denominator::Product(filters) = &term.denominator {
-            let winners = &Winners::new(shape, places, *r_out);
-            kernels.backend().run(Dots { shape, filters, x, winners, images: images.clone(), z: &mut *c });
+            let positions = &ArgmaxPositions::new(shape, max_indices, *r_out);
+            kernels.backend().run(Dots { shape, filters, x, positions, images: images.clone(), z: &mut *c });
         }
         let of_image = shape.windows() * shape.conv.outputs;
         for (image, (c, lost)) in images.zip(c.chunks_exact_mut(of_image.max(1)).zip(lost)) {
@@ -235,7 +250,7 @@ impl Ratios<'_> {
 
     /// Those of one image, whose `z` stand in `c` where they are a product.
     fn image(&self, kernels: &Kernels, image: usize, c: &mut [f32], lost: &mut f64) {
-        let Ratios { shape, term, places, z, r_out } = self;
+        let Ratios { shape, term, max_indices, z, r_out } = self;
         let (conv, of_image) = (&shape.conv, shape.windows() * shape.conv.outputs);
         let (coefficient, eps) = (term.coefficient, term.eps);
         let z = match &term.denominator {
@@ -243,8 +258,15 @@ impl Ratios<'_> {
             Denominator::Forward(v) => Denominators::Less(&z[image * of_image..][..of_image], v),
             Denominator::Constant(v) => Denominators::Constant(v),
         };
-        let r = Values::of(shape, r_out, places, image);
-        kernels.backend().run(Ratio { shape, r, z, coefficient, eps, c: &mut *c });
+        let r = Values::of(shape, r_out, max_indices, image);
+        kernels.backend().run(Ratio {
+            shape,
+            r,
+            z,
+            coefficient,
+            stabiliser: Stabiliser::Constant(eps),
+            c: &mut *c,
+        });
         add_lost(MatRef::new(c, shape.windows(), conv.outputs), eps, std::slice::from_mut(lost));
     }
 
@@ -256,7 +278,7 @@ impl Ratios<'_> {
         c: &mut [f32],
         lost: &mut [f64],
     ) -> Result<(), ShapeError> {
-        let Ratios { shape, term, places, .. } = self;
+        let Ratios { shape, term, max_indices, .. } = self;
         let (conv_shape, outputs, images) = (&shape.conv, shape.conv.outputs, lost.len());
         if matches!(term.denominator, Denominator::Product(_)) {
             let pixels = images * conv_shape.rows * conv_shape.cols;
@@ -264,10 +286,21 @@ impl Ratios<'_> {
             let panels = term.filters.panels(0, false);
             let weights = Panels::new(&panels, conv_shape.patch(), outputs);
             let to = MatMut::new(&mut z, pixels, outputs);
-            conv(kernels, conv_shape, x, images, weights, Start::Zero, Epilogue::Store, to)?;
+            conv(
+                kernels,
+                Conv {
+                    shape: conv_shape,
+                    x,
+                    images,
+                    w: weights,
+                    init: Init::Zero,
+                    epilogue: Epilogue::Store,
+                    y: to,
+                },
+            )?;
             for (i, c) in c.iter_mut().enumerate() {
                 let (window, o) = (i / outputs, i % outputs);
-                *c = z[shape.pixel(window, places[i] as usize) * outputs + o];
+                *c = z[shape.pixel(window, max_indices[i] as usize) * outputs + o];
             }
         }
         let of_image = shape.windows() * outputs;

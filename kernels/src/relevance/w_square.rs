@@ -3,11 +3,11 @@
 use super::z_plus::{check_conv, check_weights};
 use super::{EPS, PackedPart, add_lost};
 use crate::Kernels;
-use crate::conv::conv;
+use crate::conv::{Conv, conv};
 use crate::elementwise::{Loop, run};
 use crate::error::{ShapeError, axis};
 use crate::gemm::epilogue::Epilogue;
-use crate::gemm::{Start, gemm};
+use crate::gemm::{Init, gemm};
 use crate::profile::Work;
 use crate::shape::{ConvShape, MatMut, MatRef, volume};
 
@@ -63,7 +63,18 @@ pub fn conv_denominators(
     }
     let mut z = vec![0.0; plane.pixels() * shape.outputs];
     let out = MatMut::new(&mut z, plane.pixels(), shape.outputs);
-    conv(kernels, shape, &ones, 1, square.forward(), Start::Zero, Epilogue::Store, out)?;
+    conv(
+        kernels,
+        Conv {
+            shape,
+            x: &ones,
+            images: 1,
+            w: square.forward(),
+            init: Init::Zero,
+            epilogue: Epilogue::Store,
+            y: out,
+        },
+    )?;
     Ok(z)
 }
 
@@ -97,7 +108,7 @@ pub fn w_square(
     ratio(kernels, r_out, MatRef::new(z, 1, k), EPS, MatMut::new(c, n, k));
     let c = MatRef::new(c, n, k);
     add_lost(c, EPS, lost);
-    gemm(kernels, c, square.back(), Start::Zero, Epilogue::Store, r_in)
+    gemm(kernels, c, square.back(), Init::Zero, Epilogue::Store, r_in)
 }
 
 /// The w² rule of a convolution: `z` from [`conv_denominators`], `c` planes with a zero border as in
@@ -127,12 +138,23 @@ pub fn w_square_conv(
     let z = MatRef::new(z, plane.pixels(), shape.outputs);
     ratio(kernels, r_out, z, EPS, plane.pixels_mut(c, images));
     add_lost(plane.pixels_of(c, images), EPS, lost);
-    conv(kernels, &shape.reversed(), c, images, square.back(), Start::Zero, Epilogue::Store, r_in)
+    conv(
+        kernels,
+        Conv {
+            shape: &shape.reversed(),
+            x: c,
+            images,
+            w: square.back(),
+            init: Init::Zero,
+            epilogue: Epilogue::Store,
+            y: r_in,
+        },
+    )
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::z_plus::tests::{assert_lost, twin};
+    use super::super::z_plus::tests::{assert_lost, expected};
     use super::*;
     use crate::gemm::pack::{self, Part};
     use crate::reference;
@@ -156,7 +178,7 @@ mod tests {
         ) {
             let w = with_dead_unit(j, k, seed as usize % k, seed);
             let r = floats(n * k, seed + 1);
-            let (want, want_lost) = twin(&r, n, |_, r| reference::w_square(j, &w, r, f64::from(EPS)));
+            let (want, want_lost) = expected(&r, n, |_, r| reference::w_square(j, &w, r, f64::from(EPS)));
             let packed = pack::pack(&w, j, k);
             let square = PackedPart::dense(Panels::new(&packed, j, k), Part::Square);
             let z = dense_denominators(&square);
@@ -173,7 +195,7 @@ mod tests {
         }
 
         #[test]
-        fn a_convolution_shares_as_its_dense_twin(
+        fn a_convolution_shares_as_its_dense_reference(
             rows in 1usize..6, cols in 1usize..6, half in 0usize..3, inputs in 1usize..5,
             outputs in 1usize..20, images in 1usize..4, seed in 1u64..1000,
         ) {
@@ -183,7 +205,7 @@ mod tests {
             let r = floats(images * k, seed + 1);
             let dense = reference::conv_as_dense(&shape, &w);
             let (want, want_lost) =
-                twin(&r, images, |_, r| reference::w_square(j, &dense, r, f64::from(EPS)));
+                expected(&r, images, |_, r| reference::w_square(j, &dense, r, f64::from(EPS)));
             let packed = pack::pack(&w, shape.patch(), outputs);
             let weights = Panels::new(&packed, shape.patch(), outputs);
             let square = PackedPart::conv(&shape, weights, Part::Square);

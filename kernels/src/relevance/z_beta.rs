@@ -8,12 +8,12 @@
 use super::z_plus::{check_conv, check_weights};
 use super::{EPS, PackedPart, add_lost};
 use crate::Kernels;
-use crate::conv::conv;
+use crate::conv::{Conv, conv};
 use crate::elementwise::rows::{Map, each};
 use crate::error::{ShapeError, axis};
 use crate::gemm::epilogue::Epilogue;
 use crate::gemm::pack::Part;
-use crate::gemm::{Start, gemm};
+use crate::gemm::{Init, gemm};
 use crate::profile::Work;
 use crate::shape::{ConvShape, MatMut, MatRef, Panels, Rows, volume};
 use crate::simd::Simd;
@@ -71,14 +71,17 @@ impl ZBeta {
         let positive = PackedPart::conv(shape, w, Part::Positive);
         let negative = PackedPart::conv(shape, w, Part::Negative);
         let mut v = vec![0.0; plane.pixels() * shape.outputs];
-        for (bound, part, start) in [(low, &positive, Start::Zero), (high, &negative, Start::C)] {
+        for (bound, part, init) in [(low, &positive, Init::Zero), (high, &negative, Init::Accumulate)] {
             let mut x = vec![0.0; plane.len()];
             let mut inside = plane.pixels_mut(&mut x, 1);
             for i in 0..plane.pixels() {
                 inside.row_mut(i).fill(bound);
             }
             let out = MatMut::new(&mut v, plane.pixels(), shape.outputs);
-            conv(kernels, shape, &x, 1, part.forward(), start, Epilogue::Store, out)?;
+            conv(
+                kernels,
+                Conv { shape, x: &x, images: 1, w: part.forward(), init, epilogue: Epilogue::Store, y: out },
+            )?;
         }
         Ok(ZBeta { positive, negative, low, high, v, outputs: shape.outputs })
     }
@@ -127,7 +130,7 @@ impl ZBeta {
         });
         for (part, shift, add) in self.halves() {
             let times = Epilogue::Times { a: x, shift, add };
-            gemm(kernels, c, part.back(), Start::Zero, times, r_in.reborrow())?;
+            gemm(kernels, c, part.back(), Init::Zero, times, r_in.reborrow())?;
         }
         Ok(())
     }
@@ -240,14 +243,25 @@ pub fn z_beta_conv(
     for (part, shift, add) in rule.halves() {
         let times = Epilogue::Times { a: pixels, shift, add };
         let back = shape.reversed();
-        conv(kernels, &back, z, images, part.back(), Start::Zero, times, r_in.reborrow())?;
+        conv(
+            kernels,
+            Conv {
+                shape: &back,
+                x: z,
+                images,
+                w: part.back(),
+                init: Init::Zero,
+                epilogue: times,
+                y: r_in.reborrow(),
+            },
+        )?;
     }
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::z_plus::tests::{assert_lost, twin};
+    use super::super::z_plus::tests::{assert_lost, expected};
     use super::*;
     use crate::gemm::pack;
     use crate::reference;
@@ -285,7 +299,7 @@ mod tests {
             let (low, high) = RANGES[range];
             let w = with_dead_unit(j, k, seed as usize % k, seed);
             let (x, r) = (pixels(n * j, (low, high), seed + 1), floats(n * k, seed + 2));
-            let (want, want_lost) = twin(&r, n, |i, r| {
+            let (want, want_lost) = expected(&r, n, |i, r| {
                 reference::z_beta(&x[i * j..][..j], &w, (low, high), r, f64::from(EPS))
             });
             let packed = pack::pack(&w, j, k);
@@ -296,7 +310,7 @@ mod tests {
             for kernels in kernel_sets() {
                 let (mut z, mut r_in, mut lost) = (vec![0.0; n * k], vec![f32::NAN; n * j], vec![0.0; n]);
                 let product = MatMut::new(&mut z, n, k);
-                gemm(&kernels, x, weights, Start::Zero, Epilogue::Store, product).expect("fits");
+                gemm(&kernels, x, weights, Init::Zero, Epilogue::Store, product).expect("fits");
                 let out = MatMut::new(&mut r_in, n, j);
                 z_beta(&kernels, &rule, x, &mut z, view, out, &mut lost).expect("fits");
                 assert_close("z^β", &r_in, &want, 1e-4);
@@ -306,7 +320,7 @@ mod tests {
         }
 
         #[test]
-        fn a_convolution_shares_as_its_dense_twin(
+        fn a_convolution_shares_as_its_dense_reference(
             rows in 2usize..6, cols in 2usize..6, half in 0usize..3, inputs in 4usize..7,
             outputs in 1usize..20, images in 1usize..4, range in 0usize..3, seed in 1u64..1000,
         ) {
@@ -318,7 +332,7 @@ mod tests {
             let w = with_dead_unit(shape.patch(), outputs, seed as usize % outputs, seed);
             let (x, r) = (pixels(images * j, (low, high), seed + 1), floats(images * k, seed + 2));
             let dense = reference::conv_as_dense(&shape, &w);
-            let (want, want_lost) = twin(&r, images, |i, r| {
+            let (want, want_lost) = expected(&r, images, |i, r| {
                 reference::z_beta(&x[i * j..][..j], &dense, (low, high), r, f64::from(EPS))
             });
             let packed = pack::pack(&w, shape.patch(), outputs);
@@ -331,7 +345,7 @@ mod tests {
                 let (mut r_in, mut lost) = (vec![f32::NAN; count * inputs], vec![0.0; images]);
                 let mut z = vec![0.0; images * shape.output().len()];
                 let product = shape.output().pixels_mut(&mut z, images);
-                conv(&kernels, &shape, &x, images, weights, Start::Zero, Epilogue::Store, product).expect("fits");
+                conv(&kernels, Conv { shape: &shape, x: &x, images, w: weights, init: Init::Zero, epilogue: Epilogue::Store, y: product }).expect("fits");
                 let (view, out) = (MatRef::new(&r, count, outputs), MatMut::new(&mut r_in, count, inputs));
                 z_beta_conv(&kernels, &rule, &shape, &x, &mut z, view, out, &mut lost).expect("fits");
                 assert_close("z^β conv", &r_in, &want, 1e-4);
@@ -353,7 +367,19 @@ mod tests {
             let rule = ZBeta::conv(&kernels, &shape, weights, -1.0, 1.0).expect("fits");
             let (mut z, mut r_in, mut lost) = (vec![0.0; shape.output().len()], [f32::NAN; 9], [0.0]);
             let product = shape.output().pixels_mut(&mut z, 1);
-            conv(&kernels, &shape, &x, 1, weights, Start::Zero, Epilogue::Store, product).expect("fits");
+            conv(
+                &kernels,
+                Conv {
+                    shape: &shape,
+                    x: &x,
+                    images: 1,
+                    w: weights,
+                    init: Init::Zero,
+                    epilogue: Epilogue::Store,
+                    y: product,
+                },
+            )
+            .expect("fits");
             let (view, out) = (MatRef::new(&r, 9, 1), MatMut::new(&mut r_in, 9, 1));
             z_beta_conv(&kernels, &rule, &shape, &x, &mut z, view, out, &mut lost).expect("fits");
             assert_eq!(r_in, [0.0; 9], "{kernels:?}");
@@ -391,7 +417,7 @@ mod tests {
         for kernels in kernel_sets().into_iter().filter(|kernels| kernels.promises_bits()) {
             let (mut z, mut r_in, mut lost) = (vec![0.0; k], vec![f32::NAN; j], [0.0]);
             let (x, panels) = (MatRef::new(&x, 1, j), Panels::new(&packed, j, k));
-            gemm(&kernels, x, panels, Start::Zero, Epilogue::Store, MatMut::new(&mut z, 1, k)).expect("fits");
+            gemm(&kernels, x, panels, Init::Zero, Epilogue::Store, MatMut::new(&mut z, 1, k)).expect("fits");
             let r = vec![1.0; k];
             let out = MatMut::new(&mut r_in, 1, j);
             z_beta(&kernels, &rule, x, &mut z, MatRef::new(&r, 1, k), out, &mut lost).expect("fits");

@@ -2,10 +2,10 @@
 
 use super::{EPS, PackedPart, Pool, add_lost, pools};
 use crate::Kernels;
-use crate::conv::conv;
+use crate::conv::{Conv, conv};
 use crate::error::{ShapeError, axis};
-use crate::gemm::Start;
-use crate::gemm::epilogue::Epilogue;
+use crate::gemm::Init;
+use crate::gemm::epilogue::{Epilogue, Stabiliser};
 use crate::profile::Work;
 use crate::shape::{ConvShape, MatMut, MatRef, volume};
 
@@ -158,18 +158,32 @@ pub(super) fn conv_pools(
     axis(name, "images·plane", "a", a.len(), volume([images, shape.input().len()]))?;
     for (i, pool) in pools.iter().enumerate() {
         let (coefficient, eps) = (pool.coefficient, pool.eps);
-        let ratio = Epilogue::Ratio { r: r_out, coefficient, eps };
+        let ratio = Epilogue::Ratio { r: r_out, coefficient, stabiliser: Stabiliser::Constant(eps) };
         let out = plane.pixels_mut(c, images);
-        conv(kernels, shape, a, images, pool.weights.forward(), Start::Zero, ratio, out)?;
+        conv(
+            kernels,
+            Conv {
+                shape,
+                x: a,
+                images,
+                w: pool.weights.forward(),
+                init: Init::Zero,
+                epilogue: ratio,
+                y: out,
+            },
+        )?;
         add_lost(plane.pixels_of(c, images), eps, lost);
-        let start = if i == 0 { Start::Zero } else { Start::C };
+        let init = if i == 0 { Init::Zero } else { Init::Accumulate };
         let epilogue = if i + 1 == pools.len() {
             Epilogue::Times { a: shape.input().pixels_of(a, images), shift: 0.0, add: false }
         } else {
             Epilogue::Store
         };
         let back = shape.reversed();
-        conv(kernels, &back, c, images, pool.weights.back(), start, epilogue, r_in.reborrow())?;
+        conv(
+            kernels,
+            Conv { shape: &back, x: c, images, w: pool.weights.back(), init, epilogue, y: r_in.reborrow() },
+        )?;
     }
     Ok(())
 }
@@ -183,8 +197,8 @@ pub(super) mod tests {
     use crate::testing::{SameBits, activations, assert_close, floats, kernel_sets};
     use proptest::prelude::*;
 
-    /// Relevance and loss of each sample by a naive twin, `r` row by row.
-    pub fn twin(
+    /// Relevance and loss of each sample by a naive reference implementation, `r` row by row.
+    pub fn expected(
         r: &[f32],
         samples: usize,
         one: impl Fn(usize, &[f64]) -> (Vec<f64>, f64),
@@ -229,7 +243,7 @@ pub(super) mod tests {
             let stride = j + gap;
             let w = with_dead_unit(j, k, dead % k, seed);
             let (a, r) = (activations(n * stride, seed + 1), floats(n * k, seed + 2));
-            let (want, want_lost) = twin(&r, n, |i, r| {
+            let (want, want_lost) = expected(&r, n, |i, r| {
                 reference::z_plus(&a[i * stride..][..j], &w, r, f64::from(EPS))
             });
             let packed = pack::pack(&w, j, k);
@@ -251,7 +265,7 @@ pub(super) mod tests {
         }
 
         #[test]
-        fn a_convolution_shares_as_its_dense_twin(
+        fn a_convolution_shares_as_its_dense_reference(
             rows in 1usize..6, cols in 1usize..6, half in 0usize..3, inputs in 1usize..5,
             outputs in 1usize..20, images in 1usize..4, seed in 1u64..1000,
         ) {
@@ -260,7 +274,7 @@ pub(super) mod tests {
             let w = with_dead_unit(shape.patch(), outputs, seed as usize % outputs, seed);
             let (a, r) = (activations(images * j, seed + 1), floats(images * k, seed + 2));
             let dense = reference::conv_as_dense(&shape, &w);
-            let (want, want_lost) = twin(&r, images, |i, r| {
+            let (want, want_lost) = expected(&r, images, |i, r| {
                 reference::z_plus(&a[i * j..][..j], &dense, r, f64::from(EPS))
             });
             let packed = pack::pack(&w, shape.patch(), outputs);

@@ -1,60 +1,44 @@
 //! The gradient methods: sensitivity, simple Taylor and guided backprop (sections 3.2.1, 3.2.2).
 
-use crate::walk::backward::{Back, Way};
-use crate::walk::forward::Trace;
-use crate::{ModelError, Network};
+use crate::error::ModelError;
+use crate::network::Network;
+use crate::pass::{Pass, Sample, plain};
+use crate::stage::layer::Context;
 use kernels::Kernels;
 
-/// The way back of a logit's gradient to the pixels.
-#[derive(Clone, Debug)]
-pub(crate) struct GradientWay {
-    back: Back,
+/// A method that reads the gradient by the pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum GradientMethod {
+    Sensitivity,
+    SimpleTaylor,
+    GuidedBackprop,
 }
 
-impl GradientWay {
-    pub fn new(network: &Network, capacity: usize) -> GradientWay {
-        let mut back = Back::new(&network.plan, capacity, true);
-        back.refresh(&Kernels::default(), network);
-        GradientWay { back }
-    }
-
-    /// Finds `∂h_target/∂x`.
-    pub fn run(
-        &mut self,
-        kernels: &Kernels,
-        network: &Network,
-        trace: &Trace,
-        target: &[usize],
-        guided: bool,
-    ) -> Result<(), ModelError> {
-        self.back_from(kernels, network, trace, target.len(), guided, |i, d_logits| {
-            d_logits.fill(0.0);
-            d_logits[target[i]] = 1.0;
-        })
-    }
-
-    /// Goes back from the logits' gradient that `set` writes for each sample.
-    pub fn back_from(
-        &mut self,
-        kernels: &Kernels,
-        network: &Network,
-        trace: &Trace,
-        n: usize,
-        guided: bool,
-        mut set: impl FnMut(usize, &mut [f32]),
-    ) -> Result<(), ModelError> {
-        let classes = network.task().classes;
-        if let Some(d_logits) = self.back.d_head.last_mut() {
-            for (i, d_logits) in d_logits.chunks_exact_mut(classes).take(n).enumerate() {
-                set(i, d_logits);
-            }
+impl GradientMethod {
+    /// What a pixel's explanation is, from the pixels and gradients of the last backward pass.
+    pub fn read(self, pass: &Pass, sample: Sample, image: &mut [f32]) {
+        match self {
+            GradientMethod::Sensitivity => pass.pixels(sample, image, |_, d| d * d),
+            GradientMethod::SimpleTaylor => pass.pixels(sample, image, |x, d| x * d),
+            GradientMethod::GuidedBackprop => pass.pixels(sample, image, |_, d| d),
         }
-        let way = Way { scale: 1.0, guided };
-        self.back.backward(kernels, network, trace, n, way, None)
     }
+}
 
-    /// The gradient by the first activation.
-    pub fn pixels(&self) -> &[f32] {
-        &self.back.d_acts[0]
+/// Finds `∂h_target/∂x` of each sample of the last forward pass.
+pub(crate) fn gradient_of_logits(
+    kernels: &Kernels,
+    network: &Network,
+    pass: &mut Pass,
+    method: GradientMethod,
+    target: &[usize],
+) -> Result<(), ModelError> {
+    let classes = network.task().classes;
+    let (_, d_logits) = pass.logits_and_back(target.len());
+    d_logits.fill(0.0);
+    for (d_logits, &class) in d_logits.chunks_exact_mut(classes).zip(target) {
+        d_logits[class] = 1.0;
     }
+    let guided = method == GradientMethod::GuidedBackprop;
+    pass.backward(&Context { guided, ..plain(kernels, network) }, target.len(), None)
 }

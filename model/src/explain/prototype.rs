@@ -1,11 +1,12 @@
-//! Activation maximisation: the input that a class is surest of (section 3.2).
+//! Activation maximisation: the input of the highest class probability (section 3.2).
 
-use super::gradient::GradientWay;
-use crate::walk::forward::{Mode, Trace, for_each_strip};
-use crate::{ModelError, Network, Samples};
-use kernels::Kernels;
+use crate::error::ModelError;
+use crate::network::Network;
+use crate::pass::{Pass, Sample, plain};
+use crate::samples::Samples;
+use crate::stage::layer::Purpose;
 use kernels::elementwise::softmax::cross_entropy;
-use kernels::{MatMut, MatRef};
+use kernels::{Kernels, MatMut, MatRef};
 
 /// What gradient ascent found.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,9 +31,19 @@ impl Samples for One<'_> {
     }
 }
 
-/// Climbs `log P(class | x) − λ/2·‖x − mean‖²` from the data mean in `steps` steps of length `rate` a
-/// pixel (root mean square), within the task's pixel range; `λ = 0` is the bare maximisation of
-/// section 3.2, `λ > 0` keeps the image near the data.
+/// How gradient ascent goes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Ascent {
+    /// Steps.
+    pub steps: usize,
+    /// Length of a step a pixel, root mean square.
+    pub rate: f32,
+    /// Weight of the distance from the mean: 0 is the bare maximisation of section 3.2.
+    pub lambda: f32,
+}
+
+/// Climbs `log P(class | x) − λ/2·‖x − mean‖²` from the data mean, within the task's pixel range; `λ > 0` keeps the
+/// image near the data.
 ///
 /// # Errors
 /// [`ModelError::Class`] if the class does not exist, [`ModelError::TensorShape`] if the mean is not
@@ -42,9 +53,10 @@ pub fn prototype(
     network: &Network,
     class: usize,
     mean: &[f32],
-    (steps, rate, lambda): (usize, f32, f32),
+    ascent: Ascent,
 ) -> Result<Prototype, ModelError> {
-    let (plan, task) = (&network.plan, network.task());
+    let Ascent { steps, rate, lambda } = ascent;
+    let task = network.task();
     if class >= task.classes {
         return Err(ModelError::Class { found: class, classes: task.classes });
     }
@@ -53,35 +65,32 @@ pub fn prototype(
         return Err(ModelError::TensorShape { name: "mean".to_owned(), found, expected });
     }
     let label = class as u8;
-    let mut trace = Trace::new(plan, 1, false);
-    let mut way = GradientWay::new(network, 1);
+    let mut pass = Pass::new(kernels, network, 1, Purpose::Gradient);
+    let context = plain(kernels, network);
     let mut image = mean.to_vec();
-    let mut ascent = vec![0.0; image.len()];
-    let mut d_logits = vec![0.0; task.classes];
+    let mut direction = vec![0.0; image.len()];
     let mut probability = Vec::with_capacity(steps + 1);
     for round in 0..=steps {
-        trace.load(plan, &One(&image, label), &[0])?;
-        trace.forward(kernels, network, 1, Mode::Infer)?;
+        pass.load(&One(&image, label), &[0])?;
+        pass.forward(&context, 1)?;
         let mut loss = [0.0];
-        let logits = MatRef::new(trace.logits(plan, 1), 1, task.classes);
-        let out = MatMut::new(&mut d_logits, 1, task.classes);
-        cross_entropy(kernels, logits, &[label], out, &mut loss)?;
+        let (logits, d_logits) = pass.logits_and_back(1);
+        let out = MatMut::new(d_logits, 1, task.classes);
+        cross_entropy(kernels, MatRef::new(logits, 1, task.classes), &[label], out, &mut loss)?;
         probability.push((-f64::from(loss[0])).exp());
         if round == steps {
             break;
         }
-        way.back_from(kernels, network, &trace, 1, false, |_, d| d.copy_from_slice(&d_logits))?;
-        let d_x = way.pixels();
-        for_each_strip(plan, 1, 0, |run, width| {
-            for (from, to) in (run.bare..run.bare + width).zip(run.image..) {
-                ascent[to] = -d_x[from] - lambda * (image[to] - mean[to]);
-            }
-        });
-        let square: f64 = ascent.iter().map(|&d| f64::from(d) * f64::from(d)).sum();
-        let length = (square / ascent.len() as f64).sqrt();
+        pass.backward(&context, 1, None)?;
+        pass.pixels(Sample { i: 0, of: 1 }, &mut direction, |_, d| d);
+        for (d, (&x, &mean)) in direction.iter_mut().zip(image.iter().zip(mean)) {
+            *d = -*d - lambda * (x - mean);
+        }
+        let square: f64 = direction.iter().map(|&d| f64::from(d) * f64::from(d)).sum();
+        let length = (square / direction.len() as f64).sqrt();
         if length > 0.0 {
             let scale = (f64::from(rate) / length) as f32;
-            for (x, &d) in image.iter_mut().zip(&ascent) {
+            for (x, &d) in image.iter_mut().zip(&direction) {
                 *x = (*x + scale * d).clamp(task.low, task.high);
             }
         }

@@ -91,7 +91,18 @@ pub fn conv(draw: &mut Draw) {
     }
     let before = c.before();
     let panels = Panels::new(&packed, k, n);
-    let result = kernels::conv(kernels, &shape, &x, images, panels, ends.start(), ends.epilogue(), c.view());
+    let result = kernels::conv(
+        kernels,
+        kernels::Conv {
+            shape: &shape,
+            x: &x,
+            images,
+            w: panels,
+            init: ends.init(),
+            epilogue: ends.epilogue(),
+            y: c.view(),
+        },
+    );
     if !agrees(draw, result, fits) {
         return c.untouched();
     }
@@ -203,12 +214,12 @@ pub fn pool(draw: &mut Draw) {
     if !agrees(draw, result, fits) {
         return y.untouched();
     }
-    let twin = twin(&of, &x.plain(), None);
-    close("pool", &y.written(), &twin.0, 0.0);
+    let expected = expected(&of, &x.plain(), None);
+    close("pool", &y.written(), &expected.0, 0.0);
 }
 
 /// What is pooled, and for the relevance or gradient of the pooled pixels what comes back.
-fn twin(of: &Pooled, x: &[f32], back: Option<(&[f32], PoolBack)>) -> (Vec<f64>, Vec<f64>) {
+fn expected(of: &Pooled, x: &[f32], back: Option<(&[f32], PoolBack)>) -> (Vec<f64>, Vec<f64>) {
     let PoolShape { rows, cols, channels, size, kind } = of.shape;
     let (mut y, mut d_x) = (Vec::new(), Vec::new());
     for x in x.chunks_exact((rows * cols * channels).max(1)) {
@@ -240,7 +251,7 @@ fn twin(of: &Pooled, x: &[f32], back: Option<(&[f32], PoolBack)>) -> (Vec<f64>, 
     (y, d_x)
 }
 
-pub fn pool_back(draw: &mut Draw) {
+pub fn pool_backward(draw: &mut Draw) {
     let kernels: &Kernels = draw.kernels();
     let (shape, images) = small_pool(draw);
     let Pooled { pixels, pooled, .. } = Pooled::of(shape, images);
@@ -269,16 +280,26 @@ pub fn pool_back(draw: &mut Draw) {
     if fits {
         // What came of pooling `a`, as the kernel may rely on; `y` has the right shape.
         let (rows, cols) = shape_of(&y);
-        let pooled = twin(&of, &a.plain(), None).0;
+        let pooled = expected(&of, &a.plain(), None).0;
         assert_eq!(pooled.len(), rows * cols);
         let data = pooled.iter().map(|&y| y as f32).collect();
         y = Mat::plainly(rows, cols, data);
     }
-    let result =
-        pool::pool_back(kernels, of.shape, of.images, what, a.view(), y.view(), back.view(), out.view());
+    let result = pool::pool_backward(
+        kernels,
+        pool::PoolBackward {
+            shape: of.shape,
+            images: of.images,
+            what,
+            a: a.view(),
+            pooled: y.view(),
+            back: back.view(),
+            out: out.view(),
+        },
+    );
     if !agrees(draw, result, fits) {
         return out.untouched();
     }
-    let (_, want) = twin(&of, &a.plain(), Some((&back.plain(), what)));
-    close("pool_back", &out.written(), &want, 0.0);
+    let (_, want) = expected(&of, &a.plain(), Some((&back.plain(), what)));
+    close("pool_backward", &out.written(), &want, 0.0);
 }

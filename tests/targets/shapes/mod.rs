@@ -1,6 +1,6 @@
 //! Public kernels on operands that fit together or just do not.
 //!
-//! What must hold: operands that fit give what the f64 twin gives, and nothing but the rows of the output is written;
+//! What must hold: operands that fit give what the f64 reference implementation gives, and nothing but the rows of the output is written;
 //! operands that do not are refused and nothing at all is written. What fits is worked out here a second time, in
 //! integers that do not overflow. Inputs are as long as they must be, so that the address sanitizer sees a read
 //! beyond, and hold NaN between their rows, so that a read there shows.
@@ -29,7 +29,7 @@ const CASES: [Case; 28] = [
     convolution::conv,
     convolution::conv_weight_gradient,
     convolution::pool,
-    convolution::pool_back,
+    convolution::pool_backward,
     pooled::forward,
     pooled::back,
     pooled::weight_gradient,

@@ -161,7 +161,7 @@ pub fn agrees(draw: &mut Draw, result: Result<(), ShapeError>, fits: bool) -> bo
     fits
 }
 
-/// Compares with a twin, relative to its value and to `scale`.
+/// Compares with a reference implementation, relative to its value and to `scale`.
 pub fn close(what: &str, found: &[f32], want: &[f64], scale: f64) {
     assert_eq!(found.len(), want.len(), "{what}");
     for (i, (&found, &want)) in found.iter().zip(want).enumerate() {

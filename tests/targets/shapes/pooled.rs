@@ -4,8 +4,9 @@ use super::convolution::{floats, huge, images_of, inside, near, patch, small};
 use super::draw::{Draw, panels, same, times};
 use super::operand::{Mat, Out, agrees, close, largest, same_bits};
 use super::relevance_conv::pixels;
-use kernels::conv::pooled::{
-    Filters, Places, PooledConv, conv_pool, conv_pool_back, conv_pool_weight_gradient,
+use kernels::conv::max_pool::{
+    ConvMaxPool, ConvMaxPoolInputGradient, ConvMaxPoolShape, ConvMaxPoolWeightGradient, Filters, MaxIndices,
+    conv_max_pool, conv_max_pool_input_gradient, conv_max_pool_weight_gradient,
 };
 use kernels::pack::{Part, pack, unpack};
 use kernels::relevance::EPS;
@@ -15,30 +16,30 @@ use kernels::{Epilogue, Kernels, MatMut, Panels, Rows, panels_len, reference};
 /// A layer and a batch that fit, and what comes of them.
 struct Forward {
     kernels: &'static Kernels,
-    shape: PooledConv,
+    shape: ConvMaxPoolShape,
     images: usize,
     /// Padded.
     x: Vec<f32>,
     w: Vec<f32>,
     bias: Vec<f32>,
-    places: Places,
-    /// The winners' sums, `[images·windows, outputs]`.
+    max_indices: MaxIndices,
+    /// The sums at the argmax positions, `[images·windows, outputs]`.
     z: Vec<f32>,
 }
 
-fn windows(shape: &PooledConv, images: usize) -> u128 {
+fn windows(shape: &ConvMaxPoolShape, images: usize) -> u128 {
     let size = shape.window.max(1);
     times(&[images, shape.conv.rows.div_ceil(size), shape.conv.cols.div_ceil(size)])
 }
 
-/// Whether there is such a layer, and has the other's places; no windows have the places of any.
-fn has_places_of(a: &PooledConv, b: &PooledConv) -> bool {
+/// Whether there is such a layer, and has the other's argmax positions; no windows have those of any.
+fn same_max_indices(a: &ConvMaxPoolShape, b: &ConvMaxPoolShape) -> bool {
     let sound = !a.conv.size.is_multiple_of(2) && (1..=15).contains(&a.window);
     sound && (a == b || windows(a, 1) == 0)
 }
 
 /// Whether `v` belongs to the windows of so many of all images.
-fn have(shape: &PooledConv, all: usize, v: &Mat, images: usize) -> bool {
+fn have(shape: &ConvMaxPoolShape, all: usize, v: &Mat, images: usize) -> bool {
     let spaced = v.map.width >= v.rows;
     let (rows, outputs) = (windows(shape, images), shape.conv.outputs as u128);
     images <= all && spaced && same(&[(v.rows, rows), (v.cols, outputs)])
@@ -48,7 +49,7 @@ impl Forward {
     fn drawn(draw: &mut Draw, values: fn(&mut Draw, usize) -> Vec<f32>) -> Forward {
         let kernels = draw.kernels();
         let (conv, images) = (small(draw), draw.below(3));
-        let shape = PooledConv { conv, window: 1 + draw.below(3) };
+        let shape = ConvMaxPoolShape { conv, window: 1 + draw.below(3) };
         let bare = values(draw, images * conv.rows * conv.cols * conv.inputs);
         let plane = conv.input();
         let x = if plane.is_empty() { vec![0.0; images * plane.len()] } else { plane.padded(&bare, images) };
@@ -56,13 +57,17 @@ impl Forward {
         let mut bias = draw.values(conv.outputs);
         bias.resize(conv.outputs.next_multiple_of(16), 0.0);
         let len = images * shape.windows() * conv.outputs;
-        let (places, z) = (Places::new(&shape, images), vec![0.0; len]);
-        let mut forward = Forward { kernels, shape, images, x, w, bias, places, z };
+        let (max_indices, z) = (MaxIndices::new(&shape, images), vec![0.0; len]);
+        let mut forward = Forward { kernels, shape, images, x, w, bias, max_indices, z };
         let packed = forward.packed();
-        let Forward { places, z, x, bias, .. } = &mut forward;
+        let Forward { max_indices, z, x, bias, .. } = &mut forward;
         let (panels, mut y) = (Panels::new(&packed, conv.patch(), conv.outputs), vec![0.0; len]);
         let to = MatMut::new(&mut y, images * shape.windows(), conv.outputs);
-        conv_pool(kernels, &shape, x, images, panels, bias, to, places, Some(z)).expect("fits");
+        conv_max_pool(
+            kernels,
+            ConvMaxPool { shape: &shape, x, images, w: panels, bias, y: to, max_indices, z: Some(z) },
+        )
+        .expect("fits");
         forward
     }
 
@@ -70,13 +75,13 @@ impl Forward {
         pack(&self.w, self.shape.conv.patch(), self.shape.conv.outputs)
     }
 
-    /// Values of the first `images` images' windows, at their winners, as rows of the dense layer's outputs.
-    fn at_winners(&self, v: &[f32], images: usize) -> Vec<f64> {
+    /// Values of the first `images` images' windows, at their argmax positions, as rows of the dense layer's outputs.
+    fn at_positions(&self, v: &[f32], images: usize) -> Vec<f64> {
         let conv = &self.shape.conv;
-        let (_, winners) = pooled(&self.shape, &self.sums(images), &self.bias, images);
+        let (_, positions) = pooled(&self.shape, &self.sums(images), &self.bias, images);
         let mut dense = vec![0.0; images * conv.rows * conv.cols * conv.outputs];
-        for (&winner, &v) in winners.iter().zip(v) {
-            dense[winner] = f64::from(v);
+        for (&argmax, &v) in positions.iter().zip(v) {
+            dense[argmax] = f64::from(v);
         }
         dense
     }
@@ -113,24 +118,24 @@ impl Forward {
 }
 
 /// The maximum of each window of each image, and which of all the sums it is.
-fn pooled(shape: &PooledConv, sums: &[f64], bias: &[f32], images: usize) -> (Vec<f32>, Vec<usize>) {
+fn pooled(shape: &ConvMaxPoolShape, sums: &[f64], bias: &[f32], images: usize) -> (Vec<f32>, Vec<usize>) {
     let conv = &shape.conv;
     let of_image = conv.rows * conv.cols * conv.outputs;
     let relu = |(i, &sum): (usize, &f64)| (sum as f32 + bias[i % conv.outputs]).max(0.0);
-    let (mut y, mut winners) = (Vec::new(), Vec::new());
+    let (mut y, mut positions) = (Vec::new(), Vec::new());
     for image in 0..images {
         let a: Vec<f32> = sums[image * of_image..][..of_image].iter().enumerate().map(relu).collect();
         let (most, from) = reference::max_pool((conv.rows, conv.cols, conv.outputs), shape.window, &a);
         y.extend(most);
-        winners.extend(from.into_iter().map(|i| image * of_image + i));
+        positions.extend(from.into_iter().map(|i| image * of_image + i));
     }
-    (y, winners)
+    (y, positions)
 }
 
 pub fn forward(draw: &mut Draw) {
     let kernels: &Kernels = draw.kernels();
     let (conv, images) = (small(draw), draw.below(3));
-    let right = PooledConv { conv, window: 1 + draw.below(3) };
+    let right = ConvMaxPoolShape { conv, window: 1 + draw.below(3) };
     let x = images_of(draw, &conv.input(), images, Draw::values);
     let (k, n) = (draw.near_len(conv.patch()) % 2048, draw.near_len(conv.outputs) % 64);
     let w = draw.values(k * n);
@@ -141,14 +146,15 @@ pub fn forward(draw: &mut Draw) {
     let mut y = Out::drawn(draw, rows, cols, false);
     let z_len = draw.near_len(images * right.windows() * conv.outputs);
     let mut z = draw.flag().then(|| vec![f32::NAN; z_len]);
-    // Places of another layer, or of another number of images.
-    let of = PooledConv { window: 1 + draw.near(right.window - 1) % 4, ..right };
+    // Argmax positions of another layer, or of another number of images.
+    let of = ConvMaxPoolShape { window: 1 + draw.near(right.window - 1) % 4, ..right };
     let (room, shape) = (draw.near(images) % 4, near(draw, &conv));
-    let (shape, images) = (PooledConv { conv: shape, window: draw.near(right.window) }, draw.near(images));
-    let mut places = Places::new(&of, room);
+    let (shape, images) =
+        (ConvMaxPoolShape { conv: shape, window: draw.near(right.window) }, draw.near(images));
+    let mut max_indices = MaxIndices::new(&of, room);
     let even = |map: &Rows| map.width == usize::MAX || map.width.is_multiple_of(shape.out_cols().max(1));
     let outputs = shape.conv.outputs as u128;
-    let fits = has_places_of(&shape, &of)
+    let fits = same_max_indices(&shape, &of)
         && images <= room
         && same(&[
             (k, patch(&shape.conv)),
@@ -165,7 +171,19 @@ pub fn forward(draw: &mut Draw) {
     }
     let (z_before, panels) = (z.clone(), Panels::new(&packed, k, n));
     let to = z.as_deref_mut();
-    let result = conv_pool(kernels, &shape, &x, images, panels, &bias, y.view(), &mut places, to);
+    let result = conv_max_pool(
+        kernels,
+        ConvMaxPool {
+            shape: &shape,
+            x: &x,
+            images,
+            w: panels,
+            bias: &bias,
+            y: y.view(),
+            max_indices: &mut max_indices,
+            z: to,
+        },
+    );
     if !agrees(draw, result, fits) {
         let untouched = z.iter().zip(&z_before).all(|(z, before)| same_bits(z, before));
         assert!(untouched, "sums written although it was refused");
@@ -174,10 +192,15 @@ pub fn forward(draw: &mut Draw) {
     let (j, k) = (shape.conv.rows * shape.conv.cols * shape.conv.inputs, shape.conv.output().pixels() * n);
     let dense = reference::conv_as_dense(&shape.conv, &w);
     let sums = reference::gemm(&inside(&shape.conv.input(), &x, images), &dense, images, k, j);
-    let (most, winners) = pooled(&shape, &sums, &bias, images);
+    let (most, positions) = pooled(&shape, &sums, &bias, images);
     close("maxima", &y.written(), &most.iter().map(|&y| f64::from(y)).collect::<Vec<_>>(), 0.0);
     if let Some(z) = z {
-        close("winners' sums", &z, &winners.iter().map(|&i| sums[i]).collect::<Vec<_>>(), 0.0);
+        close(
+            "sums at the argmax positions",
+            &z,
+            &positions.iter().map(|&i| sums[i]).collect::<Vec<_>>(),
+            0.0,
+        );
     }
 }
 
@@ -199,20 +222,22 @@ pub fn back(draw: &mut Draw) {
         && layer.have_lines(&out, images)
         && count == 2
         && same(&[(a.rows(), times(&[images, conv.rows]))]);
-    let result = conv_pool_back(
+    let result = conv_max_pool_input_gradient(
         layer.kernels,
-        &filters,
-        &layer.places,
-        v.view(),
-        images,
-        &epilogues[..count],
-        out.view(),
+        ConvMaxPoolInputGradient {
+            filters: &filters,
+            max_indices: &layer.max_indices,
+            d_h: v.view(),
+            images,
+            epilogues: &epilogues[..count],
+            d_x: out.view(),
+        },
     );
     if !agrees(draw, result, fits) {
         return out.untouched();
     }
     let (j, k) = layer.dense_size();
-    let (dense, v) = (reference::conv_as_dense(&conv, &layer.w), layer.at_winners(&v.plain(), images));
+    let (dense, v) = (reference::conv_as_dense(&conv, &layer.w), layer.at_positions(&v.plain(), images));
     let mut want = vec![0.0; images * j];
     let x = inside(&conv.input(), &layer.x, images);
     for ((i, want), x) in want.iter_mut().enumerate().zip(x) {
@@ -229,10 +254,11 @@ pub fn weight_gradient(draw: &mut Draw) {
     let mut layer = Forward::drawn(draw, Draw::values);
     let d_y = layer.values(draw);
     let len = draw.near_len(layer.x.len());
-    let shape = PooledConv { conv: near(draw, &layer.shape.conv), window: draw.near(layer.shape.window) };
+    let shape =
+        ConvMaxPoolShape { conv: near(draw, &layer.shape.conv), window: draw.near(layer.shape.window) };
     let (images, conv) = (draw.near(layer.images), layer.shape.conv);
     let mut d_w = vec![f32::NAN; draw.near_len(panels_len(conv.patch(), conv.outputs))];
-    let fits = has_places_of(&shape, &layer.shape)
+    let fits = same_max_indices(&shape, &layer.shape)
         && have(&shape, layer.images, &d_y, images)
         && same(&[
             (len, floats(&shape.conv.input(), images)),
@@ -243,8 +269,11 @@ pub fn weight_gradient(draw: &mut Draw) {
     }
     layer.x.resize(len, 1.0);
     let (before, view) = (d_w.clone(), d_y.view());
-    let Forward { kernels, x, places, .. } = &layer;
-    let result = conv_pool_weight_gradient(kernels, &shape, x, places, view, images, &mut d_w);
+    let Forward { kernels, x, max_indices, .. } = &layer;
+    let result = conv_max_pool_weight_gradient(
+        kernels,
+        ConvMaxPoolWeightGradient { shape: &shape, x, max_indices, d_h: view, images, d_w: &mut d_w },
+    );
     if !agrees(draw, result, fits) {
         return assert!(same_bits(&d_w, &before), "written although it was refused");
     }
@@ -254,7 +283,7 @@ pub fn weight_gradient(draw: &mut Draw) {
     if patch * conv.outputs > 0 {
         kernels::conv::im2col::im2col(&conv, &layer.x, images, &mut patches);
     }
-    let d_y: Vec<f32> = layer.at_winners(&d_y.plain(), images).iter().map(|&d| d as f32).collect();
+    let d_y: Vec<f32> = layer.at_positions(&d_y.plain(), images).iter().map(|&d| d as f32).collect();
     let patches = reference::transposed(&patches, pixels, patch);
     let want = reference::gemm(&patches, &d_y, patch, conv.outputs, pixels);
     close("weight gradient", &unpack(Panels::new(&d_w, patch, conv.outputs)), &want, 0.0);
@@ -284,14 +313,14 @@ pub fn relevance(draw: &mut Draw) {
         && z_fits;
     layer.x.resize(x_len, 1.0);
     layer.z.resize(z_len, 1.0);
-    let Forward { kernels, x, z, places, .. } = &layer;
-    let result = relevance_pooled(kernels, &rule, x, places, z, r_out.view(), r_in.view(), &mut lost);
+    let Forward { kernels, x, z, max_indices, .. } = &layer;
+    let result = relevance_pooled(kernels, &rule, x, max_indices, z, r_out.view(), r_in.view(), &mut lost);
     if !agrees(draw, result, fits) {
         assert!(lost.iter().all(|&lost| lost == 1.0), "lost something although it was refused");
         return r_in.untouched();
     }
     let ((j, k), found) = (layer.dense_size(), r_in.written());
-    let (r, eps) = (layer.at_winners(&r_out.plain(), images), f64::from(EPS));
+    let (r, eps) = (layer.at_positions(&r_out.plain(), images), f64::from(EPS));
     let (x, dense) = (inside(&conv.input(), &layer.x, images), reference::conv_as_dense(&conv, &layer.w));
     let scale = 4.0 * largest(&r_out.plain()) * k.max(1) as f64;
     for i in 0..images {

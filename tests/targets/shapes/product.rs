@@ -3,9 +3,10 @@
 use super::draw::{Draw, panels, same};
 use super::operand::{Mat, Out, agrees, close};
 use kernels::pack::{pack, unpack};
-use kernels::{Dropout, Epilogue, Kernels, Panels, Start, panels_len, reference};
+use kernels::relevance::Stabiliser;
+use kernels::{Dropout, Epilogue, Init, Kernels, Panels, panels_len, reference};
 
-/// Start and epilogue with their operands.
+/// Initial value and epilogue with their operands.
 pub struct Ends {
     start: usize,
     epilogue: usize,
@@ -36,11 +37,11 @@ impl Ends {
         self.start == 1 || self.epilogue == 6
     }
 
-    pub fn start(&self) -> Start<'_> {
+    pub fn init(&self) -> Init<'_> {
         match self.start {
-            0 => Start::Zero,
-            1 => Start::C,
-            _ => Start::From(self.from.view()),
+            0 => Init::Zero,
+            1 => Init::Accumulate,
+            _ => Init::Copy(self.from.view()),
         }
     }
 
@@ -51,7 +52,11 @@ impl Ends {
             2 => Epilogue::BiasRelu(&self.bias),
             3 => Epilogue::BiasReluDropout(&self.bias, self.dropout),
             4 => Epilogue::ReluGradient { a: self.with.view(), scale: 2.0, guided: self.flag },
-            5 => Epilogue::Ratio { r: self.with.view(), coefficient: -1.0, eps: self.eps() },
+            5 => Epilogue::Ratio {
+                r: self.with.view(),
+                coefficient: -1.0,
+                stabiliser: Stabiliser::Constant(self.eps()),
+            },
             _ => Epilogue::Times { a: self.with.view(), shift: 0.25, add: self.flag },
         }
     }
@@ -114,7 +119,7 @@ pub fn gemm(draw: &mut Draw) {
     let mut c = Out::drawn(draw, c_m, c_n, ends.reads_c());
     let fits = (a.rows, a.cols) == (c.rows(), b_k) && c.cols() == b_n && ends.fit(c.rows(), c.cols());
     let before = c.before();
-    let result = kernels::gemm(kernels, a.view(), b, ends.start(), ends.epilogue(), c.view());
+    let result = kernels::gemm(kernels, a.view(), b, ends.init(), ends.epilogue(), c.view());
     if !agrees(draw, result, fits) {
         return c.untouched();
     }
@@ -145,7 +150,17 @@ pub fn gemm_tn(draw: &mut Draw) {
     if fits && (total > 1024 || a.rows > 1024) {
         return;
     }
-    let result = kernels::gemm_tn(kernels, a.view(), d_y.view(), add, &mut d_w, total, first);
+    let result = kernels::gemm_tn(
+        kernels,
+        kernels::WeightGradient {
+            a: a.view(),
+            d_y: d_y.view(),
+            accumulate: add,
+            d_w: &mut d_w,
+            rows: total,
+            first_row: first,
+        },
+    );
     if !agrees(draw, result, fits) {
         return assert!(super::operand::same_bits(&d_w, &before), "written although it was refused");
     }

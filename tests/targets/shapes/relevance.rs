@@ -70,7 +70,7 @@ impl Layer {
         assert!(self.lost.iter().all(|&lost| lost == 1.0), "lost something although it was refused");
     }
 
-    /// Compares with a twin that sees inputs and relevance of a sample.
+    /// Compares with a reference implementation that sees inputs and relevance of a sample.
     fn compare(&self, one: impl Fn(&[f32], &[f64]) -> (Vec<f64>, f64)) {
         let (n, j, k) = (self.r_out.rows, self.r_in.cols(), self.r_out.cols);
         let a = if self.a.rows == n { self.a.plain() } else { vec![] };

@@ -4,7 +4,7 @@
 use benches::{activations, floats};
 use kernels::pack::{self, Part, pack};
 use kernels::relevance::EPS;
-use kernels::{Epilogue, Kernels, MatMut, MatRef, Panels, Start, gemm, panels_len};
+use kernels::{Epilogue, Init, Kernels, MatMut, MatRef, Panels, gemm, panels_len};
 use std::array;
 
 /// α and β of the αβ rule.
@@ -87,7 +87,7 @@ impl Both {
 fn product(kernels: &Kernels, a: &[f32], b: Panels, c: &mut [f32]) {
     let (m, k, n) = (a.len() / b.k(), b.k(), b.n());
     let (a, c) = (MatRef::new(a, m, k), MatMut::new(c, m, n));
-    gemm(kernels, a, b, Start::Zero, Epilogue::Store, c).expect("shapes fit");
+    gemm(kernels, a, b, Init::Zero, Epilogue::Store, c).expect("shapes fit");
 }
 
 /// What a rule by hand keeps between calls.

@@ -5,7 +5,7 @@ use benches::patches::{assert_conv, assert_weight_gradient, turned};
 use benches::{BATCH, activations, floats};
 use kernels::pack::{Part, pack, reverse_conv};
 use kernels::{
-    ConvShape, Epilogue, Kernels, MatMut, Panels, STRIP, Start, conv, conv_weight_gradient, panels_len,
+    Conv, ConvShape, Epilogue, Init, Kernels, MatMut, Panels, STRIP, conv, conv_weight_gradient, panels_len,
 };
 use serde_json::{Value, json};
 
@@ -35,7 +35,8 @@ fn pixels(shape: &ConvShape) -> usize {
 
 fn run(kernels: &Kernels, shape: &ConvShape, x: &[f32], w: Panels, epilogue: Epilogue, y: &mut [f32]) {
     let out = MatMut::new(y, pixels(shape), shape.outputs);
-    conv(kernels, shape, x, BATCH, w, Start::Zero, epilogue, out).expect("shapes fit");
+    conv(kernels, Conv { shape, x, images: BATCH, w, init: Init::Zero, epilogue, y: out })
+        .expect("shapes fit");
 }
 
 /// With bias and relu.

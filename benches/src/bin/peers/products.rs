@@ -4,7 +4,9 @@ use crate::measure::{Bench, geometric_mean, ours, theirs, theirs_inside};
 use benches::{FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT, activations, assert_product, floats};
 use kernels::pack::pack;
 use kernels::peers::{Strided, gemm_crate, matrixmultiply_crate};
-use kernels::{Epilogue, Kernels, MatMut, MatRef, Panels, Start, gemm, gemm_tn, panels_len, reference};
+use kernels::{
+    Epilogue, Init, Kernels, MatMut, MatRef, Panels, WeightGradient, gemm, gemm_tn, panels_len, reference,
+};
 use serde_json::{Value, json};
 
 /// Beyond the shapes of training: what blocking for L2 and L3 has to carry.
@@ -70,10 +72,10 @@ impl Operands {
         let Operands { m, n, k, .. } = *self;
         let found = if self.form == Form::Tn {
             let (x, d_y) = (MatRef::new(&self.a, k, m), MatRef::new(&self.b, k, n));
-            gemm_tn(kernels, x, d_y, false, out, m, 0)
+            gemm_tn(kernels, WeightGradient { a: x, d_y, accumulate: false, d_w: out, rows: m, first_row: 0 })
         } else {
             let (a, w) = (MatRef::new(&self.a, m, k), Panels::new(&self.packed, k, n));
-            gemm(kernels, a, w, Start::Zero, Epilogue::Store, MatMut::new(out, m, n))
+            gemm(kernels, a, w, Init::Zero, Epilogue::Store, MatMut::new(out, m, n))
         };
         found.expect("shapes fit");
     }

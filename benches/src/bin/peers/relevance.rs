@@ -8,7 +8,7 @@ use kernels::relevance::alpha_beta::alpha_beta;
 use kernels::relevance::z_beta::{ZBeta, z_beta};
 use kernels::relevance::z_plus::z_plus;
 use kernels::relevance::{EPS, PackedPart};
-use kernels::{Epilogue, Kernels, MatMut, Start, gemm, reference};
+use kernels::{Epilogue, Init, Kernels, MatMut, gemm, reference};
 use serde_json::{Value, json};
 
 /// The combine layer of the deep cell: a batch, seven steps of it, a test set.
@@ -19,7 +19,7 @@ const PIXELS: [usize; 3] = [350, 112, 512];
 /// Relevance of a sample's inputs, from them, the weights and the relevance of its outputs.
 type Reference = fn(&[f32], &[f32], &[f64]) -> Vec<f64>;
 
-/// A rule and its twins.
+/// A rule and its reference implementations.
 struct Rule {
     name: &'static str,
     /// Products that ours cannot do without, which its FLOP/s count.
@@ -144,7 +144,7 @@ fn z_beta_row(bench: &Bench, shape: [usize; 3]) -> Value {
     let rule = ZBeta::dense(layer.panels(), BOUNDS.0, BOUNDS.1);
     let mut z = vec![0.0; layer.n * layer.k];
     let out = MatMut::new(&mut z, layer.n, layer.k);
-    gemm(bench.kernels(), layer.x(), layer.panels(), Start::Zero, Epilogue::Store, out).expect("shapes fit");
+    gemm(bench.kernels(), layer.x(), layer.panels(), Init::Zero, Epilogue::Store, out).expect("shapes fit");
     let mut lost = vec![0.0; layer.n];
     Z_BETA.row(bench, &layer, &z, |kernels, z, r_in| {
         let out = MatMut::new(r_in, layer.n, layer.j);

@@ -15,25 +15,25 @@ pub struct ExplainArgs {
     /// The method of explanation.
     #[command(flatten)]
     pub method: MethodArgs,
-    /// Which logit: predicted, true, a class number, or all
+    /// The logit to explain: predicted, true, a class number, or all
     #[arg(long, value_name = "WHICH", default_value = "predicted")]
     pub target: String,
     /// Only samples of this class
     #[arg(long, value_name = "K")]
     pub class: Option<u8>,
-    /// Only the first N of them [default: all; 16 where pictures are written]
+    /// Only the first N of them [default: all; 16 for pictures]
     #[arg(long, value_name = "N")]
     pub samples: Option<usize>,
-    /// FILE.npy: relevance; FILE.npz: x_batch, y_batch, a_batch; else a folder for pictures
+    /// FILE.npy: relevance; FILE.npz: x_batch, y_batch, a_batch; anything else: a folder for pictures
     #[arg(long, value_name = "FILE|DIR")]
     pub out: PathBuf,
-    /// Colours of the pictures
+    /// Colour map of the pictures
     #[arg(long, value_enum, default_value_t = Colormap::Bwr)]
     pub cmap: Colormap,
-    /// How a picture's relevance is scaled
+    /// Normalisation of the relevance of a picture
     #[arg(long, value_enum, default_value_t = Norm::Symmetric)]
     pub relevance_norm: Norm,
-    /// Replace a file, or pictures in a folder, that is there
+    /// Replace an existing file, or pictures in a folder
     #[arg(long)]
     pub overwrite: bool,
 }

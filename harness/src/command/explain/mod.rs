@@ -1,4 +1,4 @@
-//! `harness explain`: the relevance of every pixel for a decision.
+//! `harness explain`: the relevance of every input pixel for a decision.
 
 pub mod args;
 mod write;
@@ -19,7 +19,7 @@ use write::{Request, Visit};
 
 const PICTURES: usize = 16;
 
-/// The logit that a word names.
+/// The logit that an option names.
 fn target(text: &str, network: &Network, source: &Source) -> Result<Target> {
     Ok(match text {
         "predicted" => Target::Predicted,
@@ -43,7 +43,7 @@ fn target(text: &str, network: &Network, source: &Source) -> Result<Target> {
 /// Runs `harness explain`.
 ///
 /// # Errors
-/// If the model or the samples cannot be read, an option does not fit, or the output cannot be written.
+/// If the model or the samples cannot be read, an option is invalid, or the output cannot be written.
 pub fn run(args: &ExplainArgs, options: &GlobalOptions) -> Result<()> {
     stop_on_signals()?;
     let method = args.method.parse()?;
@@ -60,7 +60,7 @@ pub fn run(args: &ExplainArgs, options: &GlobalOptions) -> Result<()> {
     let of_class = |&i: &usize| args.class.is_none_or(|class| samples.label(i) == class);
     let indices: Vec<usize> = (0..samples.len()).filter(of_class).take(limit).collect();
     if indices.is_empty() {
-        bail!(UsageError("no sample is left: see --class and --samples".to_owned()));
+        bail!(UsageError("no sample is selected: see --class and --samples".to_owned()));
     }
     if !pictures {
         refuse_existing(&args.out, args.overwrite)?;
@@ -100,9 +100,9 @@ fn print_summary(args: &ExplainArgs, options: &GlobalOptions, summary: &Summary)
         "explanations",
         "conservation error",
         "largest",
-        "lost share",
-        "largest lost",
-        "lose > 1e-4",
+        "absorbed share",
+        "largest absorbed",
+        "absorb > 1e-4",
         "f ≤ 0",
     ]);
     table.row(vec![
@@ -110,9 +110,9 @@ fn print_summary(args: &ExplainArgs, options: &GlobalOptions, summary: &Summary)
         summary.explanations.to_string(),
         format!("{:.1e}", summary.conservation_error_mean),
         format!("{:.1e}", summary.conservation_error_max),
-        format!("{:.1e}", summary.lost_share_mean),
-        format!("{:.1e}", summary.lost_share_max),
-        summary.losing.to_string(),
+        format!("{:.1e}", summary.absorbed_share_mean),
+        format!("{:.1e}", summary.absorbed_share_max),
+        summary.absorbing.to_string(),
         summary.not_positive.to_string(),
     ]);
     out!("{table}")?;

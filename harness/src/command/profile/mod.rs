@@ -1,4 +1,4 @@
-//! `harness profile`: where the time of a training step or of a batch of explanations goes.
+//! `harness profile`: time of a training step or of a batch of explanations, by kernel.
 
 pub mod args;
 mod step;
@@ -23,13 +23,13 @@ use std::sync::Arc;
 use step::{batch, measured, samples, train};
 use totals::Totals;
 
-/// Seconds of each measurement of the peak, before the steps and behind them.
+/// Seconds of each measurement of the peak, before and after the steps.
 const PEAK_SECONDS: f64 = 0.2;
 
 /// Runs `harness profile`.
 ///
 /// # Errors
-/// If an option does not fit, the data cannot be read, or the trace cannot be written.
+/// If an option is invalid, the data cannot be read, or the trace cannot be written.
 pub fn run(args: &ProfileArgs, options: &GlobalOptions) -> Result<()> {
     ensure!(args.steps > 0, UsageError("--steps is 0; it must be at least 1".to_owned()));
     let partial = PartialSettings {
@@ -47,8 +47,8 @@ pub fn run(args: &ProfileArgs, options: &GlobalOptions) -> Result<()> {
     let kernels = options.kernels(threads)?.profiled(Arc::clone(&profile));
     let (samples, [rows, cols, classes]) = samples(args)?;
     let task = settings.task(rows, cols, classes);
-    let network =
-        Network::new(settings.cell()?, task, settings.seed).map_err(|error| UsageError(error.to_string()))?;
+    let network = Network::new(settings.architecture.clone(), task, settings.seed)
+        .map_err(|error| UsageError(error.to_string()))?;
     let before = peak::measure_all(&kernels, PEAK_SECONDS);
     let steps = match args.what {
         What::Train => train(args, &settings, &kernels, &profile, network, &*samples)?,
@@ -56,7 +56,7 @@ pub fn run(args: &ProfileArgs, options: &GlobalOptions) -> Result<()> {
             let mut explainer = Explainer::new(&kernels, &network, method, args.batch)?;
             measured(args.steps, &profile, |step| {
                 let batch = batch(args.batch, samples.len(), step);
-                explainer.explain(&kernels, &network, &*samples, &batch, Target::Predicted)?;
+                explainer.explain(&kernels, &*samples, &batch, Target::Predicted)?;
                 Ok(())
             })?
         }

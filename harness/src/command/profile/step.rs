@@ -15,7 +15,7 @@ use std::time::Duration;
 
 const WARM: usize = 20;
 
-/// A step that was measured, and the calls in it.
+/// A measured step and its kernel calls.
 pub(super) struct Step {
     pub start: Duration,
     pub took: Duration,
@@ -30,19 +30,19 @@ pub(super) fn train(
     network: Network,
     samples: &dyn Samples,
 ) -> Result<Vec<Step>> {
-    let mut trainer = Trainer::new(network, settings.optimiser(), args.batch, settings.seed);
+    let mut trainer = Trainer::new(network, settings.train_options())?;
     measured(args.steps, profile, |step| {
         trainer.step(kernels, samples, &batch(args.batch, samples.len(), step))?;
         Ok(())
     })
 }
 
-/// The samples of a step: the next ones, from the start again behind the last.
+/// The sample indices of a step, in order and repeated from the start.
 pub(super) fn batch(n: usize, samples: usize, step: usize) -> Vec<usize> {
     (0..n).map(|i| (step * n + i) % samples).collect()
 }
 
-/// What the steps are fed with, and its rows, columns and classes.
+/// The samples of the steps, and their rows, columns and classes.
 pub(super) fn samples(args: &ProfileArgs) -> Result<(Box<dyn Samples>, [usize; 3])> {
     if let Some(name) = &args.dataset {
         let dataset = Dataset::open(name, args.data_dir.as_deref())?;
@@ -58,7 +58,7 @@ pub(super) fn samples(args: &ProfileArgs) -> Result<(Box<dyn Samples>, [usize; 3
     Ok((Box::new(Arrays { images, size: SIZE * SIZE, labels: Some(labels) }), [SIZE, SIZE, 10]))
 }
 
-/// Runs the steps, the first ones unmeasured.
+/// Runs warm-up steps, then measured ones.
 pub(super) fn measured(
     steps: usize,
     profile: &Profile,
@@ -86,7 +86,7 @@ pub(super) mod tests {
     use crate::run::settings::PartialSettings;
     use model::explain::Method;
     use model::explain::{Explainer, Target};
-    use model::{Cell, Task};
+    use model::{Architecture, Task};
     use std::sync::Arc;
 
     /// Steps of Shallow-2 on 4 noise images of 28×28.
@@ -105,18 +105,22 @@ pub(super) mod tests {
         };
         let (samples, [rows, cols, classes]) = samples(&args).unwrap();
         let task = Task { rows, cols, classes, seq_len: 2, ..Task::default() };
-        let network = Network::new(Cell::preset("shallow").unwrap(), task, 1).unwrap();
+        let network = Network::new(Architecture::preset("shallow").unwrap(), task, 1).unwrap();
         let profile = Arc::new(Profile::new());
         let kernels = Kernels::default().profiled(Arc::clone(&profile));
         if what == What::Train {
-            let settings = PartialSettings { cell: Some(args.cell.clone()), ..PartialSettings::default() }
-                .complete()
-                .unwrap();
+            let settings = PartialSettings {
+                cell: Some(args.cell.clone()),
+                batch: Some(args.batch),
+                ..PartialSettings::default()
+            }
+            .complete()
+            .unwrap();
             return train(&args, &settings, &kernels, &profile, network, &*samples).unwrap();
         }
         let mut explainer = Explainer::new(&kernels, &network, Method::DeepTaylor, 4).unwrap();
         let explained = |step| {
-            explainer.explain(&kernels, &network, &*samples, &batch(4, 80, step), Target::Predicted)?;
+            explainer.explain(&kernels, &*samples, &batch(4, 80, step), Target::Predicted)?;
             Ok(())
         };
         measured(args.steps, &profile, explained).unwrap()

@@ -1,114 +1,119 @@
-//! Back to the input: each winner hands its filter, times its gradient or ratio, to its patch.
+//! Back to the input: each argmax hands its filter, times its gradient or ratio, to its patch.
 
 use super::filters::Lines;
-use super::{Columns, Filters, Places, PooledConv};
+use super::{Columns, ConvMaxPoolShape, Filters, MaxIndices};
 use crate::Kernels;
-use crate::conv::conv;
+use crate::conv::{Conv, conv};
 use crate::elementwise::rows::load;
 use crate::error::{ShapeError, axis};
 use crate::gemm::epilogue::Epilogue;
 use crate::gemm::finish::{Line, finish_line};
-use crate::gemm::{Start, check_ends};
+use crate::gemm::{Init, check_ends};
 use crate::profile::Work;
 use crate::shape::{MatMut, MatRef, Panels, Plane, Rows, STRIP, volume};
 use crate::simd::{Kernel, Simd};
 use crate::threads::{Shared, with_scratch};
 
-/// `out = Σ_parts epilogue(Σ_winners v[window,o]·filter_part[o])`, each winner's filter laid over its patch.
-///
-/// - `places` as [`conv_pool`](super::conv_pool) has written them
-/// - `v` `[images·windows, outputs]` gradient by the winners' pre-activations, or the ratios of a
-///   relevance rule
-/// - `epilogues` one for each part of the filters; their matrices are lines
-///   `[images·rows, cols·inputs]` as [`Plane::lines_of`] gives them
-/// - `out` `[images·rows, cols·inputs]` overwritten
+/// The operands of [`conv_max_pool_input_gradient`].
+#[derive(Debug)]
+pub struct ConvMaxPoolInputGradient<'a> {
+    /// The layer's weights.
+    pub filters: &'a Filters,
+    /// Images in the batch.
+    pub images: usize,
+    /// The argmax positions that [`conv_max_pool`](super::conv_max_pool) has written.
+    pub max_indices: &'a MaxIndices,
+    /// `[images·windows, outputs]`: the gradient by the pre-activation at each argmax position, or the
+    /// ratios of a relevance rule.
+    pub d_h: MatRef<'a>,
+    /// One for each part of the filters; their matrices are lines `[images·rows, cols·inputs]` as
+    /// [`Plane::lines_of`] gives them.
+    pub epilogues: &'a [Epilogue<'a>],
+    /// `[images·rows, cols·inputs]`, overwritten.
+    pub d_x: MatMut<'a>,
+}
+
+/// `d_x = Σ_parts epilogue(Σ_windows d_h[window,o]·filter_part[o])`: the filter of each argmax position is
+/// added over its patch.
 ///
 /// # Errors
-/// [`ShapeError`] if an operand does not have the layer's shape; `out` is untouched then.
-pub fn conv_pool_back(
+/// [`ShapeError`] if an operand does not have the layer's shape; `d_x` is untouched then.
+pub fn conv_max_pool_input_gradient(
     kernels: &Kernels,
-    filters: &Filters,
-    places: &Places,
-    v: MatRef,
-    images: usize,
-    epilogues: &[Epilogue],
-    mut out: MatMut,
+    operands: ConvMaxPoolInputGradient,
 ) -> Result<(), ShapeError> {
-    const NAME: &str = "conv_pool_back";
+    const NAME: &str = "conv_max_pool_input_gradient";
+    check(NAME, &operands)?;
+    let ConvMaxPoolInputGradient { filters, images, max_indices, d_h, epilogues, d_x } = operands;
     let shape = &filters.shape;
     let parts = filters.parts().count();
-    let _span = kernels.span(NAME, || Work::winners(parts, images, shape, out.rows * out.cols));
-    let places = check(NAME, filters, places, &v, images, epilogues, &out)?;
+    let _span = kernels.span(NAME, || Work::max_pool(parts, images, shape, d_x.rows * d_x.cols));
+    let max_indices = max_indices.of(NAME, shape, images)?;
+    let back = Back { filters, epilogues, out_map: d_x.map, out: Shared::new(d_x.data) };
     if kernels.gemm().is_some() {
-        return dense(kernels, filters, places, &v, images, epilogues, &mut out);
+        return dense(kernels, &back, images, &shape.expand(max_indices, &d_h, images));
     }
-    let back = Back { filters, epilogues, out_map: out.map, out: Shared::new(out.data) };
     let cost = parts * images * shape.windows() * shape.conv.outputs * shape.conv.patch();
     kernels.threads().split(images, cost, &|range| {
         with_scratch(back.scratch(), |planes| {
             for image in range {
-                back.image(kernels, image, Values::of(shape, &v, places, image), planes);
+                back.image(kernels, image, Values::of(shape, &d_h, max_indices, image), planes);
             }
         });
     });
     Ok(())
 }
 
-/// Checks what [`conv_pool_back`] takes; gives the places.
-pub(crate) fn check<'a>(
-    name: &'static str,
-    filters: &Filters,
-    places: &'a Places,
-    v: &MatRef,
-    images: usize,
-    epilogues: &[Epilogue],
-    out: &MatMut,
-) -> Result<&'a [f32], ShapeError> {
-    let shape = &filters.shape;
+/// Checks the operands of [`conv_max_pool_input_gradient`] for a kernel of this name.
+pub(crate) fn check(name: &'static str, operands: &ConvMaxPoolInputGradient) -> Result<(), ShapeError> {
+    let ConvMaxPoolInputGradient { filters, images, max_indices, d_h, epilogues, d_x } = operands;
+    let (shape, images) = (&filters.shape, *images);
     let (rows, cols) = (volume([images, shape.conv.rows]), volume([shape.conv.cols, shape.conv.inputs]));
-    shape.check_values(name, "v", images, v)?;
+    shape.check_values(name, "d_h", images, d_h)?;
     axis(name, "parts", "epilogues", epilogues.len(), filters.parts().count())?;
-    axis(name, "images·rows", "out", out.rows, rows)?;
-    axis(name, "cols·inputs", "out", out.cols, cols)?;
-    for epilogue in epilogues {
-        check_ends(name, rows, cols, &Start::Zero, epilogue)?;
+    axis(name, "images·rows", "d_x", d_x.rows, rows)?;
+    axis(name, "cols·inputs", "d_x", d_x.cols, cols)?;
+    for epilogue in *epilogues {
+        check_ends(name, rows, cols, &Init::Zero, epilogue)?;
     }
-    places.of(name, shape, images)
+    max_indices.check(name, shape, images)
 }
 
-/// The same by a product of somebody's own: what comes back stands in whole images first.
-fn dense(
-    kernels: &Kernels,
-    filters: &Filters,
-    places: &[f32],
-    v: &MatRef,
-    images: usize,
-    epilogues: &[Epilogue],
-    out: &mut MatMut,
-) -> Result<(), ShapeError> {
+/// The same as a convolution of whole padded planes `d_h`, for an external GEMM backend.
+fn dense(kernels: &Kernels, back: &Back, images: usize, d_h: &[f32]) -> Result<(), ShapeError> {
+    let Back { filters, epilogues, .. } = *back;
     let shape = filters.shape.conv.reversed();
-    let expanded = filters.shape.expand(places, v, images);
     let plane = Plane { pad: 0, ..filters.shape.conv.input() };
     let mut sums = vec![0.0; images * plane.len()];
     for (part, epilogue) in epilogues.iter().enumerate() {
         let panels = filters.panels(part, true);
         let weights = Panels::new(&panels, shape.patch(), shape.outputs);
         let to = plane.pixels_mut(&mut sums, images);
-        conv(kernels, &shape, &expanded, images, weights, Start::Zero, Epilogue::Store, to)?;
-        let back = Back { filters, epilogues, out_map: out.map, out: Shared::new(out.data) };
+        conv(
+            kernels,
+            Conv {
+                shape: &shape,
+                x: d_h,
+                images,
+                w: weights,
+                init: Init::Zero,
+                epilogue: Epilogue::Store,
+                y: to,
+            },
+        )?;
         for image in 0..images {
             let sums = &sums[image * plane.len()..][..plane.len()];
-            kernels.backend().run(Finish { back: &back, image, sums, line: plane.line(), epilogue });
+            kernels.backend().run(Finish { back, image, sums, line: plane.line(), epilogue });
         }
     }
     Ok(())
 }
 
-/// What the winners of an image's windows hand on.
+/// What the positions of an image's windows hand on.
 #[derive(Clone, Copy)]
 pub(crate) struct Values<'a> {
     /// `[windows, outputs]`
-    pub places: &'a [f32],
+    pub max_indices: &'a [f32],
     pub v: &'a [f32],
     /// Floats from a window of `v` to the next.
     pub step: usize,
@@ -116,20 +121,20 @@ pub(crate) struct Values<'a> {
 
 impl<'a> Values<'a> {
     /// Those of one image of a batch.
-    pub fn of(shape: &PooledConv, v: &MatRef<'a>, places: &'a [f32], image: usize) -> Self {
+    pub fn of(shape: &ConvMaxPoolShape, v: &MatRef<'a>, max_indices: &'a [f32], image: usize) -> Self {
         let of_image = shape.windows() * shape.conv.outputs;
         // Rows without a float may be anywhere.
         let step = if v.cols == 0 { 0 } else { v.map.step };
         Values {
-            places: &places[image * of_image..][..of_image],
+            max_indices: &max_indices[image * of_image..][..of_image],
             v: &v.data[image * shape.windows() * step..],
             step,
         }
     }
 
     /// Those of one image whose values stand in a buffer.
-    pub fn buffered(shape: &PooledConv, v: &'a [f32], places: &'a [f32]) -> Self {
-        Values { places, v, step: shape.conv.outputs }
+    pub fn buffered(shape: &ConvMaxPoolShape, v: &'a [f32], max_indices: &'a [f32]) -> Self {
+        Values { max_indices, v, step: shape.conv.outputs }
     }
 }
 
@@ -165,7 +170,7 @@ impl Back<'_> {
     /// Words with a bit for each output, of each place of each window of an image.
     fn words(&self) -> usize {
         let shape = &self.filters.shape;
-        shape.windows() * shape.places() * shape.conv.outputs.div_ceil(WORD)
+        shape.windows() * shape.window_area() * shape.conv.outputs.div_ceil(WORD)
     }
 
     /// One image's way back.
@@ -233,7 +238,7 @@ impl Kernel for Finish<'_> {
 /// Which outputs have won each place of each window and have something to hand on:
 /// `[window][place][word]`, a bit for each output.
 struct Won<'a> {
-    shape: &'a PooledConv,
+    shape: &'a ConvMaxPoolShape,
     values: Values<'a>,
     won: &'a mut [u64],
 }
@@ -243,19 +248,19 @@ impl Kernel for Won<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let Won { shape, values, won } = self;
-        let (outputs, places) = (shape.conv.outputs, shape.places());
+        let (outputs, max_indices) = (shape.conv.outputs, shape.window_area());
         let words = outputs.div_ceil(WORD);
-        for (window, won) in won.chunks_exact_mut((places * words).max(1)).enumerate() {
-            let of_window = &values.places[window * outputs..][..outputs];
+        for (window, won) in won.chunks_exact_mut((max_indices * words).max(1)).enumerate() {
+            let of_window = &values.max_indices[window * outputs..][..outputs];
             let v = &values.v[window * values.step..][..outputs];
             won.fill(0);
             for n in (0..outputs).step_by(STRIP) {
                 let lanes = STRIP.min(outputs - n);
-                // SAFETY: places and values of this window.
+                // SAFETY: max_indices and values of this window.
                 let (at, v) = unsafe {
                     (load(simd, of_window.as_ptr().add(n), lanes), load(simd, v.as_ptr().add(n), lanes))
                 };
-                for place in 0..places {
+                for place in 0..max_indices {
                     let bits = simd.where_equal(at, simd.splat(place as f32), v);
                     won[place * words + n / WORD] |= u64::from(bits) << (n % WORD);
                 }
@@ -276,8 +281,8 @@ struct Pixels<'a> {
 }
 
 /// Strips of a filter's line that the registers hold.
-const MOST_STRIPS: usize = 6;
-/// Outputs whose winners one word has bits for.
+const MAX_STRIPS: usize = 6;
+/// Outputs whose positions one word has bits for.
 const WORD: usize = 64;
 
 impl Kernel for Pixels<'_> {
@@ -287,14 +292,14 @@ impl Kernel for Pixels<'_> {
         for group in self.filters.groups() {
             let strips = group.columns.strips();
             for line in 0..self.filters.shape.conv.size {
-                for first in (0..strips).step_by(MOST_STRIPS) {
+                for first in (0..strips).step_by(MAX_STRIPS) {
                     match strips - first {
                         1 => self.pass::<S, 1>(simd, group, line, first),
                         2 => self.pass::<S, 2>(simd, group, line, first),
                         3 => self.pass::<S, 3>(simd, group, line, first),
                         4 => self.pass::<S, 4>(simd, group, line, first),
                         5 => self.pass::<S, 5>(simd, group, line, first),
-                        _ => self.pass::<S, MOST_STRIPS>(simd, group, line, first),
+                        _ => self.pass::<S, MAX_STRIPS>(simd, group, line, first),
                     }
                 }
             }
@@ -307,7 +312,7 @@ impl Pixels<'_> {
     #[inline(always)]
     fn pass<S: Simd, const V: usize>(&mut self, simd: S, group: &Lines, filter_line: usize, first: usize) {
         let (filters, values) = (self.filters, self.values);
-        let PooledConv { conv, window } = filters.shape;
+        let ConvMaxPoolShape { conv, window } = filters.shape;
         let Columns { pixels, skipped, .. } = &group.columns;
         let (outputs, padded) = (conv.outputs, group.columns.strips() * STRIP);
         let words = outputs.div_ceil(WORD);
@@ -319,7 +324,8 @@ impl Pixels<'_> {
             let (col, dx) = (x / window, x % window);
             for row in 0..filters.shape.out_rows() {
                 let at = row * filters.shape.out_cols() + col;
-                let won = &self.won[at * filters.shape.places() * words..][..filters.shape.places() * words];
+                let won = &self.won[at * filters.shape.window_area() * words..]
+                    [..filters.shape.window_area() * words];
                 let v = &values.v[at * values.step..][..outputs];
                 for dy in 0..window.min(conv.rows - row * window) {
                     let (y, place) = (row * window + dy, dy * window + dx);
@@ -390,14 +396,14 @@ impl Windows<'_> {
     #[inline(always)]
     fn pass<S: Simd, const L: usize>(&mut self, simd: S) {
         let (filters, values, moved) = (self.filters, self.values, self.moved);
-        let PooledConv { conv, window } = filters.shape;
-        let (outputs, places_a_window) = (conv.outputs, filters.shape.places());
+        let ConvMaxPoolShape { conv, window } = filters.shape;
+        let (outputs, places_a_window) = (conv.outputs, filters.shape.window_area());
         assert_eq!(moved.len(), outputs * places_a_window * L * STRIP);
         let (zero, two) = (simd.splat(0.0), self.planes.len() > self.len);
         for row in 0..filters.shape.out_rows() {
             for col in 0..filters.shape.out_cols() {
                 let at = row * filters.shape.out_cols() + col;
-                let places = &values.places[at * outputs..][..outputs];
+                let max_indices = &values.max_indices[at * outputs..][..outputs];
                 let v = &values.v[at * values.step..][..outputs];
                 let mut acc = [zero; L];
                 for first in (0..outputs).step_by(WORD) {
@@ -414,7 +420,7 @@ impl Windows<'_> {
                         // window's, for which this filter was moved.
                         unsafe {
                             let value = simd.splat(*v.get_unchecked(o));
-                            let place = places.get_unchecked(o).to_int_unchecked::<u32>() as usize;
+                            let place = max_indices.get_unchecked(o).to_int_unchecked::<u32>() as usize;
                             let at = (o * places_a_window + place) * L * STRIP;
                             debug_assert!(at + L * STRIP <= moved.len());
                             let filter = moved.as_ptr().wrapping_add(at);

@@ -1,8 +1,8 @@
-//! Figures 4.4 to 4.6: a cell drawn from the data that defines it, each layer with its width.
+//! Figures 4.4 to 4.6: diagram of an architecture, each layer with its width.
 
 use super::curve::{FONT, FONT_UNIT, GREY, INK, PALETTE};
 use anyhow::{Result, anyhow};
-use model::{Cell, Encoder, Task};
+use model::{Architecture, Core, EncoderLayer, PoolKind, Task};
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
@@ -11,7 +11,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 pub struct Layer {
     /// Its number in the thesis.
     pub number: String,
-    /// What it is.
+    /// Its kind.
     pub kind: String,
     /// Its shape as text: `512`, `14×2×24`.
     pub shape: String,
@@ -19,39 +19,49 @@ pub struct Layer {
     pub width: usize,
 }
 
-/// A cell on a task as the layers of its figure: from the input to the logits, and the recurrent one.
-pub fn layers(cell: &Cell, task: &Task) -> (Vec<Layer>, Option<Layer>) {
+/// An architecture on a task as the layers of its figure: from the input to the logits, and the recurrent one.
+pub fn layers(architecture: &Architecture, task: &Task) -> (Vec<Layer>, Option<Layer>) {
     let layer = |number: &str, kind: &str, shape: String, width| Layer {
         number: number.to_owned(),
         kind: kind.to_owned(),
         shape,
         width,
     };
-    let (mut rows, mut cols) = (task.rows, task.step_cols());
+    let (mut rows, mut cols, mut channels) = (task.rows, task.step_cols(), 1);
     let mut found = vec![layer("x", "input", format!("{rows}×{cols}"), rows * cols)];
-    for (i, encoder) in cell.encoder.iter().enumerate() {
+    let (mut dense, mut convolutions) = (0, 0);
+    for encoder in &architecture.encoder {
+        let image = |rows: usize, cols: usize, channels: usize| {
+            (format!("{rows}×{cols}×{channels}"), rows * cols * channels)
+        };
         match *encoder {
-            Encoder::Dense { units } => {
-                let number = format!("1{}", "′".repeat(i + 1));
-                found.push(layer(&number, "dense", units.to_string(), units));
+            EncoderLayer::Dense(units) => {
+                dense += 1;
+                found.push(layer(&format!("1{}", "′".repeat(dense)), "dense", units.to_string(), units));
             }
-            Encoder::Conv { size, channels } => {
-                let shape = format!("{rows}×{cols}×{channels}");
-                let kind = format!("conv {size}×{size}");
-                found.push(layer(&format!("C{}", i + 1), &kind, shape, rows * cols * channels));
+            EncoderLayer::Conv { size, channels: filters, .. } => {
+                (convolutions, channels) = (convolutions + 1, filters);
+                let (shape, width) = image(rows, cols, channels);
+                found.push(layer(&format!("C{convolutions}"), &format!("conv {size}×{size}"), shape, width));
+            }
+            EncoderLayer::Pool(kind) => {
                 (rows, cols) = (rows.div_ceil(2), cols.div_ceil(2));
-                let shape = format!("{rows}×{cols}×{channels}");
-                found.push(layer(&format!("P{}", i + 1), "pool 2×2", shape, rows * cols * channels));
+                let (shape, width) = image(rows, cols, channels);
+                let kind = match kind {
+                    PoolKind::Max => "pool 2×2",
+                    PoolKind::Sum => "sum 2×2",
+                };
+                found.push(layer(&format!("P{convolutions}"), kind, shape, width));
             }
         }
     }
-    found.push(layer("4", "combine", cell.combine.to_string(), cell.combine));
-    for (i, &units) in cell.head.iter().enumerate() {
+    let Core::Rnn { combine, recurrent } = architecture.core;
+    found.push(layer("4", "combine", combine.to_string(), combine));
+    for (i, &units) in architecture.head.iter().enumerate() {
         found.push(layer(&format!("4{}", "′".repeat(i + 1)), "head", units.to_string(), units));
     }
     found.push(layer("6", "logits", task.classes.to_string(), task.classes));
-    let recurrent =
-        (task.seq_len > 1).then(|| layer("5", "recurrent", cell.recurrent.to_string(), cell.recurrent));
+    let recurrent = (task.seq_len > 1).then(|| layer("5", "recurrent", recurrent.to_string(), recurrent));
     (found, recurrent)
 }
 
@@ -60,13 +70,13 @@ const MIDDLE: i32 = 130;
 const BELOW: i32 = 272;
 const HALF: i32 = 13;
 
-/// The drawing of a cell.
+/// The diagram of an architecture, with this title.
 ///
 /// # Errors
-/// If the drawing library refuses, which cells do not provoke.
-pub fn svg(cell: &Cell, task: &Task) -> Result<String> {
+/// If the drawing library fails.
+pub fn svg(title: &str, architecture: &Architecture, task: &Task) -> Result<String> {
     let mut svg = String::new();
-    draw(&mut svg, cell, task).map_err(|error| anyhow!("{} was not drawn: {error}", cell.title()))?;
+    draw(&mut svg, title, architecture, task).map_err(|error| anyhow!("{title} was not drawn: {error}"))?;
     Ok(svg)
 }
 
@@ -75,16 +85,21 @@ fn half_height(width: usize) -> i32 {
     8 + (60.0 * (width as f64 / 3000.0).sqrt().min(1.0)) as i32
 }
 
-fn draw<'a>(svg: &'a mut String, cell: &Cell, task: &Task) -> Result<(), Box<dyn std::error::Error + 'a>> {
+fn draw<'a>(
+    svg: &'a mut String,
+    title: &str,
+    architecture: &Architecture,
+    task: &Task,
+) -> Result<(), Box<dyn std::error::Error + 'a>> {
     let centred = |size: f64| {
         let font = (FONT, size * FONT_UNIT).into_font().color(&INK);
         font.pos(Pos::new(HPos::Center, VPos::Center))
     };
     let root = SVGBackend::with_string(svg, SIZE).into_drawing_area();
     root.fill(&WHITE)?;
-    let title = format!("{}-{}: neurons of each layer", cell.title(), task.seq_len);
+    let title = format!("{title}: neurons of each layer");
     root.draw(&Text::new(title, (24, 16), (FONT, 17.0 * FONT_UNIT).into_font().color(&INK)))?;
-    let (layers, recurrent) = layers(cell, task);
+    let (layers, recurrent) = layers(architecture, task);
     let space = (SIZE.0 as i32 - 60) / layers.len() as i32;
     let x = |i: usize| 30 + space / 2 + space * i as i32;
     let block =
@@ -145,7 +160,7 @@ mod tests {
     fn the_layers_are_those_of_the_thesis() {
         let task = Task { seq_len: 7, ..Task::default() };
         let widths = |name: &str| {
-            let (layers, recurrent) = layers(&Cell::preset(name).unwrap(), &task);
+            let (layers, recurrent) = layers(&Architecture::preset(name).unwrap(), &task);
             let shapes: Vec<String> = layers.into_iter().map(|layer| layer.shape).collect();
             (shapes.join(" "), recurrent.map(|layer| layer.width))
         };
@@ -153,13 +168,13 @@ mod tests {
         assert_eq!(widths("deep"), ("28×4 512 256 64 10".to_owned(), Some(128)));
         assert_eq!(widths("deepv2").0, "28×4 512 256 128 64 10");
         assert_eq!(widths("convdeep").0, "28×4 28×4×24 14×2×24 14×2×48 7×1×48 256 128 10");
-        assert_eq!(layers(&Cell::preset("deep").unwrap(), &Task::default()).1, None);
+        assert_eq!(layers(&Architecture::preset("deep").unwrap(), &Task::default()).1, None);
     }
 
     #[test]
     fn the_drawing_has_every_width() {
         let task = Task { seq_len: 4, ..Task::default() };
-        let svg = svg(&Cell::preset("deep").unwrap(), &task).unwrap();
+        let svg = svg("Deep-4", &Architecture::preset("deep").unwrap(), &task).unwrap();
         for text in ["Deep-4", "28×7", "512", "256", "64", "128", "recurrent"] {
             assert!(svg.contains(text), "{text}");
         }

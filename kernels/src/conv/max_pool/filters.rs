@@ -1,6 +1,6 @@
-//! A convolution's weights, one filter an output, as the winners of a max-pool meet them.
+//! A convolution's weights, one filter an output, as the positions of a max-pool meet them.
 
-use super::{Columns, PooledConv};
+use super::{Columns, ConvMaxPoolShape};
 use crate::buffer::Buffer;
 use crate::gemm::pack::Part;
 use crate::shape::{Panels, STRIP, panel_index, panels_len};
@@ -14,7 +14,7 @@ use crate::shape::{Panels, STRIP, panel_index, panels_len};
 ///   `[output][place][line of the window's patch][16]`
 #[derive(Clone, Debug)]
 pub struct Filters {
-    pub(super) shape: PooledConv,
+    pub(super) shape: ConvMaxPoolShape,
     parts: [Option<Part>; 2],
     groups: Vec<Lines>,
     moved: Buffer,
@@ -32,7 +32,7 @@ pub(crate) struct Lines {
 
 impl Lines {
     /// Zeros for so many parts.
-    fn zeroed(shape: &PooledConv, columns: Columns, parts: usize) -> Self {
+    fn zeroed(shape: &ConvMaxPoolShape, columns: Columns, parts: usize) -> Self {
         let (outputs, size) = (shape.conv.outputs, shape.conv.size);
         let mut lines = Lines { columns, outputs, size, floats: Buffer::default() };
         lines.floats = Buffer::zeroed(parts * size * lines.line_len());
@@ -40,13 +40,13 @@ impl Lines {
     }
 
     /// One part of packed weights, of the taps that count in any column.
-    pub fn of(shape: &PooledConv, w: Panels, part: Part) -> Self {
+    pub fn of(shape: &ConvMaxPoolShape, w: Panels, part: Part) -> Self {
         let mut lines = Lines::zeroed(shape, shape.reach(), 1);
         lines.refresh(shape, w, &[Some(part)]);
         lines
     }
 
-    fn refresh(&mut self, shape: &PooledConv, w: Panels, parts: &[Option<Part>]) {
+    fn refresh(&mut self, shape: &ConvMaxPoolShape, w: Panels, parts: &[Option<Part>]) {
         let (Columns { skipped, run, .. }, len) = (self.columns.clone(), self.line_len());
         let padded = (self.columns.strips() * STRIP).max(1);
         for (i, part) in parts.iter().flatten().enumerate() {
@@ -75,7 +75,7 @@ impl Lines {
 
 /// The floats from `first` on of a line of a filter.
 fn floats<'a>(
-    shape: &PooledConv,
+    shape: &ConvMaxPoolShape,
     w: Panels<'a>,
     o: usize,
     line: usize,
@@ -90,7 +90,7 @@ impl Filters {
     ///
     /// # Panics
     /// If the weights are not the convolution's, or the layer has an even filter or no window.
-    pub fn new(shape: &PooledConv, w: Panels, part: Part, other: Option<Part>) -> Self {
+    pub fn new(shape: &ConvMaxPoolShape, w: Panels, part: Part, other: Option<Part>) -> Self {
         if let Err(error) = shape.check("filters") {
             panic!("{error}");
         }
@@ -102,7 +102,7 @@ impl Filters {
             Filters { shape: *shape, parts, groups: groups.collect(), moved: Buffer::default() };
         let lines = filters.patch_lines();
         if (1..=STRIP / 2).contains(&(lines * conv.inputs)) {
-            filters.moved = Buffer::zeroed(conv.outputs * shape.places() * lines * STRIP);
+            filters.moved = Buffer::zeroed(conv.outputs * shape.window_area() * lines * STRIP);
         }
         filters.refresh(w);
         filters
@@ -113,7 +113,7 @@ impl Filters {
     /// # Panics
     /// If the weights are not the convolution's.
     pub fn refresh(&mut self, w: Panels) {
-        let PooledConv { conv, window } = self.shape;
+        let ConvMaxPoolShape { conv, window } = self.shape;
         assert_eq!((w.k, w.n), (conv.patch(), conv.outputs), "convolution weights");
         let run = self.shape.run();
         for group in &mut self.groups {
@@ -122,12 +122,12 @@ impl Filters {
         if self.moved.is_empty() {
             return;
         }
-        let (places, lines) = (self.shape.places(), self.patch_lines());
+        let (max_indices, lines) = (self.shape.window_area(), self.patch_lines());
         for (i, part) in self.parts.iter().flatten().enumerate() {
             for (o, place, line) in (0..conv.outputs).flat_map(|o| {
-                (0..places).flat_map(move |place| (0..conv.size).map(move |line| (o, place, line)))
+                (0..max_indices).flat_map(move |place| (0..conv.size).map(move |line| (o, place, line)))
             }) {
-                let at = ((o * places + place) * lines + place / window + line) * STRIP;
+                let at = ((o * max_indices + place) * lines + place / window + line) * STRIP;
                 let at = at + i * (STRIP / 2) + place % window * conv.inputs;
                 for (to, &w) in self.moved[at..][..run].iter_mut().zip(floats(&self.shape, w, o, line, 0)) {
                     *to = part.of(w);

@@ -1,4 +1,4 @@
-//! The pooled convolution against its dense twins, at shapes on both sides of every register and window.
+//! The pooled convolution against its dense reference implementations, at shapes on both sides of every register and window.
 
 use super::*;
 use crate::conv::im2col::im2col;
@@ -6,12 +6,12 @@ use crate::gemm::pack::{self, Part};
 use crate::relevance::EPS;
 use crate::relevance::pooled::{PooledRule, relevance_pooled};
 use crate::testing::{SameBits, activations, assert_close, floats, kernel_sets};
-use crate::{Epilogue, Kernels, MatMut, Panels, Start, conv, reference};
+use crate::{Conv, Epilogue, Init, Kernels, MatMut, Panels, conv, reference};
 use proptest::prelude::*;
 
-/// A layer, a batch, and what the dense twins need of them.
+/// A layer, a batch, and what the dense reference implementations need of them.
 struct Case {
-    shape: PooledConv,
+    shape: ConvMaxPoolShape,
     images: usize,
     /// Bare and padded.
     x: Vec<f32>,
@@ -30,7 +30,7 @@ impl std::fmt::Debug for Case {
 }
 
 impl Case {
-    fn new(shape: PooledConv, images: usize, seed: u64) -> Case {
+    fn new(shape: ConvMaxPoolShape, images: usize, seed: u64) -> Case {
         let conv = shape.conv;
         let x = activations(images * conv.rows * conv.cols * conv.inputs, seed);
         let w = floats(conv.patch() * conv.outputs, seed + 1);
@@ -59,23 +59,35 @@ impl Case {
         self.images * self.shape.windows()
     }
 
-    /// Pooled values, places, and the winners' sums.
-    fn forward(&self, kernels: &Kernels) -> (Vec<f32>, Places, Vec<f32>) {
+    /// Pooled values, max_indices, and the positions' sums.
+    fn forward(&self, kernels: &Kernels) -> (Vec<f32>, MaxIndices, Vec<f32>) {
         let len = self.v.len();
-        let (mut y, mut z, mut places) =
-            (vec![f32::NAN; len], vec![f32::NAN; len], Places::new(&self.shape, self.images));
+        let (mut y, mut z, mut max_indices) =
+            (vec![f32::NAN; len], vec![f32::NAN; len], MaxIndices::new(&self.shape, self.images));
         let out = MatMut::new(&mut y, self.rows(), self.shape.conv.outputs);
         let (x, w) = (&self.padded, self.panels());
-        conv_pool(kernels, &self.shape, x, self.images, w, &self.bias, out, &mut places, Some(&mut z))
-            .expect("fits");
-        (y, places, z)
+        conv_max_pool(
+            kernels,
+            ConvMaxPool {
+                shape: &self.shape,
+                x,
+                images: self.images,
+                w,
+                bias: &self.bias,
+                y: out,
+                max_indices: &mut max_indices,
+                z: Some(&mut z),
+            },
+        )
+        .expect("fits");
+        (y, max_indices, z)
     }
 
     /// What the windows send back, at its pixels, `[images·pixels, outputs]`.
-    fn dense(&self, places: &Places) -> Vec<f32> {
+    fn dense(&self, max_indices: &MaxIndices) -> Vec<f32> {
         let outputs = self.shape.conv.outputs;
         let mut dense = vec![0.0; self.images * self.shape.conv.output().pixels() * outputs];
-        for (i, (&place, &v)) in places.values.iter().zip(&self.v).enumerate() {
+        for (i, (&place, &v)) in max_indices.values.iter().zip(&self.v).enumerate() {
             dense[self.shape.pixel(i / outputs, place as usize) * outputs + i % outputs] = v;
         }
         dense
@@ -101,7 +113,7 @@ fn cases() -> impl Strategy<Value = Case> {
     (image, channels, 1usize..4, 1u64..1000).prop_map(
         |((rows, cols, half, window), (inputs, outputs), images, seed)| {
             let conv = ConvShape { rows, cols, size: 2 * half + 1, inputs, outputs };
-            Case::new(PooledConv { conv, window }, images, seed)
+            Case::new(ConvMaxPoolShape { conv, window }, images, seed)
         },
     )
 }
@@ -117,12 +129,12 @@ proptest! {
         for kernels in kernel_sets() {
             let mut sums = vec![f32::NAN; pixels * outputs];
             let out = MatMut::new(&mut sums, pixels, outputs);
-            conv(&kernels, &conv_shape, &case.padded, case.images, case.panels(), Start::Zero, Epilogue::Store, out).expect("fits");
-            let (y, places, z) = case.forward(&kernels);
+            conv(&kernels, Conv { shape: &conv_shape, x: &case.padded, images: case.images, w: case.panels(), init: Init::Zero, epilogue: Epilogue::Store, y: out }).expect("fits");
+            let (y, max_indices, z) = case.forward(&kernels);
             // The way of one output channel sums in an order of its own.
             let exact = kernels.gemm().is_none() && outputs > 1;
             let tolerance = if exact { 0.0 } else { 1e-5 };
-            for (i, (&y, &place)) in y.iter().zip(places.values.iter()).enumerate() {
+            for (i, (&y, &place)) in y.iter().zip(max_indices.values.iter()).enumerate() {
                 let (window, o) = (i / outputs, i % outputs);
                 let a = |place: usize| (sums[case.shape.pixel(window, place) * outputs + o] + case.bias[o]).max(0.0);
                 let at = window % case.shape.windows();
@@ -130,7 +142,7 @@ proptest! {
                 let inside = |place: &usize| {
                     top + place / case.shape.window < conv_shape.rows && left + place % case.shape.window < conv_shape.cols
                 };
-                let values: Vec<(usize, f32)> = (0..case.shape.places()).filter(inside).map(|p| (p, a(p))).collect();
+                let values: Vec<(usize, f32)> = (0..case.shape.window_area()).filter(inside).map(|p| (p, a(p))).collect();
                 let most = values.iter().fold(0.0f32, |most, &(_, a)| most.max(a));
                 prop_assert!((y - most).abs() <= tolerance, "{y} is not {most}");
                 if exact {
@@ -140,13 +152,13 @@ proptest! {
                 }
             }
             bits[0].check(&kernels, "y", &y);
-            bits[1].check(&kernels, "places", &places.values);
+            bits[1].check(&kernels, "max_indices", &max_indices.values);
             bits[2].check(&kernels, "z", &z);
         }
     }
 
     #[test]
-    fn backwards_it_is_the_gradient_of_the_dense_twin(case in cases()) {
+    fn backwards_it_is_the_gradient_of_the_dense_reference(case in cases()) {
         let (conv, images) = (case.shape.conv, case.images);
         let (j, k) = (conv.rows * conv.cols * conv.inputs, conv.rows * conv.cols * conv.outputs);
         let dense = reference::conv_as_dense(&conv, &case.w);
@@ -154,27 +166,27 @@ proptest! {
         im2col(&conv, &case.padded, images, &mut patches);
         let pixels = images * conv.output().pixels();
         let mut bits = [SameBits::default(), SameBits::default(), SameBits::default()];
-        let (_, places, _) = case.forward(&Kernels::default());
-        let d_y = case.dense(&places);
+        let (_, max_indices, _) = case.forward(&Kernels::default());
+        let d_y = case.dense(&max_indices);
         let d_x = reference::gemm(&d_y, &reference::transposed(&dense, j, k), images, j, k);
         let d_w = reference::gemm(&reference::transposed(&patches, pixels, conv.patch()), &d_y, conv.patch(), conv.outputs, pixels);
         let filters = Filters::new(&case.shape, case.panels(), Part::All, None);
         let a = conv.input().lines_of(&case.padded, images);
         for kernels in kernel_sets() {
             let out = case.lines(|out| {
-                conv_pool_back(&kernels, &filters, &places, case.v(), images, &[Epilogue::Store], out).expect("fits");
+                conv_max_pool_input_gradient(&kernels, ConvMaxPoolInputGradient { filters: &filters, max_indices: &max_indices, d_h: case.v(), images, epilogues: &[Epilogue::Store], d_x: out }).expect("fits");
             });
             assert_close("input gradient", &out, &d_x, 1e-5);
             bits[0].check(&kernels, "input gradient", &out);
             let relu = [Epilogue::ReluGradient { a, scale: 2.0, guided: true }];
             let out = case.lines(|out| {
-                conv_pool_back(&kernels, &filters, &places, case.v(), images, &relu, out).expect("fits");
+                conv_max_pool_input_gradient(&kernels, ConvMaxPoolInputGradient { filters: &filters, max_indices: &max_indices, d_h: case.v(), images, epilogues: &relu, d_x: out }).expect("fits");
             });
             let want: Vec<f64> = d_x.iter().zip(&case.x).map(|(d, &x)| if x > 0.0 { 2.0 * d.max(0.0) } else { 0.0 }).collect();
             assert_close("through the relu", &out, &want, 1e-5);
             bits[1].check(&kernels, "through the relu", &out);
             let mut out = vec![f32::NAN; case.packed.len()];
-            conv_pool_weight_gradient(&kernels, &case.shape, &case.padded, &places, case.v(), images, &mut out).expect("fits");
+            conv_max_pool_weight_gradient(&kernels, ConvMaxPoolWeightGradient { shape: &case.shape, x: &case.padded, max_indices: &max_indices, d_h: case.v(), images, d_w: &mut out }).expect("fits");
             let panels = Panels::new(&out, conv.patch(), conv.outputs);
             assert_close("weight gradient", &pack::unpack(panels), &d_w, 1e-5);
             let padding = (conv.outputs..conv.outputs.next_multiple_of(STRIP)).all(|o| (0..conv.patch()).all(|q| panels.at(q, o) == 0.0));
@@ -199,8 +211,8 @@ proptest! {
             case.padded = conv.input().padded(&case.x, images);
         }
         let dense = reference::conv_as_dense(&conv, &case.w);
-        let (_, places, _) = case.forward(&Kernels::default());
-        let r: Vec<f64> = case.dense(&places).into_iter().map(f64::from).collect();
+        let (_, max_indices, _) = case.forward(&Kernels::default());
+        let r: Vec<f64> = case.dense(&max_indices).into_iter().map(f64::from).collect();
         let (mut want, mut want_lost) = (Vec::new(), Vec::new());
         for (x, r) in case.x.chunks_exact(j).zip(r.chunks_exact(k)) {
             let eps = f64::from(EPS);
@@ -224,7 +236,7 @@ proptest! {
             }.expect("fits");
             let mut lost = vec![0.0; images];
             let out = case.lines(|out| {
-                relevance_pooled(&kernels, &rule, &case.padded, &places, &z, case.v(), out, &mut lost).expect("fits");
+                relevance_pooled(&kernels, &rule, &case.padded, &max_indices, &z, case.v(), out, &mut lost).expect("fits");
             });
             assert_close(&format!("way {way}"), &out, &want, 2e-4);
             let scale = case.v.iter().fold(1e-30f64, |most, &v| most.max(f64::from(v).abs()));
@@ -239,38 +251,86 @@ proptest! {
 #[test]
 fn what_does_not_fit_is_refused_and_nothing_is_written() {
     let conv = ConvShape { rows: 4, cols: 4, size: 3, inputs: 2, outputs: 3 };
-    let case = Case::new(PooledConv { conv, window: 2 }, 2, 1);
+    let case = Case::new(ConvMaxPoolShape { conv, window: 2 }, 2, 1);
     let kernels = Kernels::default();
-    let (_, places, z) = case.forward(&kernels);
+    let (_, max_indices, z) = case.forward(&kernels);
     let filters = Filters::new(&case.shape, case.panels(), Part::All, None);
-    let other = PooledConv { window: 3, ..case.shape };
-    let of_other = Places::new(&other, 2);
+    let other = ConvMaxPoolShape { window: 3, ..case.shape };
+    let of_other = MaxIndices::new(&other, 2);
     let mut d_w = vec![5.0; case.packed.len()];
-    let few = Places::new(&case.shape, 1);
+    let few = MaxIndices::new(&case.shape, 1);
     let messages = [
-        conv_pool_weight_gradient(&kernels, &case.shape, &case.padded, &of_other, case.v(), 2, &mut d_w),
-        conv_pool_weight_gradient(&kernels, &case.shape, &case.padded, &few, case.v(), 2, &mut d_w),
-        conv_pool_weight_gradient(&kernels, &case.shape, &case.padded[1..], &places, case.v(), 2, &mut d_w),
+        conv_max_pool_weight_gradient(
+            &kernels,
+            ConvMaxPoolWeightGradient {
+                shape: &case.shape,
+                x: &case.padded,
+                max_indices: &of_other,
+                d_h: case.v(),
+                images: 2,
+                d_w: &mut d_w,
+            },
+        ),
+        conv_max_pool_weight_gradient(
+            &kernels,
+            ConvMaxPoolWeightGradient {
+                shape: &case.shape,
+                x: &case.padded,
+                max_indices: &few,
+                d_h: case.v(),
+                images: 2,
+                d_w: &mut d_w,
+            },
+        ),
+        conv_max_pool_weight_gradient(
+            &kernels,
+            ConvMaxPoolWeightGradient {
+                shape: &case.shape,
+                x: &case.padded[1..],
+                max_indices: &max_indices,
+                d_h: case.v(),
+                images: 2,
+                d_w: &mut d_w,
+            },
+        ),
     ]
     .map(|found| found.expect_err("does not fit").to_string());
     assert_eq!(
         messages[0],
-        "conv_pool_weight_gradient: axis windows is 0 in `places (of this layer)`, 4 expected"
+        "conv_max_pool_weight_gradient: axis windows is 0 in `max_indices (of this layer)`, 4 expected"
     );
-    assert_eq!(messages[1], "conv_pool_weight_gradient: axis images is 1 in `places`, 2 expected");
-    assert_eq!(messages[2], "conv_pool_weight_gradient: axis images·plane is 143 in `x`, 144 expected");
+    assert_eq!(messages[1], "conv_max_pool_weight_gradient: axis images is 1 in `max_indices`, 2 expected");
+    assert_eq!(messages[2], "conv_max_pool_weight_gradient: axis images·plane is 143 in `x`, 144 expected");
     assert!(d_w.iter().all(|&d| d == 5.0));
     let mut out = vec![5.0; case.x.len()];
     let lines = MatMut::new(&mut out, 8, 7);
-    let found = conv_pool_back(&kernels, &filters, &places, case.v(), 2, &[Epilogue::Store], lines);
+    let found = conv_max_pool_input_gradient(
+        &kernels,
+        ConvMaxPoolInputGradient {
+            filters: &filters,
+            max_indices: &max_indices,
+            d_h: case.v(),
+            images: 2,
+            epilogues: &[Epilogue::Store],
+            d_x: lines,
+        },
+    );
     assert_eq!(
         found.expect_err("columns").to_string(),
-        "conv_pool_back: axis cols·inputs is 7 in `out`, 8 expected"
+        "conv_max_pool_input_gradient: axis cols·inputs is 7 in `out`, 8 expected"
     );
     let rule = PooledRule::z_beta(&kernels, &case.shape, case.panels(), -1.0, 1.0).expect("fits");
     let lines = MatMut::new(&mut out, 8, 8);
-    let found =
-        relevance_pooled(&kernels, &rule, &case.padded, &places, &z[1..], case.v(), lines, &mut [0.0; 2]);
+    let found = relevance_pooled(
+        &kernels,
+        &rule,
+        &case.padded,
+        &max_indices,
+        &z[1..],
+        case.v(),
+        lines,
+        &mut [0.0; 2],
+    );
     assert_eq!(
         found.expect_err("z").to_string(),
         "relevance_pooled: axis windows·outputs is 23 in `z`, 24 expected"
@@ -283,22 +343,44 @@ fn a_layer_without_channels_has_no_gradient_and_no_relevance() {
     for (inputs, outputs) in [(0, 3), (2, 0), (0, 0)] {
         for size in [1, 3, 5, 9] {
             let conv = ConvShape { rows: 5, cols: 4, size, inputs, outputs };
-            let case = Case::new(PooledConv { conv, window: 2 }, 2, 1);
+            let case = Case::new(ConvMaxPoolShape { conv, window: 2 }, 2, 1);
             for kernels in kernel_sets() {
-                let (y, places, z) = case.forward(&kernels);
+                let (y, max_indices, z) = case.forward(&kernels);
                 assert!(y.iter().all(|&y| y == 0.0));
                 let filters = Filters::new(&case.shape, case.panels(), Part::All, None);
                 let out = case.lines(|out| {
                     let v = case.v();
-                    conv_pool_back(&kernels, &filters, &places, v, 2, &[Epilogue::Store], out).expect("fits");
+                    conv_max_pool_input_gradient(
+                        &kernels,
+                        ConvMaxPoolInputGradient {
+                            filters: &filters,
+                            max_indices: &max_indices,
+                            d_h: v,
+                            images: 2,
+                            epilogues: &[Epilogue::Store],
+                            d_x: out,
+                        },
+                    )
+                    .expect("fits");
                 });
                 assert!(out.iter().all(|&d| d == 0.0), "{out:?}");
                 let (x, v) = (&case.padded, case.v());
-                conv_pool_weight_gradient(&kernels, &case.shape, x, &places, v, 2, &mut []).expect("fits");
+                conv_max_pool_weight_gradient(
+                    &kernels,
+                    ConvMaxPoolWeightGradient {
+                        shape: &case.shape,
+                        x,
+                        max_indices: &max_indices,
+                        d_h: v,
+                        images: 2,
+                        d_w: &mut [],
+                    },
+                )
+                .expect("fits");
                 let rule = PooledRule::alpha_beta(&case.shape, case.panels(), 2.0, 1.0);
                 let mut lost = [0.0; 2];
                 let out = case.lines(|out| {
-                    relevance_pooled(&kernels, &rule, x, &places, &z, v, out, &mut lost).expect("fits");
+                    relevance_pooled(&kernels, &rule, x, &max_indices, &z, v, out, &mut lost).expect("fits");
                 });
                 assert!(out.iter().all(|&r| r == 0.0), "{out:?}");
             }
@@ -312,26 +394,47 @@ fn what_is_no_number_is_not_passed_over() {
         ConvShape { rows: 5, cols: 4, size: 3, inputs: 16, outputs: 20 },
         ConvShape { rows: 6, cols: 7, size: 5, inputs: 1, outputs: 24 },
     ] {
-        let mut case = Case::new(PooledConv { conv, window: 2 }, 2, 1);
+        let mut case = Case::new(ConvMaxPoolShape { conv, window: 2 }, 2, 1);
         case.v.fill(0.0);
         case.v[conv.outputs + 1] = f32::NAN;
         for kernels in kernel_sets().into_iter().filter(|kernels| kernels.gemm().is_none()) {
-            let (_, places, z) = case.forward(&kernels);
+            let (_, max_indices, z) = case.forward(&kernels);
             let filters = Filters::new(&case.shape, case.panels(), Part::All, None);
             let out = case.lines(|out| {
-                conv_pool_back(&kernels, &filters, &places, case.v(), 2, &[Epilogue::Store], out)
-                    .expect("fits");
+                conv_max_pool_input_gradient(
+                    &kernels,
+                    ConvMaxPoolInputGradient {
+                        filters: &filters,
+                        max_indices: &max_indices,
+                        d_h: case.v(),
+                        images: 2,
+                        epilogues: &[Epilogue::Store],
+                        d_x: out,
+                    },
+                )
+                .expect("fits");
             });
             let of_first = out.len() / 2;
             assert!(out[..of_first].iter().any(|d| d.is_nan()) && out[of_first..].iter().all(|&d| d == 0.0));
             let mut d_w = case.packed.clone();
             let (x, v) = (&case.padded, case.v());
-            conv_pool_weight_gradient(&kernels, &case.shape, x, &places, v, 2, &mut d_w).expect("fits");
+            conv_max_pool_weight_gradient(
+                &kernels,
+                ConvMaxPoolWeightGradient {
+                    shape: &case.shape,
+                    x,
+                    max_indices: &max_indices,
+                    d_h: v,
+                    images: 2,
+                    d_w: &mut d_w,
+                },
+            )
+            .expect("fits");
             assert!(d_w.iter().any(|d| d.is_nan()), "weight gradient");
             let rule = PooledRule::alpha_beta(&case.shape, case.panels(), 1.0, 0.0);
             let out = case.lines(|out| {
                 let lost = &mut [0.0; 2];
-                relevance_pooled(&kernels, &rule, x, &places, &z, v, out, lost).expect("fits");
+                relevance_pooled(&kernels, &rule, x, &max_indices, &z, v, out, lost).expect("fits");
             });
             assert!(out.iter().any(|r| r.is_nan()), "relevance");
         }

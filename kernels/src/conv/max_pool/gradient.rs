@@ -1,7 +1,7 @@
 //! The weight gradient: each filter sums the patches of the pixels that it has won.
 
-use super::visit::{Live, Winners, block_len, blocks, images_a_block};
-use super::{Columns, Places, PooledConv};
+use super::visit::{ArgmaxPositions, Live, block_len, blocks, images_a_block};
+use super::{Columns, ConvMaxPoolShape, MaxIndices};
 use crate::Kernels;
 use crate::conv::conv_weight_gradient;
 use crate::error::{ShapeError, axis};
@@ -11,44 +11,52 @@ use crate::simd::{Kernel, Simd};
 use crate::threads::{Shared, with_scratch};
 use std::ops::Range;
 
-/// The weight gradient `d_w[q,o] = Σ_windows patch(winner)[q]·d_y[window,o]`, in the order of the
+/// The operands of [`conv_max_pool_weight_gradient`].
+#[derive(Debug)]
+pub struct ConvMaxPoolWeightGradient<'a> {
+    /// The layer.
+    pub shape: &'a ConvMaxPoolShape,
+    /// Images in the batch.
+    pub images: usize,
+    /// Padded NHWC input, planes of [`ConvShape::input`](crate::ConvShape::input).
+    pub x: &'a [f32],
+    /// The argmax positions that [`conv_max_pool`](super::conv_max_pool) has written.
+    pub max_indices: &'a MaxIndices,
+    /// `[images·windows, outputs]`: the gradient by the pre-activation at each argmax position.
+    pub d_h: MatRef<'a>,
+    /// Packed `[size·size·inputs, outputs]`, overwritten.
+    pub d_w: &'a mut [f32],
+}
+
+/// The weight gradient `d_w[q,o] = Σ_windows patch(argmax)[q]·d_h[window,o]`, in the order of the
 /// windows, written as packed panels.
-///
-/// - `x` padded NHWC input, planes of [`ConvShape::input`](crate::ConvShape::input)
-/// - `places` as [`conv_pool`](super::conv_pool) has written them
-/// - `d_y` `[images·windows, outputs]` the gradient by the pre-activation of each window's winner
-/// - `d_w` packed `[size·size·inputs, outputs]`, overwritten
 ///
 /// # Errors
 /// [`ShapeError`] if an operand does not have the layer's shape; `d_w` is untouched then.
-pub fn conv_pool_weight_gradient(
+pub fn conv_max_pool_weight_gradient(
     kernels: &Kernels,
-    shape: &PooledConv,
-    x: &[f32],
-    places: &Places,
-    d_y: MatRef,
-    images: usize,
-    d_w: &mut [f32],
+    operands: ConvMaxPoolWeightGradient,
 ) -> Result<(), ShapeError> {
-    const NAME: &str = "conv_pool_weight_gradient";
-    let _span = kernels.span(NAME, || Work::winners(1, images, shape, x.len()));
+    let ConvMaxPoolWeightGradient { shape, images, x, max_indices, d_h, d_w } = operands;
+    const NAME: &str = "conv_max_pool_weight_gradient";
+    let _span = kernels.span(NAME, || Work::max_pool(1, images, shape, x.len()));
     shape.check(NAME)?;
     let conv = &shape.conv;
     axis(NAME, "images·plane", "x", x.len(), volume([images, conv.input().len()]))?;
-    let places = places.of(NAME, shape, images)?;
-    shape.check_values(NAME, "d_y", images, &d_y)?;
+    let max_indices = max_indices.of(NAME, shape, images)?;
+    shape.check_values(NAME, "d_h", images, &d_h)?;
     axis(NAME, "patch·outputs", "d_w", d_w.len(), panels_len(conv.patch(), conv.outputs))?;
     if kernels.gemm().is_some() {
-        return conv_weight_gradient(kernels, conv, x, &shape.expand(places, &d_y, images), images, d_w);
+        return conv_weight_gradient(kernels, conv, x, &shape.expand(max_indices, &d_h, images), images, d_w);
     }
     // What pads the last strip.
     d_w.fill(0.0);
-    if places.is_empty() || d_w.is_empty() {
+    if max_indices.is_empty() || d_w.is_empty() {
         return Ok(());
     }
     let columns = shape.reach();
     let filter = conv.size * columns.strips() * STRIP;
-    let winners = Winners::new(shape, places, d_y);
+    let positions = ArgmaxPositions::new(shape, max_indices, d_h);
     let block = images_a_block(shape).min(images);
     let cost = images * shape.windows() * conv.outputs * conv.patch();
     let d_w = Shared::new(d_w);
@@ -58,8 +66,8 @@ pub fn conv_pool_weight_gradient(
             let (sums, scratch) = scratch.split_at_mut(sums);
             sums.fill(0.0);
             blocks(shape, x, 0..images, block, scratch, |images, x| {
-                let (filters, columns, winners, sums) = (filters.clone(), &columns, &winners, &mut *sums);
-                kernels.backend().run(Sum { shape, columns, x, winners, images, filters, sums });
+                let (filters, columns, positions, sums) = (filters.clone(), &columns, &positions, &mut *sums);
+                kernels.backend().run(Sum { shape, columns, x, positions, images, filters, sums });
             });
             for (i, line) in sums.chunks_exact(columns.strips() * STRIP).enumerate() {
                 let (o, first) = (filters.start + i / conv.size, i % conv.size * shape.run());
@@ -76,11 +84,11 @@ pub fn conv_pool_weight_gradient(
 
 /// Adds the patches of a block of images to the filters' sums.
 struct Sum<'a> {
-    shape: &'a PooledConv,
+    shape: &'a ConvMaxPoolShape,
     columns: &'a Columns,
     /// The images, with a register's room behind them.
     x: &'a [f32],
-    winners: &'a Winners<'a>,
+    positions: &'a ArgmaxPositions<'a>,
     images: Range<usize>,
     filters: Range<usize>,
     /// `[filter][line][strips·16]`
@@ -88,16 +96,16 @@ struct Sum<'a> {
 }
 
 /// Strips of a line that are summed at a time, where a filter's lines are summed one by one.
-const MOST_STRIPS: usize = 6;
+const MAX_STRIPS: usize = 6;
 
 impl Kernel for Sum<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Sum { shape, columns: &Columns { skipped, .. }, x, winners, images, filters, sums } = self;
+        let Sum { shape, columns: &Columns { skipped, .. }, x, positions, images, filters, sums } = self;
         let (size, strips, half) = (shape.conv.size, self.columns.strips(), self.columns.run <= STRIP / 2);
         let live = &mut Live::new();
-        let at = Lines { x, step: shape.conv.input().line(), winners, images: &images };
+        let at = Lines { x, step: shape.conv.input().line(), positions, images: &images };
         // All lines at once, if the registers hold their sums.
         let all = if size * strips <= S::SUMS { (size, strips) } else { (0, 0) };
         for (o, sums) in filters.zip(sums.chunks_exact_mut(size * strips * STRIP)) {
@@ -117,15 +125,15 @@ impl Kernel for Sum<'_> {
                 (5, 3) => at.add::<S, 5, 3, false>(simd, o, skipped, sums, live),
                 _ => {
                     for (line, sums) in sums.chunks_exact_mut(strips * STRIP).enumerate() {
-                        for (strip, sums) in sums.chunks_mut(MOST_STRIPS * STRIP).enumerate() {
-                            let first = skipped + line * at.step + strip * MOST_STRIPS * STRIP;
+                        for (strip, sums) in sums.chunks_mut(MAX_STRIPS * STRIP).enumerate() {
+                            let first = skipped + line * at.step + strip * MAX_STRIPS * STRIP;
                             match sums.len() / STRIP {
                                 1 => at.add::<S, 1, 1, false>(simd, o, first, sums, live),
                                 2 => at.add::<S, 1, 2, false>(simd, o, first, sums, live),
                                 3 => at.add::<S, 1, 3, false>(simd, o, first, sums, live),
                                 4 => at.add::<S, 1, 4, false>(simd, o, first, sums, live),
                                 5 => at.add::<S, 1, 5, false>(simd, o, first, sums, live),
-                                _ => at.add::<S, 1, MOST_STRIPS, false>(simd, o, first, sums, live),
+                                _ => at.add::<S, 1, MAX_STRIPS, false>(simd, o, first, sums, live),
                             }
                         }
                     }
@@ -140,12 +148,12 @@ impl Kernel for Sum<'_> {
 struct Lines<'a> {
     x: &'a [f32],
     step: usize,
-    winners: &'a Winners<'a>,
+    positions: &'a ArgmaxPositions<'a>,
     images: &'a Range<usize>,
 }
 
 impl Lines<'_> {
-    /// Adds `value·patch` of the winners of filter `o` to `L` lines of `V` strips of sums, from the float
+    /// Adds `value·patch` of the positions of filter `o` to `L` lines of `V` strips of sums, from the float
     /// `first` of each patch on; of half a register where `HALF`.
     #[inline(always)]
     #[allow(clippy::needless_range_loop)] // unrolled, unlike iterators over arrays of arrays
@@ -166,14 +174,14 @@ impl Lines<'_> {
             }
         }
         // A list takes as long as five registers.
-        if L * V > 5 && self.winners.fit_a_list(self.images) {
-            self.winners.list::<true>(self.images, o, live);
+        if L * V > 5 && self.positions.fit_a_list(self.images) {
+            self.positions.list::<true>(self.images, o, live);
             for (&patch, &value) in live.patches.iter().zip(&live.values[..live.count]) {
                 self.add_patch::<S, L, V, HALF>(simd, patch + first, value, &mut acc);
             }
         } else {
-            self.winners.each(self.images, o, |winner| {
-                self.add_patch::<S, L, V, HALF>(simd, winner.patch + first, winner.value, &mut acc);
+            self.positions.each(self.images, o, |argmax| {
+                self.add_patch::<S, L, V, HALF>(simd, argmax.patch + first, argmax.value, &mut acc);
             });
         }
         for line in 0..L {
@@ -199,7 +207,7 @@ impl Lines<'_> {
         for line in 0..L {
             let x = self.x.as_ptr().wrapping_add(at + line * self.step);
             for strip in 0..V {
-                // SAFETY: a winner's pixel is one of its image; its patch ends in it, and a register that
+                // SAFETY: a argmax's pixel is one of its image; its patch ends in it, and a register that
                 // begins in the patch ends in the room behind the images.
                 let x = unsafe {
                     let x = x.add(strip * STRIP);

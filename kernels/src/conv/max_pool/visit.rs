@@ -1,22 +1,22 @@
-//! The winners of one filter, window by window, and the images that their patches lie in.
+//! The positions of one filter, window by window, and the images that their patches lie in.
 
-use super::{Columns, MOST_WINDOW, PooledConv};
+use super::{Columns, ConvMaxPoolShape, MAX_WINDOW};
 use crate::shape::{MatRef, STRIP};
 use std::ops::Range;
 
-/// The winners of all windows, and what they hand on.
-pub(crate) struct Winners<'a> {
-    shape: &'a PooledConv,
+/// The positions of all windows, and what they hand on.
+pub(crate) struct ArgmaxPositions<'a> {
+    shape: &'a ConvMaxPoolShape,
     /// `[images·windows, outputs]`
-    places: &'a [f32],
+    max_indices: &'a [f32],
     v: MatRef<'a>,
     /// Where each place of a window is, in floats of the padded input.
-    offsets: [usize; MOST_WINDOW * MOST_WINDOW],
+    offsets: [usize; MAX_WINDOW * MAX_WINDOW],
 }
 
 /// A window of a filter.
 #[derive(Clone, Copy)]
-pub(crate) struct Winner {
+pub(crate) struct Argmax {
     /// Where its patch starts, in floats from the first image.
     pub patch: usize,
     /// What it hands on.
@@ -24,44 +24,44 @@ pub(crate) struct Winner {
 }
 
 /// Windows of some images of which there is a list.
-const MOST_WINDOWS: usize = 256;
+const MAX_WINDOWS: usize = 256;
 
 /// The windows of a filter that hand on anything but 0.
 pub(crate) struct Live {
     /// Where each one's patch starts, and three zeros behind the last.
-    pub patches: [usize; MOST_WINDOWS + 3],
-    pub values: [f32; MOST_WINDOWS],
+    pub patches: [usize; MAX_WINDOWS + 3],
+    pub values: [f32; MAX_WINDOWS],
     /// Which of the images' windows each one is.
-    pub windows: [usize; MOST_WINDOWS],
+    pub windows: [usize; MAX_WINDOWS],
     pub count: usize,
 }
 
 impl Live {
     pub fn new() -> Self {
         Live {
-            patches: [0; MOST_WINDOWS + 3],
-            values: [0.0; MOST_WINDOWS],
-            windows: [0; MOST_WINDOWS],
+            patches: [0; MAX_WINDOWS + 3],
+            values: [0.0; MAX_WINDOWS],
+            windows: [0; MAX_WINDOWS],
             count: 0,
         }
     }
 }
 
-impl<'a> Winners<'a> {
-    /// Of places and values that were checked to be the layer's.
-    pub fn new(shape: &'a PooledConv, places: &'a [f32], v: MatRef<'a>) -> Self {
-        assert_eq!(places.len(), v.rows * shape.conv.outputs, "places of the windows");
+impl<'a> ArgmaxPositions<'a> {
+    /// Of max_indices and values that were checked to be the layer's.
+    pub fn new(shape: &'a ConvMaxPoolShape, max_indices: &'a [f32], v: MatRef<'a>) -> Self {
+        assert_eq!(max_indices.len(), v.rows * shape.conv.outputs, "max_indices of the windows");
         assert!(v.map.width >= v.rows, "rows of equal spacing");
-        let (plane, mut offsets) = (shape.conv.input(), [0; MOST_WINDOW * MOST_WINDOW]);
-        for (place, offset) in offsets[..shape.places()].iter_mut().enumerate() {
+        let (plane, mut offsets) = (shape.conv.input(), [0; MAX_WINDOW * MAX_WINDOW]);
+        for (place, offset) in offsets[..shape.window_area()].iter_mut().enumerate() {
             *offset = place / shape.window * plane.line() + place % shape.window * plane.channels;
         }
-        Winners { shape, places, v, offsets }
+        ArgmaxPositions { shape, max_indices, v, offsets }
     }
 
     /// Calls `visit` for each window of filter `o` in some images, in their order.
     #[inline(always)]
-    pub fn each(&self, images: &Range<usize>, o: usize, mut visit: impl FnMut(Winner)) {
+    pub fn each(&self, images: &Range<usize>, o: usize, mut visit: impl FnMut(Argmax)) {
         let (plane, window) = (self.shape.conv.input(), self.shape.window);
         let (outputs, lines, cols) = (self.shape.conv.outputs, self.shape.out_rows(), self.shape.out_cols());
         let windows = images.start * self.shape.windows()..images.end * self.shape.windows();
@@ -79,10 +79,10 @@ impl<'a> Winners<'a> {
                     // SAFETY: a column of a window of these images, whose rows in `v` are evenly spaced; a
                     // place is a small whole number, below the square of the largest window.
                     let (place, value) = unsafe {
-                        let place = self.places.get_unchecked(from).to_int_unchecked::<i32>() as usize;
+                        let place = self.max_indices.get_unchecked(from).to_int_unchecked::<i32>() as usize;
                         (*self.offsets.get_unchecked(place), *self.v.data.get_unchecked(v))
                     };
-                    visit(Winner { patch: patch + place, value });
+                    visit(Argmax { patch: patch + place, value });
                     patch += step;
                     (from, v) = (from + outputs, v + self.v.map.step);
                 }
@@ -94,7 +94,7 @@ impl<'a> Winners<'a> {
 
     /// Whether there can be a [list](Self::list) of the windows of some images.
     pub fn fit_a_list(&self, images: &Range<usize>) -> bool {
-        images.len() * self.shape.windows() <= MOST_WINDOWS
+        images.len() * self.shape.windows() <= MAX_WINDOWS
     }
 
     /// Lists the windows of filter `o` that hand on anything but 0: without a branch, which would be
@@ -104,17 +104,17 @@ impl<'a> Winners<'a> {
         assert!(self.fit_a_list(images));
         let Live { patches, values, windows, .. } = live;
         let (mut window, mut count) = (0, 0);
-        self.each(images, o, |winner| {
+        self.each(images, o, |argmax| {
             // SAFETY: no more are listed than there are windows.
             unsafe {
-                *patches.get_unchecked_mut(count) = winner.patch;
+                *patches.get_unchecked_mut(count) = argmax.patch;
                 if VALUES {
-                    *values.get_unchecked_mut(count) = winner.value;
+                    *values.get_unchecked_mut(count) = argmax.value;
                 } else {
                     *windows.get_unchecked_mut(count) = window;
                 }
             }
-            count += usize::from(winner.value != 0.0);
+            count += usize::from(argmax.value != 0.0);
             window += 1;
         });
         patches[count..][..3].fill(0);
@@ -122,7 +122,7 @@ impl<'a> Winners<'a> {
     }
 }
 
-impl PooledConv {
+impl ConvMaxPoolShape {
     /// All columns, and the taps that lie in the image for one of them.
     pub(crate) fn reach(&self) -> Columns {
         let (cols, size, half) = (self.conv.cols, self.conv.size, self.conv.size / 2);
@@ -136,12 +136,12 @@ impl PooledConv {
 const IN_L1: usize = 6 * 1024;
 
 /// How many images the filters pass over at a time.
-pub(crate) fn images_a_block(shape: &PooledConv) -> usize {
+pub(crate) fn images_a_block(shape: &ConvMaxPoolShape) -> usize {
     (IN_L1 / shape.conv.input().len().max(1)).max(1)
 }
 
 /// Floats of scratch for [`blocks`].
-pub(crate) fn block_len(shape: &PooledConv, images: usize) -> usize {
+pub(crate) fn block_len(shape: &ConvMaxPoolShape, images: usize) -> usize {
     images * shape.conv.input().len() + STRIP
 }
 
@@ -149,7 +149,7 @@ pub(crate) fn block_len(shape: &PooledConv, images: usize) -> usize {
 /// `scratch` begins with and with a register's room behind them: most loads then lie within a line, and
 /// those of whole registers at the end of a patch within the block.
 pub(crate) fn blocks(
-    shape: &PooledConv,
+    shape: &ConvMaxPoolShape,
     x: &[f32],
     range: Range<usize>,
     most: usize,

@@ -3,21 +3,21 @@
 //! A max-pool lets one pixel of each window through, so what comes back to the convolution is zero at
 //! the others: three of four in a 2×2 window. Forwards, the convolution's sums go through bias, relu
 //! and pool while they are in the cache, and the place of each maximum is kept. Backwards, for
-//! gradients as for relevance, only the winners are visited.
+//! gradients as for relevance, only the positions are visited.
 
 pub(crate) mod back;
 pub(crate) mod filters;
 mod forward;
 mod gradient;
+pub(crate) mod ratios;
 #[cfg(test)]
 mod tests;
 pub(crate) mod visit;
-pub(crate) mod winners;
 
-pub use back::conv_pool_back;
+pub use back::{ConvMaxPoolInputGradient, conv_max_pool_input_gradient};
 pub use filters::Filters;
-pub use forward::conv_pool;
-pub use gradient::conv_pool_weight_gradient;
+pub use forward::{ConvMaxPool, conv_max_pool};
+pub use gradient::{ConvMaxPoolWeightGradient, conv_max_pool_weight_gradient};
 
 use crate::buffer::Buffer;
 use crate::error::{ShapeError, axis};
@@ -26,7 +26,7 @@ use std::ops::Range;
 
 /// A SAME convolution, relu, and a max-pool whose stride is its window; the window at the edge is smaller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PooledConv {
+pub struct ConvMaxPoolShape {
     /// The convolution.
     pub conv: ConvShape,
     /// Rows and columns of the window.
@@ -35,35 +35,40 @@ pub struct PooledConv {
 
 /// The place of the maximum in each window of each channel: its pixel's number in the window, row-major.
 ///
-/// Only [`conv_pool`] writes them, so a place is always one of its image.
+/// Only [`conv_max_pool`] writes them, so a place is always one of its image.
 #[derive(Clone, Debug)]
-pub struct Places {
-    shape: PooledConv,
+pub struct MaxIndices {
+    shape: ConvMaxPoolShape,
     images: usize,
     /// `[images·windows, outputs]`
     values: Buffer,
 }
 
-impl Places {
-    /// Room for the places of `images` images; the first of each window, until [`conv_pool`] is called.
+impl MaxIndices {
+    /// Room for the max_indices of `images` images; the first of each window, until [`conv_max_pool`] is called.
     ///
     /// # Panics
     /// If the layer's windows have no pixel.
-    pub fn new(shape: &PooledConv, images: usize) -> Self {
+    pub fn new(shape: &ConvMaxPoolShape, images: usize) -> Self {
         let values = Buffer::zeroed(volume([images, shape.windows(), shape.conv.outputs]));
-        Places { shape: *shape, images, values }
+        MaxIndices { shape: *shape, images, values }
     }
 
     /// Those of the first `images` images, if they are the layer's.
-    fn of(&self, kernel: &'static str, shape: &PooledConv, images: usize) -> Result<&[f32], ShapeError> {
+    pub(crate) fn of(
+        &self,
+        kernel: &'static str,
+        shape: &ConvMaxPoolShape,
+        images: usize,
+    ) -> Result<&[f32], ShapeError> {
         self.check(kernel, shape, images)?;
         Ok(&self.values[..images * shape.windows() * shape.conv.outputs])
     }
 
-    fn check(&self, kernel: &'static str, shape: &PooledConv, images: usize) -> Result<(), ShapeError> {
+    fn check(&self, kernel: &'static str, shape: &ConvMaxPoolShape, images: usize) -> Result<(), ShapeError> {
         let windows = if self.shape == *shape { shape.windows() } else { 0 };
-        axis(kernel, "windows", "places (of this layer)", windows, shape.windows())?;
-        axis(kernel, "images", "places", self.images.min(images), images)
+        axis(kernel, "windows", "max_indices (of this layer)", windows, shape.windows())?;
+        axis(kernel, "images", "max_indices", self.images.min(images), images)
     }
 }
 
@@ -88,9 +93,9 @@ impl Columns {
 const NARROW: usize = 4;
 
 /// Rows of the largest window.
-const MOST_WINDOW: usize = 15;
+const MAX_WINDOW: usize = 15;
 
-impl PooledConv {
+impl ConvMaxPoolShape {
     /// Rows of the pooled image.
     pub const fn out_rows(&self) -> usize {
         self.conv.rows.div_ceil(self.window)
@@ -106,8 +111,8 @@ impl PooledConv {
         volume([self.out_rows(), self.out_cols()])
     }
 
-    /// Places of a window.
-    const fn places(&self) -> usize {
+    /// MaxIndices of a window.
+    const fn window_area(&self) -> usize {
         self.window * self.window
     }
 
@@ -116,13 +121,13 @@ impl PooledConv {
         self.conv.size * self.conv.inputs
     }
 
-    fn check(&self, kernel: &'static str) -> Result<(), ShapeError> {
+    pub(crate) fn check(&self, kernel: &'static str) -> Result<(), ShapeError> {
         self.conv.check(kernel)?;
-        axis(kernel, "size", "window", self.window.clamp(1, MOST_WINDOW), self.window)
+        axis(kernel, "size", "window", self.window.clamp(1, MAX_WINDOW), self.window)
     }
 
     /// Checks what the windows hand back: a row for each, evenly spaced.
-    fn check_values(
+    pub(crate) fn check_values(
         &self,
         kernel: &'static str,
         name: &'static str,
@@ -176,14 +181,14 @@ impl PooledConv {
         })
     }
 
-    /// The gradient or relevance `v` of the windows, at the winners' pixels in padded planes: what the
+    /// The gradient or relevance `v` of the windows, at the positions' pixels in padded planes: what the
     /// kernels for any convolution take.
-    fn expand(&self, places: &[f32], v: &MatRef, images: usize) -> Vec<f32> {
+    fn expand(&self, max_indices: &[f32], v: &MatRef, images: usize) -> Vec<f32> {
         let plane = self.conv.output();
         let mut dense = vec![0.0; images * plane.len()];
         let mut pixels = plane.pixels_mut(&mut dense, images);
-        for (window, places) in places.chunks_exact(self.conv.outputs.max(1)).enumerate() {
-            for (o, (&place, &v)) in places.iter().zip(v.row(window)).enumerate() {
+        for (window, max_indices) in max_indices.chunks_exact(self.conv.outputs.max(1)).enumerate() {
+            for (o, (&place, &v)) in max_indices.iter().zip(v.row(window)).enumerate() {
                 if v != 0.0 {
                     pixels.row_mut(self.pixel(window, place as usize))[o] = v;
                 }

@@ -1,58 +1,63 @@
 //! Forwards: convolution, bias, relu and max-pool of a few images at a time, so that the sums of the
 //! convolution stay in the cache.
 
-use super::{Columns, Places, PooledConv};
+use super::{Columns, ConvMaxPoolShape, MaxIndices};
 use crate::Kernels;
 use crate::elementwise::rows::{load, store};
 use crate::error::{ShapeError, axis};
 use crate::gemm::epilogue::{Epilogue, relu};
 use crate::gemm::product::Output;
-use crate::gemm::tile::Walk;
-use crate::gemm::{Start, over_panels};
+use crate::gemm::tile::ReductionLoops;
+use crate::gemm::{Init, PanelProduct};
 use crate::profile::Work;
 use crate::shape::{ConvShape, MatMut, Panels, Rows, STRIP, panel_index, panels_len, volume};
 use crate::simd::{Kernel, Simd};
 use crate::threads::{Shared, with_scratch};
 use std::ops::Range;
 
+/// The operands of [`conv_max_pool`].
+#[derive(Debug)]
+pub struct ConvMaxPool<'a> {
+    /// The layer.
+    pub shape: &'a ConvMaxPoolShape,
+    /// Images in the batch.
+    pub images: usize,
+    /// Padded NHWC input, planes of [`ConvShape::input`](crate::ConvShape::input).
+    pub x: &'a [f32],
+    /// Packed `[size·size·inputs, outputs]` weights (HWIO).
+    pub w: Panels<'a>,
+    /// One for each output, padded to whole strips.
+    pub bias: &'a [f32],
+    /// `[images·windows, outputs]`, overwritten.
+    pub y: MatMut<'a>,
+    /// Overwritten for these images: the first of equal maxima.
+    pub max_indices: &'a mut MaxIndices,
+    /// `[images·windows, outputs]` if it is wanted: the sum at the argmax position, without its bias.
+    pub z: Option<&'a mut [f32]>,
+}
+
 /// `y[window] = max over its pixels of relu(x ∗ w + bias)`, and where each maximum stands.
-///
-/// - `x` padded NHWC input, planes of [`ConvShape::input`](crate::ConvShape::input)
-/// - `w` packed `[size·size·inputs, outputs]` weights (HWIO); `bias` padded to whole strips
-/// - `y` `[images·windows, outputs]` overwritten
-/// - `places` overwritten for these images: the first of equals
-/// - `z` `[images·windows, outputs]` where wanted: the maximum's sum without its bias
 ///
 /// # Errors
 /// [`ShapeError`] if an operand does not have the layer's shape; nothing is written then.
 ///
 /// # Example
 /// ```
-/// use kernels::conv::pooled::{Places, PooledConv, conv_pool};
+/// use kernels::conv::max_pool::{MaxIndices, ConvMaxPoolShape, ConvMaxPool, conv_max_pool};
 /// use kernels::{ConvShape, Kernels, MatMut, Panels, pack};
 /// let conv = ConvShape { rows: 1, cols: 2, size: 1, inputs: 1, outputs: 1 };
-/// let shape = PooledConv { conv, window: 2 };
+/// let shape = ConvMaxPoolShape { conv, window: 2 };
 /// let w = pack::pack(&[3.0], 1, 1);
-/// let (mut y, mut places, mut z) = ([0.0], Places::new(&shape, 1), [0.0]);
+/// let (mut y, mut max_indices, mut z) = ([0.0], MaxIndices::new(&shape, 1), [0.0]);
 /// let (w, out) = (Panels::new(&w, 1, 1), MatMut::new(&mut y, 1, 1));
-/// conv_pool(&Kernels::default(), &shape, &[1.0, 2.0], 1, w, &[-1.0; 16], out, &mut places, Some(&mut z))?;
+/// conv_max_pool(&Kernels::default(), ConvMaxPool { shape: &shape, x: &[1.0, 2.0], images: 1, w, bias: &[-1.0; 16], y: out, max_indices: &mut max_indices, z: Some(&mut z) })?;
 /// assert_eq!((y, z), ([5.0], [6.0]));
 /// # Ok::<(), kernels::ShapeError>(())
 /// ```
-#[allow(clippy::too_many_arguments)]
-pub fn conv_pool(
-    kernels: &Kernels,
-    shape: &PooledConv,
-    x: &[f32],
-    images: usize,
-    w: Panels,
-    bias: &[f32],
-    y: MatMut,
-    places: &mut Places,
-    z: Option<&mut [f32]>,
-) -> Result<(), ShapeError> {
-    const NAME: &str = "conv_pool";
-    let _span = kernels.span(NAME, || Work::conv_pool(images, shape, terms(shape), x.len()));
+pub fn conv_max_pool(kernels: &Kernels, operands: ConvMaxPool) -> Result<(), ShapeError> {
+    const NAME: &str = "conv_max_pool";
+    let ConvMaxPool { shape, images, x, w, bias, y, max_indices, z } = operands;
+    let _span = kernels.span(NAME, || Work::conv_max_pool(images, shape, terms(shape), x.len()));
     shape.check(NAME)?;
     let conv = &shape.conv;
     let plane = conv.input();
@@ -64,17 +69,17 @@ pub fn conv_pool(
     axis(NAME, "outputs", "y", y.cols, conv.outputs)?;
     let even = y.map.width == usize::MAX || y.map.width.is_multiple_of(shape.out_cols().max(1));
     axis(NAME, "windows (lines of equal spacing)", "y", if even { y.rows } else { 0 }, y.rows)?;
-    places.check(NAME, shape, images)?;
-    let places = &mut places.values[..images * shape.windows() * conv.outputs];
+    max_indices.check(NAME, shape, images)?;
+    let max_indices = &mut max_indices.values[..images * shape.windows() * conv.outputs];
     if let Some(z) = &z {
-        axis(NAME, "windows·outputs", "z", z.len(), places.len())?;
+        axis(NAME, "windows·outputs", "z", z.len(), max_indices.len())?;
     }
-    if places.is_empty() {
+    if max_indices.is_empty() {
         return Ok(());
     }
     let sums_an_image = plane.pixels() * conv.outputs;
     let images_a_chunk = (IN_L2 / sums_an_image.max(1)).clamp(1, images);
-    let (y_map, y, places) = (y.map, Shared::new(y.data), Shared::new(places));
+    let (y_map, y, max_indices) = (y.map, Shared::new(y.data), Shared::new(max_indices));
     let z = z.map(Shared::new);
     let cost = images * plane.pixels() * conv.patch() * conv.outputs;
     kernels.threads().split(images, cost, &|range: Range<usize>| {
@@ -84,12 +89,14 @@ pub fn conv_pool(
             if pairs(shape) {
                 pack_pair(shape, w, pair);
             }
-            let w = (w, pairs(shape).then(|| Panels::new(pair, k, 2 * conv.outputs)));
+            let weights =
+                Weights { one: w, pair: pairs(shape).then(|| Panels::new(pair, k, 2 * conv.outputs)) };
             for first in range.clone().step_by(images_a_chunk) {
                 let images = first..range.end.min(first + images_a_chunk);
-                convolve(kernels, shape, &x[first * plane.len()..], images.len(), w, sums);
-                let (y, places, z) = (&y, &places, z.as_ref());
-                kernels.backend().run(Pool { shape, images, sums, bias, y, y_map, places, z });
+                let batch = Batch { shape, images: images.len(), x: &x[first * plane.len()..] };
+                batch.convolve(kernels, weights, sums);
+                let (y, max_indices, z) = (&y, &max_indices, z.as_ref());
+                kernels.backend().run(Pool { shape, images, sums, bias, y, y_map, max_indices, z });
             }
         });
     });
@@ -100,27 +107,27 @@ pub fn conv_pool(
 const IN_L2: usize = 96 * 1024;
 
 /// Multiply-adds of an image.
-fn terms(shape: &PooledConv) -> usize {
+fn terms(shape: &ConvMaxPoolShape) -> usize {
     let a_line: usize = shape.columns().map(|columns| columns.pixels.len() * columns.run).sum();
     a_line * shape.conv.rows * shape.conv.size * shape.conv.outputs
 }
 
 /// Whether two adjacent pixels are one row of the product: their outputs fill registers where those of
 /// one do not, and a patch of a pixel more is not much wider.
-fn pairs(shape: &PooledConv) -> bool {
+fn pairs(shape: &ConvMaxPoolShape) -> bool {
     let ConvShape { cols, size, outputs, .. } = shape.conv;
     size >= 5 && cols >= 2 && !outputs.is_multiple_of(STRIP) && (2 * outputs).is_multiple_of(STRIP)
 }
 
 /// Sums over the patch of a pair, and floats of its packed weights.
-fn pair_len(shape: &PooledConv) -> (usize, usize) {
+fn pair_len(shape: &ConvMaxPoolShape) -> (usize, usize) {
     let ConvShape { size, inputs, outputs, .. } = shape.conv;
     let k = size * (size + 1) * inputs;
     (k, if pairs(shape) { panels_len(k, 2 * outputs) } else { 0 })
 }
 
 /// Packed weights of a pair of pixels: those of one, and again a pixel further on; `0·x` changes no sum.
-fn pack_pair(shape: &PooledConv, w: Panels, packed: &mut [f32]) {
+fn pack_pair(shape: &ConvMaxPoolShape, w: Panels, packed: &mut [f32]) {
     let ConvShape { size, inputs, outputs, .. } = shape.conv;
     let k = pair_len(shape).0;
     packed.fill(0.0);
@@ -137,65 +144,78 @@ fn pack_pair(shape: &PooledConv, w: Panels, packed: &mut [f32]) {
     }
 }
 
-/// The convolution's sums of the first `images` images, `[pixels, outputs]`; `pair` are the weights of
-/// pairs of pixels where there are such.
-fn convolve(
-    kernels: &Kernels,
-    shape: &PooledConv,
-    x: &[f32],
-    images: usize,
-    (w, pair): (Panels, Option<Panels>),
-    sums: &mut [f32],
-) {
-    let cols = shape.conv.cols;
-    let paired = if pair.is_some() { cols - cols % 2 } else { 0 };
-    for (unit, pixels, w) in [(2, 0..paired, pair), (1, paired..cols, Some(w))] {
-        let Some(w) = w else { continue };
-        for columns in shape.columns_of(pixels, unit) {
-            convolve_columns(kernels, shape, x, images, (w, unit), columns, sums);
-        }
-    }
+/// Packed weights of one pixel, and of pairs of pixels where there are such.
+#[derive(Clone, Copy)]
+struct Weights<'a> {
+    one: Panels<'a>,
+    pair: Option<Panels<'a>>,
 }
 
-/// The sums of some columns; `unit` adjacent pixels are a row of the product, with weights `w`.
-fn convolve_columns(
-    kernels: &Kernels,
-    shape: &PooledConv,
-    x: &[f32],
+/// Adjacent columns, of which `pixels` adjacent ones are a row of the product with weights `w`.
+struct Group<'a> {
+    w: Panels<'a>,
+    pixels: usize,
+    columns: Columns,
+}
+
+/// A few images, the first of those in `x`.
+struct Batch<'a> {
+    shape: &'a ConvMaxPoolShape,
     images: usize,
-    (w, unit): (Panels, usize),
-    Columns { pixels, skipped, run }: Columns,
-    sums: &mut [f32],
-) {
-    let conv = &shape.conv;
-    let (plane, height, outputs) = (conv.input(), conv.rows, conv.outputs);
-    let line = (conv.size + unit - 1) * conv.inputs;
-    let walk = Walk { count: [1, conv.size, run], a: [0, plane.line(), 1], b: [0, line * STRIP, STRIP] };
-    let width = pixels.len() / unit;
-    let map = Rows { width, step: unit * plane.channels, ..plane.map() };
-    let to_line = conv.cols * outputs;
-    let to = Rows { width, height, step: unit * outputs, line: to_line, image: height * to_line };
-    let rows = images * height * width;
-    let mut to = MatMut::mapped(&mut sums[pixels.start * outputs..], rows, unit * outputs, to);
-    // A patch starts at its pixel's upper left, which the border moves to the pixel's own place.
-    let a = x.as_ptr().wrapping_add(pixels.start * conv.inputs + skipped);
-    let mut product = over_panels(a, map, walk, w, Start::Zero, Epilogue::Store, &Output::of(&mut to));
-    product.b = product.b.wrapping_add(skipped * STRIP);
-    // SAFETY: the patch of the last pixel ends with the last float of its padded plane, of which `x` has
-    // `images`; the walk leaves out some taps of each line of patch and panel.
-    unsafe { product.run_rows(kernels, 0..rows) };
+    x: &'a [f32],
+}
+
+impl Batch<'_> {
+    /// The convolution's sums, `[pixels, outputs]`.
+    fn convolve(&self, kernels: &Kernels, weights: Weights, sums: &mut [f32]) {
+        let cols = self.shape.conv.cols;
+        let paired = if weights.pair.is_some() { cols - cols % 2 } else { 0 };
+        for (pixels, range, w) in [(2, 0..paired, weights.pair), (1, paired..cols, Some(weights.one))] {
+            let Some(w) = w else { continue };
+            for columns in self.shape.columns_of(range, pixels) {
+                self.convolve_columns(kernels, Group { w, pixels, columns }, sums);
+            }
+        }
+    }
+
+    /// The sums of some columns.
+    fn convolve_columns(&self, kernels: &Kernels, group: Group, sums: &mut [f32]) {
+        let Batch { shape: ConvMaxPoolShape { conv, .. }, images, x } = *self;
+        let Group { w, pixels: unit, columns: Columns { pixels, skipped, run } } = group;
+        let (plane, height, outputs) = (conv.input(), conv.rows, conv.outputs);
+        let line = (conv.size + unit - 1) * conv.inputs;
+        let loops = ReductionLoops {
+            count: [1, conv.size, run],
+            a: [0, plane.line(), 1],
+            b: [0, line * STRIP, STRIP],
+        };
+        let width = pixels.len() / unit;
+        let a_rows = Rows { width, step: unit * plane.channels, ..plane.map() };
+        let to_line = conv.cols * outputs;
+        let to = Rows { width, height, step: unit * outputs, line: to_line, image: height * to_line };
+        let rows = images * height * width;
+        let mut to = MatMut::mapped(&mut sums[pixels.start * outputs..], rows, unit * outputs, to);
+        // A patch starts at its pixel's upper left, which the border moves to the pixel's own position.
+        let a = x.as_ptr().wrapping_add(pixels.start * conv.inputs + skipped);
+        let (init, epilogue, c) = (Init::Zero, Epilogue::Store, &Output::of(&mut to));
+        let mut product = PanelProduct { a, a_rows, loops, b: w, init, epilogue, c }.product();
+        product.b = product.b.wrapping_add(skipped * STRIP);
+        // SAFETY: the patch of the last pixel ends with the last float of its padded plane, of which `x` has
+        // `images`; the loops leave out some taps of each line of patch and panel.
+        unsafe { product.run_rows(kernels, 0..rows) };
+    }
 }
 
 /// Pools the sums of some images.
 struct Pool<'a> {
-    shape: &'a PooledConv,
+    shape: &'a ConvMaxPoolShape,
     images: Range<usize>,
     /// `[pixels, outputs]` of these images.
     sums: &'a [f32],
     bias: &'a [f32],
     y: &'a Shared<f32>,
     y_map: Rows,
-    places: &'a Shared<f32>,
+    max_indices: &'a Shared<f32>,
     z: Option<&'a Shared<f32>>,
 }
 
@@ -203,7 +223,7 @@ impl Kernel for Pool<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Pool { shape, images, sums, bias, y, y_map, places, z } = self;
+        let Pool { shape, images, sums, bias, y, y_map, max_indices, z } = self;
         let (rows, cols, outputs, size) =
             (shape.conv.rows, shape.conv.cols, shape.conv.outputs, shape.window);
         assert!(
@@ -245,7 +265,7 @@ impl Kernel for Pool<'_> {
                     // SAFETY: channels of this window, which no other part of the split has.
                     unsafe {
                         store(simd, y.as_ptr().add(y_first + window * y_map.step + n), lanes, most);
-                        store(simd, places.as_ptr().add(at), lanes, place);
+                        store(simd, max_indices.as_ptr().add(at), lanes, place);
                         if let Some(z) = z {
                             store(simd, z.as_ptr().add(at), lanes, sum);
                         }

@@ -1,22 +1,23 @@
-//! The ratios `R / (z + ε)` of relevance rules, at the winners alone.
+//! The ratios `R / (z + ε)` of relevance rules, at the positions alone.
 
-use super::PooledConv;
+use super::ConvMaxPoolShape;
 use super::back::Values;
 use super::filters::Lines;
-use super::visit::{Live, Winners};
+use super::visit::{ArgmaxPositions, Live};
 use crate::elementwise::rows::{load, store};
+use crate::gemm::epilogue::Stabiliser;
 use crate::shape::STRIP;
 use crate::simd::{Kernel, Simd};
 use std::ops::Range;
 
-/// `z = patch(winner)·filter` where the winner has relevance, 0 elsewhere.
+/// `z = patch(argmax)·filter` where the argmax has relevance, 0 elsewhere.
 pub(crate) struct Dots<'a> {
-    pub shape: &'a PooledConv,
+    pub shape: &'a ConvMaxPoolShape,
     pub filters: &'a Lines,
     /// Some padded images, with a register's room behind them.
     pub x: &'a [f32],
     /// The relevance of their windows.
-    pub winners: &'a Winners<'a>,
+    pub positions: &'a ArgmaxPositions<'a>,
     pub images: Range<usize>,
     /// `[windows, outputs]`
     pub z: &'a mut [f32],
@@ -31,7 +32,7 @@ impl Kernel for Dots<'_> {
     fn run<S: Simd>(mut self, simd: S) {
         let live = &mut Live::new();
         // Zeros choose the way for any size.
-        let (size, strips) = match self.winners.fit_a_list(&self.images) {
+        let (size, strips) = match self.positions.fit_a_list(&self.images) {
             true => (self.shape.conv.size, self.filters.columns.strips()),
             false => (0, 0),
         };
@@ -50,7 +51,7 @@ impl Kernel for Dots<'_> {
 }
 
 impl Dots<'_> {
-    /// A filter of `V` strips and three lines, four winners at a time.
+    /// A filter of `V` strips and three lines, four positions at a time.
     #[inline(always)]
     #[allow(clippy::needless_range_loop)] // unrolled, unlike iterators over arrays of arrays
     fn held<S: Simd, const V: usize>(&mut self, simd: S, o: usize, live: &mut Live) {
@@ -63,7 +64,7 @@ impl Dots<'_> {
                 filter[line][strip] = unsafe { simd.load(row.as_ptr().add(strip * STRIP)) };
             }
         }
-        self.winners.list::<false>(&self.images, o, live);
+        self.positions.list::<false>(&self.images, o, live);
         for first in (0..live.count).step_by(4) {
             let mut sums = [simd.splat(0.0); 4];
             for i in 0..4 {
@@ -73,7 +74,7 @@ impl Dots<'_> {
                 for line in 0..HELD {
                     let x = self.x.as_ptr().wrapping_add(patch + line * step);
                     for strip in 0..V {
-                        // SAFETY: a winner's pixel is one of its image; its patch ends in it, and a register
+                        // SAFETY: a argmax's pixel is one of its image; its patch ends in it, and a register
                         // that begins in the patch ends in the room behind the images.
                         let x = unsafe { simd.load(x.add(strip * STRIP)) };
                         acc[strip] = simd.mul_add(x, filter[line][strip], acc[strip]);
@@ -98,9 +99,9 @@ impl Dots<'_> {
         let padded = self.filters.columns.strips() * STRIP;
         let none = simd.splat(0.0);
         let mut z = self.z.iter_mut().skip(o).step_by(self.shape.conv.outputs);
-        self.winners.each(&self.images, o, |winner| {
+        self.positions.each(&self.images, o, |argmax| {
             let Some(z) = z.next() else { return };
-            if winner.value == 0.0 {
+            if argmax.value == 0.0 {
                 return;
             }
             let mut sum = none;
@@ -108,7 +109,7 @@ impl Dots<'_> {
                 let mut acc = none;
                 for line in 0..self.shape.conv.size {
                     let row = &self.filters.line(0, line)[o * padded + strip..][..STRIP];
-                    let x = &self.x[winner.patch + skipped + line * step + strip..][..STRIP];
+                    let x = &self.x[argmax.patch + skipped + line * step + strip..][..STRIP];
                     // SAFETY: a register of each.
                     acc = unsafe { simd.mul_add(simd.load(x.as_ptr()), simd.load(row.as_ptr()), acc) };
                 }
@@ -119,12 +120,12 @@ impl Dots<'_> {
     }
 }
 
-/// `z` of the winners of an image's windows.
+/// `z` of the positions of an image's windows.
 #[derive(Clone, Copy)]
 pub(crate) enum Denominators<'a> {
     /// What stands in `c`, of [`Dots`].
     Found,
-    /// `[windows, outputs]`, less this constant of each of the winner's `[pixels, outputs]`.
+    /// `[windows, outputs]`, less this constant of each of the argmax's `[pixels, outputs]`.
     Less(&'a [f32], &'a [f32]),
     /// This constant alone.
     Constant(&'a [f32]),
@@ -132,11 +133,11 @@ pub(crate) enum Denominators<'a> {
 
 /// `c = coefficient·R / (z + ε)` for the windows of one image.
 pub(crate) struct Ratio<'a> {
-    pub shape: &'a PooledConv,
+    pub shape: &'a ConvMaxPoolShape,
     pub r: Values<'a>,
     pub z: Denominators<'a>,
     pub coefficient: f32,
-    pub eps: f32,
+    pub stabiliser: Stabiliser,
     /// `[windows, outputs]`
     pub c: &'a mut [f32],
 }
@@ -145,17 +146,17 @@ impl Kernel for Ratio<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Ratio { shape, r, z, coefficient, eps, c } = self;
+        let Ratio { shape, r, z, coefficient, stabiliser, c } = self;
         let (conv, outputs) = (&shape.conv, shape.conv.outputs);
         let of_image = shape.windows() * outputs;
-        assert!(c.len() >= of_image && r.places.len() >= of_image);
+        assert!(c.len() >= of_image && r.max_indices.len() >= of_image);
         if let Denominators::Less(z, _) = z {
             assert!(z.len() >= of_image, "z of an image");
         }
         if let Denominators::Less(_, v) | Denominators::Constant(v) = z {
             assert_eq!(v.len(), conv.rows * conv.cols * outputs, "a constant of each pixel");
         }
-        let (coefficient, eps) = (simd.splat(coefficient), simd.splat(eps));
+        let coefficient = simd.splat(coefficient);
         for (row, col) in (0..shape.out_rows()).flat_map(|y| (0..shape.out_cols()).map(move |x| (y, x))) {
             let at = row * shape.out_cols() + col;
             let r_at = &r.v[at * r.step..][..outputs];
@@ -163,50 +164,50 @@ impl Kernel for Ratio<'_> {
                 let (lanes, of) = (STRIP.min(outputs - n), at * outputs + n);
                 // SAFETY: channels of a window of the image, and of its pixels in `v`.
                 unsafe {
-                    let places = load(simd, r.places.as_ptr().add(of), lanes);
+                    let max_indices = load(simd, r.max_indices.as_ptr().add(of), lanes);
                     let z = match z {
                         Denominators::Found => load(simd, c.as_ptr().add(of), lanes),
                         Denominators::Less(z, v) => {
-                            let v = at_places(simd, shape, &v[n..], (row, col), places, lanes);
+                            let v = at_max_indices(simd, shape, &v[n..], (row, col), max_indices, lanes);
                             simd.sub(load(simd, z.as_ptr().add(of), lanes), v)
                         }
                         Denominators::Constant(v) => {
-                            at_places(simd, shape, &v[n..], (row, col), places, lanes)
+                            at_max_indices(simd, shape, &v[n..], (row, col), max_indices, lanes)
                         }
                     };
                     let r = simd.mul(load(simd, r_at.as_ptr().add(n), lanes), coefficient);
-                    store(simd, c.as_mut_ptr().add(of), lanes, simd.div(r, simd.add(z, eps)));
+                    store(simd, c.as_mut_ptr().add(of), lanes, simd.div(r, stabiliser.apply(simd, z)));
                 }
             }
         }
     }
 }
 
-/// `lanes` of `v` `[pixels, outputs]`, which begins with the first of them, at the places of a window.
+/// `lanes` of `v` `[pixels, outputs]`, which begins with the first of them, at the max_indices of a window.
 ///
 /// # Safety
 /// The image has the window, and each of its pixels these lanes.
 #[inline(always)]
-unsafe fn at_places<S: Simd>(
+unsafe fn at_max_indices<S: Simd>(
     simd: S,
-    shape: &PooledConv,
+    shape: &ConvMaxPoolShape,
     v: &[f32],
     (row, col): (usize, usize),
-    places: S::F,
+    max_indices: S::F,
     lanes: usize,
 ) -> S::F {
-    let PooledConv { conv, window } = *shape;
+    let ConvMaxPoolShape { conv, window } = *shape;
     let (top, left) = (row * window, col * window);
-    let mut of_places = simd.splat(0.0);
+    let mut of_max_indices = simd.splat(0.0);
     for y in 0..window.min(conv.rows - top) {
         for x in 0..window.min(conv.cols - left) {
             let pixel = (top + y) * conv.cols + left + x;
             // SAFETY: the caller's promise.
             let of_pixel = unsafe { load(simd, v.as_ptr().add(pixel * conv.outputs), lanes) };
-            // Places count up, so the last that is not beyond the winner's is its own.
-            let reached = simd.sub(places, simd.splat((y * window + x) as f32 - 0.5));
-            of_places = simd.select(reached, of_pixel, of_places);
+            // Places count up, so the last that is not beyond the argmax's is its own.
+            let reached = simd.sub(max_indices, simd.splat((y * window + x) as f32 - 0.5));
+            of_max_indices = simd.select(reached, of_pixel, of_max_indices);
         }
     }
-    of_places
+    of_max_indices
 }

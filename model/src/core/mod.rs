@@ -1,0 +1,28 @@
+//! The recurrent cores, one a file, and the table that builds them from an architecture.
+
+pub(crate) mod layer;
+mod rnn;
+
+use crate::architecture::Core;
+use crate::params::Specs;
+use crate::stage::edge::Edge;
+use crate::stage::masks::Mask;
+use crate::task::Task;
+use layer::CoreLayer;
+use rnn::{Rnn, Widths};
+
+/// The core behind `input`; `dropout` is the mask of its last output. A core of a new kind is a file in this folder
+/// and a row here.
+pub(crate) fn core(
+    core: Core,
+    task: &Task,
+    input: Edge,
+    dropout: Mask,
+    specs: &mut Specs,
+) -> Box<dyn CoreLayer> {
+    match core {
+        Core::Rnn { combine, recurrent } => {
+            Box::new(Rnn::new(specs, input, Widths { combine, recurrent, steps: task.seq_len }, dropout))
+        }
+    }
+}

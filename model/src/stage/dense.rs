@@ -1,0 +1,150 @@
+//! A dense layer: forward, backward, relevance.
+
+use super::edge::{Edge, Place, vector};
+use super::layer::{Backward, Context, Forward, Layer, Relevance, Setup, Stage};
+use super::masks::Mask;
+use crate::error::ModelError;
+use crate::params::{Parameters, Specs};
+use kernels::elementwise::activation::bias_relu;
+use kernels::pack::{self, Part};
+use kernels::relevance::{self, PackedRule};
+use kernels::{Buffer, Epilogue, Init, MatMut, MatRef, Panels, WeightGradient, gemm, gemm_tn, panels_len};
+
+/// `y = relu(x·W − softplus(b))`, with dropout behind it where its mask says so; the logits have no relu.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Dense {
+    parameters: usize,
+    input: Edge,
+    output: Edge,
+    place: Place,
+}
+
+impl Dense {
+    /// A hidden layer.
+    pub fn hidden(specs: &mut Specs, name: &str, input: Edge, units: usize, dropout: Option<Mask>) -> Dense {
+        let parameters = specs.add(name, [input.features(), units]);
+        Dense { parameters, input, output: Edge::relu_vector(units, dropout), place: input.place() }
+    }
+
+    /// The layer of the logits.
+    pub fn logits(specs: &mut Specs, name: &str, input: Edge, classes: usize) -> Dense {
+        let parameters = specs.add(name, [input.features(), classes]);
+        let plane = vector(classes);
+        let output = Edge { values: plane, back: plane, relu: None, domain: input.domain };
+        Dense { parameters, input, output, place: Place::Last }
+    }
+}
+
+impl Layer for Dense {
+    fn output(&self) -> Edge {
+        self.output
+    }
+
+    fn parameters(&self) -> Option<usize> {
+        Some(self.parameters)
+    }
+
+    fn stage(&self, setup: &Setup) -> Box<dyn Stage> {
+        let w = setup.parameters.weight(self.parameters);
+        let rule = setup.rule(self.input.domain, self.place).map(|rule| PackedRule::dense(&rule, w));
+        let keeps_z = rule.as_ref().is_some_and(PackedRule::reads_forward);
+        let transposed = if setup.gradient_comes_back(&self.input) { panels_len(w.n(), w.k()) } else { 0 };
+        let mut stage = DenseStage {
+            layer: *self,
+            transposed: Buffer::zeroed(transposed),
+            rule,
+            z: keeps_z.then(|| Buffer::zeroed(setup.rows * w.n())),
+        };
+        stage.repack(setup.parameters);
+        Box::new(stage)
+    }
+}
+
+/// A dense layer in one pass.
+#[derive(Debug)]
+struct DenseStage {
+    layer: Dense,
+    /// `Wᵀ`, if a gradient comes back to the input.
+    transposed: Buffer,
+    rule: Option<PackedRule>,
+    /// `x·W`, if the rule reads it.
+    z: Option<Buffer>,
+}
+
+impl DenseStage {
+    fn inputs(&self) -> usize {
+        self.layer.input.features()
+    }
+
+    fn outputs(&self) -> usize {
+        self.layer.output.features()
+    }
+}
+
+impl Stage for DenseStage {
+    fn forward(&mut self, context: &Context, operands: Forward) -> Result<(), ModelError> {
+        let &Context { kernels, parameters, masks, .. } = context;
+        let Forward { rows, x, y } = operands;
+        let (weight, bias) =
+            (parameters.weight(self.layer.parameters), parameters.bias(self.layer.parameters));
+        let x = self.layer.input.rows(x, rows);
+        let y = MatMut::new(y, rows, self.outputs());
+        if let Some(z) = &mut self.z {
+            gemm(kernels, x, weight, Init::Zero, Epilogue::Store, MatMut::new(z, rows, weight.n()))?;
+            return Ok(bias_relu(kernels, MatRef::new(z, rows, weight.n()), bias, y)?);
+        }
+        let epilogue = match self.layer.output.relu {
+            None => Epilogue::Bias(bias),
+            Some(relu) => match masks.dropout(relu.dropout) {
+                Some(dropout) => Epilogue::BiasReluDropout(bias, dropout),
+                None => Epilogue::BiasRelu(bias),
+            },
+        };
+        Ok(gemm(kernels, x, weight, Init::Zero, epilogue, y)?)
+    }
+
+    fn backward(&mut self, context: &Context, operands: Backward) -> Result<(), ModelError> {
+        let &Context { kernels, parameters, masks, guided } = context;
+        let Backward { rows, x, d_y, d_x, gradients, .. } = operands;
+        let layer = self.layer.parameters;
+        let x = self.layer.input.rows(x, rows);
+        let d_y = MatRef::new(d_y, rows, self.outputs());
+        if let Some(gradients) = gradients {
+            let d_w = &mut gradients[parameters.spec(layer).weight.clone()];
+            let (rows, first_row) = (self.inputs(), 0);
+            gemm_tn(kernels, WeightGradient { a: x, d_y, accumulate: false, d_w, rows, first_row })?;
+            parameters.bias_gradient(kernels, layer, d_y, gradients)?;
+        }
+        if let Some(d_x) = d_x {
+            let transposed = Panels::new(&self.transposed, self.outputs(), self.inputs());
+            let epilogue = self.layer.input.gradient(x, masks, guided);
+            gemm(kernels, d_y, transposed, Init::Zero, epilogue, MatMut::new(d_x, rows, self.inputs()))?;
+        }
+        Ok(())
+    }
+
+    fn relevance(&mut self, kernels: &kernels::Kernels, operands: Relevance) -> Result<(), ModelError> {
+        let Relevance { rows, x, r_y, r_x, absorbed, .. } = operands;
+        let (inputs, outputs) = (self.inputs(), self.outputs());
+        let rule = self.rule.as_ref().expect("a pass for relevance has packed the rule");
+        let operands = relevance::Relevance {
+            rule,
+            a: self.layer.input.rows(x, rows),
+            z: self.z.as_ref().map(|z| MatRef::new(z, rows, outputs)),
+            r_out: MatRef::new(r_y, rows, outputs),
+            r_in: MatMut::new(r_x, rows, inputs),
+            absorbed: &mut absorbed[..rows],
+        };
+        Ok(relevance::relevance(kernels, operands)?)
+    }
+
+    fn repack(&mut self, parameters: &Parameters) {
+        if !self.transposed.is_empty() {
+            pack::transpose(parameters.weight(self.layer.parameters), Part::All, &mut self.transposed);
+        }
+    }
+
+    fn packed(&self) -> usize {
+        self.transposed.len()
+    }
+}

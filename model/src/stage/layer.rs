@@ -1,0 +1,135 @@
+//! What every stage is and does: [`Layer`] is the part of a network that does not change, [`Stage`] is its state in
+//! one pass.
+
+use super::edge::{Domain, Edge, Place};
+use super::masks::Masks;
+use crate::error::ModelError;
+use crate::params::Parameters;
+use kernels::Kernels;
+use kernels::relevance::Rule;
+use std::fmt::Debug;
+
+/// What a pass is for; it decides which buffers and packed weights there are.
+#[derive(Clone, Copy)]
+pub(crate) enum Purpose<'a> {
+    /// Values only.
+    Infer,
+    /// Gradients of the parameters.
+    Train,
+    /// Gradients of the pixels.
+    Gradient,
+    /// Relevance of the pixels, by the rule of each layer's domain and place.
+    Relevance(&'a dyn Fn(Domain, Place) -> Rule),
+}
+
+/// What a stage is made with.
+#[derive(Clone, Copy)]
+pub(crate) struct Setup<'a> {
+    pub kernels: &'a Kernels,
+    pub parameters: &'a Parameters,
+    pub purpose: Purpose<'a>,
+    /// The most samples of a batch.
+    pub samples: usize,
+    /// The most rows: samples times steps in the encoder, samples in the head.
+    pub rows: usize,
+}
+
+impl Setup<'_> {
+    /// Whether a gradient or relevance comes back to this edge.
+    pub fn comes_back(&self, edge: &Edge) -> bool {
+        match self.purpose {
+            Purpose::Infer => false,
+            Purpose::Train => edge.domain == Domain::NonNegative,
+            Purpose::Gradient | Purpose::Relevance(_) => true,
+        }
+    }
+
+    /// Whether a gradient comes back to this edge, so that its consumer needs weights for the backward pass.
+    pub fn gradient_comes_back(&self, edge: &Edge) -> bool {
+        self.comes_back(edge) && !matches!(self.purpose, Purpose::Relevance(_))
+    }
+
+    /// The rule of a layer, if the pass is for relevance.
+    pub fn rule(&self, domain: Domain, place: Place) -> Option<Rule> {
+        match self.purpose {
+            Purpose::Relevance(rule) => Some(rule(domain, place)),
+            Purpose::Infer | Purpose::Train | Purpose::Gradient => None,
+        }
+    }
+}
+
+/// What a pass runs with.
+#[derive(Clone, Copy)]
+pub(crate) struct Context<'a> {
+    pub kernels: &'a Kernels,
+    pub parameters: &'a Parameters,
+    /// The dropout of this pass.
+    pub masks: Masks,
+    /// Guided backprop: gradients below 0 are cut at each relu.
+    pub guided: bool,
+}
+
+/// Operands of [`Stage::forward`].
+pub(crate) struct Forward<'a> {
+    pub rows: usize,
+    pub x: &'a [f32],
+    /// Overwritten.
+    pub y: &'a mut [f32],
+}
+
+/// Operands of [`Stage::backward`].
+pub(crate) struct Backward<'a> {
+    pub rows: usize,
+    pub x: &'a [f32],
+    pub y: &'a [f32],
+    /// Gradient of the output in front of its relu.
+    pub d_y: &'a [f32],
+    /// Gradient of the input, overwritten; none where nothing comes back to it.
+    pub d_x: Option<&'a mut [f32]>,
+    /// Gradients of all parameters, of which the stage writes its own.
+    pub gradients: Option<&'a mut [f32]>,
+}
+
+/// Operands of [`Stage::relevance`].
+pub(crate) struct Relevance<'a> {
+    pub rows: usize,
+    pub x: &'a [f32],
+    pub y: &'a [f32],
+    pub r_y: &'a [f32],
+    /// Overwritten.
+    pub r_x: &'a mut [f32],
+    /// For each row, what `ε` absorbs is added.
+    pub absorbed: &'a mut [f64],
+}
+
+/// A layer of a network: its shape, the number of its parameters, and the edge behind it.
+pub(crate) trait Layer: Debug + Send + Sync {
+    /// The edge behind the layer.
+    fn output(&self) -> Edge;
+
+    /// The number of its parameters; none of a layer without any.
+    fn parameters(&self) -> Option<usize>;
+
+    /// Its buffers and packed weights for one pass.
+    fn stage(&self, setup: &Setup) -> Box<dyn Stage>;
+}
+
+/// A layer in one pass: its packed weights and the buffers that are its own.
+///
+/// Slices hold as many rows as the pass has room for, laid out as the edges say; the first `rows` count.
+pub(crate) trait Stage: Debug + Send + Sync {
+    /// `y` from `x`.
+    fn forward(&mut self, context: &Context, operands: Forward) -> Result<(), ModelError>;
+
+    /// The gradients of parameters and input from that of the output.
+    fn backward(&mut self, context: &Context, operands: Backward) -> Result<(), ModelError>;
+
+    /// The relevance of the input from that of the output.
+    fn relevance(&mut self, kernels: &Kernels, operands: Relevance) -> Result<(), ModelError>;
+
+    /// Packs the weights of the backward pass anew, after the parameters have changed.
+    fn repack(&mut self, parameters: &Parameters);
+
+    /// Floats that [`Stage::repack`] writes.
+    fn packed(&self) -> usize;
+}

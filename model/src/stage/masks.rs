@@ -1,0 +1,77 @@
+//! Which units one pass drops.
+
+use kernels::Dropout;
+
+/// Where a layer with a mask stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MaskPlace {
+    /// Behind a dense layer of the encoder.
+    Encoder,
+    /// In front of the head: on the core's last output.
+    Head,
+}
+
+/// The mask of one layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mask {
+    pub place: MaskPlace,
+    /// Number of the stage; the core's is that behind the encoder's.
+    pub layer: usize,
+}
+
+/// The dropout of one pass. A mask is a function of the seed, the layer and the unit's place in the batch.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Masks {
+    pub rate: f32,
+    /// Whether dense layers of the encoder drop.
+    pub encoder: bool,
+    /// Whether the core's last output drops.
+    pub head: bool,
+    pub seed: u64,
+}
+
+impl Masks {
+    /// Nothing is dropped.
+    pub const NONE: Masks = Masks { rate: 0.0, encoder: false, head: false, seed: 0 };
+
+    fn has(&self, mask: Mask) -> bool {
+        let place = match mask.place {
+            MaskPlace::Encoder => self.encoder,
+            MaskPlace::Head => self.head,
+        };
+        place && self.rate > 0.0
+    }
+
+    /// The dropout behind a layer with that mask.
+    pub fn dropout(&self, mask: Option<Mask>) -> Option<Dropout> {
+        let mask = mask.filter(|&mask| self.has(mask))?;
+        let seed = self.seed ^ (mask.layer as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        Some(Dropout::new(self.rate, seed.wrapping_mul(0xD6E8_FEB8_6659_FD93)))
+    }
+
+    /// `1 / (1 − rate)` behind a layer that drops, else 1.
+    pub fn scale(&self, mask: Option<Mask>) -> f32 {
+        self.dropout(mask).map_or(1.0, |dropout| dropout.scale())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mask_is_that_of_its_layer_and_step_and_only_where_the_policy_says() {
+        let masks = Masks { rate: 0.5, encoder: true, head: false, seed: 7 };
+        let mask = |place, layer| Some(Mask { place, layer });
+        let seed = |masks: Masks, layer| masks.dropout(mask(MaskPlace::Encoder, layer)).unwrap().seed;
+        assert_eq!(masks.dropout(mask(MaskPlace::Head, 1)), None);
+        assert_eq!(masks.dropout(None), None);
+        assert_eq!(
+            (masks.scale(mask(MaskPlace::Encoder, 0)), masks.scale(mask(MaskPlace::Head, 0))),
+            (2.0, 1.0)
+        );
+        assert_ne!(seed(masks, 0), seed(masks, 1));
+        assert_ne!(seed(masks, 0), seed(Masks { seed: 8, ..masks }, 0));
+        assert_eq!(seed(masks, 0), 0x5E44_3F1C_D3F8_5F3E, "masks are part of what a run means");
+    }
+}

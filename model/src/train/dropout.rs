@@ -1,0 +1,43 @@
+//! Where a training drops units, and how many.
+
+use crate::architecture::Architecture;
+use crate::error::ModelError;
+use crate::stage::masks::Masks;
+use serde::{Deserialize, Serialize};
+
+/// Where units are dropped, and with which probability. The masks are drawn anew at every step of a sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct DropoutPolicy {
+    /// Drop probability, at least 0 and below 1; kept units are scaled by `1 / (1 − rate)`.
+    pub rate: f32,
+    /// Behind every dense layer of the encoder.
+    pub encoder: bool,
+    /// On the core's last output, which the head reads.
+    pub head: bool,
+}
+
+impl DropoutPolicy {
+    /// Nothing is dropped.
+    pub const NONE: DropoutPolicy = DropoutPolicy { rate: 0.0, encoder: false, head: false };
+
+    /// The draft's: 0.5 behind dense encoder layers and on the core's last output; without an encoder nothing drops.
+    pub fn draft(architecture: &Architecture) -> DropoutPolicy {
+        let rate = if architecture.encoder.is_empty() { 0.0 } else { 0.5 };
+        DropoutPolicy { rate, encoder: true, head: true }
+    }
+
+    pub(crate) fn check(&self) -> Result<(), ModelError> {
+        if (0.0..1.0).contains(&self.rate) {
+            return Ok(());
+        }
+        let found = f64::from(self.rate);
+        Err(ModelError::Range { what: "dropout", found, expected: "at least 0 and below 1" })
+    }
+
+    /// The masks of one step of training.
+    pub(crate) fn masks(&self, seed: u64) -> Masks {
+        let DropoutPolicy { rate, encoder, head } = *self;
+        Masks { rate, encoder, head, seed }
+    }
+}
