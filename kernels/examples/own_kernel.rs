@@ -1,4 +1,5 @@
-//! Plug in a GEMM of your own and see the thesis workload run on it, checked against ours.
+//! Runs training and explanation on an external GEMM backend and compares the results with those of the
+//! built-in one.
 //!
 //! `cargo run --release -p kernels --example own_kernel`
 
@@ -9,7 +10,7 @@ use model::{Cell, Network, Samples, Task};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Your GEMM: here three plain loops, in an order that the compiler makes vectors of.
+/// The external GEMM: here three plain loops, in an order that the compiler vectorises.
 #[derive(Debug)]
 struct Own;
 impl MatmulBackend for Own {
@@ -29,7 +30,7 @@ impl MatmulBackend for Own {
     }
 }
 
-/// Stripes, another pattern for each class.
+/// Images of stripes, with a different pattern for each class.
 struct Stripes;
 impl Samples for Stripes {
     fn len(&self) -> usize {
@@ -44,7 +45,7 @@ impl Samples for Stripes {
 }
 
 type Outcome = Result<([Vec<f32>; 2], f64), Box<dyn std::error::Error>>;
-/// The gradient of a training step, a batch of explanations, and the milliseconds of one of each.
+/// The gradient of a training step, a batch of explanations, and the time of each in milliseconds.
 fn workload(kernels: &Kernels, network: &Network, batch: usize, times: u32) -> Outcome {
     let indices: Vec<usize> = (0..batch).collect();
     let mut trainer = Trainer::new(network.clone(), Optimiser::Adam { lr: 5e-4 }, batch, 1);

@@ -87,7 +87,7 @@ impl PackedWeights {
         Ok(PackedWeights { floats, k, n })
     }
 
-    /// What a product takes.
+    /// A view for products.
     pub fn panels(&self) -> Panels<'_> {
         Panels::new(&self.floats, self.k, self.n)
     }
@@ -125,7 +125,7 @@ pub fn unpack(panels: Panels) -> Vec<f32> {
     weights
 }
 
-/// Writes a part of packed `[k, n]` weights as panels of their own.
+/// Writes a part of packed `[k, n]` weights as new panels.
 ///
 /// # Panics
 /// If `out` has another length than [`panels_len`].
@@ -140,7 +140,7 @@ pub fn part(panels: Panels, part: Part, out: &mut [f32]) {
         for (out, &w) in out.iter_mut().zip(from) {
             *out = part.of(w);
         }
-        // Beside the last column there is no weight.
+        // After the last column there is no weight.
         let columns = STRIP.min(panels.n - s * STRIP);
         if part == Part::One && columns < STRIP {
             out.chunks_exact_mut(STRIP).for_each(|row| row[columns..].fill(0.0));
@@ -172,7 +172,7 @@ pub fn transpose(panels: Panels, part: Part, out: &mut [f32]) {
     }
 }
 
-/// A part of a block of 16×16, transposed in tiles of 4×4, of which compilers make registers.
+/// A part of a block of 16×16, transposed in tiles of 4×4, which compilers keep in registers.
 #[inline(always)]
 fn transposed(block: &[f32; STRIP * STRIP], part: Part) -> [f32; STRIP * STRIP] {
     let mut turned = [0.0; STRIP * STRIP];
