@@ -378,7 +378,7 @@ fn a_folder_of_another_experiment_is_left_as_it_is() {
         ("early", "--lr=1e-3", 1, ["run.json", "other settings"]),
         ("done", "--seed=2", 1, ["resume.safetensors", "other settings"]),
         ("done", "--epochs=1", 2, ["has 2 epochs", "--epochs 1"]),
-        ("stranger", "--seed=1", 1, ["last.safetensors", "belongs to no run"]),
+        ("stranger", "--seed=1", 1, ["last.safetensors", "belongs to a run that cannot be continued"]),
         ("damaged", "--seed=1", 1, ["resume.safetensors", "announces a header"]),
     ] {
         let (before, state) = (sandbox.result(folder), fs::read(sandbox.at(folder).join("run.json")).ok());
