@@ -1,10 +1,10 @@
 //! Products against their reference implementations, on every backend and thread count.
 
-use crate::gemm::problem::Stabiliser;
 use super::*;
 use crate::dropout::Dropout;
 use crate::gemm::pack;
 use crate::gemm::pack::{PackedWeights, Part as WeightPart, transpose, unpack};
+use crate::gemm::problem::Stabiliser;
 use crate::reference;
 use crate::testing::{SameBits, activations, assert_close, floats, kernel_sets};
 use proptest::prelude::*;
