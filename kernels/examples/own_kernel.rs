@@ -1,15 +1,16 @@
-//! Plug in a GEMM of your own and see the thesis workload run on it, checked against ours.
+//! Runs training and explanation on an external GEMM backend and compares the results with those of the
+//! built-in one.
 //!
 //! `cargo run --release -p kernels --example own_kernel`
 
 use kernels::{Backend, Kernels, MatmulBackend, MatmulBlock, MatmulTask, Threads};
 use model::explain::{Explainer, Method, Target};
-use model::train::{Optimiser, Trainer};
-use model::{Cell, Network, Samples, Task};
+use model::train::{DropoutPolicy, Optimiser, TrainOptions, Trainer};
+use model::{Architecture, Network, Samples, Task};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Your GEMM: here three plain loops, in an order that the compiler makes vectors of.
+/// The external GEMM: here three plain loops, in an order that the compiler vectorises.
 #[derive(Debug)]
 struct Own;
 impl MatmulBackend for Own {
@@ -29,7 +30,7 @@ impl MatmulBackend for Own {
     }
 }
 
-/// Stripes, another pattern for each class.
+/// Images of stripes, with a different pattern for each class.
 struct Stripes;
 impl Samples for Stripes {
     fn len(&self) -> usize {
@@ -44,19 +45,21 @@ impl Samples for Stripes {
 }
 
 type Outcome = Result<([Vec<f32>; 2], f64), Box<dyn std::error::Error>>;
-/// The gradient of a training step, a batch of explanations, and the milliseconds of one of each.
+/// The gradient of a training step, a batch of explanations, and the time of each in milliseconds.
 fn workload(kernels: &Kernels, network: &Network, batch: usize, times: u32) -> Outcome {
     let indices: Vec<usize> = (0..batch).collect();
-    let mut trainer = Trainer::new(network.clone(), Optimiser::Adam { lr: 5e-4 }, batch, 1);
+    let dropout = DropoutPolicy::draft(network.architecture());
+    let options = TrainOptions { optimiser: Optimiser::Adam { lr: 5e-4 }, batch, seed: 1, dropout };
+    let mut trainer = Trainer::new(network.clone(), options)?;
     let mut explainer = Explainer::new(kernels, network, Method::DeepTaylor, batch)?;
     trainer.gradient_without_dropout(kernels, &Stripes, &indices)?;
     let gradient = trainer.gradients().to_vec();
-    let relevance = explainer.explain(kernels, network, &Stripes, &indices, Target::True)?;
+    let relevance = explainer.explain(kernels, &Stripes, &indices, Target::True)?;
     let relevance = relevance.into_iter().flat_map(|batch| batch.relevance).collect();
     let start = Instant::now();
     for _ in 0..times {
         trainer.step(kernels, &Stripes, &indices)?;
-        explainer.explain(kernels, network, &Stripes, &indices, Target::True)?;
+        explainer.explain(kernels, &Stripes, &indices, Target::True)?;
     }
     Ok(([gradient, relevance], start.elapsed().as_secs_f64() * 1e3 / f64::from(times)))
 }
@@ -64,18 +67,18 @@ fn workload(kernels: &Kernels, network: &Network, batch: usize, times: u32) -> O
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let reference = Kernels::by_name("reference", Threads::one()).ok_or("every CPU has it")?;
     let own = Kernels::with_matmul(Backend::best(), Threads::one(), Arc::new(Own));
-    for cell in Cell::PRESETS {
-        let network = Network::new(Cell::preset(cell)?, Task { seq_len: 7, ..Task::default() }, 1)?;
+    for cell in Architecture::PRESETS {
+        let network = Network::new(Architecture::preset(cell)?, Task { seq_len: 7, ..Task::default() }, 1)?;
         let [want, found] = [workload(&reference, &network, 4, 0)?.0, workload(&own, &network, 4, 0)?.0];
         for (want, found) in want.iter().zip(&found) {
             let largest = want.iter().fold(0.0f32, |max, x| max.max(x.abs()));
             let agrees = want.iter().zip(found).all(|(w, f)| (w - f).abs() <= 1e-4 * largest);
             assert!(agrees, "{cell}-7: more than 1e-4 of the largest value off");
         }
-        let [ours, theirs] = [&Kernels::default(), &own].map(|set| workload(set, &network, 50, 10));
+        let [built_in, external] = [&Kernels::default(), &own].map(|set| workload(set, &network, 50, 10));
         println!(
-            "{cell}-7 agrees; a step and an explanation: own {:.1} ms, ours {:.1} ms",
-            theirs?.1, ours?.1
+            "{cell}-7 agrees; a step and an explanation: external {:.1} ms, built-in {:.1} ms",
+            external?.1, built_in?.1
         );
     }
     Ok(())

@@ -1,6 +1,6 @@
-//! The promise about bits, held to at 200 random shapes: every form of product, convolution and pool,
-//! every relevance rule and function of elements, on every backend that makes it, on 1, 2, 3 and 7
-//! threads, with `==`.
+//! Tests of the bit-identity guarantee at 200 random shapes: every form of product, convolution and pool,
+//! every relevance rule and elementwise function, on every backend with this guarantee, on 1, 2, 3 and 7
+//! threads, compared with `==`.
 
 use crate::conv::max_pool::{
     ConvMaxPool, ConvMaxPoolInputGradient, ConvMaxPoolShape, ConvMaxPoolWeightGradient, Filters, MaxIndices,
@@ -26,7 +26,7 @@ use crate::testing::{activations, floats, kernel_sets, shapes};
 
 const SHAPES: usize = 200;
 
-/// A number in `from..to` that `seed` and `index` decide.
+/// A number in `from..to`, determined by `seed` and `index`.
 fn pick(seed: u64, index: u64, from: usize, to: usize) -> usize {
     let mixed = (seed * 31 + index + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     from + (mixed >> 33) as usize % (to - from)
@@ -107,7 +107,7 @@ pub fn dense(kernels: &Kernels, [n, j, k]: [usize; 3], seed: u64) -> Results {
         });
         results.push(("absorbed", absorbed.into_iter().map(|a| a as f32).collect()));
     }
-    // The second input has no part in the second group.
+    // The second input does not contribute to the second group.
     let (first, second) = (Rule::alpha_beta(2.0, 1.0), Rule::z_beta(-0.5, 1.0));
     let shared = Rule::shared(&[&first, &second]);
     let [first, second] = [first, second].map(|rule| PackedRule::dense(&rule, panels));
@@ -132,12 +132,12 @@ pub fn dense(kernels: &Kernels, [n, j, k]: [usize; 3], seed: u64) -> Results {
     results
 }
 
-/// Images that a convolution, its rules and a pool see.
+/// The operands of a convolution, its rules and a pool.
 #[derive(Debug)]
 pub struct Batch {
     pub shape: ConvShape,
     pub images: usize,
-    /// What becomes of a window, and its size.
+    /// Kind and size of the pool's window.
     pub pool: (PoolKind, usize),
 }
 
@@ -155,7 +155,7 @@ impl Batch {
     }
 }
 
-/// Every convolution, pool and rule of theirs.
+/// Every convolution, every pool, and their rules.
 pub fn images(kernels: &Kernels, batch: &Batch, seed: u64) -> Results {
     let Batch { shape, images, pool: (kind, size) } = *batch;
     let (input, output) = (shape.input(), shape.output());
@@ -232,7 +232,7 @@ pub fn images(kernels: &Kernels, batch: &Batch, seed: u64) -> Results {
     results
 }
 
-/// A convolution with a max-pool behind it, its gradients, and every rule for it.
+/// Convolution + max-pool, its gradients, and every rule for it.
 fn behind_pool(
     kernels: &Kernels,
     shape: &ConvMaxPoolShape,
@@ -296,10 +296,10 @@ fn behind_pool(
     }
 }
 
-/// Every function of the elements of `[n, k]`, whose rows are `gap` floats apart.
+/// Every elementwise function on `[n, k]`; rows are `gap` floats apart.
 pub fn elements(kernels: &Kernels, [n, k, gap]: [usize; 3], seed: u64) -> Results {
     let step = k + gap;
-    // The last row ends with its last column.
+    // There is no gap after the last row.
     let len = n * step - gap;
     let (x, y) = (floats(len, seed), floats(n * k, seed + 1));
     let (x, y) = (MatRef::mapped(&x, n, k, Rows::linear(step)), MatRef::new(&y, n, k));

@@ -1,8 +1,8 @@
-//! Floats that begin with a cache line: loads of whole registers from there do not straddle two.
+//! Floats aligned to a cache line, so that loads of whole registers do not cross two lines.
 
 use std::ops::{Deref, DerefMut};
 
-/// A fixed number of floats whose first is the first of a cache line.
+/// A fixed number of floats, aligned to a cache line.
 ///
 /// ```
 /// let mut x = kernels::Buffer::zeroed(20);
@@ -20,7 +20,7 @@ pub struct Buffer {
 struct Line([f32; 16]);
 
 impl Buffer {
-    /// `len` zeros.
+    /// A buffer of `len` zeros.
     pub fn zeroed(len: usize) -> Self {
         Buffer { lines: vec![Line::default(); len.div_ceil(16)], len }
     }

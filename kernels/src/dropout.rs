@@ -1,10 +1,10 @@
-//! Inverted dropout whose mask is a function of a seed and an element's number, so that it depends neither on
-//! the order of the work nor on threads.
+//! Inverted dropout. The mask is a function of a seed and an element's index, so it depends neither on the
+//! order of the work nor on the threads.
 
 /// Inverted dropout: a unit is dropped with probability `p`, else scaled by `1 / (1 − p)`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Dropout {
-    /// One seed a mask; a new mask needs a new seed.
+    /// One seed gives one mask; a new mask needs a new seed.
     pub seed: u64,
     threshold: u32,
     scale: f32,
@@ -56,7 +56,7 @@ mod tests {
     use crate::reference;
 
     #[test]
-    fn keeps_the_share_that_p_says_and_neighbours_are_independent() {
+    fn units_are_kept_with_probability_1_minus_p_and_neighbours_are_independent() {
         for (p, seed) in [(0.5, 1), (0.5, 2), (0.2, 1 << 40), (0.0, 3)] {
             let dropout = Dropout::new(p, seed);
             let kept: Vec<bool> = (0..100_000).map(|i| dropout.factor(i) > 0.0).collect();

@@ -1,6 +1,6 @@
-//! What a kernel says when its operands do not fit together.
+//! The error of a kernel whose operands have inconsistent shapes.
 
-/// Operands of a kernel that do not fit together; nothing was written.
+/// The operands of a kernel have inconsistent shapes; nothing was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ShapeError {
@@ -18,7 +18,7 @@ pub enum ShapeError {
         /// The length that the other operands have.
         expected: usize,
     },
-    /// A SAME convolution needs a centre, so an odd filter.
+    /// The filter of a SAME convolution is even, so it has no centre.
     #[error("{kernel}: a SAME convolution needs an odd filter, found {size}×{size}")]
     EvenFilter {
         /// The kernel.
@@ -26,17 +26,17 @@ pub enum ShapeError {
         /// Rows of the filter.
         size: usize,
     },
-    /// A relevance rule was prepared for another kind of layer.
+    /// A relevance rule was packed for another kind of layer.
     #[error("{kernel}: a rule prepared for {found}, one for {expected} expected")]
     Layer {
         /// The kernel.
         kernel: &'static str,
-        /// What the rule is for.
+        /// The kind of layer of the rule.
         found: &'static str,
-        /// What the kernel computes.
+        /// The kind of layer of the kernel.
         expected: &'static str,
     },
-    /// A shape with more floats than memory can have.
+    /// A shape has more floats than memory can hold.
     #[error("{kernel}: a shape of more floats than memory can hold")]
     TooLarge {
         /// The kernel.

@@ -1,4 +1,4 @@
-//! How kernels are executed: by which instruction set, on which threads, with which GEMM.
+//! How kernels are executed: instruction set, threads and GEMM.
 
 use crate::gemm::backend::MatmulBackend;
 #[cfg(feature = "peers")]
@@ -8,8 +8,8 @@ use crate::simd::dispatch::Backend;
 use crate::threads::Threads;
 use std::sync::Arc;
 
-/// A kernel set: an instruction set, the threads to run it on, and what computes its matrix products. Every
-/// kernel takes one.
+/// A kernel set: an instruction set, the threads to run it on, and the GEMM backend. It is the first argument
+/// of every kernel.
 #[derive(Clone, Debug)]
 pub struct Kernels {
     backend: Backend,
@@ -24,13 +24,13 @@ impl Kernels {
         Kernels { backend, threads, external: None, profile: None }
     }
 
-    /// A kernel set whose matrix products an external GEMM computes; `backend` does the rest.
+    /// A kernel set with an external GEMM; `backend` computes everything else.
     pub fn with_matmul(backend: Backend, threads: Threads, external: Arc<dyn MatmulBackend>) -> Self {
         Kernels { backend, threads, external: Some(external), profile: None }
     }
 
-    /// What [`Kernels::by_name`] knows: the instruction sets that this CPU has and, with the cargo feature
-    /// `peers`, the GEMMs of other libraries.
+    /// The names that [`Kernels::by_name`] accepts: the instruction sets of this CPU and, with the cargo
+    /// feature `peers`, the GEMMs of other libraries.
     pub fn names() -> Vec<&'static str> {
         let names = Backend::available().into_iter().map(Backend::name);
         #[cfg(feature = "peers")]
@@ -47,7 +47,7 @@ impl Kernels {
         Backend::by_name(name).map(|backend| Kernels::new(backend, threads))
     }
 
-    /// The name of what computes its matrix products.
+    /// The name of its GEMM backend.
     pub fn name(&self) -> &str {
         self.matmul().name()
     }
@@ -67,26 +67,27 @@ impl Kernels {
         &self.threads
     }
 
-    /// What computes matrix products.
+    /// The GEMM backend.
     #[inline]
     pub(crate) fn matmul(&self) -> &dyn MatmulBackend {
         self.external.as_deref().unwrap_or(&self.backend)
     }
 
-    /// Whether an external GEMM computes them: kernels that sum in other ways must not do so then.
+    /// Whether matrix products use an external GEMM. Kernels that have a specialised algorithm use the GEMM
+    /// instead then.
     #[inline]
     pub(crate) fn has_external_matmul(&self) -> bool {
         self.external.is_some()
     }
 
-    /// The same kernel set, whose calls `profile` records; for one caller at a time.
+    /// The same kernel set; `profile` records its calls. Only one caller may use it at a time.
     #[must_use]
     pub fn profiled(self, profile: Arc<Profile>) -> Kernels {
         Kernels { profile: Some(profile), ..self }
     }
 
-    /// Records what happens until the span is dropped as one call, unless it is part of another call; also for
-    /// what is not a kernel, such as the packing of all weights.
+    /// Records everything until the span is dropped as one call, unless it is part of another call. It can
+    /// also record work that is not a kernel, such as packing all weights.
     #[inline]
     pub fn span(&self, name: &'static str, work: impl FnOnce() -> Work) -> Span<'_> {
         Span::begin(self.profile.as_deref(), name, work)

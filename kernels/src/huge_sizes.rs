@@ -1,4 +1,5 @@
-//! Sizes whose product has more bits than a `usize`: no kernel takes what is left of it for a small one.
+//! Sizes whose product overflows a `usize`: kernels must not mistake the wrapped-around product for a small
+//! size.
 
 use crate::conv::max_pool::{ConvMaxPoolShape, MaxIndices};
 use crate::conv::{Conv, conv, conv_weight_gradient};
@@ -14,7 +15,8 @@ use std::panic::catch_unwind;
 #[test]
 fn operands_of_sizes_that_wrap_around_are_refused() {
     let kernels = Kernels::default();
-    // Three pixels times two thirds of 2⁶⁴: one pixel, whose patch the 5 floats do not have.
+    // Three pixels times two thirds of 2⁶⁴: wraps around to one pixel; the 5 floats are too short for its
+    // patch.
     let shape = ConvShape { rows: 1, cols: 3, size: 3, inputs: 1, outputs: 1 };
     let (images, w, mut c) = (usize::MAX / 3 * 2 + 1, [0.0; 144], [7.0]);
     assert_eq!((images.wrapping_mul(3), images.wrapping_mul(shape.input().len())), (1, 5));

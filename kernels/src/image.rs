@@ -3,12 +3,12 @@
 use crate::error::ShapeError;
 use crate::layout::{MatMut, MatRef, Rows, volume};
 
-/// An image without a pixel has no row, but a map as any other.
+/// An image without pixels has no rows, but a valid map.
 const fn at_least_one(size: usize) -> usize {
     if size == 0 { 1 } else { size }
 }
 
-/// An NHWC image with a border of zeros, so that a patch at the edge is an ordinary patch.
+/// An NHWC image with a border of zeros, so that patches at the edge need no special case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Plane {
     /// Image rows, without the border.
@@ -22,7 +22,7 @@ pub struct Plane {
 }
 
 impl Plane {
-    /// Floats of one image with its border; sizes of images are `usize::MAX` if they are more.
+    /// Floats of one image with its border; `usize::MAX` on overflow, like all sizes of images.
     pub const fn len(&self) -> usize {
         volume([self.bordered(self.rows), self.line()])
     }
@@ -31,7 +31,7 @@ impl Plane {
         size.saturating_add(self.pad).saturating_add(self.pad)
     }
 
-    /// Whether the image has no pixel.
+    /// Whether the image has no pixels.
     pub const fn is_empty(&self) -> bool {
         self.rows == 0 || self.cols == 0 || self.channels == 0
     }
@@ -46,7 +46,7 @@ impl Plane {
         volume([self.bordered(self.cols), self.channels])
     }
 
-    /// Offset of the first pixel behind the border.
+    /// Offset of the first pixel inside the border.
     pub const fn interior(&self) -> usize {
         volume([self.pad, self.line()]).saturating_add(volume([self.pad, self.channels]))
     }
@@ -147,7 +147,7 @@ impl ConvShape {
         Plane { rows: self.rows, cols: self.cols, channels: self.inputs, pad: self.size / 2 }
     }
 
-    /// The output with the border that the backward pass needs.
+    /// The output with the border that the input gradient needs.
     pub const fn output(&self) -> Plane {
         Plane { rows: self.rows, cols: self.cols, channels: self.outputs, pad: self.size / 2 }
     }
@@ -157,7 +157,7 @@ impl ConvShape {
         volume([self.size, self.size, self.inputs])
     }
 
-    /// The convolution of the backward pass: inputs and outputs are exchanged.
+    /// The transposed convolution, which computes the input gradient: inputs and outputs are exchanged.
     pub const fn reversed(&self) -> ConvShape {
         ConvShape { inputs: self.outputs, outputs: self.inputs, ..*self }
     }

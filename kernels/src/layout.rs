@@ -5,7 +5,7 @@ use crate::simd::LANES;
 /// Columns in one strip of a packed matrix: one AVX-512 register, two of AVX2.
 pub const STRIP: usize = LANES;
 
-/// The product of sizes, or more than any slice has, so that none is mistaken for one that fits.
+/// The product of sizes, saturating: on overflow it is larger than any slice.
 pub(crate) const fn volume<const N: usize>(sizes: [usize; N]) -> usize {
     let (mut volume, mut i) = (1usize, 0);
     while i < N {
@@ -17,12 +17,12 @@ pub(crate) const fn volume<const N: usize>(sizes: [usize; N]) -> usize {
 
 /// Where each row of a matrix starts: `offset(i) = image·n + line·y + step·x`, `x` fastest.
 ///
-/// A plain matrix is one endless line; the pixels of padded NHWC images need all three strides.
+/// A plain matrix is a single line of rows; the pixels of padded NHWC images need all three strides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rows {
-    /// Pixels a line.
+    /// Pixels per line.
     pub width: usize,
-    /// Lines an image.
+    /// Lines per image.
     pub height: usize,
     /// Floats from a row to the next one of the same line.
     pub step: usize,
@@ -113,7 +113,7 @@ pub struct MatMut<'a> {
 fn check(len: usize, map: &Rows, rows: usize, cols: usize) {
     assert!(map.width > 0 && map.height > 0, "a line needs a pixel and an image a line");
     if rows > 0 && cols > 0 {
-        // What fits here is the end of each row: no offset of one can wrap around.
+        // Every row ends inside the slice, so no offset of a row wraps around.
         let need = map.max_offset(rows).saturating_add(cols);
         assert!(need <= len, "a [{rows}, {cols}] matrix needs {need} floats, the slice has {len}");
     }
@@ -174,7 +174,7 @@ impl<'a> MatMut<'a> {
         if rows == 0 || cols == 0 {
             return MatMut { data, map, rows, cols };
         }
-        // The strides of what fits do not wrap around.
+        // The rows are inside the slice, so the products of strides do not wrap around.
         let lines = rows.div_ceil(map.width);
         let line = (map.width.min(rows) - 1) * map.step + cols;
         let image = (map.height.min(lines) - 1) * map.line + line;
@@ -213,7 +213,8 @@ impl<'a> MatMut<'a> {
     }
 }
 
-/// A read-only matrix as other libraries take it: element `(i, j)` is at `i·row_stride + j·col_stride`.
+/// A read-only matrix in the form of other BLAS libraries: element `(i, j)` is at `i·row_stride +
+/// j·col_stride`.
 #[derive(Clone, Copy, Debug)]
 pub struct Strided<'a> {
     data: &'a [f32],
@@ -326,7 +327,7 @@ mod tests {
         }
     }
 
-    /// Sizes whose product has 64 bits too many, so that what is left of it fits a short slice.
+    /// Sizes whose product wraps around to a number that a short slice holds.
     #[test]
     fn views_of_sizes_that_wrap_around_are_refused() {
         let far = Rows { width: 1, height: 1, step: 0, line: 0, image: 1 << 62 };

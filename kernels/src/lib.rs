@@ -1,10 +1,9 @@
-//! SIMD kernels for small relu networks, and for the relevance that explains them (layer-wise relevance
-//! propagation).
+//! SIMD kernels for small relu networks and their explanation by layer-wise relevance propagation (LRP).
 //!
 //! Kernels take slices and write slices: there is no tensor type, no graph and no allocation. Each takes a
 //! [`Kernels`] first: an instruction set, found at run time, and the threads to use.
 //!
-//! # From nothing to an explanation
+//! # Example
 //! ```
 //! use kernels::relevance::{PackedRule, Relevance, Rule, relevance};
 //! use kernels::{Backend, Conv, ConvShape, Epilogue, Init, Kernels, MatMut, MatRef, PackedWeights, Threads};
@@ -45,12 +44,12 @@
 //!   `[in, out]` for dense layers, and HWIO flattened to `[size·size·in, out]` for convolutions. Gradients
 //!   and relevance of inputs need the transpose, or a convolution's reversed weights ([`pack`]).
 //!
-//! # What is there
+//! # Contents
 //! - Products: [`gemm`], [`gemm_tn`] (weight gradients), [`fn@conv`], [`conv_weight_gradient`], and convolution,
 //!   relu and max-pool as one layer ([`conv::max_pool`]). Sums begin with an [`Init`] and end with an
 //!   [`Epilogue`]: bias, relu, dropout, the gradient of relu.
 //! - [`mod@pool`]ing, [`elementwise`] functions with losses and optimisers, [`mod@relevance`] rules.
-//! - [`mod@reference`]: all of it again, naive, in f64, to compare with.
+//! - [`mod@reference`]: naive reference implementations of all of it in f64.
 //! - [`MatmulBackend`]: another library's GEMM in place of ours. [`profile`]: the time that each call takes.
 //!
 //! # Errors
@@ -59,9 +58,9 @@
 //!
 //! # Bits
 //! Every sum has one accumulator, to which terms are added in the order of their index by fused multiply-add;
-//! behind a max-pool it has a few, in a fixed order ([`conv::max_pool`]). So the instruction sets
-//! `reference`, `avx2` and `avx512`, every tile shape and every thread count give the same bits.
-//! `portable` is exempt: without a fused multiply-add in the build it rounds twice.
+//! with a max-pool it has a few, in a fixed order ([`conv::max_pool`]). So the instruction sets `reference`,
+//! `avx2` and `avx512`, every tile shape and every thread count give the same bits. `portable` is exempt:
+//! without a fused multiply-add in the build it rounds twice.
 //!
 //! # Supported CPUs
 //! x86-64 with AVX-512F or AVX2+FMA, found at run time; any other CPU runs `portable`.

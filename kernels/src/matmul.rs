@@ -66,7 +66,7 @@ pub struct WeightGradient<'a> {
     pub a: MatRef<'a>,
     /// `[M, N]` gradient of its outputs, rows of equal spacing.
     pub d_y: MatRef<'a>,
-    /// Adds to what is in `d_w`.
+    /// Whether the gradient is added to `d_w` instead of stored.
     pub accumulate: bool,
     /// Packed weights `[rows, N]`, of which rows `first_row..first_row + K` are overwritten.
     pub d_w: &'a mut [f32],
@@ -87,7 +87,7 @@ pub fn gemm_tn(kernels: &Kernels, operands: WeightGradient) -> Result<(), ShapeE
     let WeightGradient { a, d_y, accumulate, d_w, rows, first_row } = operands;
     let _span = kernels.span("gemm_tn", || {
         let (sizes, weights) = ([a.cols, d_y.cols, a.rows], a.cols * d_y.cols);
-        // What a product's weights are to others, `d_y` is here.
+        // `d_y` takes the place of the packed weights.
         Work::products(1, sizes, "", a.rows * a.cols + if accumulate { 2 * weights } else { weights })
     });
     axis("gemm_tn", "M", "d_y", d_y.rows, a.rows)?;
@@ -144,7 +144,7 @@ impl Problem<'_> {
 }
 
 impl Work {
-    /// `products` products of one shape with weights of their own; `floats` are the other operands.
+    /// `products` products of one shape, each with its own weights; `floats` are the other operands.
     pub(crate) fn products(products: usize, sizes: [usize; 3], then: &'static str, floats: usize) -> Work {
         let [m, n, k] = sizes;
         let floats = floats + products * n * k;

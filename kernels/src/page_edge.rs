@@ -1,9 +1,9 @@
-//! Every kernel with its operands at the edge of what may be touched: the last byte of each is the last
-//! of a page, or the first the first, and the page beyond is not mapped. A read or write too far ends
-//! the test process; the results must have the bits that ordinary memory gives.
+//! Every kernel with its operands at the edge of mapped memory: each operand ends at the end of a page, or
+//! starts at the start of one, and the page beyond is not mapped. An out-of-bounds read or write ends the
+//! test process; the results must have the same bits as with ordinary memory.
 //!
-//! The runs are those of [`crate::bits`]. While one of them runs, the allocator of the tests puts
-//! whatever its thread asks for at the edge: operands, packed weights, outputs and scratch alike.
+//! The runs are those of [`crate::bits`]. While one of them runs, the allocator of the tests places all
+//! memory of its thread at the edge: operands, packed weights, outputs and scratch alike.
 
 use crate::bits::{self, Batch, Results};
 use crate::conv::im2col::im2col;
@@ -25,12 +25,12 @@ use std::thread;
 
 /// At least a page, whatever the CPU.
 const PAGE: usize = 16 * 1024;
-/// Pages of the largest allocation that is put at an edge.
+/// Pages of the largest allocation that is placed at an edge.
 const MOST: usize = 64;
-/// Addresses that are set aside for them.
+/// Reserved addresses.
 const RESERVED: usize = 1 << 30;
 
-/// Which side of an allocation has no page.
+/// The side of an allocation on which no page is mapped.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Edge {
     Neither,
@@ -44,9 +44,9 @@ thread_local! {
 
 /// Runs of readable pages, an unmapped one between any two, as offsets from [`BASE`].
 struct Runs {
-    /// Up to where there are runs.
+    /// End of the last run.
     end: usize,
-    /// The first free run of each length; it holds the offset of the next. 0 is none.
+    /// The first free run of each length; it holds the offset of the next. 0 means that there is none.
     free: [usize; MOST + 1],
 }
 
@@ -54,7 +54,7 @@ static RUNS: Mutex<Runs> = Mutex::new(Runs { end: 0, free: [0; MOST + 1] });
 static BASE: AtomicPtr<u8> = AtomicPtr::new(ptr::null_mut());
 
 impl Runs {
-    /// The first byte of a run of pages, null if there is none to be had.
+    /// The first byte of a run of pages, null if none is left.
     fn take(&mut self, pages: usize) -> *mut u8 {
         let mut base = BASE.load(Ordering::Acquire);
         if base.is_null() {
@@ -90,7 +90,7 @@ impl Runs {
     }
 }
 
-/// The system's allocator, but at the edge of a page for threads that ask for it.
+/// The system's allocator, but at the edge of a page for threads that enable this.
 struct AtEdges;
 
 #[global_allocator]
@@ -100,8 +100,9 @@ fn runs() -> std::sync::MutexGuard<'static, Runs> {
     RUNS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-// SAFETY: a run is handed out once until it comes back, is as long as was asked for, and what is at
-// its end is moved down to the alignment; all else is the system's, told apart by its address.
+// SAFETY: a run is allocated at most once until it is freed, and is as long as requested; at its end the
+// pointer is rounded down to the alignment. All other memory is from the system's allocator; the address
+// tells which it is.
 unsafe impl GlobalAlloc for AtEdges {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let edge = EDGE.try_with(Cell::get).unwrap_or(Edge::Neither);
@@ -132,8 +133,8 @@ unsafe impl GlobalAlloc for AtEdges {
     }
 }
 
-/// What `run` gives where all that it allocates is at that edge: on a thread of its own, so that it
-/// begins without scratch. What another thread allocates for its part of the work is not at an edge.
+/// The result of `run` with all its allocations at that edge. It runs on a new thread, which has no scratch
+/// yet. Allocations of other threads, for their parts of the work, are not at an edge.
 fn at<R: Send>(edge: Edge, run: impl FnOnce() -> R + Send) -> R {
     thread::scope(|scope| {
         let run = scope.spawn(|| {
@@ -198,7 +199,7 @@ fn functions_of_elements_stay_on_their_pages() {
     check(&cases, |kernels, &sizes| bits::elements(kernels, sizes, 1));
 }
 
-/// What no kernel set runs.
+/// Functions that take no kernel set.
 #[test]
 fn packing_and_patches_stay_on_their_pages() {
     for (k, n) in COLUMNS.flat_map(|k| COLUMNS.map(move |n| (k, n))) {
@@ -217,7 +218,7 @@ fn packing_and_patches_stay_on_their_pages() {
     }
 }
 
-/// Asks the system's list of pages: a processor would end the process.
+/// Reads the system's list of pages, because an access would end the process.
 #[test]
 #[cfg(target_os = "linux")]
 fn beyond_the_edge_there_is_no_page() {

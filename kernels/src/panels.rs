@@ -68,7 +68,7 @@ mod tests {
     fn weights_of_more_than_all_memory_are_no_empty_slice() {
         assert!(catch_unwind(|| Panels::new(&[], 1 << 60, 16)).is_err());
         for (k, n) in [(1 << 60, 1), ((1 << 60) + 1, 1), (17, usize::MAX)] {
-            // What the length is without its upper bits.
+            // The length after wrap-around.
             let few = n.div_ceil(STRIP).wrapping_mul(k).wrapping_mul(STRIP);
             let data = vec![0.0; few];
             assert!(catch_unwind(|| Panels::new(&data, k, n)).is_err(), "[{k}, {n}]");

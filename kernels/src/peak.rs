@@ -1,4 +1,5 @@
-//! The limit that every other figure is compared with: fused multiply-adds on registers alone.
+//! The FMA peak, with which all other figures are compared: fused multiply-adds on registers, without memory
+//! accesses.
 
 use crate::exec::Kernels;
 use crate::simd::dispatch::Backend;
@@ -17,7 +18,7 @@ impl Kernel for Chains {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> f32 {
         let (x, y) = (simd.splat(black_box(0.999)), simd.splat(black_box(1e-3)));
-        // AVX2 pairs fill its registers with half as many chains.
+        // AVX2, with two registers per value, fills its registers with half as many chains.
         let mut acc = [simd.splat(black_box(1.0)); CHAINS];
         let chains = if S::TILE_ROWS[3] > 0 { CHAINS } else { CHAINS / 2 };
         if chains == CHAINS {

@@ -5,7 +5,7 @@ pub use crate::gemm::backend::{gemm_crate, matrixmultiply};
 use crate::gemm::backend::MatmulBackend;
 use std::sync::Arc;
 
-/// The names that [`by_name`] knows.
+/// The names that [`by_name`] accepts.
 pub const NAMES: [&str; 2] = ["gemm", "matrixmultiply"];
 
 /// The backend of that name.
@@ -25,7 +25,7 @@ mod tests {
     use crate::reference;
     use crate::testing::{assert_close, floats};
 
-    /// The second shape is large enough for more threads than one.
+    /// The second shape is large enough for several threads.
     #[test]
     fn peers_compute_the_same_product_of_rows_and_of_transposes() {
         for (m, n, k) in [(7, 33, 20), (96, 112, 80)] {
@@ -51,7 +51,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "axis K")]
-    fn operands_that_do_not_fit_are_refused() {
+    fn operands_of_inconsistent_shapes_are_refused() {
         let ones = [1.0; 6];
         let a = Strided::row_major(&ones, 2, 3);
         gemm_crate::multiply(MatmulBlock { a, b: a, c: &mut [0.0; 6], c_stride: 3 }, 1);

@@ -1,4 +1,4 @@
-//! Max- and sum-pooling, stride equal to the window, SAME: the window at the edge is smaller.
+//! Max- and sum-pooling, stride equal to the window, SAME: windows at the edge are smaller.
 
 use crate::error::{ShapeError, axis};
 use crate::exec::Kernels;
@@ -9,7 +9,7 @@ use crate::simd::{Kernel, Simd};
 use crate::threads::Shared;
 use std::ops::Range;
 
-/// How a window becomes one value.
+/// The reduction of a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PoolKind {
     /// The largest value; gradient and relevance go to its first position in row-major order.
@@ -44,7 +44,7 @@ impl PoolShape {
         self.cols.div_ceil(self.size)
     }
 
-    /// Rows of windows in a batch: what threads share.
+    /// Rows of windows in a batch, which are split between threads.
     fn window_rows(&self, images: usize) -> usize {
         images * self.out_rows()
     }
@@ -178,21 +178,22 @@ pub fn pool(
     Ok(())
 }
 
-/// Shares the rows of windows; a pixel's channel costs about what sixteen multiply-adds do.
+/// Splits the rows of windows between threads; one channel of a pixel costs about as much as sixteen
+/// multiply-adds.
 fn split(kernels: &Kernels, shape: PoolShape, images: usize, work: &(dyn Fn(Range<usize>) + Sync)) {
     let cost = 16 * images * shape.rows * shape.cols * shape.channels;
     kernels.threads().split(shape.window_rows(images), cost, work);
 }
 
-/// What a pooling layer propagates to its input.
+/// The quantity that a pooling layer propagates to its input.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum PoolBack {
-    /// A gradient, of the relu in front of the pool as well; `guided` sets negative gradients to zero.
+    /// The gradient of the pool and of the relu before it; `guided` sets negative gradients to zero.
     Gradient {
         /// Guided backprop.
         guided: bool,
     },
-    /// Relevance; a sum-pool shares it as `a / (Σa + ε)`.
+    /// Relevance; a sum-pool distributes it as `a / (Σa + ε)`.
     Relevance {
         /// `ε`
         eps: f32,
@@ -232,7 +233,7 @@ impl Kernel for Backward<'_> {
                             load(simd, back.data.as_ptr().add(back_at), lanes),
                         )
                     };
-                    // 1 where no pixel of the window has been the largest yet.
+                    // 1 until the argmax pixel of the window is found.
                     let mut free = one;
                     pixels.each(|line, col| {
                         // SAFETY: channels of a pixel of `a`.
@@ -304,7 +305,7 @@ pub fn pool_backward(kernels: &Kernels, operands: PoolBackward) -> Result<(), Sh
 }
 
 impl Work {
-    /// A pool of `matrices` operands as large as the image, and as many as large as what comes out.
+    /// A pool with `matrices` operands of the image's size and as many of the output's size.
     pub(crate) fn pool(images: usize, shape: PoolShape, matrices: usize) -> Work {
         let pixels = images * shape.rows * shape.cols * shape.channels;
         let pooled = images * shape.out_rows() * shape.out_cols() * shape.channels;
@@ -327,8 +328,8 @@ mod tests {
 
     const EPS: f32 = 1e-9;
 
-    /// What the reference implementations give for a batch: pooled values, and a gradient, a guided gradient
-    /// and relevance.
+    /// The results of the reference implementations for a batch: pooled values, gradient, guided gradient and
+    /// relevance.
     struct Expected {
         y: Vec<f64>,
         back: [Vec<f64>; 3],
@@ -462,7 +463,7 @@ mod tests {
     }
 
     #[test]
-    fn operands_that_do_not_fit_are_refused_and_y_stays() {
+    fn operands_of_inconsistent_shapes_are_refused_and_y_stays() {
         let shape = PoolShape { rows: 3, cols: 2, channels: 1, size: 2, kind: PoolKind::Max };
         let refused = |shape: PoolShape, pixels: usize, pooled: usize| {
             let (ones, mut y) = ([1.0; 8], [5.0; 8]);

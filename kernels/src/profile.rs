@@ -1,11 +1,11 @@
-//! Where the time goes: a kernel set that carries a [`Profile`] records each call of a public kernel.
+//! Profiling: a kernel set with a [`Profile`] records each call of a public kernel.
 //!
-//! A kernel that calls others counts once, as the outermost: `z_plus_conv`, not its convolutions. Where
-//! no profile is carried a call costs one branch. What a call is worth follows from the shapes:
-//! - FLOP are the multiplications, additions and divisions of the formula, two a multiply-add; `exp` and
+//! A kernel that calls other kernels counts once, as the outermost call: `relevance_conv`, not its
+//! convolutions. Without a profile a call costs one branch. FLOP and bytes of a call follow from its shapes:
+//! - FLOP are the multiplications, additions and divisions of the formula, two per multiply-add; `exp` and
 //!   `√` count as one. A convolution's patches at the edge count in full, as its products compute them.
-//! - Bytes are those of the operands, read and written once, as if the caches held nothing before and all
-//!   during the call.
+//! - Bytes are those of the operands, read and written once, as if the caches were empty before the call and
+//!   large enough for all operands.
 
 use crate::image::ConvShape;
 use std::fmt;
@@ -31,7 +31,7 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub struct Profile {
     begin: Instant,
-    /// A call has begun and not ended; those it makes are part of it.
+    /// Whether a call is running; calls that it makes are part of it.
     inside: AtomicBool,
     calls: Mutex<Vec<Call>>,
 }
@@ -41,15 +41,15 @@ pub struct Profile {
 pub struct Call {
     /// The kernel.
     pub name: &'static str,
-    /// What it had to do.
+    /// Its sizes, FLOP and bytes.
     pub work: Work,
-    /// When it began, counted from the profile's own beginning.
+    /// Start time, counted from the creation of the profile.
     pub start: Duration,
-    /// How long it took.
+    /// Duration.
     pub took: Duration,
 }
 
-/// What a call has to do, by its operands' shapes.
+/// The work of a call, from the shapes of its operands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Work {
     /// The operands' sizes.
@@ -63,14 +63,14 @@ pub struct Work {
 /// Sizes of a call's operands; displayed as a table shows them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
-    /// A product `[M, N]` over `K`, and what happens to its sums.
+    /// A product `[M, N]` over `K`, and its epilogue.
     Product {
         /// `[M, N, K]`
         sizes: [usize; 3],
-        /// `relu`, `ratio`, …; empty where sums are stored as they are.
+        /// `relu`, `ratio`, …; empty if the sums are stored unchanged.
         then: &'static str,
     },
-    /// A convolution of so many images.
+    /// A convolution.
     Conv {
         /// Images.
         images: usize,
@@ -79,7 +79,7 @@ pub enum Shape {
         /// As in a product.
         then: &'static str,
     },
-    /// Pooling of so many images.
+    /// A pool.
     Pool {
         /// Images.
         images: usize,
@@ -94,23 +94,23 @@ pub enum Shape {
     Elements {
         /// Rows.
         rows: usize,
-        /// Elements a row.
+        /// Elements per row.
         cols: usize,
     },
 }
 
 impl Profile {
-    /// A profile without a call.
+    /// A profile without calls.
     pub fn new() -> Self {
         Profile { begin: Instant::now(), inside: AtomicBool::new(false), calls: Mutex::default() }
     }
 
-    /// Time since the profile began: what [`Call::start`] counts.
+    /// Time since the creation of the profile, as in [`Call::start`].
     pub fn elapsed(&self) -> Duration {
         self.begin.elapsed()
     }
 
-    /// The calls since the last time, in their order.
+    /// Takes the calls recorded since the last time, in order.
     pub fn take(&self) -> Vec<Call> {
         let mut calls = self.calls.lock().unwrap_or_else(|error| error.into_inner());
         let room = Vec::with_capacity(calls.len());
@@ -124,7 +124,7 @@ impl Default for Profile {
     }
 }
 
-/// A call that has begun; it ends where this is dropped.
+/// A running call; it ends when this is dropped.
 #[derive(Debug)]
 #[must_use = "the call ends where the span is dropped"]
 pub struct Span<'a>(Option<Open<'a>>);

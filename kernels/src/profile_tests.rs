@@ -1,4 +1,4 @@
-//! What a profile records of calls of the kernels.
+//! Tests of the calls that a profile records.
 
 use crate::conv::{Conv, conv};
 use crate::exec::Kernels;
@@ -69,7 +69,7 @@ fn operands_count_once_each() {
 }
 
 #[test]
-fn a_span_of_ones_own_swallows_what_is_called_inside() {
+fn calls_inside_a_span_are_part_of_it() {
     let (profile, kernels) = profiled();
     {
         let _outer = kernels.span("pack", || Work::elements([1, 10], 0, 2));

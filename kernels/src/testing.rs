@@ -1,4 +1,4 @@
-//! What the kernels' tests share: numbers, backends and comparisons.
+//! Shared code of the kernels' tests: numbers, backends and comparisons.
 
 use crate::exec::Kernels;
 use crate::gemm::backend::{MatmulBackend, MatmulBlock, MatmulTask};
@@ -49,14 +49,14 @@ pub fn kernel_sets() -> Vec<Kernels> {
     sets
 }
 
-/// How many of `all` shapes a test uses: all, or at most `KERNELS_SHAPES` where a run takes long, as under
+/// How many of `all` shapes a test uses: all, or at most `KERNELS_SHAPES`, for slow runs such as under
 /// valgrind.
 pub fn shapes(all: usize) -> usize {
     let most = std::env::var("KERNELS_SHAPES").ok().map(|most| most.parse().expect("a number of shapes"));
     most.unwrap_or(all).clamp(1, all)
 }
 
-/// An external GEMM that sums in another order than ours.
+/// An external GEMM that sums in another order than the built-in one.
 #[derive(Debug)]
 struct Naive;
 
@@ -88,7 +88,7 @@ pub fn assert_close(what: &str, found: &[f32], want: &[f64], tolerance: f64) {
     }
 }
 
-/// The first result that promises its bits fixes them for all later ones.
+/// The first result of a kernel set with bit-identity is the expected value of all later ones.
 #[derive(Default)]
 pub struct SameBits(Option<Vec<u32>>);
 
@@ -119,7 +119,7 @@ fn the_properties_run_on_every_backend_of_this_machine() {
             .collect();
         let found = Backend::by_name(name).is_some();
         assert_eq!(threads, if found { vec![1, 2, 3, 7] } else { vec![] }, "{name}");
-        // Written past the test runner, which swallows what passing tests print.
+        // Written to stderr directly, because the test runner hides the output of passing tests.
         let what = if found { "compared with the reference" } else { "not on this CPU" };
         let _ = writeln!(std::io::stderr(), "kernels {name}: {what}");
     }

@@ -1,10 +1,11 @@
-//! How work is split. A kernel's items are independent, so the split never changes a bit.
+//! How work is split between threads. The items of a kernel are independent, so the split never changes a
+//! bit.
 //!
-//! A split is announced in one atomic word; workers that spin, and the caller, claim parts of it,
-//! so the caller waits only for parts that another thread has begun. A worker that finds nothing to do
-//! spins for a while, then sleeps. Where the operating system preempts a worker in the
-//! middle of a part, the caller stalls; it then backs off: it works alone for many times as long, and
-//! longer each time that stalls go on, so that threads cost little where there are no cores for them.
+//! A split is announced in one atomic word; workers that spin, and the caller, claim parts of it, so the
+//! caller waits only for parts that another thread has begun. A worker that finds nothing to do spins for a
+//! while, then sleeps. Where the operating system preempts a worker in the middle of a part, the caller
+//! stalls; it then backs off: it works alone for many times the length of the stall, and longer after each
+//! further stall, so that threads cost little if there are no free cores for them.
 
 use crate::buffer::Buffer;
 use crate::layout::STRIP;
@@ -17,27 +18,27 @@ use std::sync::{Arc, OnceLock};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-/// Multiply-adds that a part must have for another thread to pay off.
+/// Multiply-adds that a part must have before it pays to use another thread.
 const WORTH_A_THREAD: usize = if cfg!(test) { 1 } else { 200_000 };
-/// How long a worker looks for work before it sleeps: longer than the gap between two kernels.
+/// Spin time: how long a worker looks for work before it sleeps; longer than the gap between two kernels.
 const SPIN_TIME: Duration = Duration::from_micros(100);
-/// How long the caller may wait for a part before that counts as a stall, if it is a quarter of the
-/// time it has worked as well.
+/// How long the caller may wait for a part before that counts as a stall, if this is also at least a quarter
+/// of its working time.
 const STALL: Duration = Duration::from_micros(100);
-/// For how many lengths of a stall the caller works alone after it: at first,
+/// Initial backoff: after a stall the caller works alone for this many lengths of the stall.
 const BACKOFF: u64 = 16;
-/// and at most, if stalls go on.
+/// Maximum backoff, if stalls continue.
 const MAX_BACKOFF: u64 = 64;
-/// A stall at most so many of its lengths after the last one doubles the backoff.
+/// A stall that follows within this many of its lengths after the last one doubles the backoff.
 const STALLS_AGAIN: u64 = 64;
-/// So many announcements in a row of which no worker claimed a part count as a stall, too: waking workers then
-/// takes the caller's own core.
+/// After this many announcements in a row without a claim by a worker, the no-worker penalty applies: waking
+/// workers then takes the caller's own core.
 const MAX_UNANSWERED: usize = 8;
-/// The length of that stall.
+/// The no-worker penalty: the length of the stall that this counts as.
 const NO_WORKER_PENALTY: Duration = Duration::from_millis(1);
-/// Parts of a split that the word has bits for.
+/// Maximum number of parts of a split.
 const MAX_PARTS: usize = u16::MAX as usize;
-/// Tries between two looks at the clock.
+/// Attempts between two reads of the clock.
 const SPINS: usize = 128;
 
 /// The threads that one run may use.
@@ -78,7 +79,7 @@ impl Threads {
         Ok(Threads { pool: Some(Arc::new(ThreadPool { queue, count, _threads: threads })) })
     }
 
-    /// How many.
+    /// Number of threads.
     pub fn count(&self) -> usize {
         self.pool.as_ref().map_or(1, |pool| pool.count)
     }
@@ -128,11 +129,11 @@ struct WorkQueue {
     taken: AtomicBool,
     panicked: AtomicBool,
     closed: AtomicBool,
-    /// Nanoseconds since `start` until when the caller works alone.
+    /// The end of the backoff, in nanoseconds since `start`: until then the caller works alone.
     alone_until: AtomicU64,
-    /// For how many lengths of the last stall that is.
+    /// The backoff, in lengths of the last stall.
     backoff: AtomicU64,
-    /// Announcements of which the caller did all parts itself, one after the other.
+    /// Announcements in a row of which the caller computed all parts itself.
     unanswered: AtomicUsize,
     start: Instant,
     workers: Vec<Worker>,
@@ -178,7 +179,8 @@ impl WorkQueue {
         u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// Does all parts, [`MAX_PARTS`] at most, with the workers that claim them; false if the caller must work alone.
+    /// Computes all parts, at most [`MAX_PARTS`], together with the workers that claim some of them; false if
+    /// the caller must work alone.
     fn run(&self, parts: usize, job: &(dyn Fn(usize) + Sync)) -> bool {
         let alone_until = self.alone_until.load(Ordering::Relaxed);
         if alone_until > 0 && self.nanos() < alone_until {
@@ -227,7 +229,7 @@ impl WorkQueue {
     fn back_off(&self, stall: Duration) {
         let stall = u64::try_from(stall.as_nanos()).unwrap_or(u64::MAX);
         let (now, last) = (self.nanos(), self.alone_until.load(Ordering::Relaxed));
-        // A stall not long after the last one: there is no processor for the workers.
+        // The stall follows shortly after the last one: there is no core for the workers.
         let again = last > 0 && now.saturating_sub(last) < stall.saturating_mul(STALLS_AGAIN);
         let backoff = if again { self.backoff.load(Ordering::Relaxed) * 2 } else { BACKOFF };
         let backoff = backoff.min(MAX_BACKOFF);
@@ -235,7 +237,7 @@ impl WorkQueue {
         self.alone_until.store(now.saturating_add(stall.saturating_mul(backoff)), Ordering::Relaxed);
     }
 
-    /// The next part of the present announcement, now the claimer's.
+    /// Claims the next part of the present announcement.
     fn claim(&self) -> Option<usize> {
         let mut word = self.word.load(Ordering::SeqCst);
         loop {
@@ -274,7 +276,7 @@ impl WorkQueue {
                 idle_since = Instant::now();
             } else if idle_since.elapsed() > SPIN_TIME {
                 worker.asleep.store(true, Ordering::SeqCst);
-                // Whoever announces after this line sees the flag, what came before is seen here.
+                // Callers that announce after this line see the flag; earlier announcements are seen here.
                 match self.claim() {
                     Some(part) => self.work(part),
                     None if self.closed.load(Ordering::SeqCst) => {}
@@ -289,7 +291,7 @@ impl WorkQueue {
     fn work(&self, part: usize) {
         let _counted = Counted(&self.finished);
         // SAFETY: the part is claimed and not counted as finished, so the caller is still waiting:
-        // the job is there, and what it borrows lives.
+        // the job and its borrows are alive.
         let job = unsafe { (*self.job.get()).map(|job| &*job) };
         if let Some(job) = job
             && catch_unwind(AssertUnwindSafe(|| job(part))).is_err()
@@ -308,7 +310,7 @@ impl Drop for Counted<'_> {
     }
 }
 
-/// Leaves the queue when all parts are finished, even if the caller's own panics.
+/// Leaves the queue when all parts are finished, even if the caller's part panics.
 struct Guard<'a> {
     queue: &'a WorkQueue,
     parts: usize,
@@ -366,7 +368,7 @@ impl<T> Shared<T> {
     /// The range lies in the slice that it was made of, which is still borrowed, and no other part of the
     /// split uses it.
     #[inline(always)]
-    #[allow(clippy::mut_from_ref)] // that is what it is for
+    #[allow(clippy::mut_from_ref)] // the purpose of this type
     pub unsafe fn slice(&self, range: Range<usize>) -> &mut [T] {
         // SAFETY: the caller's promise.
         unsafe { std::slice::from_raw_parts_mut(self.0.add(range.start), range.len()) }
@@ -377,17 +379,17 @@ thread_local! {
     static SCRATCH: Cell<Vec<Buffer>> = Cell::default();
 }
 
-/// Lends `work` a buffer of `len` floats of unspecified content that this thread keeps; it begins with a
-/// cache line.
+/// Calls `work` with a buffer of `len` floats of unspecified content. The buffer belongs to this thread and
+/// is aligned to a cache line.
 pub(crate) fn with_scratch<R>(len: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
-    // A call inside another one finds the next buffer of the stack.
+    // A nested call uses the next buffer of the stack.
     let mut stack = SCRATCH.take();
     let mut buffer = stack.pop().unwrap_or_default();
     SCRATCH.set(stack);
     if buffer.len() < len {
         buffer = Buffer::zeroed(len);
     }
-    // Tests lend the last lines, behind which they see what reaches too far.
+    // In tests the buffer ends at the end of its allocation, so that out-of-bounds accesses are found.
     let from = if cfg!(test) { (buffer.len() - len) / STRIP * STRIP } else { 0 };
     let result = work(&mut buffer[from..][..len]);
     let mut stack = SCRATCH.take();

@@ -75,6 +75,7 @@ fn nothing() -> Spoil {
 
 fn data() -> Vec<Case> {
     let case = |spoil, words| Case(spoil, TRAIN.to_owned(), 1, words);
+    let maj = |from: &str, spoil, words| Case(spoil, format!("data maj --out @maj --from {from}"), 1, words);
     let swap: Spoil = Box::new(|sandbox| {
         fs::rename(sandbox.at(IMAGES), sandbox.at("synth/x")).expect("renamed");
         fs::rename(sandbox.at(LABELS), sandbox.at(IMAGES)).expect("renamed");
@@ -115,6 +116,27 @@ fn data() -> Vec<Case> {
             format!("{TRAIN} --dataset mine"),
             1,
             vec!["mine", "lacks t10k-labels-idx1-ubyte", "put ", "--data-dir"],
+        ),
+        maj("nowhere --data-dir @", nothing(), vec!["no data set \"nowhere\"", "--data-dir"]),
+        maj("@nowhere", nothing(), vec!["nowhere: no such folder"]),
+        maj(
+            "@synth",
+            Box::new(|sandbox| fs::remove_file(sandbox.at(LABELS)).expect("removed")),
+            vec!["synth lacks train-labels-idx1-ubyte"],
+        ),
+        maj(
+            "@synth",
+            Box::new(|sandbox| {
+                let bytes = [&[0, 0, 8, 1, 0, 0, 0, 200][..], &[6; 200]].concat();
+                fs::write(sandbox.at("synth/t10k-labels-idx1-ubyte"), bytes).expect("written");
+            }),
+            vec!["synth", "test half", "all 200 samples have class 6", "second class"],
+        ),
+        Case(
+            nothing(),
+            "data maj --from @synth --out @synth".to_owned(),
+            1,
+            vec!["train-images-idx3-ubyte", "already exists", "--overwrite"],
         ),
     ]
 }

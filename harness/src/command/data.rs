@@ -10,9 +10,9 @@ use serde_json::json;
 use crate::context::GlobalOptions;
 use crate::dataset::checksum::{self, State};
 use crate::dataset::fetch::Download;
-use crate::dataset::files::{FILES, KINDS, canonical_name};
+use crate::dataset::files::{FILES, KINDS, MASK_FILES, canonical_name};
 use crate::dataset::locate::{Located, SearchPath};
-use crate::dataset::{gz, synth};
+use crate::dataset::{Dataset, gz, maj, synth};
 use crate::io::idx::Header;
 use crate::io::output::{outln, status};
 use crate::signal::stop_on_signals;
@@ -44,6 +44,24 @@ enum Action {
         #[arg(long)]
         overwrite: bool,
     },
+    /// Generate the majority problem: two images of one class and one of another, side by side; same seed, same bytes
+    Maj {
+        /// mnist, fashion-mnist, kmnist, synth, the name of another set, or the folder that holds its four files
+        #[arg(long, value_name = "SET")]
+        from: String,
+        /// Seed
+        #[arg(long, default_value_t = maj::DEFAULT_SEED)]
+        seed: u64,
+        /// Folder to write into: four IDX files and two of masks [default: `SET-maj` in the cache folder, where
+        /// `--dataset SET-maj` finds it]
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+        /// Replace files that are there
+        #[arg(long)]
+        overwrite: bool,
+        #[command(flatten)]
+        place: Place,
+    },
     /// Download a published data set from its mirrors, verified by checksum
     Fetch {
         /// mnist, fashion-mnist or kmnist
@@ -57,14 +75,14 @@ enum Action {
     },
     /// Compare the files of a data set with the published checksums
     Verify {
-        /// mnist, fashion-mnist, kmnist, synth or the name of a folder
+        /// mnist, fashion-mnist, kmnist, synth, one of these with -maj, or the name of a folder
         name: String,
         #[command(flatten)]
         place: Place,
     },
     /// Print the folder of a data set
     Path {
-        /// mnist, fashion-mnist, kmnist, synth or the name of a folder
+        /// mnist, fashion-mnist, kmnist, synth, one of these with -maj, or the name of a folder
         name: String,
         #[command(flatten)]
         place: Place,
@@ -103,6 +121,17 @@ pub fn run(args: &DataArgs, options: &GlobalOptions) -> anyhow::Result<()> {
             };
             generate(&dir, *seed, [*train, *test], *overwrite, json)
         }
+        Action::Maj { from, seed, out, overwrite, place } => {
+            let base = match is_folder(from) {
+                true => Dataset::open_folder(Path::new(from))?,
+                false => Dataset::open(from, place.data_dir.as_deref())?,
+            };
+            let dir = match out {
+                Some(dir) => dir.clone(),
+                None => SearchPath::new(None)?.cache()?.join(format!("{}{}", base.name, maj::SUFFIX)),
+            };
+            draw_majority(&base, &dir, *seed, *overwrite, json)
+        }
         Action::Fetch { name, mirror, data_dir } => {
             stop_on_signals()?;
             let name = canonical_name(name)?;
@@ -127,6 +156,43 @@ fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
     outln!("{}", serde_json::to_string_pretty(value).context("cannot write JSON")?)
 }
 
+/// Whether a set is given by its folder, not by its name.
+fn is_folder(set: &str) -> bool {
+    set.contains(['/', '\\']) || set == "." || set == ".."
+}
+
+/// Refuses to replace a file unless that is asked for.
+fn check_free<'a>(
+    dir: &Path,
+    files: impl IntoIterator<Item = &'a &'static str>,
+    overwrite: bool,
+) -> anyhow::Result<()> {
+    if let Some(there) = files.into_iter().map(|file| dir.join(file)).find(|path| path.exists() && !overwrite)
+    {
+        bail!(
+            "{}: already exists; give --overwrite to replace it or --out for another folder",
+            there.display()
+        );
+    }
+    Ok(())
+}
+
+fn draw_majority(base: &Dataset, dir: &Path, seed: u64, overwrite: bool, json: bool) -> anyhow::Result<()> {
+    check_free(dir, FILES.iter().chain(&MASK_FILES), overwrite)?;
+    let (train, test) = (base.train.len(), base.test.len());
+    status!("generating the majority problem of {}: {train} + {test} samples with seed {seed}", base.name);
+    let halves = maj::majority(&[base.train.clone(), base.test.clone()], seed)
+        .with_context(|| format!("cannot generate the majority problem of {}", base.name))?;
+    maj::write(dir, &halves)?;
+    base.unchanged()?;
+    if json {
+        return print_json(
+            &json!({ "folder": dir, "from": base.name, "seed": seed, "train": train, "test": test }),
+        );
+    }
+    outln!("{}", dir.display())
+}
+
 fn generate(
     dir: &Path,
     seed: u64,
@@ -134,12 +200,7 @@ fn generate(
     overwrite: bool,
     json: bool,
 ) -> anyhow::Result<()> {
-    if let Some(there) = FILES.iter().map(|file| dir.join(file)).find(|path| path.exists() && !overwrite) {
-        bail!(
-            "{}: already exists; give --overwrite to replace it or --out for another folder",
-            there.display()
-        );
-    }
+    check_free(dir, &FILES, overwrite)?;
     status!("generating {train} + {test} digits with seed {seed}");
     synth::write(dir, seed, train, test)?;
     if json {

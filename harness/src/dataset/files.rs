@@ -13,12 +13,22 @@ pub const FILES: [&str; 4] = [
 /// The kind of each of [`FILES`].
 pub const KINDS: [Kind; 4] = [Kind::Images, Kind::Labels, Kind::Images, Kind::Labels];
 
+/// Images side by side in a sample of the majority problem.
+pub const BLOCKS: usize = 3;
+/// Files beside [`FILES`] that mark which blocks of a sample hold its majority: of the training and of the test half.
+/// Only sets of the majority problem have them.
+pub const MASK_FILES: [&str; 2] = ["train-mask-idx2-ubyte", "t10k-mask-idx2-ubyte"];
+
 /// Known data sets and the folder that torchvision keeps them in.
-pub(super) const KNOWN: [(&str, Option<&str>); 4] = [
+pub(super) const KNOWN: [(&str, Option<&str>); 8] = [
     ("mnist", Some("MNIST/raw")),
     ("fashion-mnist", Some("FashionMNIST/raw")),
     ("kmnist", Some("KMNIST/raw")),
     ("synth", None),
+    ("mnist-maj", None),
+    ("fashion-mnist-maj", None),
+    ("kmnist-maj", None),
+    ("synth-maj", None),
 ];
 /// The canonical name of a data set: `FashionMNIST` is `fashion-mnist`; unknown names stay as they are.
 ///
@@ -34,6 +44,10 @@ pub fn canonical_name(name: &str) -> anyhow::Result<String> {
         "fashion-mnist" | "fashionmnist" | "fashion" => "fashion-mnist",
         "kmnist" | "kuzushiji-mnist" => "kmnist",
         "synth" => "synth",
+        "mnist-maj" => "mnist-maj",
+        "fashion-mnist-maj" | "fashionmnist-maj" | "fashion-maj" => "fashion-mnist-maj",
+        "kmnist-maj" | "kuzushiji-mnist-maj" => "kmnist-maj",
+        "synth-maj" => "synth-maj",
         _ => name,
     }
     .to_owned())
@@ -48,6 +62,7 @@ mod tests {
     fn names_become_canonical() {
         assert_eq!(canonical_name("Fashion_MNIST").unwrap(), "fashion-mnist");
         assert_eq!(canonical_name("MNIST").unwrap(), "mnist");
+        assert_eq!(canonical_name("Fashion_MAJ").unwrap(), "fashion-mnist-maj");
         assert_eq!(canonical_name("My_Set").unwrap(), "My_Set");
         assert!(
             canonical_name("../x").is_err() && canonical_name("..").is_err() && canonical_name("").is_err()

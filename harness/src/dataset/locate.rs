@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, anyhow, bail, ensure};
 
-use super::files::{FILES, KNOWN, canonical_name};
+use super::files::{FILES, KNOWN, MASK_FILES, canonical_name};
 use super::published::is_published;
-use super::{checksum, synth};
+use super::split::Split;
+use super::{checksum, maj, synth};
 use crate::io::output::status;
 
 /// Environment variable that names a folder to search, after `--data-dir`.
@@ -97,6 +98,20 @@ impl SearchPath {
         self.candidates(name).find_map(|folder| located(name, &folder))
     }
 
+    /// The set whose files are right in `folder`, named after what it holds, else after the folder.
+    ///
+    /// # Errors
+    /// If a file is missing.
+    pub(super) fn in_folder(folder: &Path) -> anyhow::Result<Located> {
+        let shown = folder.display();
+        let named = folder.canonicalize().with_context(|| format!("{shown}: no such folder"))?;
+        let name = named.file_name().and_then(|name| name.to_str()).unwrap_or("data");
+        let lacking = FILES.iter().zip(files_in(folder)).filter(|(_, file)| file.is_none());
+        let lacking: Vec<&str> = lacking.map(|(name, _)| *name).collect();
+        let found = located(published_set_in(folder).unwrap_or(name), folder);
+        found.with_context(|| format!("{shown} lacks {}, plain or .gz", lacking.join(", ")))
+    }
+
     /// The first folder with the most of the four files: to report which are missing.
     pub fn find_some(&self, name: &str) -> Option<(PathBuf, [Option<PathBuf>; 4])> {
         let all: Vec<_> = self.candidates(name).map(|dir| (files_in(&dir), dir)).collect();
@@ -119,9 +134,10 @@ impl SearchPath {
             .filter_map(|root| Some((root, published_set_in(root)?)))
             .map(|(root, set)| format!("; {} itself holds {set}", root.display()))
             .collect();
-        let download = match is_published(name) {
-            true => format!("download it: harness data fetch {name}, "),
-            false => String::new(),
+        let download = match (is_published(name), name.strip_suffix(maj::SUFFIX)) {
+            (true, _) => format!("download it: harness data fetch {name}, "),
+            (false, Some(base)) => format!("generate it: harness data maj --from {base}, "),
+            (false, None) => String::new(),
         };
         anyhow!(
             "no data set {name:?} in {} (nor as torchvision keeps it){missing}{others}; put {}, each plain or .gz, into one of these, \
@@ -165,19 +181,47 @@ impl SearchPath {
     /// # Errors
     /// If there is no cache folder or it cannot be written.
     pub fn generate_synth(&self) -> anyhow::Result<Located> {
+        self.generate("synth", |folder| {
+            synth::write(folder, synth::DEFAULT_SEED, synth::DEFAULT_TRAIN, synth::DEFAULT_TEST)
+        })
+    }
+
+    /// Generates the majority problem of the synthetic set, both with their default seeds, into the cache folder.
+    ///
+    /// The synthetic set is generated anew, so that the bytes do not depend on which one is found.
+    ///
+    /// # Errors
+    /// As [`SearchPath::generate_synth`].
+    pub fn generate_synth_maj(&self) -> anyhow::Result<Located> {
+        self.generate("synth-maj", |folder| {
+            let digits = folder.join("synth");
+            synth::write(&digits, synth::DEFAULT_SEED, synth::DEFAULT_TRAIN, synth::DEFAULT_TEST)?;
+            let [a, b, c, d] = FILES.map(|file| digits.join(file));
+            let halves = [Split::open(&a, &b, None)?, Split::open(&c, &d, None)?];
+            maj::write(folder, &maj::majority(&halves, maj::DEFAULT_SEED)?)?;
+            fs::remove_dir_all(&digits).with_context(|| format!("{}: cannot be removed", digits.display()))
+        })
+    }
+
+    /// Has `write` fill a folder of the cache, which appears under `name` when it is complete.
+    fn generate(
+        &self,
+        name: &str,
+        write: impl FnOnce(&Path) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Located> {
         /// Makes the folder names of concurrent threads distinct.
         static GENERATED: AtomicU32 = AtomicU32::new(0);
         let cache = self.cache()?;
-        let target = cache.join("synth");
-        status!("generating the synthetic data set in {} (once)", target.display());
+        let target = cache.join(name);
+        status!("generating the data set {name} in {} (once)", target.display());
         let unfinished = Unfinished(cache.join(format!(
-            ".synth-{}-{}",
+            ".{name}-{}-{}",
             std::process::id(),
             GENERATED.fetch_add(1, Ordering::Relaxed)
         )));
-        synth::write(&unfinished.0, synth::DEFAULT_SEED, synth::DEFAULT_TRAIN, synth::DEFAULT_TEST)?;
+        write(&unfinished.0)?;
         let renamed = fs::rename(&unfinished.0, &target);
-        match (located("synth", &target), renamed) {
+        match (located(name, &target), renamed) {
             (Some(set), _) => Ok(set),
             (None, Err(error)) => Err(error).with_context(|| {
                 format!("{}: cannot be replaced; remove it and try again", target.display())
@@ -205,9 +249,13 @@ fn files_in(folder: &Path) -> [Option<PathBuf>; 4] {
     })
 }
 
-/// The published set whose files are directly in `folder`.
+/// The published set whose files are directly in `folder`. A majority problem has the labels of the set it was drawn from.
 fn published_set_in(folder: &Path) -> Option<&'static str> {
-    files_in(folder)[3].as_deref().and_then(checksum::name_of_labels)
+    let labelled = files_in(folder)[3].as_deref().and_then(checksum::name_of_labels)?;
+    if !MASK_FILES.iter().any(|file| folder.join(file).exists()) {
+        return Some(labelled);
+    }
+    KNOWN.iter().map(|known| known.0).find(|name| name.strip_suffix(maj::SUFFIX) == Some(labelled))
 }
 
 fn located(name: &str, folder: &Path) -> Option<Located> {

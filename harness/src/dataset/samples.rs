@@ -28,9 +28,11 @@ impl Samples for Scaled {
         self.split.len()
     }
     fn pixels(&self, i: usize, x: &mut [f32]) {
-        for (x, &byte) in x.iter_mut().zip(self.split.image(i)) {
-            *x = self.scale[usize::from(byte)];
-        }
+        self.split.runs(i, |at, bytes| {
+            for (x, &byte) in x[at..].iter_mut().zip(bytes) {
+                *x = self.scale[usize::from(byte)];
+            }
+        });
     }
     fn label(&self, i: usize) -> u8 {
         self.split.label(i)

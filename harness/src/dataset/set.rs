@@ -1,6 +1,6 @@
 //! A data set: a training and a test half.
 
-use super::files;
+use super::files::{self, MASK_FILES};
 use super::locate::{Located, SearchPath};
 use super::published::published;
 use super::split::{Split, SplitSha256};
@@ -38,7 +38,8 @@ pub struct Dataset {
 impl Dataset {
     /// Finds the data set `name`, decompresses it if necessary and maps it.
     ///
-    /// Folders are searched as [`SearchPath::new`] says. `synth` is generated in the cache folder if it is not found.
+    /// Folders are searched as [`SearchPath::new`] says. `synth` and `synth-maj` are generated in the cache folder if they are
+    /// not found.
     ///
     /// # Errors
     /// If the set is not found, or a file is invalid. The message names the file and what to do.
@@ -49,15 +50,35 @@ impl Dataset {
             Some(located) => located,
             // An incomplete set is not replaced by a generated one.
             None if name == "synth" && places.find_some(&name).is_none() => places.generate_synth()?,
+            None if name == "synth-maj" && places.find_some(&name).is_none() => {
+                places.generate_synth_maj()?
+            }
             None => return Err(places.not_found(&name)),
         };
         Self::map(&places, &located).with_context(|| format!("cannot open the data set {name}"))
     }
 
+    /// Maps the data set whose four files are directly in `folder`.
+    ///
+    /// # Errors
+    /// If a file is missing or invalid.
+    pub fn open_folder(folder: &Path) -> anyhow::Result<Self> {
+        let places = SearchPath::new(None)?;
+        let located = SearchPath::in_folder(folder)?;
+        Self::map(&places, &located).with_context(|| format!("cannot open the data set {}", located.name))
+    }
+
     fn map(places: &SearchPath, located: &Located) -> anyhow::Result<Self> {
         let [train_images, train_labels, test_images, test_labels] = places.unpack(located)?;
-        let train = Split::open(&train_images, &train_labels)?;
-        let test = Split::open(&test_images, &test_labels)?;
+        let masks = MASK_FILES.map(|file| Some(located.folder.join(file)).filter(|path| path.exists()));
+        let train = Split::open(&train_images, &train_labels, masks[0].as_deref())?;
+        let test = Split::open(&test_images, &test_labels, masks[1].as_deref())?;
+        ensure!(
+            train.has_masks() == test.has_masks(),
+            "{}: only one of {} is there; generate the set again",
+            located.folder.display(),
+            MASK_FILES.join(", ")
+        );
         let (rows, cols) = (train.rows(), train.cols());
         ensure!(
             (test.rows(), test.cols()) == (rows, cols),
@@ -94,7 +115,7 @@ impl Dataset {
     pub fn is_published(&self, name: &str) -> bool {
         published(name).is_some_and(|files| {
             let is =
-                |half: &Split, i: usize| files[i].sha256 == Some(hash::sha256(half.label_bytes()).as_str());
+                |half: &Split, i: usize| files[i].sha256 == half.label_bytes().map(hash::sha256).as_deref();
             is(&self.test, 3) && is(&self.train, 1)
         })
     }
@@ -149,7 +170,7 @@ mod tests {
         let set = Dataset::open("tiny", Some(root.path())).unwrap();
         assert_eq!((set.rows, set.cols, set.classes, set.name.as_str()), (3, 1, 7, "tiny"));
         assert_eq!((set.train.len(), set.test.len(), set.train.label(2)), (3, 2, 4));
-        assert_eq!(set.train.image(2), [7, 7, 7]);
+        assert_eq!(*set.train.image(2), [7, 7, 7]);
         assert!(!set.is_published("mnist") && !set.train.is_empty());
         assert_eq!(set.test.sha256().labels, hash::sha256(&[0, 0, 8, 1, 0, 0, 0, 2, 6, 2]));
         fn shared<T: Send + Sync>(_: &T) {}

@@ -153,10 +153,10 @@ fn write_half(images: &Path, labels: &Path, seed: u64, half: u64, len: usize) ->
 }
 
 /// The random number generator of one sample.
-struct Random(Xoshiro256PlusPlus);
+pub(super) struct Random(Xoshiro256PlusPlus);
 
 impl Random {
-    fn new(seed: u64, half: u64, index: u64) -> Self {
+    pub(super) fn new(seed: u64, half: u64, index: u64) -> Self {
         let mut state = split_mix(seed);
         let mut bytes = [0; 32];
         for (word, salt) in bytes.chunks_exact_mut(8).zip([half, index, 2, 3]) {
@@ -167,7 +167,7 @@ impl Random {
     }
 
     /// Below `n`; `n` is small, so the bias of the remainder is negligible.
-    fn below(&mut self, n: u64) -> u64 {
+    pub(super) fn below(&mut self, n: u64) -> u64 {
         (self.0.next_u64() >> 16) % n
     }
 

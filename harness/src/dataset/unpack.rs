@@ -132,7 +132,7 @@ mod tests {
         let places = places(root.path(), cache.path());
         let plain = places.unpack(&places.find("tiny").unwrap()).unwrap();
         assert_eq!(plain, FILES.map(|file| dir.join(file)));
-        assert_eq!(Split::open(&plain[0], &plain[1]).unwrap().len(), 9);
+        assert_eq!(Split::open(&plain[0], &plain[1], None).unwrap().len(), 9);
         fs::remove_file(dir.join("train-images-idx3-ubyte.gz")).unwrap();
         assert_eq!(places.unpack(&places.find("tiny").unwrap()).unwrap(), plain);
     }

@@ -10,6 +10,13 @@ pub fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
+/// SHA-256 in hex of all pieces that `fill` hands over.
+pub fn sha256_of(fill: impl FnOnce(&mut dyn FnMut(&[u8]))) -> String {
+    let mut hash = Sha256::new();
+    fill(&mut |bytes: &[u8]| hash.update(bytes));
+    hex(&hash.finalize())
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
         // Writing to a String cannot fail.
@@ -42,5 +49,6 @@ mod tests {
         assert_eq!(md5, "900150983cd24fb0d6963f7d28e17f72");
         assert_eq!(sha, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
         assert_eq!(sha256(b"abc"), sha);
+        assert_eq!(sha256_of(|put| b"abc".chunks(1).for_each(put)), sha);
     }
 }

@@ -3,6 +3,7 @@
 //! ```text
 //! images  00 00 08 03 · count · rows · cols · count × rows × cols pixels
 //! labels  00 00 08 01 · count ·               count labels
+//! masks   00 00 08 02 · count · blocks ·      count × blocks bytes, 0 or 1
 //! ```
 //! A header may claim anything, so nothing is mapped before the claim equals the size of the file.
 
@@ -17,6 +18,8 @@ use anyhow::{Context, bail, ensure};
 pub const IMAGES_MAGIC: u32 = 0x803;
 /// First word of a file of labels: bytes in one dimension.
 pub const LABELS_MAGIC: u32 = 0x801;
+/// First word of a file of masks: bytes in two dimensions.
+pub const MASKS_MAGIC: u32 = 0x802;
 
 /// The content of an IDX file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +28,8 @@ pub enum Kind {
     Images,
     /// `count` class numbers.
     Labels,
+    /// `count × blocks` bytes, 1 where a block holds the majority.
+    Masks,
 }
 
 impl Kind {
@@ -32,6 +37,7 @@ impl Kind {
         match self {
             Self::Images => IMAGES_MAGIC,
             Self::Labels => LABELS_MAGIC,
+            Self::Masks => MASKS_MAGIC,
         }
     }
 
@@ -39,6 +45,7 @@ impl Kind {
         match self {
             Self::Images => 16,
             Self::Labels => 8,
+            Self::Masks => 12,
         }
     }
 
@@ -46,11 +53,12 @@ impl Kind {
         match self {
             Self::Images => "images",
             Self::Labels => "labels",
+            Self::Masks => "masks",
         }
     }
 }
 
-/// The sizes a file claims; `rows` and `cols` are 1 for labels.
+/// The sizes a file claims; `rows` and `cols` are 1 for labels, 1 and the number of blocks for masks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
     /// What the file holds.
@@ -93,7 +101,11 @@ impl Header {
                 kind.magic()
             ),
         }
-        let (rows, cols) = if kind == Kind::Images { (word(2), word(3)) } else { (1, 1) };
+        let (rows, cols) = match kind {
+            Kind::Images => (word(2), word(3)),
+            Kind::Labels => (1, 1),
+            Kind::Masks => (1, word(2)),
+        };
         let count = word(1);
         ensure!(
             count > 0 && rows > 0 && cols > 0,

@@ -3,9 +3,11 @@
 //! The numbers and the heatmaps of a run stay in its folder, so that a report needs neither the data nor the network.
 //! Everything is a function of network, data and [`settings::Measure`]; random numbers come from fixed seeds.
 
+pub mod bootstrap;
 pub mod explanations;
 pub mod flipping;
 pub mod heatmaps;
+pub mod majority;
 pub mod network;
 pub mod numbers;
 pub mod randomise;
@@ -13,3 +15,5 @@ pub mod result;
 pub mod samples;
 pub mod settings;
 pub mod shares;
+pub mod studentised_range;
+pub mod tukey;

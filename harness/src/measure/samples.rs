@@ -94,10 +94,12 @@ impl SampleSelection {
                 class_columns[at % dataset.cols] += f64::from(byte);
             }
         }
-        let image = |&i: &usize| dataset.test.image(i).iter().map(|&byte| f32::from(byte) / 255.0);
+        let image = |&i: &usize| {
+            dataset.test.image(i).iter().map(|&byte| f32::from(byte) / 255.0).collect::<Vec<f32>>()
+        };
         let images = gallery.iter().flatten().chain(&population).flat_map(image).collect();
         let sums = (0..dataset.train.len()).fold(vec![0u64; dataset.rows * dataset.cols], |mut sums, i| {
-            sums.iter_mut().zip(dataset.train.image(i)).for_each(|(sum, &byte)| *sum += u64::from(byte));
+            sums.iter_mut().zip(&*dataset.train.image(i)).for_each(|(sum, &byte)| *sum += u64::from(byte));
             sums
         });
         let mean = sums.iter().map(|&sum| (sum as f64 / 255.0 / dataset.train.len() as f64) as f32).collect();

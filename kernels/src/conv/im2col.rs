@@ -1,4 +1,4 @@
-//! Patches written out, for callers that want the matrix itself; the kernels of this crate read it in place.
+//! im2col: the patches as an explicit matrix. The kernels of this crate read the patches in place instead.
 
 use crate::image::ConvShape;
 
@@ -7,7 +7,7 @@ use crate::image::ConvShape;
 /// `x` is the padded NHWC input.
 ///
 /// # Panics
-/// If `x` or `patches` have another length.
+/// If `x` or `patches` do not have the length of this shape.
 pub fn im2col(shape: &ConvShape, x: &[f32], images: usize, patches: &mut [f32]) {
     let plane = shape.input();
     assert_eq!(x.len(), images * plane.len(), "padded input");

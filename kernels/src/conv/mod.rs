@@ -1,5 +1,5 @@
 //! Convolution as a product over patches. With a border of zeros around the image a patch is
-//! `size` runs of adjacent floats, so the tile reads it in place: im2col that is never written.
+//! `size` runs of adjacent floats, so the tile reads patches in place: an implicit im2col.
 
 pub mod im2col;
 pub mod max_pool;
@@ -38,7 +38,7 @@ pub struct Conv<'a> {
 
 /// `y[p,o] = epilogue(init + Σ patch(p)·w[·,o])` for every pixel `p` of `images` images.
 ///
-/// The reversed shape with reversed weights gives the gradient and the relevance of the input.
+/// With [`ConvShape::reversed`] and reversed weights it computes the gradient and the relevance of the input.
 ///
 /// # Errors
 /// [`ShapeError`] if an operand does not have the convolution's shape; `y` is untouched then.
@@ -97,7 +97,7 @@ pub(crate) struct ByImages<'a> {
 unsafe impl Sync for ByImages<'_> {}
 
 impl<'a> ByImages<'a> {
-    /// The planes that begin at `x`, through `w`; images that are not computed need not be there.
+    /// The planes that begin at `x`, through `w`; images that are not computed need not be readable.
     pub fn new(
         shape: &'a ConvShape,
         x: *const f32,
@@ -112,7 +112,8 @@ impl<'a> ByImages<'a> {
             a: [0, plane.line(), 1],
             b: [0, run * STRIP, STRIP],
         };
-        // A patch starts at its pixel's upper left, which the border moves to the position of the pixel itself.
+        // A patch starts above and to the left of its pixel. In the padded plane this is the position of the
+        // pixel itself.
         let problem = PanelProduct { a: x, a_rows: plane.map(), loops, b: w, init, epilogue, c }.problem();
         ByImages { shape, x, w, problem }
     }
@@ -201,7 +202,7 @@ pub fn conv_weight_gradient(
 const IN_L2: usize = 96 * 1024;
 
 impl Work {
-    /// As [`Work::products`], of convolutions.
+    /// As [`Work::products`], for convolutions.
     pub(crate) fn convs(
         products: usize,
         images: usize,

@@ -1,6 +1,6 @@
-//! Convolution with one output channel: a column of 16 lanes would do the work of one. Instead each
-//! pixel's channels are multiplied with all taps of the filter in one product, `t[p, tap] = x(p)·w[tap]`, and a
-//! pixel of the output adds up its neighbours' products, line by line.
+//! Convolution with one output channel: in the usual product 15 of 16 lanes would be padding. Instead the
+//! channels of each pixel are multiplied by all taps of the filter in one product, `t[p, tap] = x(p)·w[tap]`,
+//! and each output pixel sums the products of its neighbours, line by line.
 
 use crate::exec::Kernels;
 use crate::gemm::epilogue::finish_block;
@@ -11,7 +11,7 @@ use crate::panels::{Panels, panel_index, panels_len};
 use crate::threads::with_scratch;
 use std::ops::Range;
 
-/// Whether this takes less time than the product over patches.
+/// Whether this is faster than the product over patches.
 pub(super) fn pays(shape: &ConvShape) -> bool {
     shape.outputs == 1 && shape.inputs >= 8 && shape.size > 1
 }
@@ -48,7 +48,7 @@ pub(super) unsafe fn run(
             let c = &Output::of(&mut MatMut::new(t, pixels, taps));
             let (init, epilogue) = (Init::Zero, Epilogue::Store);
             let taps = PanelProduct { a, a_rows, loops, b: packed, init, epilogue, c }.problem();
-            // SAFETY: the pixels of one image and their taps, in scratch of this thread's own.
+            // SAFETY: the pixels of one image and their taps, in the scratch of this thread.
             unsafe { taps.run_rows(kernels, 0..pixels) };
             for from in (0..pixels).step_by(BLOCK) {
                 let rows = from..pixels.min(from + BLOCK);
@@ -58,19 +58,20 @@ pub(super) unsafe fn run(
                 }
                 let first = image * pixels;
                 let block = Block::new(problem, first + rows.start..first + rows.end);
-                // SAFETY: rows of this image, which this thread alone has.
+                // SAFETY: rows of this image, which only this thread writes.
                 unsafe { finish_block(kernels.backend(), problem, &block, rows.len(), sums) };
             }
         }
     });
 }
 
-/// The sum of what the pixels around `(y, x)` contribute to it, line by line; there are none outside the image.
+/// The sum of what the pixels around `(y, x)` contribute to it, line by line; pixels outside the image
+/// contribute nothing.
 fn add_taps(shape: &ConvShape, t: &[f32], y: usize, x: usize) -> f32 {
     let (half, size) = (shape.size / 2, shape.size);
     let mut sum = 0.0;
     for dy in half.saturating_sub(y)..size.min(shape.rows + half - y) {
-        // A chain for each line, because they do not wait for one another.
+        // One chain of additions per line, because the chains are independent.
         let mut line = 0.0;
         for dx in half.saturating_sub(x)..size.min(shape.cols + half - x) {
             let p = (y + dy - half) * shape.cols + x + dx - half;

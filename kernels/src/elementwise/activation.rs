@@ -33,7 +33,7 @@ impl Loop for NegativeSoftplus<'_> {
     }
 }
 
-/// `bias[k] = −softplus(b[k])`, what a layer adds to its products (section 4.4); the rest of `bias`
+/// `bias[k] = −softplus(b[k])`, the bias that a layer adds to its products (section 4.4); the rest of `bias`
 /// becomes zero.
 ///
 /// # Errors
@@ -79,7 +79,7 @@ impl Map<1> for BiasRelu<'_> {
     }
 }
 
-/// `a[m,k] = relu(z[m,k] + bias[k])`, where a rule still needs the product `z` itself.
+/// `a[m,k] = relu(z[m,k] + bias[k])`, for layers whose relevance rule reads the product `z`.
 ///
 /// # Errors
 /// [`ShapeError`] if `M` or `K` differ.

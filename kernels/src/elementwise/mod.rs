@@ -1,5 +1,5 @@
-//! Functions of one element, or of one row. They are plain loops of IEEE operations in a fixed order,
-//! which the compiler vectorises for the instruction set that enters them: the same bits everywhere.
+//! Functions of one element, or of one row. They are plain loops of IEEE operations in a fixed order. The
+//! compiler vectorises them for each instruction set; all give the same bits.
 
 pub mod activation;
 pub mod optimiser;
@@ -36,8 +36,8 @@ const LN_2_LOW: f32 = -2.121_944_4e-4;
 /// 1.5·2²³: adding and subtracting it rounds to an integer.
 const ROUND: f32 = 12_582_912.0;
 
-/// `e^x` to 2 units in the last place for `x` in −87…88, saturating outside: one polynomial, no
-/// fused operation, so the same bits everywhere.
+/// `e^x` to 2 units in the last place for `x` in −87…88, saturating outside. It is one polynomial without
+/// fused operations, so all instruction sets give the same bits.
 #[inline(always)]
 pub(crate) fn exp(x: f32) -> f32 {
     let x = if x < -87.0 { -87.0 } else { x };

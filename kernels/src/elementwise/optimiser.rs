@@ -39,7 +39,7 @@ impl AdamStep {
     }
 }
 
-/// `base^n` by squaring: IEEE multiplications only, so the same bits with every mathematical library.
+/// `base^n` by squaring: IEEE multiplications only, so the same bits with every maths library.
 fn power(mut base: f64, mut n: u64) -> f64 {
     let mut result = 1.0;
     while n > 0 {
@@ -64,7 +64,8 @@ impl Loop for Adam<'_> {
     #[inline(always)]
     fn run(self) {
         let AdamStep { lr, beta1, beta2, eps, correction1, correction2 } = self.step;
-        // Multiplied with: divisions and roots are what the loop waits for. So are moments that are read back.
+        // Reciprocals: the loop is bound by the latency of divisions and square roots. Moments stay in
+        // registers, because reading them back would add latency, too.
         let (rate, correct) = (lr / correction1, 1.0 / correction2);
         let moments = self.m.iter_mut().zip(self.v.iter_mut());
         for ((param, &g), (m, v)) in self.param.iter_mut().zip(self.grad).zip(moments) {
@@ -93,14 +94,14 @@ pub fn adam(
     axis("adam", "P", "v", v.len(), param.len())?;
     let [m, v, param] = [m, v, param].map(Shared::new);
     split(kernels, grad.len(), &|range| {
-        // SAFETY: each part has a range of its own, of slices of one length.
+        // SAFETY: each part has its own range, of slices of one length.
         let [m, v, param] = [&m, &v, &param].map(|shared| unsafe { shared.slice(range.clone()) });
         run(kernels.backend(), Adam { step, grad: &grad[range], m, v, param });
     });
     Ok(())
 }
 
-/// Shares parameters; one of them costs about what sixteen multiply-adds do.
+/// Splits the parameters between threads; one parameter costs about as much as sixteen multiply-adds.
 fn split(kernels: &Kernels, len: usize, work: &(dyn Fn(Range<usize>) + Sync)) {
     kernels.threads().split(len, 16 * len, work);
 }
@@ -188,7 +189,7 @@ mod tests {
             len in 0usize..70, steps in 1usize..6, momentum in 0.0f32..0.99, seed in 1u64..1000,
         ) {
             let grads: Vec<Vec<f32>> = (1..).map(|t| floats(len, seed + t)).take(steps).collect();
-            // Far from 0, where a step could end so close to it that no relative tolerance holds.
+            // Parameters far from 0: a step that ends close to 0 would exceed any relative tolerance.
             let start: Vec<f32> = floats(len, seed).iter().map(|x| 5.0 + x).collect();
             let expected = |step: &dyn Fn(&[f64], f64) -> f64| -> Vec<f64> {
                 let one = |i: usize| grads.iter().map(|g| f64::from(g[i])).collect::<Vec<f64>>();
@@ -217,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn moments_of_another_length_are_refused_and_nothing_moves() {
+    fn moments_of_another_length_are_refused_and_nothing_is_written() {
         let (mut m, mut v, mut p) = ([0.0; 3], [0.0; 2], [1.0; 3]);
         let kernels = Kernels::default();
         let step = AdamStep::new(1.0, 1);

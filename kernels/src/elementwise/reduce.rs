@@ -1,4 +1,4 @@
-//! Sums whose order is part of the promise.
+//! Sums in a fixed order, which is part of the bit-identity guarantee.
 
 use crate::error::{ShapeError, axis};
 use crate::exec::Kernels;
@@ -26,7 +26,7 @@ impl Kernel for ColumnSums<'_> {
             let mut acc = [simd.splat(0.0); 4];
             self.x.map.each_offset(0, self.x.rows, |_, offset| {
                 for (v, acc) in acc.iter_mut().enumerate() {
-                    // SAFETY: columns of a row of `x`, none where the chunk has fewer.
+                    // SAFETY: columns of a row of `x`, none if the chunk has fewer.
                     *acc = simd.add(*acc, unsafe {
                         load(simd, self.x.data.as_ptr().wrapping_add(offset + n + v * STRIP), lanes(v))
                     });
@@ -51,15 +51,15 @@ pub fn column_sums(kernels: &Kernels, x: MatRef, sums: &mut [f32]) -> Result<(),
     let strips = x.cols.div_ceil(STRIP);
     kernels.threads().split(strips, 8 * x.rows * x.cols, &|strips| {
         let columns = strips.start * STRIP..(strips.end * STRIP).min(x.cols);
-        // SAFETY: each part has columns of its own.
+        // SAFETY: each part has its own columns.
         let (first, sums) = (columns.start, unsafe { all.slice(columns) });
         kernels.backend().run(ColumnSums { x, sums, first });
     });
     Ok(())
 }
 
-/// A sum in f64 in an order of its own: eight chains over every eighth term of each slice, then the chains
-/// in order.
+/// A sum in f64 in a fixed order: eight accumulators, each over every eighth term of each slice, then the
+/// accumulators in order.
 ///
 /// ```
 /// use kernels::elementwise::reduce::Chains;

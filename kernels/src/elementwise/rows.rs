@@ -1,5 +1,5 @@
 //! Functions of the elements of matrices whose rows may be the pixels of bordered images: row offsets
-//! are worked out without a division each, and short rows still fill registers.
+//! are computed incrementally, without a division per row, and short rows still fill registers.
 
 use crate::exec::Kernels;
 use crate::layout::{MatMut, MatRef, STRIP};
@@ -25,7 +25,7 @@ struct Rows<'a, M, const N: usize> {
     rows: Range<usize>,
 }
 
-/// Rows whose offsets are worked out together.
+/// Rows whose offsets are computed together.
 const BLOCK: usize = 64;
 
 impl<M: Map<N>, const N: usize> Kernel for Rows<'_, M, N> {
@@ -45,7 +45,7 @@ impl<M: Map<N>, const N: usize> Kernel for Rows<'_, M, N> {
                 for n in (0..cols).step_by(STRIP) {
                     let lanes = STRIP.min(cols - n);
                     // SAFETY: row and columns of all operands, which have one shape; their rows lie in
-                    // their slices, and those of a part are its own.
+                    // their slices, and no other part writes those of this part.
                     unsafe {
                         let x = std::array::from_fn(|k| {
                             load(simd, self.x[k].data.as_ptr().add(at[k][i] + n), lanes)
@@ -60,12 +60,12 @@ impl<M: Map<N>, const N: usize> Kernel for Rows<'_, M, N> {
     }
 }
 
-/// `out ← map(x, out)`, element by element; who calls it has compared the shapes.
+/// `out ← map(x, out)`, element by element; the caller has compared the shapes.
 pub(crate) fn each<M: Map<N>, const N: usize>(kernels: &Kernels, map: &M, x: [MatRef; N], out: MatMut) {
     let (rows, cols, out_rows) = (out.rows, out.cols, out.map);
     assert!(x.iter().all(|x| (x.rows, x.cols) == (rows, cols)), "matrices of one shape");
     let out = &Shared::new(out.data);
-    // An element costs about what eight multiply-adds do: it is read and written.
+    // An element costs about as much as eight multiply-adds: it is read and written.
     kernels.threads().split(rows, 8 * rows * cols, &|rows| {
         kernels.backend().run(Rows { map, x, out, out_rows, rows });
     });

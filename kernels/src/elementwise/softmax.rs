@@ -54,7 +54,7 @@ fn ln(x: f32) -> f32 {
 /// - `losses` `[N]` overwritten: `−ln softmax(h)[label]`, nats, not divided by `N`
 ///
 /// # Errors
-/// [`ShapeError`] if `N` or `C` differ, or a label is no class.
+/// [`ShapeError`] if `N` or `C` differ, or a label is not below `C`.
 pub fn cross_entropy(
     kernels: &Kernels,
     logits: MatRef,

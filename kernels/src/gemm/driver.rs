@@ -8,11 +8,11 @@ use crate::simd::{Kernel, Simd};
 use crate::threads::with_scratch;
 use std::ops::Range;
 
-/// Floats of packed strips that leave room in L2 for the rows that they are multiplied with.
+/// Floats of packed strips that fit in L2 together with the rows multiplied by them.
 const PACKED: usize = 64 * 1024;
-/// From so many tiles of rows on, strips of a plain matrix are copied before they are read so often,
+/// The strips of a plain matrix are copied before they are read if there are at least this many tiles of rows
 const PACK_FROM_TILES: usize = 16;
-/// if its rows are so many floats apart that they share a few cache sets.
+/// and its rows are at least this many floats apart, so that they share a few cache sets.
 const PACK_FROM_STEP: usize = 256;
 
 /// Computes some rows of a product on the calling thread.
@@ -29,11 +29,12 @@ pub(super) unsafe fn run_rows(backend: Backend, problem: &Problem, rows: Range<u
     });
 }
 
-/// Some rows of a product. Running it needs what [`Problem::run`] needs, for these rows.
+/// Some rows of a product. The caller of `run` guarantees what [`Problem::run`] requires, for these rows.
 struct Part<'a> {
     problem: Problem<'a>,
     rows: Range<usize>,
-    /// Room for packing the strips of a tile; empty where they are packed, near enough, or do not fit.
+    /// Scratch for packing the strips of a tile; empty if they are packed already, if their rows are close
+    /// together, or if they do not fit.
     packed: &'a mut [f32],
 }
 
@@ -45,7 +46,7 @@ impl Kernel for Part<'_> {
         let blocks = rows.len().div_ceil(BLOCK);
         for i in 0..blocks {
             let (from, to) = (rows.len() * i / blocks, rows.len() * (i + 1) / blocks);
-            // SAFETY: whoever makes a part promises what `Problem::run` needs.
+            // SAFETY: the code that makes a part guarantees what `Problem::run` requires.
             unsafe { block(simd, &problem, rows.start + from..rows.start + to, packed) };
         }
     }
@@ -62,9 +63,9 @@ unsafe fn block<S: Simd>(simd: S, problem: &Problem, rows: Range<usize>, packed:
         let group = next_group::<S>(problem, strips - strip);
         let tiles = rows.len().div_ceil(group.max_rows::<S>());
         let heights = Heights::of(rows.len(), tiles);
-        // SAFETY: these strips of `b` are readable, by the caller's promise, with 16 columns where the
-        // group is `WHOLE`: a last strip that has fewer makes a group of another edge. Tiles lie
-        // inside the rows and strips that the caller promises.
+        // SAFETY: these strips of `b` are readable, by the caller's promise, with 16 columns if the group is
+        // `WHOLE`; a last strip that has fewer is in a group with another edge. Tiles lie inside the rows and
+        // strips of the caller's guarantee.
         unsafe {
             if tiles >= PACK_FROM_TILES && group.edge == WHOLE && !packed.is_empty() {
                 let packed = pack_strips(simd, problem, strip, group.strips, packed);
@@ -77,7 +78,7 @@ unsafe fn block<S: Simd>(simd: S, problem: &Problem, rows: Range<usize>, packed:
     }
 }
 
-/// Strips that one tile takes.
+/// Strips of one tile.
 #[derive(Clone, Copy)]
 struct Group {
     strips: usize,
@@ -91,11 +92,12 @@ impl Group {
     }
 }
 
-/// The widest tile, but none of one strip where strips of two and three can share its work.
+/// The widest tile, but a tile of one strip is avoided if tiles of two and three strips can cover the same
+/// columns.
 #[inline(always)]
 fn next_group<S: Simd>(problem: &Problem, left: usize) -> Group {
     let over = problem.n % STRIP;
-    // A matrix that is not packed ends with its last column.
+    // A matrix that is not packed ends at its last column.
     let half = S::HALF_ROWS > 0 && (1..=8).contains(&over) && (problem.b_lanes == STRIP || over == 8);
     let masked = problem.b_lanes < STRIP;
     let whole = |strips: usize| {
@@ -115,7 +117,7 @@ fn next_group<S: Simd>(problem: &Problem, left: usize) -> Group {
 /// Copies strips `strip..strip + width` of the plain matrix `b`; the problem returned reads the copy.
 ///
 /// # Safety
-/// Every term of those strips is readable, 16 columns of it, in the innermost loop alone.
+/// 16 columns of every term of those strips are readable, and the sum has only the innermost loop.
 #[inline(always)]
 unsafe fn pack_strips<'a, S: Simd>(
     simd: S,
@@ -129,7 +131,7 @@ unsafe fn pack_strips<'a, S: Simd>(
     for i in 0..k {
         for v in 0..width {
             // SAFETY: row `i` of this strip has 16 readable floats, by the caller's promise; the
-            // assertion says that the copy has room.
+            // assertion checks the length of the copy.
             unsafe {
                 let from = problem.b.wrapping_add(i * step + (strip + v) * problem.b_strip);
                 simd.store(packed.as_mut_ptr().add((v * k + i) * STRIP), simd.load(from));
@@ -137,14 +139,14 @@ unsafe fn pack_strips<'a, S: Simd>(
         }
     }
     let mut of_copy = *problem;
-    // Tiles count strips from the first of the matrix.
+    // Tiles count strips from the first strip of the matrix.
     of_copy.b = packed.as_ptr().wrapping_sub(strip * k * STRIP);
     of_copy.b_strip = k * STRIP;
     of_copy.loops.b[2] = STRIP;
     of_copy
 }
 
-/// Rows in tiles of two heights at most, one row apart.
+/// Rows in tiles of at most two heights that differ by one row.
 #[derive(Clone, Copy)]
 struct Heights {
     /// Rows of the tall tiles.

@@ -8,7 +8,7 @@ use crate::simd::lanes::{load, store};
 use crate::simd::{Kernel, Simd};
 
 impl Stabiliser {
-    /// What a denominator becomes.
+    /// How a denominator is stabilised.
     #[inline(always)]
     pub(crate) fn apply<S: Simd>(self, simd: S, z: S::F) -> S::F {
         match self {
@@ -47,7 +47,7 @@ impl Segment {
 
 /// One epilogue, for the lanes of a segment.
 pub(crate) trait Lanes {
-    /// Whether [`Segment::with`] is used.
+    /// Whether the epilogue reads [`Segment::with`].
     const READS: bool = false;
 
     /// # Safety
@@ -126,11 +126,11 @@ impl Lanes for Gradient<'_> {
     }
 }
 
-/// Which stabiliser it is, is decided before the loops over the lanes.
+/// The kind of stabiliser is selected before the loops over the lanes.
 pub(crate) struct Divide<'a, const SIGNED: bool> {
     pub r: MatRef<'a>,
     pub coefficient: f32,
-    /// Of the stabiliser.
+    /// The `ε` of the stabiliser.
     pub s: f32,
 }
 
@@ -215,7 +215,7 @@ impl<const V: usize> Finish<'_, V> {
         let Finish { problem, block, row, strip, last_lanes, .. } = *self;
         let (c, c_strip) = (problem.c.wrapping_add(strip * problem.c_strip), problem.c_strip);
         for i in 0..self.rows {
-            // SAFETY: the offsets are filled for the block's rows; `with` only where it is read.
+            // SAFETY: the offsets are filled for the block's rows; `with` only if it is read.
             let (c, with) = unsafe {
                 let with = if L::READS { block.with.get(row + i) } else { 0 };
                 (c.wrapping_add(block.c.get(row + i)), with)
@@ -239,7 +239,7 @@ impl<const V: usize> Finish<'_, V> {
 /// `[rows, n]`, padded to whole strips of columns.
 ///
 /// # Safety
-/// The rows of the output and of what the epilogue reads are the caller's, as in [`Problem`].
+/// The rows of the output are writable, and those of the epilogue's operands readable, as in [`Problem`].
 pub(crate) unsafe fn finish_block(
     simd: Backend,
     problem: &Problem,
@@ -272,7 +272,7 @@ pub(crate) unsafe fn finish_block(
     }
 }
 
-/// A row of sums, of any length, in a buffer.
+/// A row of sums of any length in a buffer.
 #[derive(Clone, Copy)]
 pub(crate) struct Line {
     /// Row of the product.

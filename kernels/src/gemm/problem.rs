@@ -1,5 +1,5 @@
-//! A matrix product as data: its operands with their strides, the order of its sums, what the sums begin
-//! with and what happens to them.
+//! A matrix product as data: its operands with their strides, the order of its sums, their initial values and
+//! their epilogue.
 
 use crate::dropout::Dropout;
 use crate::error::{ShapeError, axis};
@@ -9,18 +9,18 @@ use crate::threads::Shared;
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
-/// What the sums begin with.
+/// The initial values of the sums.
 #[derive(Clone, Copy, Debug)]
 pub enum Init<'a> {
     /// Zero.
     Zero,
-    /// What the output holds.
+    /// The values in the output: the product is added to them.
     Accumulate,
     /// Another matrix `[M, N]`.
     Copy(MatRef<'a>),
 }
 
-/// What happens to each finished sum `s[m,n]` before it is stored in `c[m,n]`.
+/// The operation on each finished sum `s[m,n]` before it is stored in `c[m,n]`.
 ///
 /// A bias has `N` floats, or as many as the packed columns, a multiple of 16; a shorter one is copied at every
 /// call.
@@ -32,12 +32,12 @@ pub enum Epilogue<'a> {
     Bias(&'a [f32]),
     /// `c = relu(s + bias[n])`
     BiasRelu(&'a [f32]),
-    /// `c = relu(s + bias[n])`, then inverted dropout by the element's number in `c`.
+    /// `c = relu(s + bias[n])`, then inverted dropout; its mask depends on the element's index in `c`.
     BiasReluDropout(&'a [f32], Dropout),
-    /// `c = a[m,n] > 0 ? s·scale : 0`: the gradient of a relu, and of the dropout behind it, whose
-    /// dropped units are zero as well; `guided` also sets negative gradients to zero.
+    /// `c = a[m,n] > 0 ? s·scale : 0`: the gradient of a relu, and of the dropout after it, whose dropped
+    /// units are zero as well; `guided` also sets negative gradients to zero.
     ReluGradient {
-        /// The activations whose gradient `c` is.
+        /// The activations after the relu.
         a: MatRef<'a>,
         /// `1 / (1 − p)` of the dropout, or 1.
         scale: f32,
@@ -59,7 +59,7 @@ pub enum Epilogue<'a> {
         a: MatRef<'a>,
         /// `0` for z⁺, `l` or `h` for z^β.
         shift: f32,
-        /// Adds to what `c` holds.
+        /// Whether the result is added to `c` instead of stored.
         add: bool,
     },
 }
@@ -75,7 +75,7 @@ pub enum Stabiliser {
 }
 
 impl Epilogue<'_> {
-    /// The same, over a copy of its bias in `room` where that is not padded to whole strips of `n` columns.
+    /// The same epilogue. A bias that is not padded to whole strips of `n` columns is copied to `room`.
     pub(crate) fn padded<'b>(self, n: usize, room: &'b mut Vec<f32>) -> Epilogue<'b>
     where
         Self: 'b,
@@ -90,7 +90,7 @@ impl Epilogue<'_> {
         }
     }
 
-    /// The matrix that it reads beside the sums.
+    /// The matrix that it reads in addition to the sums.
     pub(crate) fn matrix(&self) -> Option<&MatRef<'_>> {
         match self {
             Epilogue::ReluGradient { a, .. } | Epilogue::Times { a, .. } => Some(a),
@@ -110,8 +110,8 @@ pub(crate) fn padded_bias<'a>(bias: &'a [f32], n: usize, room: &'a mut Vec<f32>)
     room
 }
 
-/// The name of a profiled product's epilogue, and the floats that it, the initial values and the output read
-/// and write for so many `sums`.
+/// The name of a profiled product's epilogue, and the floats of its operands, the initial values and the
+/// output for this many `sums`.
 pub(crate) fn ends(init: &Init, epilogue: &Epilogue, sums: usize) -> (&'static str, usize) {
     let before = if matches!(init, Init::Zero) { 0 } else { sums };
     let (then, operands) = match epilogue {
@@ -172,7 +172,7 @@ impl ReductionLoops {
     }
 }
 
-/// A matrix that products write; each thread has rows of its own.
+/// A matrix that products write; each thread has its own rows.
 pub(crate) struct Output {
     pub data: Shared<f32>,
     pub map: Rows,
@@ -180,7 +180,7 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    /// Of a matrix that stays borrowed as long as the output, or a problem made of it, is used.
+    /// The matrix must stay borrowed as long as the output, or a problem made of it, is used.
     pub fn of(c: &mut MatMut) -> Self {
         Output { data: Shared::new(c.data), map: c.map, cols: c.cols }
     }
@@ -191,13 +191,13 @@ impl Output {
 pub(crate) struct Problem<'a> {
     pub n: usize,
     pub a: *const f32,
-    /// Where the first term of row `m` is in `a`.
+    /// Offset of the first term of row `m` in `a`.
     pub a_rows: Rows,
     pub loops: ReductionLoops,
     pub b: *const f32,
     /// Floats from a strip of `b` to the next.
     pub b_strip: usize,
-    /// Lanes of the last strip of `b` that may be read: 16 where it is packed.
+    /// Lanes of the last strip of `b` that may be read: 16 if it is packed.
     pub b_lanes: usize,
     pub init: Init<'a>,
     pub epilogue: Epilogue<'a>,
@@ -205,7 +205,7 @@ pub(crate) struct Problem<'a> {
     pub c_rows: Rows,
     /// Floats from a strip of `c` to the next: 16, or a panel.
     pub c_strip: usize,
-    /// Lanes of the last strip of `c` that are its own.
+    /// Lanes of the last strip of `c` that may be written.
     pub c_lanes: usize,
 }
 
@@ -221,7 +221,7 @@ pub(crate) fn lanes_of_last_strip(n: usize) -> usize {
 
 /// A product with packed weights.
 pub(crate) struct PanelProduct<'a, 'b> {
-    /// The first term of row 0, and where the first terms of the others are.
+    /// The first term of row 0, and the offsets of the first terms of the other rows.
     pub a: *const f32,
     pub a_rows: Rows,
     pub loops: ReductionLoops,
@@ -251,11 +251,11 @@ impl<'a> PanelProduct<'a, '_> {
     }
 }
 
-/// A product whose right operand is a matrix in place, and whose output are rows of packed weights: a
-/// weight gradient.
+/// A product whose right operand is an unpacked matrix and whose output are rows of packed weights: a weight
+/// gradient.
 pub(crate) struct PanelRows {
     pub a: *const f32,
-    /// Where the first term of each row of the gradient is in `a`.
+    /// Offset of the first term of each row of the gradient in `a`.
     pub a_rows: Rows,
     pub b: *const f32,
     /// Columns of `b`, and of the gradient.
@@ -288,10 +288,10 @@ impl PanelRows {
     }
 }
 
-/// Rows that are multiplied with all strips before the next rows are.
+/// Rows of a block: all strips are multiplied by them before the next block.
 pub(crate) const BLOCK: usize = 256;
 
-/// Where each row of a block starts in an operand, in floats: worked out once for all strips.
+/// Where each row of a block starts in an operand, in floats: computed once for all strips.
 pub(crate) struct Offsets([MaybeUninit<usize>; BLOCK]);
 
 impl Offsets {
@@ -315,15 +315,15 @@ impl Offsets {
     }
 }
 
-/// Where each row of a block is in the operands.
+/// The row offsets of a block in the operands.
 pub(crate) struct Block {
     /// The problem's row that is the block's first.
     pub first: usize,
     pub a: Offsets,
     pub c: Offsets,
-    /// Of [`Init::Copy`]'s matrix.
+    /// In the matrix of [`Init::Copy`].
     pub init: Offsets,
-    /// Of the epilogue's matrix.
+    /// In the matrix of the epilogue.
     pub with: Offsets,
 }
 

@@ -1,7 +1,7 @@
-//! The register tile: `R` rows by `V` strips of accumulators, one fused multiply-add chain an output.
+//! The register tile: `R` rows by `V` strips of accumulators, one chain of fused multiply-adds per output.
 //!
-//! Every output of every kernel that multiplies is summed here, in the order of [`ReductionLoops`]. That is
-//! why tile shape, instruction set and thread count cannot change a bit.
+//! Every output of every kernel that multiplies is summed here, in the order of [`ReductionLoops`]. Therefore
+//! tile shape, instruction set and thread count cannot change a bit.
 
 use super::epilogue::{Finish, relu};
 use super::problem::{Block, Epilogue, Init, Problem, ReductionLoops};
@@ -18,7 +18,7 @@ pub(crate) const MASKED: u8 = 2;
 
 /// `tall` tiles of `R` rows, then `short` ones of `L = R − 1`, all over the same `V` strips.
 ///
-/// Running it needs what [`Problem::run`] needs, for the block's rows and these strips.
+/// The caller guarantees what [`Problem::run`] requires, for the block's rows and these strips.
 pub(crate) struct Tiles<'a, const R: usize, const L: usize, const V: usize, const EDGE: u8> {
     pub problem: &'a Problem<'a>,
     pub block: &'a Block,
@@ -55,7 +55,7 @@ impl<const R: usize, const L: usize, const V: usize, const EDGE: u8> Kernel for 
             },
         };
         for i in 0..tall {
-            // SAFETY: as running this needs.
+            // SAFETY: the caller's guarantee.
             unsafe { tile::<S, R, V, EDGE>(simd, problem, block, column, i * R, strip) };
         }
         for i in 0..short {
@@ -65,7 +65,7 @@ impl<const R: usize, const L: usize, const V: usize, const EDGE: u8> Kernel for 
     }
 }
 
-/// What all tiles over the same strips share.
+/// The values that all tiles over the same strips share.
 #[derive(Clone, Copy)]
 struct Column {
     a: *const f32,
@@ -76,11 +76,11 @@ struct Column {
     c: *mut f32,
     c_strip: usize,
     last_lanes: usize,
-    /// Of the epilogue's matrix; null where it has none.
+    /// The matrix of the epilogue; null if it has none.
     with: *const f32,
     zero: bool,
     store: bool,
-    /// Null where the epilogue is another.
+    /// Null for other epilogues.
     bias_relu: *const f32,
 }
 
@@ -100,7 +100,7 @@ unsafe fn tile<S: Simd, const R: usize, const V: usize, const EDGE: u8>(
     let Column { last_lanes, .. } = column;
     // SAFETY: the caller's promise: the offsets are filled for these rows.
     let c_row = |r: usize| unsafe { column.c.wrapping_add(block.c.get(row + r)) };
-    // Output and epilogue's matrix are prefetched while the sums are computed.
+    // The cache lines of the output and of the epilogue's matrix are prefetched while the sums are computed.
     for r in 0..R {
         for v in 0..V {
             prefetch(c_row(r).wrapping_add(v * column.c_strip));
@@ -108,7 +108,7 @@ unsafe fn tile<S: Simd, const R: usize, const V: usize, const EDGE: u8>(
     }
     if !column.with.is_null() {
         for r in 0..R {
-            // SAFETY: filled where the epilogue has a matrix.
+            // SAFETY: filled if the epilogue has a matrix.
             let with = unsafe { column.with.wrapping_add(block.with.get(row + r)) };
             for v in 0..V {
                 prefetch(with.wrapping_add(v * STRIP));
@@ -148,8 +148,8 @@ unsafe fn tile<S: Simd, const R: usize, const V: usize, const EDGE: u8>(
         for j in 0..count[1] {
             let mut at = i * a_step[0] + j * a_step[1];
             let mut p = column.b.wrapping_add(i * b_step[0] + j * b_step[1]);
-            // Not unrolled: there is room for a few more instructions beside this many sums, and
-            // none for the addresses that the compiler would keep for each copy.
+            // Not unrolled: with this many sums there are no registers for the addresses that the compiler
+            // would keep for each copy.
             for _ in 0..count[2] {
                 let mut strips = [simd.splat(0.0); V];
                 for v in 0..V {
@@ -192,7 +192,7 @@ unsafe fn tile<S: Simd, const R: usize, const V: usize, const EDGE: u8>(
         true => simd.high(acc[r - 1][v]),
         false => acc[r][v],
     };
-    // Straight from the registers: what a forward pass and a weight gradient do at every tile.
+    // Forward passes and weight gradients store directly from the registers, at every tile.
     macro_rules! store_each {
         ($f:expr) => {
             for r in 0..R {
@@ -215,7 +215,7 @@ unsafe fn tile<S: Simd, const R: usize, const V: usize, const EDGE: u8>(
         }
         store_each!(|s, v: usize| relu(simd, simd.add(s, bias[v])));
     } else {
-        // The others are not unrolled into every tile: their sums go through a buffer.
+        // Other epilogues are not unrolled into every tile: they read the sums from a buffer.
         let mut sums = Sums([const { MaybeUninit::uninit() }; 32]);
         const { assert!(R * V <= 32, "a tile's sums fit the buffer") };
         for r in 0..R {
@@ -230,11 +230,11 @@ unsafe fn tile<S: Simd, const R: usize, const V: usize, const EDGE: u8>(
     }
 }
 
-/// The sums of one tile; a cache line each, because a split one takes longer to come back.
+/// The sums of one tile; a cache line each, because a load across two lines is slower.
 #[repr(align(64))]
 struct Sums([MaybeUninit<[f32; STRIP]>; 32]);
 
-/// Stores the sums of a strip: one of two ways, because a third would keep the compiler from unrolling
+/// Stores the sums of a strip. There are only two cases, because with a third the compiler would not unroll
 /// the largest tiles.
 ///
 /// # Safety
@@ -263,8 +263,8 @@ fn prefetch(p: *const f32) {
     let _ = p;
 }
 
-/// Calls `$f::<S, R, R − 1, V, EDGE>` with the constants `R = rows`, `V` and `EDGE` of the strips; shapes
-/// that the instruction set `S` has no registers for are not compiled.
+/// Calls `$f::<S, R, R − 1, V, EDGE>` with the constants `R = rows`, `V` and `EDGE` of the strips; shapes for
+/// which the instruction set `S` has too few registers are not compiled.
 macro_rules! call_with_shape {
     ($simd:ident, $rows:expr, $shape:expr, $f:ident, $args:tt) => {
         $crate::gemm::tile::call_with_shape!(@all $simd, $rows, $shape, $f, $args,

@@ -157,7 +157,7 @@ fn nan_and_infinity_reach_the_result() {
 }
 
 #[test]
-fn operands_that_do_not_fit_are_refused_and_c_stays() {
+fn operands_of_inconsistent_shapes_are_refused_and_c_stays() {
     let w = pack::pack(&[1.0; 6], 3, 2);
     let mut c = [5.0; 2];
     let a = MatRef::new(&[1.0; 4], 1, 4);

@@ -1,4 +1,4 @@
-//! A convolution as the dense layer that it is.
+//! A convolution as the equivalent dense layer.
 
 use crate::image::ConvShape;
 

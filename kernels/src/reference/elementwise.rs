@@ -20,8 +20,8 @@ pub fn cross_entropy(logits: &[f32], label: usize, n: usize) -> (f64, Vec<f64>) 
     (sum.ln() - f64::from(logits[label]), gradient)
 }
 
-/// Inverted dropout with probability `p`: how often a unit is kept, and its factor then. What is
-/// expected of a unit is their product, 1.
+/// Inverted dropout with probability `p`: the probability that a unit is kept, and its factor then. Their
+/// product, the expected factor, is 1.
 pub fn dropout(p: f64) -> (f64, f64) {
     (1.0 - p, 1.0 / (1.0 - p))
 }

@@ -13,7 +13,7 @@ pub fn gemm(a: &[f32], b: &[f32], m: usize, n: usize, k: usize) -> Vec<f64> {
     c
 }
 
-/// The same sum as one chain of `f32::mul_add` from `init`: the bits that the fast kernels promise.
+/// The same sum as one chain of `f32::mul_add` from `init`: the exact bits that the fast kernels guarantee.
 pub fn gemm_mul_add(a: &[f32], b: &[f32], init: &[f32], m: usize, n: usize, k: usize) -> Vec<f32> {
     let mut c = init.to_vec();
     for i in 0..m {

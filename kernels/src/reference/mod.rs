@@ -1,7 +1,7 @@
-//! Naive reference implementations: each formula as it reads, indices and all, summed in f64.
+//! Naive reference implementations: each formula as written, index by index, summed in f64.
 //!
-//! They are the meaning of the fast kernels, and what the tests compare those with. Matrices are
-//! row-major slices; weights are `[in, out]` and HWIO, not packed.
+//! They define the results of the fast kernels; the tests compare with them. Matrices are row-major slices;
+//! weights are `[in, out]` and HWIO, not packed.
 
 mod conv;
 mod elementwise;

@@ -1,13 +1,13 @@
 //! Max- and sum-pool.
 
-/// The pixels of pooled pixel `(y, x)`'s window, row-major; at the edge it is smaller.
+/// The pixels of pooled pixel `(y, x)`'s window, row-major; windows at the edge are smaller.
 fn window([rows, cols]: [usize; 2], size: usize, [y, x]: [usize; 2]) -> impl Iterator<Item = usize> {
     let lines = y * size..rows.min((y + 1) * size);
     lines.flat_map(move |row| (x * size..cols.min((x + 1) * size)).map(move |col| row * cols + col))
 }
 
-/// Max-pool of one image `[rows·cols, channels]` with stride `size`: the values, and the index in `x`
-/// that each came from, the first in row-major order of the largest ones.
+/// Max-pool of one image `[rows·cols, channels]` with stride `size`: the values, and the argmax index in `x`
+/// of each, the first of equal maxima in row-major order.
 pub fn max_pool([rows, cols, channels]: [usize; 3], size: usize, x: &[f32]) -> (Vec<f32>, Vec<usize>) {
     let (mut values, mut from) = (Vec::new(), Vec::new());
     for y in 0..rows.div_ceil(size) {
@@ -28,7 +28,7 @@ pub fn max_pool([rows, cols, channels]: [usize; 3], size: usize, x: &[f32]) -> (
     (values, from)
 }
 
-/// Sum-pool of one image, and for each pixel's value the pooled one it went into.
+/// Sum-pool of one image, and for each value of the input the index of its pooled value.
 pub fn sum_pool([rows, cols, channels]: [usize; 3], size: usize, x: &[f32]) -> (Vec<f64>, Vec<usize>) {
     let (mut values, mut into) = (Vec::new(), vec![0; x.len()]);
     for y in 0..rows.div_ceil(size) {

@@ -31,7 +31,7 @@ pub struct Input<'a> {
     pub rule: &'a Rule,
     /// Its activations `[J]`.
     pub a: &'a [f32],
-    /// The weight from input `j` to output `k`; none where they are not connected.
+    /// The weight from input `j` to output `k`; none if they are not connected.
     pub w: &'a dyn Fn(usize, usize) -> Option<f32>,
 }
 

@@ -13,7 +13,7 @@ use crate::profile::Work;
 use crate::threads::{Shared, with_scratch};
 use std::ops::Range;
 
-/// Operands of [`relevance_conv`]; there are as many images as `absorbed` has places.
+/// Operands of [`relevance_conv`]; the number of images is the length of `absorbed`.
 #[derive(Debug)]
 pub struct RelevanceConv<'a> {
     /// The rule with the convolution's weights: [`PackedRule::conv`].
@@ -34,7 +34,7 @@ pub struct RelevanceConv<'a> {
 /// Redistributes the relevance of a convolution's outputs onto its inputs by any rule.
 ///
 /// The equation is that of [`relevance`](super::relevance) for the dense layer that has the weight of each
-/// filter at each of its places; the border of an image is no input.
+/// filter at each of its positions; pixels of the border do not count as inputs.
 ///
 /// # Errors
 /// [`ShapeError`] if an operand does not have the convolution's shape, or the rule is that of another kind of
@@ -104,7 +104,7 @@ pub fn relevance_conv(kernels: &Kernels, operands: RelevanceConv) -> Result<(), 
 /// Floats of `c` that stay in L2 between the two products.
 const BLOCK: usize = 64 * 1024;
 
-/// Makes the border of images zero, around whatever pixels.
+/// Sets the border of images to zero.
 fn clear_border(plane: &Plane, images: &mut [f32]) {
     let (line, side) = (plane.line(), plane.pad * plane.channels);
     if plane.is_empty() || side == 0 {
@@ -122,7 +122,7 @@ fn clear_border(plane: &Plane, images: &mut [f32]) {
     }
 }
 
-/// Some images at a time, so that `c` never leaves the cache.
+/// Some images at a time, so that `c` stays in the cache.
 struct Fused<'a> {
     shape: &'a ConvShape,
     a: &'a [f32],
@@ -134,13 +134,13 @@ struct Fused<'a> {
 }
 
 impl Fused<'_> {
-    /// Images `images`, whose ratios stand in `scratch`, in planes with a border of zeros.
+    /// Images `images`, whose ratios are in `scratch`, in planes with a border of zeros.
     fn block(&self, kernels: &Kernels, images: Range<usize>, scratch: &mut [f32]) {
         let Fused { shape, a, groups, z, r_out, r_in, absorbed } = self;
         let (input, plane, reversed) = (shape.input(), shape.output(), shape.reversed());
         let (count, pixels) = (images.len(), plane.pixels());
         let rows = images.start * pixels..images.end * pixels;
-        // Images are counted from the batch's first; the scratch holds the block's.
+        // Image indices count from the first image of the batch; the scratch holds only the block's images.
         let planes = scratch.as_mut_ptr().wrapping_sub(images.start * plane.len());
         let c = planes.wrapping_add(plane.interior());
         let inputs = input.pixels_of(a, r_out.rows / pixels);
@@ -160,8 +160,8 @@ impl Fused<'_> {
                 // SAFETY: as above.
                 unsafe { quotients.run(kernels, rows.clone()) };
             }
-            // SAFETY: the parts of a split have different images, whose places `relevance_conv` has borrowed
-            // mutably.
+            // SAFETY: the parts of a split have different images, and `relevance_conv` has borrowed their
+            // relevance mutably.
             let absorbed = unsafe { absorbed.slice(images.clone()) };
             add_absorbed(plane.pixels_of(scratch, count), *r_out, rows.start, group.shared, absorbed);
             for term in &group.back {

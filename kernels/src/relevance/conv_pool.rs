@@ -1,5 +1,5 @@
-//! Relevance of a relu convolution with a max-pool behind it: the outputs at the argmax positions of the pool
-//! alone have relevance, so nothing else of the convolution is computed again.
+//! Relevance of convolution, relu and max-pool: only the outputs at the argmax positions of the pool have
+//! relevance, so only these outputs of the convolution are computed again.
 
 use super::packed::{
     CONV_MAX_POOL_NAME as NAME, Denominator, FilterGroup, PackedRule, products, reads_forward,
@@ -22,7 +22,7 @@ use crate::profile::Work;
 use crate::threads::{Shared, with_scratch};
 use std::ops::Range;
 
-/// Operands of [`relevance_conv_max_pool`]; there are as many images as `absorbed` has places.
+/// Operands of [`relevance_conv_max_pool`]; the number of images is the length of `absorbed`.
 #[derive(Debug)]
 pub struct RelevanceConvMaxPool<'a> {
     /// The rule with the convolution's weights: [`PackedRule::conv_max_pool`].
@@ -162,7 +162,7 @@ struct Ratios<'a> {
 }
 
 impl Ratios<'_> {
-    /// Those of a block of images `x`, `[windows, outputs]`.
+    /// The ratios of a block of images `x`, `[windows, outputs]`.
     fn block(&self, kernels: &Kernels, images: Range<usize>, x: &[f32], c: &mut [f32], absorbed: &mut [f64]) {
         let Ratios { shape, group, argmax, r_out, .. } = self;
         if let Denominator::Product(filters) = &group.denominator {
@@ -175,7 +175,7 @@ impl Ratios<'_> {
         }
     }
 
-    /// Those of one image, whose `z` stand in `c` where they are a product.
+    /// The ratios of one image. If the denominators are a product, `c` holds them on entry.
     fn image(&self, kernels: &Kernels, image: usize, c: &mut [f32], absorbed: &mut f64) {
         let Ratios { shape, group, argmax, z, r_out } = self;
         let (windows, outputs) = (shape.windows(), shape.conv.outputs);
@@ -193,7 +193,7 @@ impl Ratios<'_> {
         add_absorbed(c, *r_out, image * windows, group.shared, absorbed);
     }
 
-    /// Those of all images, by an external GEMM backend.
+    /// The ratios of all images, computed by an external GEMM backend.
     fn by_products(
         &self,
         kernels: &Kernels,

@@ -108,7 +108,7 @@ fn check_z<'a>(
 /// Rows whose `c` stays in L2 between the two products.
 const BLOCK: usize = 48;
 
-/// Row block by row block, so that a product's denominators never exist and `c` never leaves the cache.
+/// Block by block of rows, so that denominators are never stored and `c` stays in the cache.
 struct Fused<'a> {
     a: MatRef<'a>,
     groups: &'a [PanelGroup],
@@ -123,7 +123,7 @@ impl Fused<'_> {
         let Fused { a, groups, z, r_out, r_in, absorbed } = self;
         let (rows, width) = (range.len(), r_out.cols);
         let loops = ReductionLoops::row_times_panel;
-        // Rows are counted from the whole matrix's first; the scratch holds the block's.
+        // Row indices count from the first row of the whole matrix; the scratch holds only the block's rows.
         let c = scratch.as_mut_ptr().wrapping_sub(range.start * width);
         for group in *groups {
             let SharedGroup { coefficient, stabiliser } = group.shared;
@@ -140,7 +140,7 @@ impl Fused<'_> {
                 }
                 .problem();
                 product.c = c;
-                // SAFETY: operands were checked to one shape; the block's rows of the scratch are its own.
+                // SAFETY: operands were checked to one shape; no other thread uses this scratch.
                 unsafe { product.run_rows(kernels, range.clone()) };
             } else {
                 let known = Known::of(group, *z, [r_out.rows, width]);
@@ -181,7 +181,7 @@ impl Fused<'_> {
 pub struct Denominators<'a> {
     /// The rule of this input with its `[J, K]` weights: [`PackedRule::dense`].
     pub rule: &'a PackedRule,
-    /// Which group of the layer; the input has no part in one that its rule does not have.
+    /// Which group of the layer; an input does not contribute to a group that its rule does not have.
     pub group: usize,
     /// `[N, J]` the input
     pub a: MatRef<'a>,
@@ -191,8 +191,8 @@ pub struct Denominators<'a> {
     pub out: MatMut<'a>,
 }
 
-/// What one input of a layer contributes to the denominators that it shares with another:
-/// `out[n,k] = Σ_j q[n,j,k]`, without the stabiliser; see [`relevance`].
+/// The contribution of one input of a layer to the denominators that it shares with another: `out[n,k] = Σ_j
+/// q[n,j,k]`, without the stabiliser; see [`relevance`].
 ///
 /// Computed for all steps at once, it is the base of [`ratios`].
 ///
@@ -256,11 +256,11 @@ pub struct Ratios<'a> {
     pub shared: SharedGroup,
     /// The rule of the input `a` with its `[J, K]` weights: [`PackedRule::dense`].
     pub rule: &'a PackedRule,
-    /// Which group of the layer; `a` has no part in one that its rule does not have.
+    /// Which group of the layer; an input does not contribute to a group that its rule does not have.
     pub group: usize,
-    /// `[N, K]` what the other inputs contribute: [`denominators`]
+    /// `[N, K]` the contribution of the other inputs: [`denominators`]
     pub base: MatRef<'a>,
-    /// `[N, J]` the input; one without columns does not exist and contributes nothing (`r_0`)
+    /// `[N, J]` the input; a matrix without columns contributes nothing (`r_0`)
     pub a: MatRef<'a>,
     /// `[N, K]` its forward product without bias, for a rule that [reads it](PackedRule::reads_forward)
     pub z: Option<MatRef<'a>>,
@@ -309,7 +309,7 @@ pub fn ratios(kernels: &Kernels, operands: Ratios) -> Result<(), ShapeError> {
         let Output { data, map: c_map, .. } = Output::of(&mut c);
         let c = data.as_ptr();
         let quotients = Quotients { shared, r: r_out, base: Some(base), known, c, c_map };
-        // An element costs about what eight multiply-adds do: it is read and written.
+        // An element costs about as much as eight multiply-adds: it is read and written.
         kernels.threads().split(n, 8 * n * outputs, &|rows| {
             // SAFETY: operands were checked to one shape; the parts of a split own different rows of `c`.
             unsafe { quotients.run(kernels, rows) };
@@ -324,7 +324,8 @@ pub fn ratios(kernels: &Kernels, operands: Ratios) -> Result<(), ShapeError> {
 pub struct Messages<'a> {
     /// The rule of the input with its `[J, K]` weights: [`PackedRule::dense`].
     pub rule: &'a PackedRule,
-    /// `[N, K]` the ratios of each group of the layer; the input has no part in those that its rule does not have
+    /// `[N, K]` the ratios of each group of the layer; an input does not contribute to a group that its rule
+    /// does not have
     pub c: &'a [MatRef<'a>],
     /// `[N, J]` the input
     pub a: MatRef<'a>,
@@ -349,7 +350,7 @@ pub struct Messages<'a> {
 /// let w = pack::pack(&[1.0], 1, 1);
 /// let packed = &PackedRule::dense(&rule, Panels::new(&w, 1, 1));
 /// let shared = Rule::shared(&[&rule, &rule])[0];
-/// // One input is 3, the other 1: a quarter of the relevance is the other's.
+/// // One input is 3, the other 1: the other gets a quarter of the relevance.
 /// let [one, other, r_out] = [&[3.0], &[1.0], &[8.0]].map(|x| MatRef::new(x, 1, 1));
 /// let (mut base, mut c, mut r_in, mut absorbed) = ([0.0], [0.0], [0.0], [0.0]);
 /// let out = MatMut::new(&mut base, 1, 1);

@@ -1,12 +1,13 @@
 //! Relevance rules: how a layer redistributes the relevance of its outputs onto its inputs.
 //!
 //! A [`Rule`] is data: groups of terms `φ(a)·ψ(w)`, each group with a coefficient and a stabiliser (thesis,
-//! Table 3.1). [`PackedRule`] prepares the weights of one layer for it. One function a kind of layer then takes
-//! any rule: [`relevance`], [`relevance_conv`], [`relevance_conv_max_pool`]; [`denominators`], [`ratios`] and
-//! [`messages`] are the parts of the first, for dense layers whose inputs share their denominators.
+//! Table 3.1). [`PackedRule`] prepares the weights of one layer for it. For each kind of layer one function
+//! takes any rule: [`relevance`], [`relevance_conv`], [`relevance_conv_max_pool`]; [`denominators`],
+//! [`ratios`] and [`messages`] are the parts of the first, for dense layers whose inputs share their
+//! denominators.
 //!
-//! Biases take no part. A denominator is `z + s`, so that an output with `z = 0` absorbs its relevance instead of
-//! dividing by zero; every function adds up what the stabilisers absorb, for each sample.
+//! Biases are ignored. A denominator is `z + s`, so that an output with `z = 0` absorbs its relevance instead
+//! of dividing by zero; every function sums the absorbed relevance of each sample.
 
 mod conv;
 mod conv_pool;

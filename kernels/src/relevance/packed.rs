@@ -1,6 +1,6 @@
 //! A rule with the weights of one layer prepared.
 //!
-//! What a kernel does follows from the terms of a group. Their denominators are of three kinds:
+//! The terms of a group determine the computation. There are three kinds of denominators:
 //! - a product `a·ψ(W)`: one term of the inputs themselves (z⁺, αβ, ε, γ),
 //! - the forward product without a constant, `x·W − v`: terms of `a − bound` whose weights add up to `w` (z^β),
 //! - a constant: one term that does not read the inputs (w², flat).
@@ -22,12 +22,13 @@ use crate::panels::{Panels, panels_len};
 pub(super) const CONV_NAME: &str = "relevance_conv";
 pub(super) const CONV_MAX_POOL_NAME: &str = "relevance_conv_max_pool";
 
-/// How the denominators of a group are found.
+/// How the denominators of a group are computed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
     /// `a·ψ(W)`
     Product(Part),
-    /// `x·W − v`; `v` is a sum over all weights, each times its bound: a weight above 0, and any other.
+    /// `x·W − v`; `v` is a sum over all weights, each times its bound: one bound for weights above 0, one for
+    /// all others.
     Forward { positive: f32, other: f32 },
     /// `Σ_j ψ(w)`
     Constant(Part),
@@ -35,7 +36,7 @@ enum Kind {
 
 impl Group {
     /// # Panics
-    /// If there is no such kind.
+    /// If the denominator is of no such kind.
     fn kind(&self) -> Kind {
         let bound = |input| match input {
             InputMap::Value => Some(0.0),
@@ -63,8 +64,8 @@ impl Group {
     }
 }
 
-/// How the denominators of a group are found, with what that needs: for a product the weights as `W` holds
-/// them, otherwise the constant of each output, `[P, K]`: one row for a dense layer, one a pixel for a
+/// How the denominators of a group are computed, with its operand: for a product the weights as `W` holds
+/// them, otherwise the constant of each output, `[P, K]`: one row for a dense layer, one row per pixel for a
 /// convolution.
 #[derive(Clone, Debug)]
 pub(super) enum Denominator<W> {
@@ -73,7 +74,7 @@ pub(super) enum Denominator<W> {
     Constant(Vec<f32>),
 }
 
-/// Packed weights of their own.
+/// Separately packed weights.
 #[derive(Clone, Debug)]
 pub(super) struct Weights {
     k: usize,
@@ -106,12 +107,12 @@ impl Weights {
     }
 }
 
-/// A term's second product `c·ψ(W)ᵀ` on its way into the relevance of the inputs.
+/// The second product `c·ψ(W)ᵀ` of a term, and its epilogue.
 #[derive(Clone, Debug)]
 pub(super) struct PackedTerm {
     /// Transposed weights, or reversed ones.
     pub weights: Weights,
-    /// Adds to the sums that stand there, before they are multiplied.
+    /// Whether the product is added to the sums of the previous terms, before they are multiplied.
     accumulate: bool,
     then: Then,
 }
@@ -119,7 +120,7 @@ pub(super) struct PackedTerm {
 #[derive(Clone, Copy, Debug)]
 enum Then {
     Store,
-    /// Multiplies by `a − shift`, and adds to what stands there if it is a finished relevance.
+    /// Multiplies by `a − shift`, and adds the result to the output if that already holds relevance.
     Times {
         shift: f32,
         add: bool,
@@ -159,7 +160,7 @@ fn packed_terms(rule: &Rule, weights: impl Fn(Part) -> Weights) -> Vec<PackedTer
     terms.iter().enumerate().map(packed).collect()
 }
 
-/// One group with its weights: `W` is what a product is made with, `B` what the second products are.
+/// One group with its weights: `W` are the weights of the first product, `B` those of the second products.
 #[derive(Clone, Debug)]
 pub(super) struct PackedGroup<W, B> {
     pub shared: SharedGroup,
@@ -168,7 +169,7 @@ pub(super) struct PackedGroup<W, B> {
 }
 
 impl<W, B> PackedGroup<W, B> {
-    /// The constant of each of `rows` outputs: that of each pixel again for each image.
+    /// The constant of each of `rows` outputs: those of the pixels, repeated for each image.
     pub fn constants(&self, rows: usize, outputs: usize) -> Option<MatRef<'_>> {
         let (Denominator::Forward(v) | Denominator::Constant(v)) = &self.denominator else { return None };
         let pixels = (v.len() / outputs.max(1)).max(1);
@@ -180,11 +181,11 @@ impl<W, B> PackedGroup<W, B> {
 pub(super) type PanelGroup = PackedGroup<Weights, Vec<PackedTerm>>;
 pub(super) type FilterGroup = PackedGroup<Lines, Back>;
 
-/// The second products behind a max-pool: a part of the filters a term.
+/// The second products with a max-pool: one part of the filters per term.
 #[derive(Clone, Debug)]
 pub(super) struct Back {
     pub filters: Filters,
-    /// For each part, `shift` of the factor `a − shift`; none where the factor is 1.
+    /// For each part, `shift` of the factor `a − shift`; none if the factor is 1.
     pub shifts: Vec<Option<f32>>,
 }
 
@@ -197,7 +198,7 @@ enum Layer {
 
 /// A rule with the weights of one layer prepared; made once per version of the weights.
 ///
-/// It takes groups of three kinds: one term of the values, `a·ψ(w)`; terms of `a − bound` whose weights are
+/// There are three kinds of groups: one term of the values, `a·ψ(w)`; terms of `a − bound` whose weights are
 /// all of `w`, or `w⁺` and `w⁻`; one term without the inputs, `ψ(w)`, alone in its rule.
 #[derive(Clone, Debug)]
 pub struct PackedRule(Layer);
@@ -213,8 +214,8 @@ impl PackedRule {
         };
         let denominator = |kind| match kind {
             Kind::Product(part) => Denominator::Product(Weights::forward(w, part)),
-            // One chain in the order of the forward product: where every pixel stands at its root point,
-            // `z − v` is 0 to the bit.
+            // One accumulator in the order of the forward product: if every pixel is at its root point, `z −
+            // v` is exactly 0.
             Kind::Forward { positive, other } => {
                 let bound = |w: f32| if w > 0.0 { positive } else { other };
                 Denominator::Forward(constant(&|w, sum| bound(w).mul_add(w, sum)))
@@ -226,8 +227,8 @@ impl PackedRule {
         PackedRule(Layer::Dense { inputs: w.k(), outputs: w.n(), groups })
     }
 
-    /// For a convolution with packed `[size·size·inputs, outputs]` weights. The border of an image is no
-    /// input: a padded place has the relevance 0 and contributes nothing to a denominator.
+    /// For a convolution with packed `[size·size·inputs, outputs]` weights. Pixels of the border do not count
+    /// as inputs: their relevance is 0 and they contribute nothing to a denominator.
     ///
     /// # Errors
     /// [`ShapeError`] if the weights are not the convolution's.
@@ -248,10 +249,10 @@ impl PackedRule {
         Ok(PackedRule(Layer::Conv { shape: *shape, groups }))
     }
 
-    /// For a convolution with a max-pool behind it.
+    /// For a convolution followed by relu and max-pool.
     ///
     /// # Errors
-    /// [`ShapeError`] if the weights are not the layer's, or the window is none.
+    /// [`ShapeError`] if the weights are not the layer's, or the window is empty.
     ///
     /// # Panics
     /// As [`PackedRule::dense`].
@@ -289,7 +290,8 @@ impl PackedRule {
         }
     }
 
-    /// Whether a denominator is made of the forward product, which the kernels then ask for.
+    /// Whether a denominator is computed from the forward product; it is then a required operand of the
+    /// kernels.
     pub fn reads_forward(&self) -> bool {
         match &self.0 {
             Layer::Dense { groups, .. } | Layer::Conv { groups, .. } => reads_forward(groups),
@@ -335,7 +337,7 @@ pub(super) fn reads_forward<W, B>(groups: &[PackedGroup<W, B>]) -> bool {
     groups.iter().any(|group| matches!(group.denominator, Denominator::Forward(_)))
 }
 
-/// Products that the kernels make: the multiply-adds of a layer, so many times.
+/// The number of products that the kernels compute, in multiples of the layer's multiply-adds.
 pub(super) fn products<'a, W: 'a, B: 'a>(
     groups: impl IntoIterator<Item = &'a PackedGroup<W, B>>,
     terms: impl Fn(&B) -> usize,
@@ -347,7 +349,7 @@ pub(super) fn products<'a, W: 'a, B: 'a>(
 }
 
 /// # Panics
-/// If a rule has no group, or shares one with a term that does not read the inputs.
+/// If a rule has no groups, or has several and one of them has a term that does not read the inputs.
 fn check_rule(rule: &Rule) {
     assert!(!rule.groups.is_empty(), "a rule has a group");
     let ones = rule.groups.iter().flat_map(|group| &group.terms).filter(|term| term.input == InputMap::One);
@@ -375,8 +377,8 @@ fn check_weights(kernel: &'static str, shape: &ConvShape, w: Panels) -> Result<(
     axis(kernel, "outputs", "w", w.n(), shape.outputs)
 }
 
-/// The denominators of a convolution; its constants are those of images of one value, around which the border
-/// is 0 as around any other.
+/// The denominators of a convolution; its constants are those of images with a single pixel value and the
+/// usual border of 0.
 fn conv_denominator<W>(
     kernels: &Kernels,
     shape: &ConvShape,

@@ -9,7 +9,7 @@ use crate::simd::lanes::{load, store};
 use crate::simd::{Kernel, Simd};
 use std::ops::Range;
 
-/// What an input contributes to the denominators `[N, K]`, without a product.
+/// The contribution of an input to the denominators `[N, K]`, without a product.
 #[derive(Clone, Copy)]
 pub(super) enum Known<'a> {
     Nothing,
@@ -22,7 +22,7 @@ pub(super) enum Known<'a> {
 }
 
 impl<'a> Known<'a> {
-    /// Those of a group that is no product; `z` has been checked.
+    /// The known denominators of a group whose denominators are not a product; `z` has been checked.
     pub fn of<W, B>(group: &'a PackedGroup<W, B>, z: Option<MatRef<'a>>, [n, k]: [usize; 2]) -> Self {
         match (&group.denominator, z, group.constants(n, k)) {
             (Denominator::Forward(_), Some(z), Some(v)) => Known::Less { z, v },
@@ -39,19 +39,20 @@ pub(super) struct Quotients<'a> {
     pub r: MatRef<'a>,
     pub base: Option<MatRef<'a>>,
     pub known: Known<'a>,
-    /// Where row 0 of `c` would be; rows that are not computed need not be there.
+    /// Where row 0 of `c` would be; rows that are not computed need not be allocated.
     pub c: *mut f32,
     pub c_map: Rows,
 }
 
-// SAFETY: `run` asks that the rows of `c` are nobody else's; the rest is read.
+// SAFETY: `run` requires that no other thread writes these rows of `c`; the rest is read.
 unsafe impl Sync for Quotients<'_> {}
 
 impl Quotients<'_> {
     /// Computes some rows on the calling thread.
     ///
     /// # Safety
-    /// All matrices have the columns of `r` and these rows; those of `c` are writable and nobody else's.
+    /// All matrices have the columns of `r` and these rows; those of `c` are writable and written by no other
+    /// thread.
     pub unsafe fn run(&self, kernels: &Kernels, rows: Range<usize>) {
         kernels.backend().run(Part { quotients: self, rows });
     }
@@ -62,7 +63,7 @@ struct Part<'a> {
     rows: Range<usize>,
 }
 
-/// Rows whose offsets are worked out together.
+/// Rows whose offsets are computed together.
 const BLOCK: usize = 64;
 
 impl Kernel for Part<'_> {
@@ -81,11 +82,11 @@ impl Kernel for Part<'_> {
 }
 
 impl Quotients<'_> {
-    /// Those with a base, a forward product, a constant.
+    /// Specialised for: with a base, with a forward product, with a constant.
     #[inline(always)]
     fn rows<S: Simd, const BASE: bool, const Z: bool, const V: bool>(&self, simd: S, rows: Range<usize>) {
         let Quotients { shared, r, base, known, c, c_map } = self;
-        // What is not there is not read.
+        // Missing operands are not read.
         let base = base.as_ref().unwrap_or(r);
         let (z, v) = match known {
             Known::Nothing => (r, r),
@@ -112,7 +113,7 @@ impl Quotients<'_> {
                 for n in (0..r.cols).step_by(STRIP) {
                     let lanes = STRIP.min(r.cols - n);
                     // SAFETY: row and columns of all operands, which have one shape; their rows lie in
-                    // their slices, and those of `c` are this part's own.
+                    // their slices, and no other part writes those of `c`.
                     unsafe {
                         let mut sum = simd.splat(0.0);
                         if V {
@@ -134,14 +135,15 @@ impl Quotients<'_> {
     }
 }
 
-/// Adds to `absorbed[sample]` what the stabiliser took from its rows of the ratios `c = coefficient·R / (z + s)`:
-/// `s·Σ c`, because `coefficient·R − z·c = s·c`. Row 0 of `c` belongs to row `first` of the relevance `r`.
+/// Adds to `absorbed[sample]` the relevance that the stabiliser absorbs in its rows of the ratios `c =
+/// coefficient·R / (z + s)`: `s·Σ c`, because `coefficient·R − z·c = s·c`. Row 0 of `c` belongs to row
+/// `first` of the relevance `r`.
 ///
 /// The sign of a signed stabiliser is that of `z + s`, so that of `c` and `coefficient·R` together:
 /// `s·c = s₀·|c|·sign(coefficient·R)`, `s = s₀·sign(z)`.
 ///
 /// # Panics
-/// If the rows of `c` are no multiple of the samples.
+/// If the number of rows of `c` is not a multiple of the samples.
 pub(super) fn add_absorbed(c: MatRef, r: MatRef, first: usize, shared: SharedGroup, absorbed: &mut [f64]) {
     assert!(absorbed.is_empty() || c.rows.is_multiple_of(absorbed.len()), "{} rows", c.rows);
     if c.cols == 0 {

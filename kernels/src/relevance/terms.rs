@@ -8,14 +8,14 @@ use crate::gemm::pack::Part;
 
 pub use crate::gemm::problem::Stabiliser;
 
-/// What an input `a` contributes to a term: `φ(a)`.
+/// The factor `φ(a)` of an input `a` in a term.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum InputMap {
     /// `a`
     Value,
     /// `a − bound`
     Minus(f32),
-    /// `1`; an input that does not exist, such as a padded place of a convolution, contributes nothing.
+    /// `1`; pixels of the border of a convolution contribute nothing.
     One,
 }
 
@@ -35,7 +35,7 @@ pub struct Group {
     pub coefficient: f32,
     /// Their sum is the numerator.
     pub terms: Vec<Term>,
-    /// What the denominator gets.
+    /// Added to the denominator.
     pub stabiliser: Stabiliser,
 }
 
@@ -85,8 +85,8 @@ impl Rule {
         Rule { groups }
     }
 
-    /// z^β: `(x − low)·w⁺ + (x − high)·w⁻`, for pixels `low ≤ x ≤ high` (Table 3.1 with the signs that the
-    /// root point of section 3.3 demands).
+    /// z^β: `(x − low)·w⁺ + (x − high)·w⁻`, for pixels `low ≤ x ≤ high` (Table 3.1 with the signs that follow
+    /// from the root point of section 3.3).
     pub fn z_beta(low: f32, high: f32) -> Rule {
         use InputMap::Minus;
         let terms = [(Minus(low), Part::Positive), (Minus(high), Part::Negative)];
@@ -115,9 +115,9 @@ impl Rule {
 
     /// The groups of a layer whose inputs have these rules and share the denominator of each group.
     ///
-    /// Group `i` of every rule is part of group `i`; a rule with fewer groups has no part in the others. The
-    /// coefficients are those of the rule with the most groups, the first of equals. The stabiliser is signed
-    /// where that of any rule is, otherwise that of the same rule as the coefficient.
+    /// Group `i` of every rule is part of group `i`; a rule with fewer groups does not contribute to the
+    /// others. The coefficients are those of the rule with the most groups, the first of equals. The
+    /// stabiliser is signed if that of any rule is; otherwise it is that of the rule with the coefficients.
     ///
     /// ```
     /// use kernels::relevance::{EPS, Rule, Stabiliser};
@@ -139,7 +139,7 @@ impl Rule {
     }
 }
 
-/// What a group's inputs have in common: see [`Rule::shared`].
+/// The values that the inputs of a group share: see [`Rule::shared`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SharedGroup {
     /// As in [`Group`].

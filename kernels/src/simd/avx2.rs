@@ -36,7 +36,7 @@ fn masks(n: usize) -> (__m256i, __m256i) {
 impl Simd for Avx2 {
     type F = Pair;
     const TILE_ROWS: [usize; 4] = [6, 0, 0, 0];
-    /// Its sums would leave no registers for the operands.
+    /// With its sums there would be no registers for the operands.
     const HALF_ROWS: usize = 0;
     const SUMS: usize = 6;
 
@@ -187,7 +187,7 @@ impl Simd for Avx2 {
     }
 }
 
-/// The last three halvings of [`Simd::sums`], of four at once.
+/// The last three halvings of [`Simd::sums`], of four vectors at once.
 ///
 /// # Safety
 /// The CPU has AVX2.

@@ -6,8 +6,8 @@ use std::arch::x86_64::*;
 /// Proof that this CPU has AVX-512F; only [`Avx512::detect`] makes one.
 #[derive(Clone, Copy)]
 pub(crate) struct Avx512 {
-    /// The high half. A value, because of a constant the compiler makes a permutation, and that
-    /// needs the port of a multiply-add.
+    /// The mask of the high half. It is a value, because with a constant the compiler generates a
+    /// permutation, which uses the execution port of multiply-adds.
     high: __mmask16,
 }
 

@@ -1,4 +1,4 @@
-//! Which instruction sets this CPU has, and the one place that chooses between them.
+//! The instruction sets of this CPU, and the one place that selects between them.
 
 use super::{Kernel, Simd, portable::Portable, scalar::Scalar};
 #[cfg(target_arch = "x86_64")]
@@ -27,7 +27,7 @@ enum Token {
 pub struct Backend(Token);
 
 impl Backend {
-    /// Every backend's name, known to this build, whether or not this CPU has it.
+    /// The names of all backends of this build, whether or not this CPU supports them.
     pub const NAMES: [&'static str; 4] = ["reference", "portable", "avx2", "avx512"];
 
     /// The backends this CPU has, slowest first.

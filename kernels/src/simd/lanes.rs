@@ -1,4 +1,4 @@
-//! Loads and stores of the first lanes of a register: the columns of a matrix need not fill one.
+//! Loads and stores of the first lanes of a register: for matrices whose columns do not fill a register.
 
 use super::{LANES, Simd};
 

@@ -1,4 +1,4 @@
-//! What a register can do, and how a body written once reaches every instruction set.
+//! The operations on registers, and the dispatch that compiles a kernel for every instruction set.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -14,18 +14,18 @@ pub(crate) const LANES: usize = 16;
 
 /// Sixteen lanes of f32: one AVX-512 register, two of AVX2, `wide::f32x16`, or an array.
 ///
-/// Every operation rounds as IEEE 754 says, so all implementations give the same bits, except that
-/// `portable` rounds `mul_add` twice where the build has no fused multiply-add.
+/// Every operation rounds according to IEEE 754, so all implementations give the same bits, except that
+/// `portable` rounds `mul_add` twice if the build has no fused multiply-add.
 pub(crate) trait Simd: Copy + Send + Sync {
     /// Sixteen lanes.
     type F: Copy;
 
-    /// Rows of the largest register tile with 1, 2, 3 and 4 strips of columns; 0 where none fits.
+    /// Rows of the largest register tile with 1, 2, 3 and 4 strips of columns; 0 if none fits.
     const TILE_ROWS: [usize; 4];
-    /// Rows of the largest tile with a strip and a half; 0 where none fits.
+    /// Rows of the largest tile with a strip and a half; 0 if none fits.
     const HALF_ROWS: usize;
 
-    /// Sums that the registers hold beside a few operands.
+    /// Sums that fit in the registers together with a few operands.
     const SUMS: usize;
 
     fn splat(self, x: f32) -> Self::F;
@@ -46,7 +46,7 @@ pub(crate) trait Simd: Copy + Send + Sync {
     /// # Safety
     /// `p` is readable for 8 floats.
     unsafe fn load_half(self, p: *const f32) -> Self::F;
-    /// Stores lanes 0…7; unlike a masked store it does not hold up later loads of what it leaves alone.
+    /// Stores lanes 0…7; unlike a masked store it does not stall later loads of the other lanes.
     /// # Safety
     /// `p` is writable for 8 floats.
     unsafe fn store_half(self, p: *mut f32, x: Self::F);
@@ -60,7 +60,7 @@ pub(crate) trait Simd: Copy + Send + Sync {
     fn blend(self, a: Self::F, b: Self::F) -> Self::F;
     /// The low half, then zeros.
     fn low(self, x: Self::F) -> Self::F;
-    /// The high half, moved down, then zeros.
+    /// The high half, moved to the low half, then zeros.
     fn high(self, x: Self::F) -> Self::F;
     fn add(self, a: Self::F, b: Self::F) -> Self::F;
     fn sub(self, a: Self::F, b: Self::F) -> Self::F;
@@ -74,17 +74,17 @@ pub(crate) trait Simd: Copy + Send + Sync {
     fn select(self, x: Self::F, a: Self::F, b: Self::F) -> Self::F;
     /// A bit for each lane where `x == y` and `v` is not 0.
     fn where_equal(self, x: Self::F, y: Self::F, v: Self::F) -> u32;
-    /// The sum of each one's lanes: halves are added to one another until one lane is left.
+    /// The sum of the lanes of each vector: the two halves are added until one lane is left.
     fn sums(self, x: [Self::F; 4]) -> [f32; 4];
 
-    /// Runs a kernel in a function of its own, compiled for this instruction set.
+    /// Runs a kernel in a separate function, compiled for this instruction set.
     fn enter<K: Kernel>(self, kernel: K) -> K::Output;
 }
 
 /// A body written once for every instruction set.
 pub(crate) trait Kernel {
     type Output;
-    /// Implementations are `#[inline(always)]`, and so is all that they call: only then does the
-    /// body take on the features of the function that entered it.
+    /// Implementations are `#[inline(always)]`, and so is everything that they call: only then is the body
+    /// compiled with the features of the calling function.
     fn run<S: Simd>(self, simd: S) -> Self::Output;
 }

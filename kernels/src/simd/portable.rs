@@ -1,5 +1,5 @@
 //! Any CPU, through `wide`. Rounds `mul_add` twice unless the build itself has FMA, so its bits may
-//! differ from the other backends' in the last place; its tests allow for that, and only for that.
+//! differ from the other backends' in the last place; its tests tolerate this difference and no other.
 
 use super::{Kernel, Simd};
 use wide::f32x16;

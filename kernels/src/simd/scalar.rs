@@ -1,4 +1,4 @@
-//! The scalar backend: `f32::mul_add`, one lane at a time. Slow, and the same bits as AVX2 and AVX-512.
+//! The scalar backend: `f32::mul_add`, one lane at a time. Slow, with the same bits as AVX2 and AVX-512.
 
 use super::{Kernel, Simd};
 
@@ -18,7 +18,7 @@ pub(super) fn where_equal(x: Lanes, y: Lanes, v: Lanes) -> u32 {
     (0..16).fold(0, |bits, i| bits | u32::from(x[i] == y[i] && v[i] != 0.0) << i)
 }
 
-/// One of [`Simd::sums`].
+/// One sum of [`Simd::sums`].
 #[inline(always)]
 pub(super) fn sum(mut x: Lanes) -> f32 {
     for half in [8, 4, 2, 1] {

@@ -1,5 +1,5 @@
-//! The backward pass to the input: the filter of each argmax position, times its gradient or ratio, is added over
-//! its patch.
+//! Input gradient of convolution + max-pool: the filter of each argmax position, times its gradient or ratio,
+//! is added to its patch.
 
 use super::filters::{Filters, Lines};
 use super::shape::{Columns, ConvMaxPoolShape, MaxIndices};
@@ -28,7 +28,7 @@ pub struct ConvMaxPoolInputGradient<'a> {
     /// `[images·windows, outputs]`: the gradient by the pre-activation at each argmax position, or the
     /// ratios of a relevance rule.
     pub d_h: MatRef<'a>,
-    /// One for each part of the filters; their matrices are lines `[images·rows, cols·inputs]` as
+    /// One epilogue for each part of the filters; their matrices are lines `[images·rows, cols·inputs]` as
     /// [`Plane::lines_of`] gives them.
     pub epilogues: &'a [Epilogue<'a>],
     /// `[images·rows, cols·inputs]`, overwritten.
@@ -36,7 +36,7 @@ pub struct ConvMaxPoolInputGradient<'a> {
 }
 
 /// `d_x = Σ_parts epilogue(Σ_windows d_h[window,o]·filter_part[o])`: the filter of each argmax position is
-/// added over its patch.
+/// added to its patch.
 ///
 /// # Errors
 /// [`ShapeError`] if an operand does not have the layer's shape; `d_x` is untouched then.
@@ -111,7 +111,7 @@ fn dense(kernels: &Kernels, back: &Back, images: usize, d_h: &[f32]) -> Result<(
     Ok(())
 }
 
-/// Gradient or relevance at the argmax positions of an image.
+/// The values (gradient or ratio) of the windows of one image, and their argmax positions.
 #[derive(Clone, Copy)]
 pub(crate) struct Values<'a> {
     /// `[windows, outputs]`
@@ -122,10 +122,10 @@ pub(crate) struct Values<'a> {
 }
 
 impl<'a> Values<'a> {
-    /// Those of one image of a batch.
+    /// The values of one image of a batch.
     pub fn of(shape: &ConvMaxPoolShape, v: &MatRef<'a>, max_indices: &'a [f32], image: usize) -> Self {
         let of_image = shape.windows() * shape.conv.outputs;
-        // Rows without a float may be anywhere.
+        // The offset of a row without floats may be outside the slice.
         let step = if v.cols == 0 { 0 } else { v.map.step };
         Values {
             max_indices: &max_indices[image * of_image..][..of_image],
@@ -134,13 +134,13 @@ impl<'a> Values<'a> {
         }
     }
 
-    /// Those of one image whose values are in a buffer.
+    /// The values of one image, in a buffer.
     pub fn buffered(shape: &ConvMaxPoolShape, v: &'a [f32], max_indices: &'a [f32]) -> Self {
         Values { max_indices, v, step: shape.conv.outputs }
     }
 }
 
-/// The backward pass of whole images.
+/// The input gradient, image by image.
 pub(crate) struct Back<'a> {
     pub filters: &'a Filters,
     pub epilogues: &'a [Epilogue<'a>],
@@ -149,8 +149,8 @@ pub(crate) struct Back<'a> {
 }
 
 impl Back<'_> {
-    /// The plane of an image's sums: with room for what the windows at the edge and whole
-    /// registers reach beyond.
+    /// The plane that holds the sums of an image. It is larger than the image, because windows at the edge
+    /// and stores of whole registers reach outside.
     fn plane(&self) -> (usize, usize) {
         let shape = &self.filters.shape;
         let around = shape.conv.size - 1;
@@ -160,10 +160,10 @@ impl Back<'_> {
         (line, floats.next_multiple_of(STRIP))
     }
 
-    /// Floats of scratch, which begins with a cache line.
+    /// Floats of scratch, which is aligned to a cache line.
     pub fn scratch(&self) -> usize {
         let (_, len) = self.plane();
-        match self.filters.moved() {
+        match self.filters.shifted() {
             Some(_) => self.filters.parts().count() * len,
             None => len + 2 * self.words(),
         }
@@ -175,21 +175,21 @@ impl Back<'_> {
         shape.windows() * shape.window_area() * shape.conv.outputs.div_ceil(WORD)
     }
 
-    /// The backward pass of one image.
+    /// The input gradient of one image.
     pub fn image(&self, kernels: &Kernels, image: usize, values: Values, scratch: &mut [f32]) {
         let shape = &self.filters.shape;
         let (line, len) = self.plane();
-        // The sums begin behind the border.
+        // The sums start after the border.
         let inside = shape.conv.size / 2 * (line + shape.conv.inputs);
         let finish = |part: usize, sums: &[f32]| {
             let (epilogue, sums) = (&self.epilogues[part], &sums[inside..]);
             kernels.backend().run(Finish { back: self, image, sums, line, epilogue });
         };
         let filters = self.filters;
-        if let Some(moved) = filters.moved() {
+        if let Some(shifted) = filters.shifted() {
             scratch.fill(0.0);
             let planes = &mut *scratch;
-            kernels.backend().run(Windows { filters, moved, values, line, planes, len });
+            kernels.backend().run(Windows { filters, shifted, values, line, planes, len });
             for (part, sums) in scratch.chunks_exact(len).enumerate() {
                 finish(part, sums);
             }
@@ -237,7 +237,7 @@ impl Kernel for Finish<'_> {
     }
 }
 
-/// Which outputs have their maximum at each pixel of each window, and propagate a value that is not zero:
+/// For each pixel of each window, the outputs whose maximum is there and whose value is not zero:
 /// `[window][pixel][word]`, a bit for each output.
 struct ArgmaxMasks<'a> {
     shape: &'a ConvMaxPoolShape,
@@ -271,7 +271,8 @@ impl Kernel for ArgmaxMasks<'_> {
     }
 }
 
-/// Pixel by pixel: the filters with their maximum there are summed in registers, then added over its patch.
+/// Pixel by pixel: the filters whose maximum is at that pixel are summed in registers, then added to its
+/// patch.
 struct Pixels<'a> {
     filters: &'a Filters,
     part: usize,
@@ -284,7 +285,7 @@ struct Pixels<'a> {
 
 /// Strips of a filter's line that the registers hold.
 const MAX_STRIPS: usize = 6;
-/// Outputs whose positions one word has bits for.
+/// Outputs per word of the masks.
 const WORD: usize = 64;
 
 impl Kernel for Pixels<'_> {
@@ -321,7 +322,7 @@ impl Pixels<'_> {
         let rows = group.line(self.part, filter_line);
         assert!((first + V) * STRIP <= padded && rows.len() == outputs * padded);
         let rows = rows.as_ptr().wrapping_add(first * STRIP);
-        // Down the columns: what a pixel adds to does not overlap what the one before it has just stored.
+        // Column by column: the patch of a pixel then does not overlap the patch that was just stored.
         for x in pixels.clone() {
             let (col, dx) = (x / window, x % window);
             for row in 0..filters.shape.out_rows() {
@@ -351,7 +352,7 @@ impl Pixels<'_> {
                             }
                         }
                         for (strip, acc) in acc.into_iter().enumerate() {
-                            // SAFETY: `to` has room for these strips.
+                            // SAFETY: `to` is long enough for these strips.
                             unsafe {
                                 let to = to.add(strip * STRIP);
                                 simd.store(to, simd.add(simd.load(to), acc));
@@ -364,11 +365,11 @@ impl Pixels<'_> {
     }
 }
 
-/// Window by window: where its patch fits half a register, filters are kept shifted to each pixel of the
-/// window, so that nothing depends on which pixel has the maximum.
+/// Window by window: if its patch fits half a register, filters are stored shifted to each pixel of the
+/// window, so that no branch depends on the argmax position.
 struct Windows<'a> {
     filters: &'a Filters,
-    moved: &'a [f32],
+    shifted: &'a [f32],
     values: Values<'a>,
     line: usize,
     /// A plane of sums for each part.
@@ -397,10 +398,10 @@ impl Kernel for Windows<'_> {
 impl Windows<'_> {
     #[inline(always)]
     fn pass<S: Simd, const L: usize>(&mut self, simd: S) {
-        let (filters, values, moved) = (self.filters, self.values, self.moved);
+        let (filters, values, shifted) = (self.filters, self.values, self.shifted);
         let ConvMaxPoolShape { conv, window } = filters.shape;
         let (outputs, window_area) = (conv.outputs, filters.shape.window_area());
-        assert_eq!(moved.len(), outputs * window_area * L * STRIP);
+        assert_eq!(shifted.len(), outputs * window_area * L * STRIP);
         let (zero, two) = (simd.splat(0.0), self.planes.len() > self.len);
         for row in 0..filters.shape.out_rows() {
             for col in 0..filters.shape.out_cols() {
@@ -419,13 +420,13 @@ impl Windows<'_> {
                         let o = first + live.trailing_zeros() as usize;
                         live &= live - 1;
                         // SAFETY: a bit is an output; an index is a small whole number, one of the
-                        // window's, for which this filter was moved.
+                        // window's, for which this filter was shifted.
                         unsafe {
                             let value = simd.splat(*v.get_unchecked(o));
                             let index = max_indices.get_unchecked(o).to_int_unchecked::<u32>() as usize;
                             let at = (o * window_area + index) * L * STRIP;
-                            debug_assert!(at + L * STRIP <= moved.len());
-                            let filter = moved.as_ptr().wrapping_add(at);
+                            debug_assert!(at + L * STRIP <= shifted.len());
+                            let filter = shifted.as_ptr().wrapping_add(at);
                             for (line, acc) in acc.iter_mut().enumerate() {
                                 *acc = simd.mul_add(value, simd.load(filter.add(line * STRIP)), *acc);
                             }

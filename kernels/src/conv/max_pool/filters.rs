@@ -1,4 +1,4 @@
-//! A convolution's weights, one filter an output, in the layout of the backward pass.
+//! A convolution's weights, one filter per output, in the layout of the backward pass.
 
 use super::shape::{Columns, ConvMaxPoolShape};
 use crate::buffer::Buffer;
@@ -6,23 +6,23 @@ use crate::gemm::pack::Part;
 use crate::layout::STRIP;
 use crate::panels::{Panels, panel_index, panels_len};
 
-/// Parts of a convolution's weights, one filter an output; made once per version of the weights.
+/// Parts of a convolution's weights, one filter per output; made once per version of the weights.
 ///
-/// - `groups`: for each group of columns the taps that count there, line by line, padded with zeros to
-///   whole registers, `[part][line][output][strips·16]`
-/// - `moved`: where the patch of a whole window fits half a register, the first part's lines in the
-///   lower half and the second part's in the upper, shifted to each pixel of the window,
-///   `[output][pixel][line of the window's patch][16]`
+/// - `groups`: for each group of columns the taps that lie in the image there, line by line, padded with
+///   zeros to whole registers, `[part][line][output][strips·16]`
+/// - `shifted`: if the patch of a whole window fits half a register, the first part's lines in the lower half
+///   and the second part's in the upper half, shifted to each pixel of the window, `[output][pixel][line of
+///   the window's patch][16]`
 #[derive(Clone, Debug)]
 pub struct Filters {
     pub(super) shape: ConvMaxPoolShape,
     parts: [Option<Part>; 2],
     groups: Vec<Lines>,
-    moved: Buffer,
+    shifted: Buffer,
 }
 
-/// The lines of all filters, of the taps that count in some columns, padded with zeros to whole registers:
-/// `[part][line][output][strips·16]`.
+/// The lines of all filters, of the taps that lie in the image in some columns, padded with zeros to whole
+/// registers: `[part][line][output][strips·16]`.
 #[derive(Clone, Debug)]
 pub(crate) struct Lines {
     pub columns: Columns,
@@ -32,7 +32,7 @@ pub(crate) struct Lines {
 }
 
 impl Lines {
-    /// Zeros for so many parts.
+    /// Zeros for `parts` parts.
     fn zeroed(shape: &ConvMaxPoolShape, columns: Columns, parts: usize) -> Self {
         let (outputs, size) = (shape.conv.outputs, shape.conv.size);
         let mut lines = Lines { columns, outputs, size, floats: Buffer::default() };
@@ -40,7 +40,7 @@ impl Lines {
         lines
     }
 
-    /// One part of packed weights, of the taps that count in any column.
+    /// One part of packed weights, of the taps that lie in the image in any column.
     pub fn of(shape: &ConvMaxPoolShape, w: Panels, part: Part) -> Self {
         let mut lines = Lines::zeroed(shape, shape.reach(), 1);
         lines.refresh(shape, w, &[Some(part)]);
@@ -100,10 +100,10 @@ impl Filters {
         let count = parts.iter().flatten().count();
         let groups = shape.groups().map(|columns| Lines::zeroed(shape, columns, count));
         let mut filters =
-            Filters { shape: *shape, parts, groups: groups.collect(), moved: Buffer::default() };
+            Filters { shape: *shape, parts, groups: groups.collect(), shifted: Buffer::default() };
         let lines = filters.patch_lines();
         if (1..=STRIP / 2).contains(&(lines * conv.inputs)) {
-            filters.moved = Buffer::zeroed(conv.outputs * shape.window_area() * lines * STRIP);
+            filters.shifted = Buffer::zeroed(conv.outputs * shape.window_area() * lines * STRIP);
         }
         filters.refresh(w);
         filters
@@ -120,7 +120,7 @@ impl Filters {
         for group in &mut self.groups {
             group.refresh(&self.shape, w, &self.parts);
         }
-        if self.moved.is_empty() {
+        if self.shifted.is_empty() {
             return;
         }
         let (window_area, lines) = (self.shape.window_area(), self.patch_lines());
@@ -130,7 +130,7 @@ impl Filters {
             }) {
                 let at = ((o * window_area + index) * lines + index / window + line) * STRIP;
                 let at = at + i * (STRIP / 2) + index % window * conv.inputs;
-                for (to, &w) in self.moved[at..][..run].iter_mut().zip(floats(&self.shape, w, o, line, 0)) {
+                for (to, &w) in self.shifted[at..][..run].iter_mut().zip(floats(&self.shape, w, o, line, 0)) {
                     *to = part.of(w);
                 }
             }
@@ -152,12 +152,12 @@ impl Filters {
     }
 
     /// The filters shifted to each pixel of the window, if its patch fits half a register.
-    pub(super) fn moved(&self) -> Option<&[f32]> {
-        (!self.moved.is_empty()).then_some(&self.moved[..])
+    pub(super) fn shifted(&self) -> Option<&[f32]> {
+        (!self.shifted.is_empty()).then_some(&self.shifted[..])
     }
 
-    /// A part as the products of any convolution take it: packed forwards, or reversed for the backward pass. Taps
-    /// that lie beside the image wherever they are laid may be 0.
+    /// A part as packed weights for a general convolution: packed, or rotated by 180° for the input gradient.
+    /// Taps that are outside the image at every position may be 0.
     pub(crate) fn panels(&self, part: usize, back: bool) -> Vec<f32> {
         let conv = self.shape.conv;
         let (k, n) = if back { (conv.reversed().patch(), conv.inputs) } else { (conv.patch(), conv.outputs) };

@@ -26,7 +26,7 @@ pub struct ConvMaxPool<'a> {
     pub x: &'a [f32],
     /// Packed `[size·size·inputs, outputs]` weights (HWIO).
     pub w: Panels<'a>,
-    /// One for each output; padded to whole strips of 16 it need not be copied.
+    /// One value per output. It is copied unless it is padded to whole strips of 16.
     pub bias: &'a [f32],
     /// `[images·windows, outputs]`, overwritten.
     pub y: MatMut<'a>,
@@ -114,8 +114,8 @@ fn terms(shape: &ConvMaxPoolShape) -> usize {
     a_line * shape.conv.rows * shape.conv.size * shape.conv.outputs
 }
 
-/// Whether two adjacent pixels are one row of the product: their outputs fill registers where those of
-/// one do not, and a patch of a pixel more is not much wider.
+/// Whether two adjacent pixels are one row of the product. This pays if the outputs of two pixels fill
+/// registers and those of one do not; the patch of two pixels is only one pixel wider.
 fn pairs(shape: &ConvMaxPoolShape) -> bool {
     let ConvShape { cols, size, outputs, .. } = shape.conv;
     size >= 5 && cols >= 2 && !outputs.is_multiple_of(STRIP) && (2 * outputs).is_multiple_of(STRIP)
@@ -128,7 +128,8 @@ fn pair_len(shape: &ConvMaxPoolShape) -> (usize, usize) {
     (k, if pairs(shape) { panels_len(k, 2 * outputs) } else { 0 })
 }
 
-/// Packed weights of a pair of pixels: those of one, and again a pixel further on; `0·x` changes no sum.
+/// Packed weights of a pair of pixels: those of one pixel, and the same shifted by one pixel. The rest is 0;
+/// `0·x` changes no sum.
 fn pack_pair(shape: &ConvMaxPoolShape, w: Panels, packed: &mut [f32]) {
     let ConvShape { size, inputs, outputs, .. } = shape.conv;
     let k = pair_len(shape).0;
@@ -146,7 +147,7 @@ fn pack_pair(shape: &ConvMaxPoolShape, w: Panels, packed: &mut [f32]) {
     }
 }
 
-/// Packed weights of one pixel, and of pairs of pixels where there are such.
+/// Packed weights of one pixel, and of a pair of pixels if pairs are used.
 #[derive(Clone, Copy)]
 struct Weights<'a> {
     one: Panels<'a>,
@@ -197,7 +198,8 @@ impl Batch<'_> {
         let to = Rows { width, height, step: unit * outputs, line: to_line, image: height * to_line };
         let rows = images * height * width;
         let mut to = MatMut::mapped(&mut sums[pixels.start * outputs..], rows, unit * outputs, to);
-        // A patch starts at its pixel's upper left, which the border moves to the pixel's own position.
+        // A patch starts above and to the left of its pixel. In the padded plane this is the position of the
+        // pixel itself.
         let a = x.as_ptr().wrapping_add(pixels.start * conv.inputs + skipped);
         let (init, epilogue, c) = (Init::Zero, Epilogue::Store, &Output::of(&mut to));
         let mut product = PanelProduct { a, a_rows, loops, b: w, init, epilogue, c }.problem();
@@ -264,7 +266,7 @@ impl Kernel for Pool<'_> {
                         }
                     }
                     let at = (first + window) * outputs + n;
-                    // SAFETY: channels of this window, which no other part of the split has.
+                    // SAFETY: channels of this window, which no other part of the split writes.
                     unsafe {
                         store(simd, y.as_ptr().add(y_first + window * y_map.step + n), lanes, most);
                         store(simd, max_indices.as_ptr().add(at), lanes, index);

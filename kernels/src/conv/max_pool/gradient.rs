@@ -1,4 +1,4 @@
-//! The weight gradient: each filter sums the patches at its argmax positions.
+//! The weight gradient: for each filter, the patches at its argmax positions are summed.
 
 use super::shape::{Columns, ConvMaxPoolShape, MaxIndices};
 use super::visit::{ArgmaxPositions, Live, block_len, blocks, images_a_block};
@@ -50,7 +50,7 @@ pub fn conv_max_pool_weight_gradient(
     if kernels.has_external_matmul() {
         return conv_weight_gradient(kernels, conv, x, &shape.expand(max_indices, &d_h, images), images, d_w);
     }
-    // What pads the last strip.
+    // The padding of the last strip.
     d_w.fill(0.0);
     if max_indices.is_empty() || d_w.is_empty() {
         return Ok(());
@@ -74,7 +74,7 @@ pub fn conv_max_pool_weight_gradient(
                 let (o, first) = (filters.start + i / conv.size, i % conv.size * shape.run());
                 for (q, &sum) in line[..columns.run].iter().enumerate() {
                     let at = panel_index(conv.patch(), first + columns.skipped + q, o);
-                    // SAFETY: an element of `d_w`, whose column this part alone has.
+                    // SAFETY: an element of `d_w`, whose column only this part writes.
                     unsafe { *d_w.as_ptr().add(at) = sum };
                 }
             }
@@ -87,7 +87,7 @@ pub fn conv_max_pool_weight_gradient(
 struct Sum<'a> {
     shape: &'a ConvMaxPoolShape,
     columns: &'a Columns,
-    /// The images, with a register's room behind them.
+    /// The images, followed by padding of one register.
     x: &'a [f32],
     positions: &'a ArgmaxPositions<'a>,
     images: Range<usize>,
@@ -96,7 +96,7 @@ struct Sum<'a> {
     sums: &'a mut [f32],
 }
 
-/// Strips of a line that are summed at a time, where a filter's lines are summed one by one.
+/// Strips of a line that are summed at a time, if the lines of a filter are summed one by one.
 const MAX_STRIPS: usize = 6;
 
 impl Kernel for Sum<'_> {
@@ -111,7 +111,7 @@ impl Kernel for Sum<'_> {
         let all = if size * strips <= S::SUMS { (size, strips) } else { (0, 0) };
         for (o, sums) in filters.zip(sums.chunks_exact_mut(size * strips * STRIP)) {
             match all {
-                // A line that half a register holds: a shorter load straddles two cache lines less often.
+                // A line that fits half a register: a shorter load crosses a cache line less often.
                 (1, 1) if half => at.add::<S, 1, 1, true>(simd, o, skipped, sums, live),
                 (3, 1) if half => at.add::<S, 3, 1, true>(simd, o, skipped, sums, live),
                 (5, 1) if half => at.add::<S, 5, 1, true>(simd, o, skipped, sums, live),
@@ -155,7 +155,7 @@ struct Lines<'a> {
 
 impl Lines<'_> {
     /// Adds `value·patch` at the argmax positions of filter `o` to `L` lines of `V` strips of sums, from the float
-    /// `first` of each patch on; of half a register where `HALF`.
+    /// `first` of each patch on; with `HALF`, strips are half a register.
     #[inline(always)]
     #[allow(clippy::needless_range_loop)] // unrolled, unlike iterators over arrays of arrays
     fn add<S: Simd, const L: usize, const V: usize, const HALF: bool>(
@@ -174,7 +174,7 @@ impl Lines<'_> {
                 acc[line][strip] = unsafe { simd.load(sums.as_ptr().add((line * V + strip) * STRIP)) };
             }
         }
-        // A list takes as long as five registers.
+        // Making a list takes as long as summing five registers.
         if L * V > 5 && self.positions.fit_a_list(self.images) {
             self.positions.list::<true>(self.images, o, live);
             for (&patch, &value) in live.patches.iter().zip(&live.values[..live.count]) {
@@ -193,7 +193,7 @@ impl Lines<'_> {
         }
     }
 
-    /// Adds `value` times the floats from `at` on.
+    /// Adds `value` times the floats that start at `at`.
     #[inline(always)]
     #[allow(clippy::needless_range_loop)] // as above
     fn add_patch<S: Simd, const L: usize, const V: usize, const HALF: bool>(
@@ -209,7 +209,7 @@ impl Lines<'_> {
             let x = self.x.as_ptr().wrapping_add(at + line * self.step);
             for strip in 0..V {
                 // SAFETY: an argmax position is a pixel of its image; its patch ends in it, and a register that
-                // begins in the patch ends in the room behind the images.
+                // begins in the patch ends in the padding after the images.
                 let x = unsafe {
                     let x = x.add(strip * STRIP);
                     if HALF { simd.load_half(x) } else { simd.load(x) }

@@ -1,9 +1,9 @@
-//! A relu convolution with a max-pool behind it, as one layer.
+//! Convolution, relu and max-pool as one layer.
 //!
-//! A max-pool propagates to one pixel of each window, so the gradient of the convolution is zero at the
-//! others: three of four in a 2×2 window. Bias, relu and pool are applied to the convolution's sums while
-//! they are in the cache, and the argmax positions are kept. The backward passes, of gradients and of
-//! relevance, visit those positions alone.
+//! A max-pool propagates one pixel of each window, so the gradient (or relevance) of the convolution is zero
+//! at the others: three of four in a 2×2 window. Bias, relu and pool are applied to the convolution's sums
+//! while they are in the cache, and the argmax positions are stored. The backward passes, of gradients and of
+//! relevance, visit only those positions.
 
 pub(crate) mod back;
 pub(crate) mod filters;

@@ -1,4 +1,4 @@
-//! The ratios `R / (z + ε)` of relevance rules, at the argmax positions alone.
+//! The ratios `R / (z + ε)` of relevance rules, at the argmax positions only.
 
 use super::back::Values;
 use super::filters::Lines;
@@ -14,7 +14,7 @@ use std::ops::Range;
 pub(crate) struct Dots<'a> {
     pub shape: &'a ConvMaxPoolShape,
     pub filters: &'a Lines,
-    /// Some padded images, with a register's room behind them.
+    /// Some padded images, followed by padding of one register.
     pub x: &'a [f32],
     /// The relevance of their windows.
     pub positions: &'a ArgmaxPositions<'a>,
@@ -23,7 +23,7 @@ pub(crate) struct Dots<'a> {
     pub z: &'a mut [f32],
 }
 
-/// Lines of a filter that the registers hold, where it has so many.
+/// Lines of a filter that are kept in registers, if it has this many.
 const HELD: usize = 3;
 
 impl Kernel for Dots<'_> {
@@ -31,7 +31,7 @@ impl Kernel for Dots<'_> {
     #[inline(always)]
     fn run<S: Simd>(mut self, simd: S) {
         let live = &mut Live::new();
-        // Zeros select the code for any size.
+        // `[0, 0]` selects the general code.
         let (size, strips) = match self.positions.fit_a_list(&self.images) {
             true => (self.shape.conv.size, self.filters.columns.strips()),
             false => (0, 0),
@@ -75,7 +75,7 @@ impl Dots<'_> {
                     let x = self.x.as_ptr().wrapping_add(patch + line * step);
                     for strip in 0..V {
                         // SAFETY: an argmax position is a pixel of its image; its patch ends in it, and a register
-                        // that begins in the patch ends in the room behind the images.
+                        // that begins in the patch ends in the padding after the images.
                         let x = unsafe { simd.load(x.add(strip * STRIP)) };
                         acc[strip] = simd.mul_add(x, filter[line][strip], acc[strip]);
                     }
@@ -123,11 +123,11 @@ impl Dots<'_> {
 /// `z` at the argmax positions of an image.
 #[derive(Clone, Copy)]
 pub(crate) enum Denominators<'a> {
-    /// What [`Dots`] has written to `c`.
+    /// `z` is already in `c`, computed by [`Dots`].
     Found,
-    /// `[windows, outputs]`, less this constant of the argmax pixel, `[pixels, outputs]`.
+    /// `z[windows, outputs]` minus the constant of the argmax pixel, `[pixels, outputs]`.
     Less(&'a [f32], &'a [f32]),
-    /// This constant alone.
+    /// The constant of the argmax pixel, `[pixels, outputs]`.
     Constant(&'a [f32]),
 }
 
@@ -204,7 +204,7 @@ unsafe fn at_max_indices<S: Simd>(
             let pixel = (top + y) * conv.cols + left + x;
             // SAFETY: the caller's promise.
             let of_pixel = unsafe { load(simd, v.as_ptr().add(pixel * conv.outputs), lanes) };
-            // Indices count up, so the last one that is not beyond the argmax is the argmax.
+            // Indices ascend, so the last one not after the argmax position is the argmax position.
             let reached = simd.sub(max_indices, simd.splat((y * window + x) as f32 - 0.5));
             of_max_indices = simd.select(reached, of_pixel, of_max_indices);
         }

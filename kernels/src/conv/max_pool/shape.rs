@@ -7,7 +7,7 @@ use crate::layout::{MatRef, STRIP, volume};
 use crate::profile::{Shape, Work};
 use std::ops::Range;
 
-/// A SAME convolution, relu, and a max-pool whose stride is its window; the window at the edge is smaller.
+/// A SAME convolution, relu, and a max-pool whose stride is its window; windows at the edge are smaller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConvMaxPoolShape {
     /// The convolution.
@@ -16,9 +16,9 @@ pub struct ConvMaxPoolShape {
     pub window: usize,
 }
 
-/// The argmax position of each window of each channel: the number of its pixel in the window, row-major.
+/// The argmax position in each window of each channel: the index of its pixel in the window, row-major.
 ///
-/// Only [`conv_max_pool`] writes them, so each is a pixel of its image.
+/// Only [`conv_max_pool`] writes them, so each index is inside its image.
 #[derive(Clone, Debug)]
 pub struct MaxIndices {
     shape: ConvMaxPoolShape,
@@ -28,7 +28,8 @@ pub struct MaxIndices {
 }
 
 impl MaxIndices {
-    /// Room for `images` images; each is the first pixel of its window, until [`conv_max_pool`] is called.
+    /// Argmax indices of `images` images. They are 0, the first pixel of each window, until [`conv_max_pool`]
+    /// is called.
     ///
     /// # Panics
     /// If the layer's windows have no pixel.
@@ -37,7 +38,7 @@ impl MaxIndices {
         MaxIndices { shape: *shape, images, values }
     }
 
-    /// Those of the first `images` images, if they are the layer's.
+    /// The indices of the first `images` images, after a check that they belong to this layer.
     pub(crate) fn of(
         &self,
         kernel: &'static str,
@@ -60,24 +61,24 @@ impl MaxIndices {
     }
 }
 
-/// Adjacent columns of pixels that have the same taps of a filter's line.
+/// Adjacent columns of pixels that use the same taps of a filter line.
 #[derive(Clone, Debug)]
 pub(crate) struct Columns {
     pub pixels: Range<usize>,
-    /// Floats of a line before the first tap,
+    /// Floats of a line before the first tap.
     pub skipped: usize,
-    /// and from there to behind the last.
+    /// Floats of these taps.
     pub run: usize,
 }
 
 impl Columns {
-    /// Registers of the taps.
+    /// Registers that these taps fill.
     pub fn strips(&self) -> usize {
         self.run.div_ceil(STRIP)
     }
 }
 
-/// Columns of a narrow image, in halves of the filter.
+/// An image is narrow if it has at most this many columns, in halves of the filter size.
 const NARROW: usize = 4;
 
 /// Rows of the largest window.
@@ -130,13 +131,14 @@ impl ConvMaxPoolShape {
 
     /// Columns of pixels by the taps of a filter's line that lie in the image there.
     ///
-    /// A tap beside the image would add `0·w`, which changes no sum. In an image that is hardly wider than
-    /// the filter those are many: each group of columns leaves them out. A wide image is one group.
+    /// A tap outside the image would add `0·w`, which changes no sum. In an image that is hardly wider than
+    /// the filter there are many such taps, so each group of columns leaves them out. A wide image is one
+    /// group.
     pub(super) fn columns(&self) -> impl Iterator<Item = Columns> + use<> {
         self.columns_of(0..self.conv.cols, 1)
     }
 
-    /// The same of some columns, where `unit` adjacent pixels are one and have one patch.
+    /// The same for some columns, if `unit` adjacent pixels share one patch.
     pub(super) fn columns_of(
         &self,
         pixels: Range<usize>,
@@ -145,7 +147,8 @@ impl ConvMaxPoolShape {
         self.columns_if(self.conv.cols <= NARROW * (self.conv.size / 2), pixels, unit)
     }
 
-    /// The same where whole registers are read from each line: one group if the others take as many.
+    /// The same for kernels that read whole registers from each line: one group if separate groups would read
+    /// as many registers.
     pub(super) fn groups(&self) -> impl Iterator<Item = Columns> + use<> {
         let registers = |columns: Columns| columns.pixels.len() * columns.strips();
         let apart: usize = self.columns().map(registers).sum();
@@ -173,8 +176,8 @@ impl ConvMaxPoolShape {
         })
     }
 
-    /// The gradient or relevance `v` of the windows, at the argmax positions of padded planes: what the
-    /// kernels for any convolution take.
+    /// The gradient or relevance `v` of the windows, scattered to the argmax positions in padded planes: the
+    /// operand of the general convolution kernels.
     pub(super) fn expand(&self, max_indices: &[f32], v: &MatRef, images: usize) -> Vec<f32> {
         let plane = self.conv.output();
         let mut dense = vec![0.0; images * plane.len()];
@@ -189,7 +192,7 @@ impl ConvMaxPoolShape {
         dense
     }
 
-    /// The pixel, counted through all images, of an index in a window.
+    /// The pixel, counted over all images, of an index in a window.
     pub(crate) fn pixel(&self, window: usize, index: usize) -> usize {
         let (image, window) = (window / self.windows(), window % self.windows());
         let row = window / self.out_cols() * self.window + index / self.window;
@@ -199,7 +202,8 @@ impl ConvMaxPoolShape {
 }
 
 impl Work {
-    /// A convolution of `terms` multiply-adds an image, and the max-pool behind it; `x` are the floats of the input.
+    /// A convolution of `terms` multiply-adds per image, followed by a max-pool; `x` are the floats of the
+    /// input.
     pub(crate) fn conv_max_pool(images: usize, shape: &ConvMaxPoolShape, terms: usize, x: usize) -> Work {
         let conv = shape.conv;
         let weights = conv.patch() * conv.outputs;
@@ -208,7 +212,8 @@ impl Work {
         Work::new(shape, 2 * images * terms, 4 * (x + weights + windows))
     }
 
-    /// What `products` convolutions do at the argmax positions of a max-pool alone; `x` are the floats of the input.
+    /// The work of `products` convolutions at the argmax positions of a max-pool only; `x` are the floats of
+    /// the input.
     pub(crate) fn max_pool(products: usize, images: usize, shape: &ConvMaxPoolShape, x: usize) -> Work {
         let conv = shape.conv;
         let weights = conv.patch() * conv.outputs;

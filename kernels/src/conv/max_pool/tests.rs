@@ -1,4 +1,5 @@
-//! The pooled convolution against its dense reference implementations, at shapes on both sides of every register and window.
+//! Convolution + max-pool against its dense reference implementations, at shapes around every register and
+//! window size.
 
 use super::*;
 use crate::conv::im2col::im2col;
@@ -14,11 +15,11 @@ use crate::relevance::{PackedRule, RelevanceConvMaxPool, Rule, relevance_conv_ma
 use crate::testing::{SameBits, activations, assert_close, floats, kernel_sets};
 use proptest::prelude::*;
 
-/// A layer, a batch, and what the dense reference implementations need of them.
+/// A layer, a batch, and the operands of the dense reference implementations.
 struct Case {
     shape: ConvMaxPoolShape,
     images: usize,
-    /// Bare and padded.
+    /// Without and with a border.
     x: Vec<f32>,
     padded: Vec<f32>,
     w: Vec<f32>,
@@ -41,7 +42,7 @@ impl Case {
         let w = floats(conv.patch() * conv.outputs, seed + 1);
         let mut bias = floats(conv.outputs.next_multiple_of(STRIP), seed + 2);
         bias.iter_mut().for_each(|b| *b = -0.1 * b.abs());
-        // Some windows have nothing to propagate.
+        // The gradient of some windows is 0.
         let mut v = floats(images * shape.windows() * conv.outputs, seed + 3);
         v.iter_mut().skip(seed as usize % 3).step_by(3).for_each(|v| *v = 0.0);
         Case {
@@ -88,7 +89,7 @@ impl Case {
         (y, max_indices, z)
     }
 
-    /// What the windows send back, at its pixels, `[images·pixels, outputs]`.
+    /// The gradient of the windows, scattered to the pixels, `[images·pixels, outputs]`.
     fn dense(&self, max_indices: &MaxIndices) -> Vec<f32> {
         let outputs = self.shape.conv.outputs;
         let mut dense = vec![0.0; self.images * self.shape.conv.output().pixels() * outputs];
@@ -136,7 +137,7 @@ proptest! {
             let out = MatMut::new(&mut sums, pixels, outputs);
             conv(&kernels, Conv { shape: &conv_shape, x: &case.padded, images: case.images, w: case.panels(), init: Init::Zero, epilogue: Epilogue::Store, y: out }).expect("fits");
             let (y, max_indices, z) = case.forward(&kernels);
-            // The code for one output channel sums in an order of its own.
+            // The code for one output channel sums in another order.
             let exact = !kernels.has_external_matmul() && outputs > 1;
             let tolerance = if exact { 0.0 } else { 1e-5 };
             for (i, (&y, &index)) in y.iter().zip(max_indices.values.iter()).enumerate() {
@@ -195,7 +196,7 @@ proptest! {
             let panels = Panels::new(&out, conv.patch(), conv.outputs);
             assert_close("weight gradient", &pack::unpack(panels), &d_w, 1e-5);
             let padding = (conv.outputs..conv.outputs.next_multiple_of(STRIP)).all(|o| (0..conv.patch()).all(|q| panels.at(q, o) == 0.0));
-            prop_assert!(padding, "columns behind the last output");
+            prop_assert!(padding, "columns after the last output");
             bits[2].check(&kernels, "weight gradient", &out);
         }
     }
@@ -206,12 +207,12 @@ proptest! {
         let (j, k) = (conv.rows * conv.cols * conv.inputs, conv.rows * conv.cols * conv.outputs);
         let mut case = case;
         if rule_number == 1 {
-            // No part of a sum shall be so small that rounding decides.
+            // No term is so small that its rounding decides the result.
             prop_assume!(conv.inputs * conv.size > 8);
         }
         let (low, high) = (-1.0, 1.0);
         if rule_number >= 5 {
-            // Exact sums have the same sign in every precision.
+            // The sums are exact, so they have the same sign in every precision.
             case.x.iter_mut().for_each(|x| *x = (*x * 8.0).round() / 8.0);
             case.w.iter_mut().for_each(|w| *w = (*w * 16.0).round() / 16.0);
             case.padded = conv.input().padded(&case.x, images);
@@ -263,7 +264,7 @@ proptest! {
 }
 
 #[test]
-fn what_does_not_fit_is_refused_and_nothing_is_written() {
+fn operands_of_inconsistent_shapes_are_refused_and_nothing_is_written() {
     let conv = ConvShape { rows: 4, cols: 4, size: 3, inputs: 2, outputs: 3 };
     let case = Case::new(ConvMaxPoolShape { conv, window: 2 }, 2, 1);
     let kernels = Kernels::default();
@@ -400,7 +401,7 @@ fn a_layer_without_channels_has_no_gradient_and_no_relevance() {
 }
 
 #[test]
-fn what_is_no_number_is_not_passed_over() {
+fn a_non_finite_value_reaches_the_result() {
     for conv in [
         ConvShape { rows: 5, cols: 4, size: 3, inputs: 16, outputs: 20 },
         ConvShape { rows: 6, cols: 7, size: 5, inputs: 1, outputs: 24 },

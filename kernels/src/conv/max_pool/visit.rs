@@ -1,10 +1,10 @@
-//! The argmax positions of one filter, window by window, and the images that their patches lie in.
+//! The argmax positions of one filter, window by window, and blocks of images for their patches.
 
 use super::shape::{Columns, ConvMaxPoolShape, MAX_WINDOW};
 use crate::layout::{MatRef, STRIP};
 use std::ops::Range;
 
-/// The argmax positions of all windows, and the values that they propagate.
+/// The argmax positions of all windows, with their values (gradient or relevance).
 pub(crate) struct ArgmaxPositions<'a> {
     shape: &'a ConvMaxPoolShape,
     /// `[images·windows, outputs]`
@@ -19,19 +19,19 @@ pub(crate) struct ArgmaxPositions<'a> {
 pub(crate) struct Argmax {
     /// Where its patch starts, in floats from the first image.
     pub patch: usize,
-    /// What it propagates.
+    /// Its value.
     pub value: f32,
 }
 
-/// Windows of some images of which there is a list.
+/// The listed windows of some images.
 const MAX_WINDOWS: usize = 256;
 
-/// The windows of a filter that propagate anything but 0.
+/// The windows of a filter whose value is not 0.
 pub(crate) struct Live {
-    /// Where each one's patch starts, and three zeros behind the last.
+    /// Where the patch of each window starts; three zeros follow the last.
     pub patches: [usize; MAX_WINDOWS + 3],
     pub values: [f32; MAX_WINDOWS],
-    /// Which of the images' windows each one is.
+    /// The index of each window among the windows of the images.
     pub windows: [usize; MAX_WINDOWS],
     pub count: usize,
 }
@@ -48,7 +48,7 @@ impl Live {
 }
 
 impl<'a> ArgmaxPositions<'a> {
-    /// Of argmax positions and values that were checked to be the layer's.
+    /// From argmax positions and values whose shapes were checked.
     pub fn new(shape: &'a ConvMaxPoolShape, max_indices: &'a [f32], v: MatRef<'a>) -> Self {
         assert_eq!(max_indices.len(), v.rows * shape.conv.outputs, "max_indices of the windows");
         assert!(v.map.width >= v.rows, "rows of equal spacing");
@@ -68,7 +68,7 @@ impl<'a> ArgmaxPositions<'a> {
         assert!(o < outputs && windows.end <= self.v.rows);
         let mut image = 0;
         let (mut from, mut v) = (windows.start * outputs + o, windows.start * self.v.map.step + o);
-        // A column of windows is one run of them, as a line is.
+        // Windows of one column are visited like those of one line.
         let (line_step, step) = (window * plane.line(), window * plane.channels);
         let (lines, cols, step) = if cols == 1 { (1, lines, line_step) } else { (lines, cols, step) };
         for _ in images.clone() {
@@ -97,8 +97,8 @@ impl<'a> ArgmaxPositions<'a> {
         images.len() * self.shape.windows() <= MAX_WINDOWS
     }
 
-    /// Lists the windows of filter `o` that propagate anything but 0: without a branch, which would be
-    /// mispredicted every other time. With their values, or with the windows that they are.
+    /// Lists the windows of filter `o` whose value is not 0. There is no branch, because it would be
+    /// mispredicted every other time. The list has their values, or the indices of the windows.
     #[inline(always)]
     pub fn list<const VALUES: bool>(&self, images: &Range<usize>, o: usize, live: &mut Live) {
         assert!(self.fit_a_list(images));
@@ -123,7 +123,7 @@ impl<'a> ArgmaxPositions<'a> {
 }
 
 impl ConvMaxPoolShape {
-    /// All columns, and the taps that lie in the image for one of them.
+    /// All columns, and the taps that lie in the image for at least one of them.
     pub(crate) fn reach(&self) -> Columns {
         let (cols, size, half) = (self.conv.cols, self.conv.size, self.conv.size / 2);
         let beside = half - half.min(cols.saturating_sub(1));
@@ -132,10 +132,10 @@ impl ConvMaxPoolShape {
     }
 }
 
-/// Floats of images that stay in L1 while the filters pass over them.
+/// Floats of images that stay in L1 while all filters read them.
 const IN_L1: usize = 6 * 1024;
 
-/// How many images the filters pass over at a time.
+/// How many images the filters read at a time.
 pub(crate) fn images_a_block(shape: &ConvMaxPoolShape) -> usize {
     (IN_L1 / shape.conv.input().len().max(1)).max(1)
 }
@@ -145,9 +145,9 @@ pub(crate) fn block_len(shape: &ConvMaxPoolShape, images: usize) -> usize {
     images * shape.conv.input().len() + STRIP
 }
 
-/// Calls `visit` with blocks of at most `most` of the images `range` of `x`, copied to the cache line that
-/// `scratch` begins with and with a register's room behind them: most loads then lie within a line, and
-/// those of whole registers at the end of a patch within the block.
+/// Calls `visit` with blocks of at most `most` of the images `range` of `x`, copied to `scratch`, which is
+/// aligned to a cache line, and followed by padding of one register. Most loads then lie within a cache line,
+/// and loads of whole registers at the end of a patch lie within the block.
 pub(crate) fn blocks(
     shape: &ConvMaxPoolShape,
     x: &[f32],

@@ -1,7 +1,7 @@
-//! What an external library gets of a product: plain strided matrices, and memory for its sums.
+//! The operands of an external library: plain strided matrices, and memory for its sums.
 //!
-//! Operands that have one row stride and one column stride are passed on where they are. Packed weights and
-//! the patches of a convolution are copied, a block of rows at a time, to memory that the thread keeps.
+//! Operands that have one row stride and one column stride are passed in place. Packed weights and the
+//! patches of a convolution are copied, a block of rows at a time, to memory that the thread keeps.
 
 use super::{MatmulBlock, MatmulTask};
 use crate::gemm::epilogue::finish_block;
@@ -20,7 +20,7 @@ impl MatmulTask<'_> {
         }
         let c_stride = n.next_multiple_of(STRIP);
         let most = self.rows.len().min(BLOCK);
-        // SAFETY: whoever makes a task promises that its operands are readable.
+        // SAFETY: the code that makes a task guarantees that its operands are readable.
         let b_in_place = unsafe { b_in_place(problem) };
         let a_is_strided = has_one_loop(problem) && problem.a_rows.width >= self.rows.end;
         let lens = [
@@ -56,7 +56,8 @@ impl MatmulTask<'_> {
                     };
                     multiply(MatmulBlock { a, b, c: &mut *sums, c_stride });
                 }
-                // SAFETY: whoever makes a task promises that these rows of the output are the thread's own.
+                // SAFETY: the code that makes a task guarantees that no other thread writes these rows of the
+                // output.
                 unsafe { finish_block(self.simd, problem, &block, m, sums) };
             }
         });
@@ -67,10 +68,10 @@ fn has_one_loop(problem: &Problem) -> bool {
     problem.loops.count[0] * problem.loops.count[1] == 1
 }
 
-/// Some rows of `a`, at least one, where they are.
+/// Some rows of `a`, at least one, in place.
 ///
 /// # Safety
-/// These rows are readable, one step apart, and the sums have one loop with a term at least.
+/// These rows are readable, one step apart, and the sums have one loop with at least one term.
 unsafe fn a_in_place<'a>(problem: &'a Problem, rows: Range<usize>) -> Strided<'a> {
     let (row_stride, col_stride, k) = (problem.a_rows.step, problem.loops.a[2], problem.loops.len());
     let len = (rows.len() - 1) * row_stride + (k - 1) * col_stride + 1;
@@ -80,7 +81,7 @@ unsafe fn a_in_place<'a>(problem: &'a Problem, rows: Range<usize>) -> Strided<'a
     Strided::new(data, [rows.len(), k], [row_stride, col_stride])
 }
 
-/// `b` where it is, if its columns are adjacent.
+/// `b` in place, if its columns are adjacent.
 ///
 /// # Safety
 /// Every term is readable.
@@ -94,7 +95,7 @@ unsafe fn b_in_place<'a>(problem: &'a Problem) -> Option<Strided<'a>> {
     Some(Strided::new(data, [k, n], [row_stride, 1]))
 }
 
-/// Calls `visit` with the number of each term of a sum, and where it is in `a` and in `b`.
+/// Calls `visit` with the index of each term of a sum and its offsets in `a` and `b`.
 fn each_term(loops: &ReductionLoops, mut visit: impl FnMut(usize, usize, usize)) {
     let mut q = 0;
     for i in 0..loops.count[0] {

@@ -22,8 +22,7 @@ fn strides(matrix: &Strided) -> [isize; 2] {
     [matrix.row_stride() as isize, matrix.col_stride() as isize]
 }
 
-/// The product of a block; if there are more threads than one, they are those of the rayon pool it is
-/// called in.
+/// The product of a block. If there are several threads, they are those of the current rayon pool.
 ///
 /// # Panics
 /// If the operands differ in `M`, `N` or `K`.

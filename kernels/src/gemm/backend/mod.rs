@@ -1,4 +1,4 @@
-//! Who computes a matrix product: this crate's register tile, or an external library.
+//! The implementations of a matrix product: this crate's register tile, or an external library.
 
 mod external;
 #[cfg(feature = "peers")]
@@ -13,12 +13,12 @@ use crate::simd::dispatch::Backend;
 use std::fmt::Debug;
 use std::ops::Range;
 
-/// A GEMM: everything that multiplies matrices calls it, dense layers, convolutions over their patches,
-/// gradients and relevance rules, on each thread for rows of its own.
+/// A GEMM. Everything that multiplies matrices calls it: dense layers, convolutions over their patches,
+/// gradients and relevance rules. Each thread calls it for its own rows.
 ///
-/// This crate's instruction sets ([`Backend`]) implement it, and so can an adapter to any other library: it
-/// multiplies the blocks that [`MatmulTask::each_block`] gives it, and initial values and epilogues are
-/// applied for it. Its sums need not have the bits of this crate's.
+/// This crate's instruction sets ([`Backend`]) implement it. An adapter to another library can implement it,
+/// too: it multiplies the blocks that [`MatmulTask::each_block`] passes to it, and `each_block` applies
+/// initial values and epilogues. Its sums need not have the same bits as those of this crate.
 ///
 /// ```
 /// use kernels::{Backend, Kernels, MatmulBackend, MatmulTask, Threads};
@@ -43,7 +43,7 @@ use std::ops::Range;
 /// assert_eq!(kernels.name(), "naive");
 /// ```
 pub trait MatmulBackend: Send + Sync + Debug {
-    /// What it is called on the command line and in results.
+    /// Its name on the command line and in results.
     fn name(&self) -> &str;
 
     /// Whether its results have the bits that every instruction set of this crate but `portable` shares.
@@ -51,7 +51,7 @@ pub trait MatmulBackend: Send + Sync + Debug {
         false
     }
 
-    /// Computes the rows of a product that one thread has been given, and returns when they are done.
+    /// Computes the task's rows of a product, on the calling thread, and returns when they are done.
     fn run(&self, task: MatmulTask);
 }
 
@@ -60,7 +60,7 @@ pub trait MatmulBackend: Send + Sync + Debug {
 pub struct MatmulTask<'a> {
     problem: &'a Problem<'a>,
     rows: Range<usize>,
-    /// For the epilogue.
+    /// The instruction set of the epilogue.
     simd: Backend,
 }
 
@@ -84,7 +84,7 @@ pub struct MatmulBlock<'a> {
     pub a: Strided<'a>,
     /// `[K, N]`
     pub b: Strided<'a>,
-    /// `M` rows of `N` sums, to be overwritten; what is between the rows may be.
+    /// `M` rows of `N` sums, to be overwritten; floats between the rows may be overwritten, too.
     pub c: &'a mut [f32],
     /// Floats from a row of `c` to the next.
     pub c_stride: usize,

@@ -14,7 +14,7 @@ impl MatmulBackend for Backend {
     }
 
     fn run(&self, task: MatmulTask) {
-        // SAFETY: whoever makes a task promises what the tile needs.
+        // SAFETY: the code that makes a task guarantees what the tile requires.
         unsafe { run_rows(*self, task.problem, task.rows) };
     }
 }

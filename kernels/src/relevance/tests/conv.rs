@@ -10,7 +10,7 @@ use crate::testing::{SameBits, assert_close, floats, kernel_sets};
 use crate::{Epilogue, Init, Kernels, ShapeError};
 use proptest::prelude::*;
 
-/// Relevance of one image by the definition, for the dense layer that a convolution is.
+/// Relevance of one image by the definition, on the dense layer that is equivalent to the convolution.
 pub fn of_image(shape: &ConvShape, rule: &Rule, a: &[f32], w: &[f32], r: &[f64]) -> (Vec<f64>, f64) {
     let (dense, connected) = (conv_as_dense(shape, w), conv_as_dense(shape, &vec![1.0; w.len()]));
     let k = r.len();
@@ -87,7 +87,7 @@ proptest! {
         outputs in 1usize..20, images in 1usize..4, seed in 1u64..1000,
     ) {
         let case = &rules()[which];
-        // The denominators of z^β shall have enough terms, not to be near 0 by chance.
+        // The denominators of z^β need enough terms, so that they are not near 0 by chance.
         let (rows, cols, inputs) = match case.domain {
             Domain::Pixels(..) if half == 0 => (rows.max(2), cols.max(2), inputs + 15),
             Domain::Pixels(..) => (rows.max(2), cols.max(2), inputs + 3),
@@ -109,7 +109,7 @@ proptest! {
     }
 }
 
-/// A filter whose relevance goes through the detour for one channel, and images that fill several blocks.
+/// A filter whose relevance uses the code for one output channel, and images that fill several blocks.
 #[test]
 fn blocks_of_images_are_those_of_their_definition() {
     for shape in [
@@ -141,7 +141,7 @@ fn blocks_of_images_are_those_of_their_definition() {
 
 #[test]
 fn a_filter_that_the_background_cannot_lower_absorbs_its_relevance_and_gives_no_nan() {
-    // Where all pixels are l and all weights excite, numerators and denominator are exactly zero.
+    // If all pixels are l and all weights are positive, numerators and denominator are exactly zero.
     let shape = ConvShape { rows: 3, cols: 3, size: 3, inputs: 1, outputs: 1 };
     let w: Vec<f32> = floats(9, 3).into_iter().map(f32::abs).collect();
     let (x, r) = (vec![-1.0; 9], vec![2.0; 9]);

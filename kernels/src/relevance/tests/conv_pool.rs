@@ -112,7 +112,7 @@ proptest! {
         outputs in 1usize..24, window in 1usize..4, images in 1usize..4, seed in 1u64..1000,
     ) {
         let case = &rules()[which];
-        // No part of a sum shall be so small that rounding decides.
+        // No term is so small that its rounding decides the result.
         let inputs = match case.domain {
             Domain::Pixels(..) => inputs + 15,
             _ if case.rule.groups.len() > 1 => inputs + 8,
@@ -120,7 +120,7 @@ proptest! {
         };
         let conv = ConvShape { rows, cols, size: 2 * half + 1, inputs, outputs };
         let mut layer = Layer::new(case, ConvMaxPoolShape { conv, window }, images, seed);
-        // Maxima shall be the same in every precision.
+        // The argmax positions are the same in every precision.
         layer.w.iter_mut().for_each(|w| *w = (*w * 16.0).round() / 16.0);
         layer.x.iter_mut().for_each(|x| *x = (*x * 8.0).round() / 8.0);
         let layer = Layer {

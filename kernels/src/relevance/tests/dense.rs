@@ -109,7 +109,7 @@ fn gamma_0_is_epsilon() {
 
 #[test]
 fn a_dead_unit_absorbs_its_relevance_and_gives_no_nan() {
-    // Unit 0 has no positive weight; unit 1 has one, but its input is silent.
+    // Unit 0 has no positive weight; unit 1 has one, but its input is 0.
     let rule = &packed(&Rule::z_plus(), &[-1.0, 0.0, -0.0, 2.0], 2, 2);
     let (a, r) = ([1.0, 0.0], [3.0, 4.0]);
     for kernels in kernel_sets() {
@@ -125,7 +125,7 @@ fn a_dead_unit_absorbs_its_relevance_and_gives_no_nan() {
 
 #[test]
 fn a_unit_without_weights_of_a_sign_absorbs_that_share_and_gives_no_nan() {
-    // Unit 0 is only inhibited, unit 1 only excited: 2·3 of it and −1·4 of it reach no input.
+    // Unit 0 has only negative weights, unit 1 only positive ones: shares of 2·3 and −1·4 reach no input.
     let rule = &packed(&Rule::alpha_beta(2.0, 1.0), &[-1.0, 2.0, -3.0, 2.0], 2, 2);
     let (a, r) = ([1.0, 1.0], [3.0, 4.0]);
     let (a, r_out) = (MatRef::new(&a, 1, 2), MatRef::new(&r, 1, 2));
@@ -175,7 +175,7 @@ fn a_denominator_of_zero_is_stabilised_with_a_positive_sign() {
 
 #[test]
 fn pixels_at_their_root_point_pass_on_no_relevance() {
-    // Every pixel at l where its weight is positive, at h where it is negative: z − v is 0 to the bit.
+    // Every pixel is l if its weight is positive and h if it is negative: z − v is exactly 0.
     let (j, k) = (28, 40);
     let column: Vec<f32> = floats(j, 9);
     let w: Vec<f32> = column.iter().flat_map(|&w| vec![w; k]).collect();
@@ -280,7 +280,7 @@ fn layers_without_inputs_or_outputs_are_no_work() {
 
 #[test]
 fn a_rule_of_its_own_is_taken() {
-    // z^β with one bound is the product of x − b with all of w, also with its terms the other way round.
+    // z^β with one bound is the product of x − b with all of w, also with its terms exchanged.
     let term = |bound, weight| Term { input: InputMap::Minus(bound), weight };
     let of = |terms| Rule {
         groups: vec![Group { coefficient: 1.0, terms, stabiliser: Stabiliser::Constant(EPS) }],

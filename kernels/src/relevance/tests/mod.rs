@@ -1,4 +1,4 @@
-//! Every rule against its definition, and named cases, for every layer and on every backend.
+//! Tests of every rule against its definition, and of special cases, for every layer and on every backend.
 
 mod conv;
 mod conv_pool;
@@ -10,16 +10,16 @@ use crate::gemm::pack;
 use crate::panels::Panels;
 use crate::testing::{activations, floats};
 
-/// What the inputs of a rule are.
+/// The domain of the inputs of a rule.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Domain {
     /// Not negative.
     Activations,
     Any,
-    /// In a range; some are a bound, as a background is.
+    /// In a range; some are a bound, like the background of images.
     Pixels(f32, f32),
-    /// Not negative, multiples of 1/8; weights multiples of 1/16. Sums are exact then, so that denominators near 0
-    /// have the same sign in every precision.
+    /// Not negative, multiples of 1/8; weights multiples of 1/16. The sums are then exact, so that
+    /// denominators near 0 have the same sign in every precision.
     Exact,
 }
 
@@ -49,7 +49,7 @@ fn rules() -> Vec<Case> {
     ]
 }
 
-/// How many [`rules`] there are.
+/// The number of [`rules`].
 const RULES: usize = 10;
 
 impl Case {
@@ -112,7 +112,7 @@ fn reference(
     (r_in, absorbed)
 }
 
-/// Compares what was absorbed, relative to the relevance there was.
+/// Compares the absorbed relevance, relative to the total relevance.
 fn assert_absorbed(what: &str, found: &[f64], want: &[f64], r: &[f32]) {
     assert_eq!(found.len(), want.len(), "{what}");
     let scale = r.iter().fold(1e-30f64, |max, &r| max.max(f64::from(r).abs()));

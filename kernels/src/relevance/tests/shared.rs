@@ -41,15 +41,15 @@ impl Side {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 160, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Every pair of rules, as in a combine layer that sees `e_t`, or pixels, and `r_t`, which does not exist in
-    /// the first step.
+    /// Every pair of rules, as in a combine layer that reads `e_t`, or pixels, and `r_t`, which has no
+    /// columns in the first step.
     #[test]
     fn two_inputs_share_the_denominators_of_each_group(
         which in [0..RULES, 0..RULES], n in 1usize..20, more in [0usize..40, 0usize..40], k in 1usize..50,
         exists in any::<bool>(), seed in 1u64..1000,
     ) {
         let cases = which.map(|which| rules()[which].clone());
-        // Where a stabiliser is signed, the sums are exact.
+        // If a stabiliser is signed, the sums are exact.
         let signed = |rule: &Rule| matches!(rule.groups[0].stabiliser, Stabiliser::Signed(_));
         let exact = cases.iter().any(|case| signed(&case.rule));
         let rounded = |x: Vec<f32>, steps: f32| match exact {
