@@ -1,5 +1,5 @@
-//! A training step allocates nothing once buffers are there. A binary of its own with one test: it counts
-//! what every thread of the process allocates.
+//! A training step allocates nothing after its buffers exist. This test has its own binary, because it counts
+//! the allocations of all threads of the process.
 
 use kernels::{Backend, Kernels, Threads};
 use model::train::{DropoutPolicy, Optimiser, TrainOptions, Trainer};
@@ -23,7 +23,7 @@ fn allocations(work: impl FnOnce()) -> usize {
     count() - before
 }
 
-/// Grey images, lighter and lighter.
+/// Grey images of rising brightness.
 struct Greys;
 
 impl Samples for Greys {
@@ -39,7 +39,7 @@ impl Samples for Greys {
 }
 
 const BATCH: usize = 50;
-/// Steps that must not allocate, one behind the other.
+/// Number of consecutive steps that must not allocate.
 const STEPS: usize = 20;
 
 fn step(trainer: &mut Trainer, kernels: &Kernels, batch: &[usize]) -> usize {
@@ -48,7 +48,7 @@ fn step(trainer: &mut Trainer, kernels: &Kernels, batch: &[usize]) -> usize {
     })
 }
 
-/// Each case on a thread and a team of its own, whose buffers nobody has made yet.
+/// Each case on its own thread and thread pool, without scratch buffers.
 #[test]
 fn a_training_step_allocates_nothing_after_the_first() {
     assert!(allocations(|| drop(std::hint::black_box(vec![0; 10]))) > 0, "it counts");
@@ -63,9 +63,9 @@ fn a_training_step_allocates_nothing_after_the_first() {
                 let (network, batch) = (network.clone(), &batch[..]);
                 let case = || {
                     let kernels = Kernels::new(Backend::best(), Threads::new(threads).expect("threads"));
-                    let mut trainer = Trainer::new(network, options).expect("a sound policy");
+                    let mut trainer = Trainer::new(network, options).expect("a valid policy");
                     step(&mut trainer, &kernels, batch);
-                    // A helper that sleeps through the first steps makes its buffer later, once.
+                    // A worker that sleeps during the first steps allocates its scratch later, once.
                     let late = if threads == 1 { 0 } else { 10 * STEPS };
                     let (mut steps, mut without) = (0, 0);
                     while without < STEPS {

@@ -1,4 +1,5 @@
-//! The command line from its arguments to the files it writes, in this process and in a folder of its own.
+//! The command line from its arguments to the files it writes, in this process, with a separate folder per
+//! test.
 
 mod models;
 mod refusals;
@@ -16,7 +17,7 @@ use std::fs;
 use std::io::Cursor;
 use std::path::PathBuf;
 
-/// A folder with a small synthetic set, gone after the test.
+/// A folder with a small synthetic set, removed after the test.
 struct Sandbox(tempfile::TempDir);
 
 impl Sandbox {
@@ -30,8 +31,8 @@ impl Sandbox {
         self.0.path().join(name)
     }
 
-    /// Runs `harness` with the words of `line`; `@name` is a path in the folder. Threads and kernels are
-    /// given, so that the environment has no say.
+    /// Runs `harness` with the words of `line`; `@name` is a path in the folder. Threads and kernels are set,
+    /// so that the environment has no effect.
     fn run(&self, line: &str) -> Result<()> {
         let word = |word: &str| match word.strip_prefix('@') {
             Some(name) => self.at(name).into_os_string(),
@@ -52,7 +53,7 @@ impl Sandbox {
         self.run(line).unwrap_or_else(|error| panic!("{line}: {error:#}"));
     }
 
-    /// What the user reads instead: one line with all of `words` in it.
+    /// The error message: one line that contains all of `words`.
     fn refuses(&self, line: &str, words: &[&str]) -> Error {
         let error = self.run(line).expect_err(line);
         let text = format!("{error:#}");
@@ -80,7 +81,7 @@ impl Sandbox {
         serde_json::from_slice(&self.bytes(name)).expect("JSON")
     }
 
-    /// Files of a folder and what is in them.
+    /// Files of a folder and their contents.
     fn files(&self, folder: &str) -> BTreeMap<String, Vec<u8>> {
         let entries = fs::read_dir(self.at(folder)).expect("a folder");
         let name = |entry: std::io::Result<fs::DirEntry>| entry.expect("an entry").file_name();
@@ -98,7 +99,7 @@ impl Sandbox {
     }
 }
 
-/// Trains Deep with T = 7 on the synthetic set, as is the default.
+/// Trains Deep with T = 7 on the synthetic set, the default.
 const TRAIN: &str = "train --data-dir @ --limit-train 300 --limit-test 60";
 
 /// Width and height of a picture that decodes to its last row.
@@ -167,7 +168,7 @@ fn a_training_leaves_a_manifest_metrics_and_models() {
 }
 
 #[test]
-fn a_run_is_kept_unless_told_otherwise() {
+fn a_run_is_kept_without_overwrite() {
     let sandbox = Sandbox::new();
     sandbox.does(&format!("{TRAIN} --epochs 1 --out @run"));
     let before = sandbox.files("run");
@@ -184,7 +185,7 @@ fn a_run_is_kept_unless_told_otherwise() {
 }
 
 #[test]
-fn a_resumed_training_ends_in_the_bits_of_one_that_went_straight() {
+fn a_resumed_training_ends_in_the_bits_of_an_uninterrupted_one() {
     let sandbox = Sandbox::new();
     for (name, how) in [("adam", ""), ("sgd", "--optimiser sgd --lr 0.01 --cell shallow --dropout 0.2")] {
         sandbox.does(&format!("{TRAIN} {how} --epochs 3 --out @{name}-straight"));
@@ -212,7 +213,9 @@ fn a_seed_gives_the_same_bytes_on_any_threads_and_kernels() {
     assert!(train("two", "--threads 2") == want, "2 threads");
     for name in Backend::NAMES {
         if name == "portable" || Backend::by_name(name).is_none() || Backend::best().name() == "portable" {
-            crate::support::say(&format!("skipped: {name} is not there, or portable, which may round twice"));
+            crate::support::say(&format!(
+                "skipped: {name} is not available, or portable, which may round twice"
+            ));
             continue;
         }
         assert!(train(name, &format!("--kernels {name} --threads 2")) == want, "{name}");
@@ -281,7 +284,8 @@ fn an_architecture_is_trained_from_options_and_from_a_file_and_kept_in_every_fil
         .does("explain --model @file/last.safetensors --dataset synth --data-dir @ --samples 2 --out @r.npy");
 }
 
-/// Settings, checkpoints and models named a cell, a pool and two widths before they held an architecture.
+/// Older settings, checkpoints and models have a preset, a kind of pool and two widths instead of an
+/// architecture.
 #[test]
 fn a_run_without_an_architecture_is_resumed_to_the_same_bits() {
     let sandbox = Sandbox::new();
@@ -345,7 +349,7 @@ fn kernels_are_those_of_this_cpu() {
 }
 
 #[test]
-fn misuse_is_told_from_failure() {
+fn usage_errors_are_distinguished_from_failures() {
     let sandbox = Sandbox::new();
     for (more, word) in [
         ("--batch 0", "--batch"),

@@ -1,4 +1,5 @@
-//! Relevance is conserved up to what is counted as absorbed (Eq. 3.8), nor negative where it must not be.
+//! Relevance is conserved except for the absorbed relevance (Eq. 3.8), and not negative for rules without
+//! negative terms.
 
 use crate::support::{Arrays, METHODS, bits, explain, narrow, samples_for, thesis, unpooled};
 use kernels::Kernels;
@@ -139,7 +140,7 @@ fn relevance_has_the_sign_of_what_is_explained() {
     }
 }
 
-/// The same cell with every weight zero, or with hidden biases that no input overcomes.
+/// The same network with every weight zero, or with hidden biases that no input exceeds.
 fn dead(network: &Network, by_bias: bool) -> Network {
     let mut tensors = network.tensors();
     let last = format!("head.{}.bias", network.architecture().head.len());

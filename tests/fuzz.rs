@@ -1,4 +1,4 @@
-//! Everything that is fuzzed, a second each in an ordinary run; `FUZZ_SECONDS=1200` is for a long one. With coverage
+//! All fuzz targets, one second each in an ordinary run; `FUZZ_SECONDS=1200` makes a long one. With coverage
 //! guidance and the address sanitizer: `tests/fuzz/`.
 #![allow(clippy::unwrap_used)]
 
@@ -12,7 +12,7 @@ fn seconds() -> Duration {
     Duration::from_secs(std::env::var("FUZZ_SECONDS").map_or(1, |text| text.parse().unwrap()))
 }
 
-/// Feeds a reader with sound files after up to four changes.
+/// Passes valid files with up to four mutations to a reader.
 fn fuzz(reader: Reader) {
     let (runs, taken) = (AtomicU64::new(0), AtomicU64::new(0));
     check!().with_test_time(seconds()).with_type::<Vec<Change>>().for_each(|changes| {
@@ -21,8 +21,8 @@ fn fuzz(reader: Reader) {
         taken.fetch_add(u64::from(reader.takes(&file)), Ordering::Relaxed);
     });
     let (runs, taken, name) = (runs.into_inner(), taken.into_inner(), reader.name);
-    let _ = writeln!(std::io::stderr(), "{name}: {runs} files read, {taken} of them sound");
-    assert!(taken > 0 && taken < runs, "{name}: the changes are too strong or too weak");
+    let _ = writeln!(std::io::stderr(), "{name}: {runs} files read, {taken} of them accepted");
+    assert!(taken > 0 && taken < runs, "{name}: the mutations are too strong or too weak");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Golden values of an independent float64 implementation, on every backend.
+//! Golden values of an independent float64 implementation, compared on every backend.
 
 use crate::support::{Golden, assert_close, backends, full, tiny, trainer};
 use kernels::Kernels;

@@ -1,4 +1,4 @@
-//! Gradients against central differences of a network written out in f64, and what training promises.
+//! Gradients against central differences of a network written out in f64, and the guarantees of training.
 
 use crate::support::{
     Arrays, Reference, backends, bits, explain, narrow, samples_for, thesis, trainer as new_trainer, unpooled,
@@ -9,14 +9,14 @@ use model::explain::{Method, Target};
 use model::train::{Optimiser, Trainer};
 use model::{Architecture, Evaluator, Network};
 
-/// The central difference at 0, `None` where two step sizes disagree: a relu or a pool has a kink there.
+/// The central difference at 0, `None` if two step sizes disagree, because a relu or a pool has a kink there.
 fn slope(mut f: impl FnMut(f64) -> f64, scale: f64) -> Option<f64> {
     let mut central = |step: f64| (f(step) - f(-step)) / (2.0 * step);
     let (wide, close) = (central(1e-5), central(1e-6));
     ((wide - close).abs() <= 1e-5 * scale).then_some(close)
 }
 
-/// How many of the checked points had no kink.
+/// The number of checked points without a kink.
 #[derive(Default)]
 struct Usable {
     all: usize,
@@ -38,7 +38,7 @@ impl Usable {
     }
 }
 
-/// Up to 12 places of `len`, spread by a step that meets no axis of a layer.
+/// Up to 12 indices below `len`, with a stride that is not a multiple of a layer's axis.
 fn spread(len: usize) -> impl Iterator<Item = usize> {
     let count = len.min(12);
     (0..count).map(move |i| (i * len / count + i * 7) % len)
@@ -178,7 +178,7 @@ fn step_norms_are_norms_of_the_gradient_by_layer_4() {
 const ADAM: Optimiser = Optimiser::Adam { lr: 2e-3 };
 const SGD: Optimiser = Optimiser::Sgd { lr: 0.02, momentum: 0.9 };
 
-/// Goes on to `steps` steps over 12 samples, six at a time.
+/// Continues to `steps` steps over 12 samples, six at a time.
 fn train(kernels: &Kernels, trainer: &mut Trainer, steps: u64) {
     let samples = samples_for(trainer.network(), 12, 5);
     while trainer.state().steps < steps {
@@ -207,7 +207,7 @@ fn a_seed_decides_the_dropout_and_with_it_every_bit() {
 }
 
 #[test]
-fn gradients_under_dropout_are_those_of_the_network_that_is_left() {
+fn gradients_under_dropout_are_those_of_the_remaining_network() {
     let kernels = Kernels::default();
     for name in ["deep", "deepv2", "convdeep"] {
         for seq_len in [1, 4] {
@@ -231,7 +231,7 @@ fn gradients_under_dropout_are_those_of_the_network_that_is_left() {
                     let (cell, task) = (network.architecture().clone(), *network.task());
                     first_step(&Network::from_tensors(cell, task, &tensors).expect("the same shapes")).0
                 };
-                // The losses are f32: a step wide enough that their rounding does not show.
+                // The losses are f32, so the step is wide enough that their rounding does not matter.
                 let want = (along(5e-4) - along(-5e-4)) / 1e-3;
                 let error = (norm - want).abs();
                 assert!(error <= 0.01 * norm + 2e-4, "{name}-{seq_len} {}: {norm}, {want}", gradient.name);
@@ -261,7 +261,7 @@ fn both_optimisers_lower_the_loss() {
 }
 
 #[test]
-fn a_restored_run_goes_on_as_if_never_stopped() {
+fn a_restored_run_has_the_bits_of_an_uninterrupted_one() {
     let kernels = Kernels::default();
     for name in Architecture::PRESETS {
         for optimiser in [ADAM, SGD] {
@@ -292,7 +292,7 @@ fn a_restored_run_goes_on_as_if_never_stopped() {
 #[test]
 fn training_has_the_same_bits_on_every_backend_and_any_number_of_threads() {
     for name in Architecture::PRESETS {
-        // Thesis widths are worth splitting, but slow where the sums are written out.
+        // The widths of the thesis are split between threads, but they are slow on the scalar backend.
         for (network, slow) in [(narrow(name, 4, PoolKind::Max), true), (thesis(name, 4), false)] {
             let mut first: Option<Vec<u32>> = None;
             for backend in backends().iter().map(Kernels::backend).filter(|b| b.promises_bits()) {

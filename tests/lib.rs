@@ -1,3 +1,4 @@
-//! What the tests and the libFuzzer targets in `tests/fuzz` share; the tests themselves are in `main.rs` and `fuzz.rs`.
+//! Shared code of the tests and the libFuzzer targets in `tests/fuzz`; the tests themselves are in `main.rs`
+//! and `fuzz.rs`.
 
 pub mod targets;

@@ -97,19 +97,19 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// Prints a line that the test runner does not swallow.
+/// Prints a line that the test runner does not hide.
 pub fn say(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
-/// The golden cases of narrow cells, which are part of this package.
+/// The golden cases of narrow networks, which are part of this package.
 pub fn tiny() -> Vec<Golden> {
     let files = files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("golden"));
     assert_eq!(files.len(), 12, "four cells, T = 1, 2, 4");
     files.iter().map(|path| Golden::read(path)).collect()
 }
 
-/// The golden cases of the thesis's widths: not part of this package, `None` where they are absent.
+/// The golden cases of the thesis's widths: not part of this package, `None` if they are absent.
 pub fn full() -> Option<Vec<Golden>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/golden/full");
     if !folder.is_dir() {
@@ -148,7 +148,7 @@ pub fn random_samples(n: usize, size: usize, classes: usize, seed: u64) -> Array
     Arrays { images, labels, size }
 }
 
-/// Every method, and the numbers that LRP goes by here.
+/// Every method, with the α and β of LRP used here.
 pub const METHODS: [Method; 7] = [
     Method::DeepTaylor,
     Method::Lrp { alpha: 1.0, beta: 0.0 },
@@ -162,7 +162,7 @@ pub const METHODS: [Method; 7] = [
 /// A trainer with the dropout of the draft.
 pub fn trainer(network: &Network, optimiser: Optimiser, batch: usize, seed: u64) -> Trainer {
     let dropout = DropoutPolicy::draft(network.architecture());
-    Trainer::new(network.clone(), TrainOptions { optimiser, batch, seed, dropout }).expect("a sound policy")
+    Trainer::new(network.clone(), TrainOptions { optimiser, batch, seed, dropout }).expect("a valid policy")
 }
 
 /// An architecture of the thesis with its own widths and initial values, on 28×28 pixels and 10 classes.
@@ -171,9 +171,9 @@ pub fn thesis(name: &str, seq_len: usize) -> Network {
     Network::new(preset, Task { seq_len, ..Task::default() }, 3).expect("fits")
 }
 
-/// A narrow network on 7×8 pixels and 5 classes, widths on both sides of a register's. The thesis's
-/// initial values die out in narrow layers, so that the weights grow with `√(2 / inputs)` instead and
-/// the biases differ.
+/// A narrow network on 7×8 pixels and 5 classes, with widths around those of registers. With the thesis's
+/// initial values the activations of narrow layers vanish, so the weights have standard deviation `√(2 /
+/// inputs)` instead, and the biases differ.
 pub fn narrow(name: &str, seq_len: usize, pool: PoolKind) -> Network {
     let mut narrow = Architecture::preset(name).expect("a preset").with_pools(pool);
     let (mut units_of, mut channels_of) = ([20, 17].into_iter(), [4, 6].into_iter());
@@ -189,7 +189,7 @@ pub fn narrow(name: &str, seq_len: usize, pool: PoolKind) -> Network {
     lively(narrow, Task { rows: 7, cols: 8, seq_len, classes: 5, ..Task::default() })
 }
 
-/// Convolutions without a pool behind them: in front of one another, of a pooled one, of a dense layer and of the core.
+/// Convolutions without a pool, followed by another one, by a pooled one, by a dense layer and by the core.
 pub fn unpooled(seq_len: usize) -> [Network; 2] {
     let (conv, pool) = (EncoderLayer::conv, EncoderLayer::Pool);
     let core = Core::Rnn { combine: 13, recurrent: 6 };
@@ -198,7 +198,7 @@ pub fn unpooled(seq_len: usize) -> [Network; 2] {
     [deep, vec![conv(3, 6)]].map(|encoder| lively(Architecture { encoder, core, head: vec![7] }, task))
 }
 
-/// A network whose values do not die out in narrow layers.
+/// A network whose activations do not vanish in narrow layers.
 pub fn lively(architecture: Architecture, task: Task) -> Network {
     let network = Network::new(architecture.clone(), task, 5 + task.seq_len as u64).expect("fits");
     let mut tensors = network.tensors();
@@ -218,7 +218,7 @@ pub fn samples_for(network: &Network, n: usize, seed: u64) -> Arrays {
     random_samples(n, task.rows * task.cols, task.classes, seed)
 }
 
-/// Explains with buffers made for just these samples.
+/// Explains with buffers for exactly these samples.
 pub fn explain(
     kernels: &Kernels,
     network: &Network,
@@ -235,7 +235,7 @@ pub fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|value| value.to_bits()).collect()
 }
 
-/// A network in f64: its equations as they read, over row-major tensors.
+/// A network in f64: its equations as written, with row-major tensors.
 pub struct Reference<'a> {
     network: &'a Network,
     pub tensors: BTreeMap<String, Vec<f64>>,

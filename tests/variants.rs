@@ -1,4 +1,4 @@
-//! What must not change a result, what must, and what is refused.
+//! Tests of invariance, of dependence, and of refused input.
 
 use crate::support::{Arrays, METHODS, backends, bits, explain, narrow, random_samples, samples_for, thesis};
 use kernels::pool::PoolKind;
@@ -7,7 +7,7 @@ use kernels::{Conv, ConvShape, Epilogue, Init, Kernels, MatMut, MatRef, Panels, 
 use model::explain::{Ascent, Explainer, Explanation, Method, Target, prototype};
 use model::{Architecture, Evaluator, NamedTensor, Network, Task};
 
-/// Bits of all that one sample of an explanation says.
+/// The bits of all values of one sample of an explanation.
 fn sample_bits(found: &Explanation, i: usize) -> Vec<u64> {
     let n = found.target.len();
     let part = |values: &[f32]| bits(&values[i * (values.len() / n)..][..values.len() / n]);
@@ -27,7 +27,7 @@ fn a_sample_alone_is_the_same_sample_in_a_batch() {
         let network = thesis(name, 4);
         let samples = samples_for(&network, 50, 1);
         for kernels in backends() {
-            // The reference backend writes every sum out and would take a minute.
+            // The reference backend is scalar and would take a minute.
             let slow = kernels.backend().name() == "reference";
             let batch: Vec<usize> = (0..if slow { 5 } else { 50 }).collect();
             let alone = batch.len() - 2;
@@ -46,7 +46,7 @@ fn a_sample_alone_is_the_same_sample_in_a_batch() {
                     found.expect("runs").remove(0)
                 };
                 let want = sample_bits(&of(&batch), alone);
-                // In buffers that a larger batch has used, and in its own.
+                // In buffers that a larger batch has used, and in new ones.
                 assert!(sample_bits(&of(&[alone]), 0) == want, "{what} {method:?}, used buffers");
                 let found = explain(&kernels, &network, method, (&samples, &[alone]), target).remove(0);
                 assert!(sample_bits(&found, 0) == want, "{what} {method:?}");
@@ -106,7 +106,7 @@ fn every_backend_that_promises_bits_explains_like_the_reference() {
     }
 }
 
-/// A layer's inputs hand out `r` in proportion to `q(j, k)`.
+/// Distributes `r` to the layer's inputs in proportion to `q(j, k)`.
 fn share(inputs: usize, r: &[f64], q: impl Fn(usize, usize) -> f64) -> Vec<f64> {
     let z = |k| (0..inputs).map(|j| q(j, k)).sum::<f64>();
     let of = |j| r.iter().enumerate().map(|(k, r)| q(j, k) / z(k) * r).sum();
@@ -128,7 +128,7 @@ fn sum(values: &[f64]) -> f64 {
     values.iter().sum()
 }
 
-/// The kernel agrees with `right`; `wrong` keeps the sum too, but is more than a tenth of it away.
+/// The kernel agrees with `right`; `wrong` conserves the sum, too, but differs by more than a tenth of it.
 fn check_trap(what: &str, found: &[f32], right: &[f64], wrong: &[f64]) {
     let total = sum(right);
     for (&found, want) in found.iter().zip(right) {
@@ -184,7 +184,7 @@ fn z_beta_of_a_convolution_has_no_bounds_beyond_the_border() {
     let image = random_samples(1, 6, 1, 5).images;
     let r: Vec<f32> = (0..12).map(|k| 0.5 + (k % 5) as f32).collect();
     let r64: Vec<f64> = r.iter().map(|&r| f64::from(r)).collect();
-    // The weight from the pixel at (y, x) to output k, None where the filter does not reach.
+    // The weight from the pixel at (y, x) to output k, None if the filter does not cover it.
     let weight = |y: isize, x: isize, k: usize| {
         let (out, o) = ((k / 2) as isize, k % 2);
         let (dy, dx) = (y - out / 3 + 1, x - out % 3 + 1);
@@ -232,7 +232,7 @@ fn z_beta_of_a_convolution_has_no_bounds_beyond_the_border() {
             relevance_conv(&kernels, operands).expect("fits");
             check_trap("conv", &r_in, &by(right), &by(swapped));
         }
-        // Had the border the bounds of the image, it would take relevance with it.
+        // If the border had the bounds of the image, it would receive relevance.
         let border = |k: usize| {
             let places = (-1..3isize).flat_map(|y| (-1..4isize).map(move |x| (y, x)));
             let outside = places.filter(|&(y, x)| !((0..2).contains(&y) && (0..3).contains(&x)));
@@ -287,7 +287,7 @@ fn initial_values_are_a_truncated_normal_and_a_small_threshold() {
 }
 
 #[test]
-fn refusals_name_the_culprit() {
+fn error_messages_name_the_invalid_part() {
     let preset = || Architecture::preset("convdeep").expect("a preset");
     let task = Task { seq_len: 5, ..Task::default() };
     let error = Network::new(preset(), task, 0).expect_err("5 does not divide 28").to_string();
@@ -330,7 +330,7 @@ fn refusals_name_the_culprit() {
 }
 
 #[test]
-fn a_prototype_is_surer_of_its_class_than_the_mean_and_stays_in_range() {
+fn a_prototype_has_a_higher_class_probability_than_the_mean_and_stays_in_range() {
     let kernels = Kernels::default();
     for name in Architecture::PRESETS {
         let network = thesis(name, 4);

@@ -1,4 +1,4 @@
-//! What a model file says of samples: its logits, its explanations, and what it refuses.
+//! Evaluation and explanation of a model file, and invalid inputs.
 
 use super::{Sandbox, png_size};
 use crate::support::{assert_close, bits, explain, random_samples, thesis, tiny};
@@ -20,7 +20,7 @@ const EXPLAIN: &str = "explain --model @model.safetensors --dataset synth --data
 const ARRAYS: &str = "--input @x.npy --labels @y.npy";
 
 impl Sandbox {
-    /// With `model.safetensors`, a Deep cell as it is before training.
+    /// With `model.safetensors`, an untrained Deep.
     fn with_model() -> (Sandbox, Network) {
         let (sandbox, network) = (Sandbox::new(), thesis("deep", 7));
         model_file::save(&sandbox.at("model.safetensors"), &network).expect("saved");
@@ -110,7 +110,7 @@ fn every_method_explains_into_arrays_and_pictures() {
 }
 
 #[test]
-fn explanations_are_of_the_targets_and_samples_asked_for() {
+fn explanations_are_of_the_selected_targets_and_samples() {
     let (sandbox, _) = Sandbox::with_model();
     let labels = sandbox.dataset().test.labels().to_vec();
     sandbox.does(&format!("{EXPLAIN} --samples 5 --target all --out @all.npy"));
@@ -153,7 +153,7 @@ fn explanations_are_of_the_targets_and_samples_asked_for() {
     assert!(!sandbox.at("x").exists());
 }
 
-/// A tensor of any type, as another program would hand it to the safetensors crate.
+/// A tensor of any type, as another program would pass it to the safetensors crate.
 type Foreign = (Dtype, Vec<usize>, Vec<u8>);
 
 fn foreign(network: &Network) -> BTreeMap<String, Foreign> {
@@ -234,7 +234,7 @@ fn a_model_file_that_does_not_fit_is_refused_by_the_name_of_the_tensor() {
 }
 
 #[test]
-fn a_prototype_is_a_picture_of_a_class_there_is() {
+fn a_prototype_is_a_picture_of_an_existing_class() {
     let (sandbox, _) = Sandbox::with_model();
     let line = "prototype --model @model.safetensors --steps 5 --overwrite --out @p.png";
     sandbox.does(&format!("{line} --class 3 --dataset synth --data-dir @ --lambda 0.1"));

@@ -1,4 +1,4 @@
-//! Input that is refused: one table, and what the user reads instead of a panic.
+//! Invalid input: one table of cases and their error messages.
 
 use super::Sandbox;
 use crate::support::{say, thesis};
@@ -14,7 +14,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// With `REFUSALS` in the environment, the lines are printed.
+/// With `REFUSALS` in the environment, the messages are printed.
 const SHOW: &str = "REFUSALS";
 const TRAIN: &str = "train --data-dir @ --limit-train 300 --limit-test 60 --out @run";
 const EVAL: &str = "eval --model @m.safetensors --dataset synth --data-dir @ --logits @out.npy";
@@ -23,10 +23,10 @@ const EXPLAIN: &str = "explain --model @m.safetensors --dataset synth --data-dir
 const IMAGES: &str = "synth/train-images-idx3-ubyte";
 const LABELS: &str = "synth/train-labels-idx1-ubyte";
 
-/// Makes a file bad.
+/// Makes a file invalid.
 type Spoil = Box<dyn Fn(&Sandbox)>;
 
-/// What is bad, the command that meets it, its exit status, and words of the line it prints.
+/// The defect, the command, its exit status, and words of its error message.
 struct Case(Spoil, String, u8, Vec<&'static str>);
 
 /// Writes `bytes` at `offset` of a file.
@@ -38,7 +38,7 @@ fn patch(file: &'static str, offset: usize, bytes: &'static [u8]) -> Spoil {
     })
 }
 
-/// Cuts a file, or fills it up with zeros, to this length.
+/// Truncates a file, or pads it with zeros, to this length.
 fn cut(file: &'static str, len: u64) -> Spoil {
     Box::new(move |sandbox| {
         fs::OpenOptions::new().write(true).open(sandbox.at(file)).and_then(|f| f.set_len(len)).expect("cut");
@@ -214,7 +214,7 @@ fn models() -> Vec<Case> {
         case(no_file(M, "/dev/zero"), &["a device", "expected a file"]),
         case(no_file(M, "pipe"), &["pipe", "expected a file"]),
         case(Box::new(|sandbox| fs::remove_file(sandbox.at(M)).expect("removed")), &["No such file"]),
-        // Claims that no memory could hold, about no bytes.
+        // Claimed sizes larger than any memory, with no data.
         case(empty(json!([0, 1_000_000_000_000_000_000u64])), &["`extra.bias`"]),
         case(
             header(|header| header["combine.bias"]["shape"] = json!([0, 1_000_000_000_000_000_000u64])),
@@ -441,7 +441,7 @@ fn bad_input_is_one_line_and_leaves_nothing_behind() {
                 wrong.push(format!("{line}: {status} wanted, {found} found, {absent:?} not in {text:?}"));
             }
             if listing(sandbox.0.path()) != before {
-                wrong.push(format!("{line} (wanted {words:?}): left something behind"));
+                wrong.push(format!("{line} (wanted {words:?}): left a file behind"));
             }
         }
     }

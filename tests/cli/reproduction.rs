@@ -1,11 +1,11 @@
-//! A reproduction from its experiment to its page, and what the page makes of runs that are not whole.
+//! A reproduction from its experiment to its page, and the page of incomplete runs.
 
 use super::{Sandbox, png_size};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
 
-/// Two cells at T = 4, one epoch, few samples.
+/// Two presets at T = 4, one epoch, few samples.
 const TINY: &str = "reproduce @tiny.toml --data-dir @";
 
 const EXPERIMENT: &str = r#"
@@ -52,14 +52,14 @@ impl Sandbox {
         found
     }
 
-    /// The state of each run, as the page's table says it.
+    /// The state of each run in the table of the page.
     fn states(&self, folder: &str) -> Vec<String> {
         let text = self.text(&format!("{folder}/tables/runs.csv"));
         text.lines().skip(1).map(|line| line.split(',').nth(1).unwrap_or_default().to_owned()).collect()
     }
 }
 
-/// All texts and numbers of a JSON value, as they are written.
+/// All texts and numbers of a JSON value, as they are printed.
 fn leaves(value: &Value, found: &mut Vec<String>) {
     match value {
         Value::Array(items) => items.iter().for_each(|item| leaves(item, found)),
@@ -74,7 +74,7 @@ fn leaves(value: &Value, found: &mut Vec<String>) {
     }
 }
 
-/// What stands between `<tag …>` and `</tag>`, with the few entities that are written.
+/// The texts between `<tag …>` and `</tag>`, with the few entities of the page decoded.
 fn texts(html: &str, tag: &str) -> Vec<String> {
     let open = format!("<{tag}");
     let close = format!("</{tag}>");
@@ -97,13 +97,13 @@ fn a_report_is_rebuilt_bit_for_bit_and_stands_alone() {
     }
     sandbox.does("report @all");
     assert!(sandbox.report("all") == first, "rebuilt");
-    // Nothing is trained or measured again, and nothing changes.
+    // Nothing is trained or measured again, and no file changes.
     let model = |run: &str| fs::metadata(sandbox.at(run)).and_then(|data| data.modified()).expect("a time");
     let file = "all/synth/deep-4-seed2/measured.json";
     let before = model(file);
     sandbox.does(&format!("{TINY} --out @all --resume"));
     assert!(sandbox.report("all") == first && model(file) == before);
-    // One after the other, everything but the seconds is the same.
+    // Run one after the other, all but the seconds is the same.
     sandbox.does(&format!("{TINY} --out @again --jobs 1"));
     for file in
         ["statements.csv", "table-4.5.csv", "methods-synth.csv", "aopc-synth.csv", "shares-synth-t4.csv"]
@@ -126,7 +126,7 @@ fn a_report_is_rebuilt_bit_for_bit_and_stands_alone() {
 }
 
 #[test]
-fn what_is_learnt_and_explained_depends_neither_on_jobs_nor_on_threads() {
+fn results_depend_neither_on_jobs_nor_on_threads() {
     let sandbox = Sandbox::with_experiment();
     sandbox.does(&format!("{TINY} --out @alone --threads 1 --jobs 1"));
     for (folder, threads) in [("side", "--threads 2 --jobs 2"), ("team", "--threads 2 --jobs 1")] {
@@ -227,7 +227,7 @@ fn an_experiment_trains_architectures_of_its_own() {
 }
 
 #[test]
-fn a_run_that_is_not_whole_is_shown_as_such() {
+fn an_incomplete_run_is_shown_as_such() {
     let sandbox = Sandbox::with_experiment();
     sandbox.does(&format!("{TINY} --out @all --seeds 1"));
     let run = |name: &str| sandbox.at(&format!("all/synth/{name}-seed1"));
@@ -263,7 +263,7 @@ fn a_run_that_is_not_whole_is_shown_as_such() {
 #[test]
 fn one_failed_run_does_not_stop_the_rest() {
     let sandbox = Sandbox::with_experiment();
-    // A rate at which SGD's loss stops being a number.
+    // A rate at which the loss of SGD becomes non-finite.
     let text = EXPERIMENT.replace("lr = 0.01", "lr = 1e30").replace("epochs = 1", "epochs = 2");
     fs::write(sandbox.at("wild.toml"), text).expect("written");
     let line = "reproduce @wild.toml --data-dir @ --seeds 1 --cells deep --out @wild";
@@ -290,7 +290,7 @@ fn a_learning_rate_is_searched_on_held_out_samples() {
 }
 
 #[test]
-fn what_is_asked_for_must_fit() {
+fn options_that_do_not_fit_are_refused() {
     let sandbox = Sandbox::with_experiment();
     for (line, words) in [
         ("reproduce quik --data-dir @", &["quik", "quick, draft, full"][..]),
@@ -302,6 +302,6 @@ fn what_is_asked_for_must_fit() {
     ] {
         sandbox.refuses(line, words);
     }
-    // Without a command, the words are those of `reproduce`.
+    // Without a command, the arguments are those of `reproduce`.
     sandbox.refuses("--dataset absent --data-dir @", &["absent"]);
 }

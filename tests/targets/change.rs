@@ -1,9 +1,9 @@
-//! Changes of files: small ones, because what is nearly right goes deepest.
+//! Mutations of files. They are small, because nearly valid files reach more of a reader.
 
-/// What is done to a file: kind, place, value.
+/// A mutation of a file: kind, position, value.
 pub type Change = (u8, u16, u64);
 
-/// The change that a seed stands for (splitmix64).
+/// The mutation of a seed (splitmix64).
 pub(super) fn drawn(seed: u32) -> Change {
     let mut state = u64::from(seed);
     let mut next = || {
@@ -15,7 +15,7 @@ pub(super) fn drawn(seed: u32) -> Change {
     (next() as u8, next() as u16, next())
 }
 
-/// Overwrites a byte, flips a bit, or now and then cuts the end off.
+/// Overwrites a byte, flips a bit, or sometimes truncates the file.
 pub(super) fn byte(bytes: &mut Vec<u8>, (kind, place, value): Change) {
     if bytes.is_empty() {
         return;
@@ -29,7 +29,7 @@ pub(super) fn byte(bytes: &mut Vec<u8>, (kind, place, value): Change) {
     }
 }
 
-/// Puts another number in the place of one in a text; else changes a byte.
+/// Replaces a number in a text by another one; if there is none, changes a byte.
 pub(super) fn text(text: &mut Vec<u8>, (kind, place, value): Change) {
     let starts: Vec<usize> = (0..text.len())
         .filter(|&i| text[i].is_ascii_digit() && (i == 0 || !text[i - 1].is_ascii_digit()))
@@ -39,11 +39,11 @@ pub(super) fn text(text: &mut Vec<u8>, (kind, place, value): Change) {
     }
     let start = starts[usize::from(place) % starts.len()];
     let end = (start..text.len()).find(|&i| !text[i].is_ascii_digit()).unwrap_or(text.len());
-    // Of any size: the shift leaves 1 to 64 bits.
+    // Numbers of any size: the shift leaves 1 to 64 bits.
     text.splice(start..end, (value >> (kind / 2 % 64)).to_string().into_bytes());
 }
 
-/// Writes a line of a text a second time, elsewhere, or takes it away; else changes a number or a byte.
+/// Repeats a line of a text elsewhere, or removes it; otherwise changes a number or a byte.
 pub(super) fn lines(whole: &mut Vec<u8>, (kind, place, value): Change) {
     if kind % 8 > 1 {
         return text(whole, (kind / 8 + 32 * (kind % 8), place, value));

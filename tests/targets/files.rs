@@ -1,4 +1,4 @@
-//! Files of bytes: data sets, models, arrays.
+//! Binary files: data sets, models, arrays.
 
 use super::{Change, Reader, change};
 use harness::io::array;
@@ -62,7 +62,7 @@ fn sound_model() -> Vec<u8> {
     BYTES.clone()
 }
 
-/// What a writer leaves in a file.
+/// The bytes that a writer writes to a file.
 fn written(write: impl FnOnce(&Path) -> anyhow::Result<()>) -> Vec<u8> {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("sound.file");

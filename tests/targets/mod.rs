@@ -1,8 +1,8 @@
-//! What is fuzzed, written once: by the ordinary tests for a second each (`tests/fuzz.rs`), by libFuzzer for as long as
-//! one likes (`tests/fuzz/`).
+//! The fuzz targets. The ordinary tests run each for a second (`tests/fuzz.rs`), libFuzzer for any time
+//! (`tests/fuzz/`).
 //!
-//! A reader is fed sound files after changes. Readers must not panic nor take memory beyond the file's, and refuse in one
-//! line; what they take must be consistent.
+//! A reader gets mutated valid files. It must not panic or allocate more memory than the file's size allows,
+//! and its error must be one line; accepted files must be consistent.
 
 mod change;
 mod files;
@@ -17,26 +17,26 @@ pub use texts::{EXPERIMENT, SETTINGS};
 use std::io::Write;
 use std::path::Path;
 
-/// A reader of files from elsewhere.
+/// A reader of untrusted files.
 #[derive(Clone, Copy, Debug)]
 pub struct Reader {
-    /// Of what.
+    /// Name of the format.
     pub name: &'static str,
-    /// A small file that it takes.
+    /// A small valid file.
     pub sound: fn() -> Vec<u8>,
-    /// Changes a file where it matters.
+    /// Mutates a file in a way that depends on the format.
     pub change: fn(&mut Vec<u8>, Change),
     read: fn(&Path) -> anyhow::Result<()>,
 }
 
 impl Reader {
-    /// Has these bytes read; whether they were taken.
+    /// Passes these bytes to the reader; returns whether it accepted them.
     ///
     /// # Panics
-    /// If the reader does, takes what is not consistent, or says more than a line.
+    /// If the reader panics, accepts an inconsistent file, or its error has more than one line.
     pub fn takes(&self, bytes: &[u8]) -> bool {
         let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
-        file.write_all(bytes).expect("room for a small file");
+        file.write_all(bytes).expect("space for a small file");
         let error = match (self.read)(file.path()) {
             Ok(()) => return true,
             Err(error) => harness::error::format_error(&error),
@@ -45,14 +45,14 @@ impl Reader {
         false
     }
 
-    /// A sound file after changes.
+    /// A valid file after mutations.
     pub fn spoilt(&self, changes: &[Change]) -> Vec<u8> {
         let mut file = (self.sound)();
         changes.iter().for_each(|&change| (self.change)(&mut file, change));
         file
     }
 
-    /// Another file, as a fuzzer that mutates files asks for: a change, or now and then a sound file.
+    /// The next file for a fuzzer that mutates files: a mutation, or sometimes a valid file.
     pub fn mutated(&self, file: &[u8], seed: u32) -> Vec<u8> {
         let change = change::drawn(seed);
         if file.len() < 2 || seed.is_multiple_of(256) {

@@ -1,4 +1,4 @@
-//! Files of text: settings and experiments.
+//! Text files: settings and experiments.
 
 use super::{Change, Reader, change};
 use harness::experiment::definition::Experiment;
@@ -32,7 +32,7 @@ fn consistent(settings: &Settings) {
     assert!((0.0..1.0).contains(&settings.momentum) && (0.0..1.0).contains(&settings.dropout));
 }
 
-/// Experiments, up to the plan of their trainings.
+/// Experiments, including the plan of their trainings.
 pub const EXPERIMENT: Reader =
     Reader { name: "experiment", sound: sound_experiment, change: change_text, read: read_experiment };
 
@@ -54,7 +54,7 @@ fn read_experiment(path: &Path) -> anyhow::Result<()> {
         let inside = Path::new(&planned.folder).components().all(|part| matches!(part, Component::Normal(_)));
         assert!(inside, "{} is not within the experiment's folder", planned.folder);
     }
-    // An experiment's folder keeps it as a file.
+    // The folder of an experiment stores it as a file.
     let again = toml::to_string(&experiment)?;
     assert_eq!(toml::from_str::<Experiment>(&again)?, experiment, "{again}");
     Ok(())

@@ -1,9 +1,9 @@
-//! What the targets share. They need no files to start from: their mutators begin with a sound one.
+//! Shared code of the targets. They need no corpus: their mutators start from a valid file.
 
 pub use libfuzzer_sys;
 use tests::targets::Reader;
 
-/// A target that has files read.
+/// A target that passes files to a reader.
 #[macro_export]
 macro_rules! reader {
     ($reader:expr) => {
@@ -17,7 +17,7 @@ macro_rules! reader {
     };
 }
 
-/// Every other time a change where it matters, else one of libFuzzer's own.
+/// Alternates between our mutations, which depend on the format, and those of libFuzzer.
 pub fn mutate(reader: &Reader, data: &mut [u8], size: usize, most: usize, seed: u32) -> usize {
     if size >= 2 && seed & 1 == 1 {
         return libfuzzer_sys::fuzzer_mutate(data, size, most);

@@ -1,11 +1,12 @@
-//! What the views accept is what lies in their slices.
+//! Views accept exactly the matrices that lie in their slices.
 
 use super::draw::{Draw, MOST, panels as panels_len, times};
 use super::operand::offset;
 use kernels::{MatMut, MatRef, Panels, Plane, Rows};
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 
-/// Whether a constructor accepts; a refusal is a panic that is not to be shown, nor to end a fuzzer.
+/// Whether a constructor accepts its arguments. A refusal is a panic, which is neither printed nor ends a
+/// fuzzer.
 fn accepts<T>(construct: impl FnOnce() -> T) -> bool {
     let hook = take_hook();
     set_hook(Box::new(|_| {}));
@@ -27,7 +28,7 @@ pub fn matrices(draw: &mut Draw) {
     let len = 4 * draw.below(256);
     let mut data = vec![0.0; len];
     let sound = map.width > 0 && map.height > 0;
-    // Of many rows those at the ends of lines and images.
+    // If there are many rows, only those at the ends of lines and images are checked.
     let image = map.width.wrapping_mul(map.height);
     let some = [rows, map.width, image, image.wrapping_mul(2)];
     let seen: Vec<usize> = (0..rows.min(1024))

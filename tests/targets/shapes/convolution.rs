@@ -13,7 +13,7 @@ pub fn small(draw: &mut Draw) -> ConvShape {
     ConvShape { rows: draw.below(5), cols: draw.below(5), size: draw.below(4) * 2 + 1, inputs, outputs }
 }
 
-/// The same, or one that differs.
+/// The same convolution, or one that differs.
 pub fn near(draw: &mut Draw, shape: &ConvShape) -> ConvShape {
     let ConvShape { rows, cols, size, inputs, outputs } = *shape;
     ConvShape {
@@ -29,7 +29,7 @@ pub fn patch(shape: &ConvShape) -> u128 {
     times(&[shape.size, shape.size, shape.inputs])
 }
 
-/// Floats of the images of a plane, however large.
+/// Floats of the images of a plane, without overflow.
 pub fn floats(plane: &Plane, images: usize) -> u128 {
     let [rows, cols] = [plane.rows, plane.cols].map(|size| size as u128 + 2 * plane.pad as u128);
     rows.saturating_mul(cols).saturating_mul(times(&[plane.channels, images]))
@@ -40,7 +40,8 @@ pub fn huge(shape: &ConvShape, images: usize) -> bool {
     [rows, cols, size, inputs, outputs, images].into_iter().any(|size| size > 256)
 }
 
-/// As many floats as the images have, or another number; those that fit are images with a border.
+/// As many floats as the images have, or another number; if the number is right, they are images with a
+/// border.
 pub fn images_of(
     draw: &mut Draw,
     plane: &Plane,
@@ -145,7 +146,7 @@ pub fn conv_weight_gradient(draw: &mut Draw) {
     close("weight gradient", &unpack(Panels::new(&d_w, patch, shape.outputs)), &want, 0.0);
 }
 
-/// A pool's shape, a number of images, and what its operands must have.
+/// A pool's shape, a number of images, and the required sizes of its operands.
 struct Pooled {
     shape: PoolShape,
     images: usize,
@@ -218,7 +219,7 @@ pub fn pool(draw: &mut Draw) {
     close("pool", &y.written(), &expected.0, 0.0);
 }
 
-/// What is pooled, and for the relevance or gradient of the pooled pixels what comes back.
+/// The pooled pixels, and the gradient or relevance of the input from that of the pooled pixels.
 fn expected(of: &Pooled, x: &[f32], back: Option<(&[f32], PoolBack)>) -> (Vec<f64>, Vec<f64>) {
     let PoolShape { rows, cols, channels, size, kind } = of.shape;
     let (mut y, mut d_x) = (Vec::new(), Vec::new());
@@ -278,7 +279,7 @@ pub fn pool_backward(draw: &mut Draw) {
         return;
     }
     if fits {
-        // What came of pooling `a`, as the kernel may rely on; `y` has the right shape.
+        // The result of pooling `a`, which the kernel may rely on; `y` has the right shape.
         let (rows, cols) = shape_of(&y);
         let pooled = expected(&of, &a.plain(), None).0;
         assert_eq!(pooled.len(), rows * cols);

@@ -1,17 +1,17 @@
-//! Choices from bytes. One of the sizes that must fit may be another one than it should be.
+//! Choices from bytes. At most one of the sizes is wrong.
 
 use kernels::{Backend, Kernels, MatmulBackend, MatmulBlock, MatmulTask, Threads};
 use std::sync::{Arc, LazyLock};
 
-/// More floats than any operand here has.
+/// More floats than any operand of these tests has.
 pub const MOST: usize = 1 << 14;
 
 pub struct Draw {
     bytes: std::vec::IntoIter<u8>,
-    /// Which of the sizes is wrong; none if there are not so many.
+    /// The index of the wrong size; none if there are fewer sizes.
     wrong: usize,
     state: u64,
-    /// Whether the kernel took its operands.
+    /// Whether the kernel accepted its operands.
     pub taken: bool,
 }
 
@@ -35,12 +35,12 @@ impl Draw {
         self.byte() & 1 == 1
     }
 
-    /// A size around the widths of registers and tiles.
+    /// A size near the widths of registers and tiles.
     pub fn size(&mut self) -> usize {
         [0, 1, 2, 3, 5, 7, 8, 9, 15, 16, 17, 24, 25, 31, 32, 33, 40, 48, 49][self.below(19)]
     }
 
-    /// Any number at all.
+    /// Any number.
     pub fn any(&mut self) -> usize {
         let (shift, low) = (self.below(64), self.below(8));
         match self.below(4) {
@@ -68,13 +68,13 @@ impl Draw {
         }
     }
 
-    /// The same, for what has to be allocated.
+    /// The same, for a size that is allocated.
     pub fn near_len(&mut self, right: usize) -> usize {
         let len = self.near(right);
         if len > MOST { len % 64 } else { len }
     }
 
-    /// A quarter of a whole number in −8…8: sums of products of a few of them are exact.
+    /// An integer in −8…8, divided by 4: sums of a few products of them are exact.
     pub fn value(&mut self) -> f32 {
         self.state ^= self.state << 13;
         self.state ^= self.state >> 7;
@@ -122,12 +122,12 @@ impl MatmulBackend for Naive {
     }
 }
 
-/// Whether all sizes are what they must be; the right ones are worked out in integers that hold them.
+/// Whether all sizes are right; the right ones are computed in integers that do not overflow.
 pub fn same(pairs: &[(usize, u128)]) -> bool {
     pairs.iter().all(|&(found, right)| found as u128 == right)
 }
 
-/// The product of sizes, or something larger than all memory.
+/// The product of sizes, saturating at more than any memory.
 pub fn times(sizes: &[usize]) -> u128 {
     sizes.iter().fold(1u128, |product, &size| product.saturating_mul(size as u128))
 }

@@ -1,9 +1,10 @@
-//! Public kernels on operands that fit together or just do not.
+//! Public kernels on operands of consistent and of slightly inconsistent shapes.
 //!
-//! What must hold: operands that fit give what the f64 reference implementation gives, and nothing but the rows of the output is written;
-//! operands that do not are refused and nothing at all is written. What fits is worked out here a second time, in
-//! integers that do not overflow. Inputs are as long as they must be, so that the address sanitizer sees a read
-//! beyond, and hold NaN between their rows, so that a read there shows.
+//! Required properties: operands of consistent shapes give the result of the f64 reference implementation,
+//! and only the rows of the output are written; other operands are refused and nothing is written. The tests
+//! compute consistency independently, in integers that do not overflow. Inputs have exactly the required
+//! length, so that the address sanitizer detects an out-of-bounds read, and hold NaN between their rows, so
+//! that a read there changes the result.
 
 mod constructors;
 mod convolution;
@@ -17,7 +18,7 @@ mod relevance_conv;
 
 use draw::Draw;
 
-/// A kernel's operands, its call, and what must hold.
+/// A kernel's operands, its call, and the checks.
 type Case = fn(&mut Draw);
 
 const CASES: [Case; 22] = [
@@ -45,10 +46,11 @@ const CASES: [Case; 22] = [
     elementwise::sgd,
 ];
 
-/// Calls the kernel that the first byte names on operands that the others describe; whether it took them.
+/// Calls the kernel selected by the first byte on operands described by the other bytes; returns whether it
+/// accepted them.
 ///
 /// # Panics
-/// If the kernel does, or does not do what it promises.
+/// If the kernel panics or violates a required property.
 pub fn shapes(bytes: &[u8]) -> bool {
     let (&first, rest) = bytes.split_first().unwrap_or((&0, &[]));
     let mut draw = Draw::new(rest.to_vec());

@@ -1,4 +1,4 @@
-//! Operands: matrices whose rows are anywhere, slices, and outputs that know what they were.
+//! Operands: matrices with any row offsets, slices, and outputs that keep a copy of their initial content.
 
 use super::draw::{Draw, MOST};
 use kernels::{MatMut, MatRef, Rows, ShapeError};
@@ -11,7 +11,7 @@ pub fn offset(map: &Rows, i: usize) -> u128 {
     (pixel * map.step as u128).saturating_add(line_at).saturating_add(line / height * map.image as u128)
 }
 
-/// A matrix; between its rows, and before the first one, are NaNs.
+/// A matrix; between its rows and before the first one are NaNs.
 #[derive(Clone, Debug)]
 pub struct Mat {
     pub data: Vec<f32>,
@@ -22,7 +22,8 @@ pub struct Mat {
 }
 
 impl Mat {
-    /// Rows with gaps, or the pixels of images with gaps; of many rows all are the same one.
+    /// Rows with gaps, or the pixels of images with gaps; if there are very many rows, all have the same
+    /// offset.
     pub fn drawn(draw: &mut Draw, rows: usize, cols: usize, values: fn(&mut Draw, usize) -> Vec<f32>) -> Mat {
         let cols = if cols > MOST { cols % 64 } else { cols };
         if rows > 1024 || rows * cols > MOST {
@@ -94,12 +95,13 @@ pub struct Out {
 }
 
 impl Out {
-    /// With numbers in its rows if the kernel reads them.
+    /// The rows hold numbers if the kernel reads them.
     pub fn drawn(draw: &mut Draw, rows: usize, cols: usize, read: bool) -> Out {
         let limit = |size: usize| if size > 1024 { size % 64 } else { size };
         let (rows, cols) = (limit(rows), limit(cols));
         let map = map(draw, cols);
-        // With floats around it a write beyond is seen, without them by the address sanitizer.
+        // With floats around it, an out-of-bounds write is detected by comparison; without them, by the
+        // address sanitizer.
         let mut mat = Mat::filled(rows, cols, map, if draw.flag() { 16 } else { 0 });
         if read {
             for i in 0..rows {
@@ -128,12 +130,12 @@ impl Out {
         MatMut::mapped(&mut self.mat.data[self.mat.at..end], rows, cols, map)
     }
 
-    /// What its rows held before.
+    /// The initial content of its rows.
     pub fn before(&self) -> Vec<f32> {
         Mat { data: self.before.clone(), ..self.mat.clone() }.plain()
     }
 
-    /// What its rows hold, after making sure that nothing else was written.
+    /// The content of its rows, after a check that nothing else was written.
     pub fn written(&self) -> Vec<f32> {
         let mut rest = self.mat.clone();
         let old = Mat { data: self.before.clone(), ..self.mat.clone() };
@@ -144,7 +146,7 @@ impl Out {
         self.mat.plain()
     }
 
-    /// Makes sure that nothing was written.
+    /// Checks that nothing was written.
     pub fn untouched(&self) {
         assert!(same_bits(&self.mat.data, &self.before), "written although it was refused");
     }
@@ -154,7 +156,8 @@ pub fn same_bits(a: &[f32], b: &[f32]) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits())
 }
 
-/// A result that says of operands whether they fit must be right; whether they do.
+/// Checks that the kernel accepted its operands exactly if their shapes are consistent; returns whether they
+/// are.
 pub fn agrees(draw: &mut Draw, result: Result<(), ShapeError>, fits: bool) -> bool {
     assert_eq!(result.is_ok(), fits, "{result:?}");
     draw.taken = fits;

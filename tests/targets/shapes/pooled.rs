@@ -1,4 +1,4 @@
-//! Convolutions with a max-pool behind them.
+//! Convolutions followed by a max-pool.
 
 use super::convolution::{floats, huge, images_of, inside, near, patch, small};
 use super::draw::{Draw, panels, same, times};
@@ -13,7 +13,7 @@ use kernels::pack::{Part, pack, unpack};
 use kernels::relevance::{PackedRule, RelevanceConvMaxPool, relevance_conv_max_pool};
 use kernels::{Epilogue, Kernels, MatMut, Panels, Rows, panels_len, reference};
 
-/// A layer and a batch that fit, and what comes of them.
+/// A layer, a consistent batch, and their results.
 struct Forward {
     kernels: &'static Kernels,
     shape: ConvMaxPoolShape,
@@ -32,13 +32,13 @@ fn windows(shape: &ConvMaxPoolShape, images: usize) -> u128 {
     times(&[images, shape.conv.rows.div_ceil(size), shape.conv.cols.div_ceil(size)])
 }
 
-/// Whether there is such a layer, and has the other's argmax positions; no windows have those of any.
+/// Whether the layer is valid and the argmax positions fit it; without windows those of any layer do.
 fn same_max_indices(a: &ConvMaxPoolShape, b: &ConvMaxPoolShape) -> bool {
     let sound = !a.conv.size.is_multiple_of(2) && (1..=15).contains(&a.window);
     sound && (a == b || windows(a, 1) == 0)
 }
 
-/// Whether `v` belongs to the windows of so many of all images.
+/// Whether `v` has the shape of the windows of this many images.
 fn have(shape: &ConvMaxPoolShape, all: usize, v: &Mat, images: usize) -> bool {
     let spaced = v.map.width >= v.rows;
     let (rows, outputs) = (windows(shape, images), shape.conv.outputs as u128);
@@ -98,7 +98,7 @@ impl Forward {
         (conv.rows * conv.cols * conv.inputs, conv.rows * conv.cols * conv.outputs)
     }
 
-    /// What the windows propagate, or something that does not fit.
+    /// The gradient or relevance of the windows, or a matrix of another shape.
     fn values(&self, draw: &mut Draw) -> Mat {
         let rows = draw.near(self.images * self.shape.windows());
         let cols = draw.near(self.shape.conv.outputs);
@@ -117,7 +117,7 @@ impl Forward {
     }
 }
 
-/// The maximum of each window of each image, and which of all the sums it is.
+/// The maximum of each window of each image, and the index of its sum.
 fn pooled(shape: &ConvMaxPoolShape, sums: &[f64], bias: &[f32], images: usize) -> (Vec<f32>, Vec<usize>) {
     let conv = &shape.conv;
     let of_image = conv.rows * conv.cols * conv.outputs;

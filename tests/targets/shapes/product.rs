@@ -1,4 +1,4 @@
-//! `gemm` and `gemm_tn`, and the ends that a convolution has as well.
+//! `gemm` and `gemm_tn`, with initial values and epilogues that convolutions use, too.
 
 use super::draw::{Draw, panels, same};
 use super::operand::{Mat, Out, agrees, close};
@@ -75,7 +75,7 @@ impl Ends {
             }
     }
 
-    /// What `c` must be after sums that began with zero.
+    /// The expected `c`, from sums that started at zero.
     pub fn want(&self, sums: &[f64], before: &[f32], n: usize) -> Vec<f64> {
         let wide = |x: Vec<f32>| -> Vec<f64> { x.into_iter().map(f64::from).collect() };
         let before = wide(before.to_vec());
@@ -170,7 +170,7 @@ pub fn gemm_tn(draw: &mut Draw) {
     for (i, (found, old)) in found.iter().zip(&before).enumerate() {
         let row = i / n;
         if row < first || row >= first + k {
-            assert_eq!(found.to_bits(), old.to_bits(), "row {row} is none of {first}..{}", first + k);
+            assert_eq!(found.to_bits(), old.to_bits(), "row {row} is not one of {first}..{}", first + k);
         } else {
             let want = want[(row - first) * n + i % n] + if add { f64::from(*old) } else { 0.0 };
             assert_eq!(f64::from(*found), want, "row {row}");

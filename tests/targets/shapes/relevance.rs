@@ -7,7 +7,7 @@ use kernels::pack::pack;
 use kernels::relevance::{self, Denominators, Messages, PackedRule, Ratios, Relevance, Rule};
 use kernels::{ConvShape, Kernels, MatRef, Panels, reference};
 
-/// One of the rules; values are exact, so that the sign of a denominator is that of its definition.
+/// One of the rules; sums are exact, so that the sign of a denominator is that of its definition.
 pub fn rule(draw: &mut Draw) -> Rule {
     match draw.below(7) {
         0 => Rule::z_plus(),
@@ -20,18 +20,18 @@ pub fn rule(draw: &mut Draw) -> Rule {
     }
 }
 
-/// Inputs of its domain.
+/// Inputs of the rule's domain.
 pub fn domain(rule: &Rule) -> fn(&mut Draw, usize) -> Vec<f32> {
     if *rule == Rule::z_beta(-1.0, 1.0) { pixels } else { Draw::activations }
 }
 
-/// What a rule takes: `[N, J]` inputs, `[J, K]` weights, `[N, K]` relevance.
+/// The operands of a rule: `[N, J]` inputs, `[J, K]` weights, `[N, K]` relevance.
 struct Layer {
     kernels: &'static Kernels,
     rule: Rule,
     n: usize,
     k: usize,
-    /// The shape of the weights themselves, that of a convolution now and then.
+    /// The shape of the weights, sometimes that of a convolution.
     w_shape: (usize, usize),
     of_conv: bool,
     w: Vec<f32>,
@@ -58,15 +58,16 @@ impl Layer {
         Layer { kernels, rule, n, k, w_shape, of_conv, w, a, r_out, r_in, absorbed }
     }
 
-    /// The rule with the weights; those of a convolution with three filter lines if that fits, which no dense
-    /// layer may take.
+    /// The rule with the weights; if they fit, sometimes packed for a convolution with three filter lines,
+    /// which a dense layer must refuse.
     fn packed(&self) -> PackedRule {
         let (j, k) = self.w_shape;
         let packed = pack(&self.w, j, k);
         let panels = Panels::new(&packed, j, k);
         let shape = ConvShape { rows: 1, cols: 1, size: 3, inputs: j / 9, outputs: k };
         if self.conv() {
-            return PackedRule::conv(self.kernels, &self.rule, &shape, panels).expect("its own weights");
+            return PackedRule::conv(self.kernels, &self.rule, &shape, panels)
+                .expect("weights of this shape");
         }
         PackedRule::dense(&self.rule, panels)
     }
@@ -75,7 +76,7 @@ impl Layer {
         self.of_conv && self.w_shape.0.is_multiple_of(9)
     }
 
-    /// Whether what every rule takes fits.
+    /// Whether the operands that every rule takes are consistent.
     fn fits(&self) -> bool {
         let (n, k) = (self.r_out.rows, self.r_out.cols);
         !self.conv()
@@ -87,10 +88,10 @@ impl Layer {
 
     fn untouched(&self) {
         self.r_in.untouched();
-        assert!(self.absorbed.iter().all(|&a| a == 1.0), "absorbed something although it was refused");
+        assert!(self.absorbed.iter().all(|&a| a == 1.0), "absorbed relevance although it was refused");
     }
 
-    /// The forward product of what there is.
+    /// The forward product of the operands.
     fn forward(&self) -> Vec<f32> {
         let (n, (j, k)) = (self.a.rows, self.w_shape);
         if self.a.cols != j || n > 1024 {
@@ -129,7 +130,7 @@ pub fn one_input(draw: &mut Draw) {
     }
 }
 
-/// What an input contributes to denominators that it shares, the ratios with a base, and their messages.
+/// The contribution of an input to shared denominators, the ratios with a base, and their messages.
 pub fn shared(draw: &mut Draw) {
     let mut layer = Layer::drawn(draw);
     layer.rule = Rule::z_plus();

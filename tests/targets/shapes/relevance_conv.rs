@@ -1,4 +1,4 @@
-//! Every rule of convolutions, against that of the dense layer that a convolution is.
+//! Every rule of convolutions, against that of the equivalent dense layer.
 
 use super::convolution::{floats, huge, images_of, inside, near, patch, small};
 use super::draw::{Draw, same, times};
@@ -28,11 +28,11 @@ pub fn relevance(draw: &mut Draw) {
     let (kernels, rule) = (draw.kernels(), rule(draw));
     let (right, images) = (small(draw), draw.below(3));
     let w = draw.values(right.patch() * right.outputs);
-    // The convolution whose weights they are, or one that has others.
+    // The convolution of the weights, or one with another filter.
     let shape = near(draw, &right);
     let weights_fit = !shape.size.is_multiple_of(2)
         && same(&[(right.patch(), patch(&shape)), (right.outputs, shape.outputs as u128)]);
-    // What fits and is large is made, as it was asked for.
+    // Large sizes that are consistent are allocated as requested.
     if weights_fit && huge(&shape, 1) && floats(&shape.input(), 1) <= usize::MAX as u128 {
         return;
     }
@@ -78,7 +78,7 @@ pub fn relevance(draw: &mut Draw) {
         absorbed: &mut absorbed,
     };
     if !agrees(draw, relevance_conv(kernels, operands), fits) {
-        assert!(absorbed.iter().all(|&a| a == 1.0), "absorbed something although it was refused");
+        assert!(absorbed.iter().all(|&a| a == 1.0), "absorbed relevance although it was refused");
         return r_in.untouched();
     }
     let (r, found) = (r_out.plain(), r_in.written());
