@@ -69,7 +69,7 @@ const COMMANDS: [&str; 12] = [
     "help",
 ];
 
-/// Options without a value, which a command may follow.
+/// Options without a value; a command may follow them.
 const FLAGS: [&str; 5] = ["--json", "--quiet", "-q", "--resume", "--overwrite"];
 
 /// Whether the arguments have a command or a help option; otherwise they are those of `reproduce`.
@@ -109,7 +109,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<()> {
     }
 }
 
-/// Runs the process's own arguments and prints what went wrong in one line.
+/// Runs the arguments of the process and prints an error in one line.
 pub fn main() -> ExitCode {
     output::use_process_streams();
     let Err(error) = run(std::env::args_os()) else { return ExitCode::SUCCESS };

@@ -1,11 +1,10 @@
 //! Trains recurrent networks on IDX data sets, explains their decisions, and writes reports.
 //!
-//! The binary is a thin shell around [`cli::run`], so that tests need no process. Each module imports only modules that
-//! are named before it:
-//! [`error`], [`signal`], [`io`], [`context`] · [`dataset`] · [`model_file`] · [`run`] · [`measure`] · [`experiment`] ·
-//! [`report`] · [`thesis`] · [`command`] · [`cli`].
+//! The binary only calls [`cli::run`], so that tests need no process. Each module imports only modules that
+//! precede it in this list: [`error`], [`signal`], [`io`], [`context`] · [`dataset`] · [`model_file`] ·
+//! [`run`] · [`measure`] · [`experiment`] · [`report`] · [`thesis`] · [`command`] · [`cli`].
 
-// Everything that is printed goes through `io::output`.
+// All output is written by `io::output`.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod cli;

@@ -1,4 +1,4 @@
-//! Model files: the parameters of a network and what is needed to rebuild it, in safetensors.
+//! Model files: the parameters of a network and the metadata to rebuild it, in safetensors.
 //!
 //! Tensors are named `encoder.0.weight`, `combine.bias` and so on. The metadata keys are [`KEYS`]; `architecture` is JSON.
 //! Files without that key have `cell`, the name of a preset, and `pool`; the widths are those of the tensors.

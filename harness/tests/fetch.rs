@@ -1,4 +1,4 @@
-//! Fetching from servers on the loopback address that break off, stall, lie, and serve something else.
+//! Downloads from servers on the loopback address that disconnect, stall, send wrong sizes or other content.
 #![allow(clippy::unwrap_used)]
 
 use flate2::Compression;
@@ -17,20 +17,20 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// A silence longer than the test's timeout.
+/// A pause longer than the test's timeout.
 const SILENCE: Duration = Duration::from_secs(3);
 
-/// What a client asked for.
+/// The request of a client.
 struct Asked<'a> {
     /// The last part of the address.
     file: &'a str,
-    /// The first byte wanted.
+    /// The first requested byte.
     from: Option<usize>,
-    /// How often this server was asked before.
+    /// The number of earlier requests to this server.
     nth: usize,
 }
 
-/// A server that answers one request a connection, each on a thread of its own.
+/// A server that answers one request per connection, each on its own thread.
 struct Server {
     url: String,
     log: Log,
@@ -69,7 +69,7 @@ fn serve(answer: impl Fn(&mut TcpStream, Asked) + Send + Sync + 'static) -> Serv
     Server { url, log }
 }
 
-/// Sends a head and a body; a client that is gone does not matter.
+/// Sends a header and a body; errors of a closed connection are ignored.
 fn send(stream: &mut TcpStream, status: &str, more: &str, length: usize, body: &[u8]) {
     let head = format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n{more}\r\n");
     let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body));
@@ -85,7 +85,7 @@ fn hex(bytes: &[u8]) -> Option<&'static str> {
     Some(Box::leak(sha256(bytes).into_boxed_str()))
 }
 
-/// A set to be fetched, and a folder for it.
+/// A data set on a server, and a folder for the download.
 struct Sandbox {
     root: tempfile::TempDir,
     gz: Vec<Vec<u8>>,
@@ -117,7 +117,7 @@ impl Sandbox {
         }
     }
 
-    /// Fetches, and opens what came.
+    /// Downloads the set and opens it.
     fn fetches(&self, mirrors: &[&Server]) {
         self.order(mirrors).fetch(&Progress::new(true)).unwrap_or_else(|error| panic!("{error:#}"));
         for (file, gz) in FILES.iter().zip(&self.gz) {
@@ -127,7 +127,7 @@ impl Sandbox {
         assert_eq!(Dataset::open("tiny", Some(self.root.path())).unwrap().train.len(), 60);
     }
 
-    /// What the user reads instead; no file has its name then.
+    /// The error message; no file has its final name then.
     fn refuses(&self, mirrors: &[&Server], words: &[&str]) {
         let error = self.order(mirrors).fetch(&Progress::new(true)).unwrap_err();
         let text = format!("{error:#}");
@@ -150,13 +150,13 @@ impl Sandbox {
         names
     }
 
-    /// A server that has the set and knows parts.
+    /// A server that has the set and supports range requests.
     fn good(&self) -> Server {
         let gz = self.gz.clone();
         serve(move |stream, asked| whole(stream, &gz, &asked))
     }
 
-    /// A server that does something else with the first file the first `times` it is asked for it.
+    /// A server that answers the first `times` requests for the first file differently.
     fn at_first(
         &self,
         times: usize,
@@ -193,14 +193,14 @@ fn ranges(server: &Server) -> Vec<Option<usize>> {
 }
 
 #[test]
-fn a_set_comes_whole_and_is_fetched_once() {
+fn a_set_is_downloaded_completely_and_once() {
     let (sandbox, packed_otherwise) = (Sandbox::new(), Sandbox::new());
     let server = sandbox.good();
     sandbox.fetches(&[&server]);
     assert_eq!(server.log.lock().unwrap().len(), 4);
     sandbox.order(&[&server]).fetch(&Progress::new(true)).unwrap();
     assert_eq!(server.log.lock().unwrap().len(), 4, "nothing is fetched twice");
-    // The same content packed by another program is as good.
+    // The same content compressed by another program is accepted.
     let plain = FILES.map(|file| fs::read(sandbox.root.path().join("plain").join(file)).unwrap());
     let gz: Vec<_> = plain.iter().map(|bytes| pack(bytes, Compression::fast())).collect();
     let other = serve(move |stream, asked| whole(stream, &gz, &asked));
@@ -209,9 +209,9 @@ fn a_set_comes_whole_and_is_fetched_once() {
 }
 
 #[test]
-fn a_file_that_breaks_off_is_gone_on_with() {
+fn an_interrupted_download_is_continued() {
     let sandbox = Sandbox::new();
-    // Breaks off twice: the length it announced does not come.
+    // Disconnects twice before the announced length is sent.
     let server = sandbox.at_first(2, |stream, gz, asked| {
         let from = asked.from.unwrap_or(0);
         let range = format!("Content-Range: bytes {from}-{}/{}\r\n", gz.len() - 1, gz.len());
@@ -223,7 +223,7 @@ fn a_file_that_breaks_off_is_gone_on_with() {
 }
 
 #[test]
-fn a_server_without_parts_starts_again() {
+fn without_range_requests_a_download_starts_again() {
     let sandbox = Sandbox::new();
     let server = sandbox.at_first(2, |stream, gz, asked| match asked.nth {
         0 => send(stream, "200 OK", "", gz.len(), &gz[..1000]),
@@ -234,7 +234,7 @@ fn a_server_without_parts_starts_again() {
 }
 
 #[test]
-fn a_server_that_stalls_is_left_for_another_that_goes_on() {
+fn a_stalled_download_is_continued_from_another_mirror() {
     let sandbox = Sandbox::new();
     let stalls = sandbox.at_first(usize::MAX, |stream, gz, asked| {
         if asked.from.is_none() {
@@ -249,7 +249,7 @@ fn a_server_that_stalls_is_left_for_another_that_goes_on() {
 }
 
 #[test]
-fn what_is_kept_of_a_failure_serves_the_next_command() {
+fn a_partial_file_is_continued_by_the_next_command() {
     let sandbox = Sandbox::new();
     let cuts = sandbox.at_first(usize::MAX, |stream, gz, asked| match asked.from {
         None => send(stream, "200 OK", "", gz.len(), &gz[..900]),
@@ -262,7 +262,7 @@ fn what_is_kept_of_a_failure_serves_the_next_command() {
 }
 
 #[test]
-fn a_part_that_is_of_something_else_is_fetched_anew() {
+fn a_partial_file_of_other_content_is_downloaded_again() {
     let sandbox = Sandbox::new();
     let longer = sandbox.gz[0].len() + 10;
     for bytes in [vec![7; 500], vec![7; longer]] {
@@ -289,7 +289,7 @@ fn wrong_answers_are_reported_and_the_next_mirror_is_tried() {
             let other = pack(b"other bytes", Compression::best());
             send(stream, "200 OK", "", other.len(), &other);
         }),
-        // One bit of the content: neither the packed nor the unpacked checksum is right.
+        // One bit of the content is changed: neither the checksum of the gz nor that of the content is right.
         ("serves a damaged file", |stream, gz, _| {
             let mut flipped = gz.to_vec();
             let crc = flipped.len() - 8;
@@ -307,13 +307,13 @@ fn wrong_answers_are_reported_and_the_next_mirror_is_tried() {
         let sandbox = Sandbox::new();
         let bad = sandbox.at_first(usize::MAX, trick);
         sandbox.refuses(&[&bad], &[&bad.url, word]);
-        assert_eq!(sandbox.names(), ["lock"], "{word}: nothing is kept of it");
+        assert_eq!(sandbox.names(), ["lock"], "{word}: no part of it is kept");
         sandbox.fetches(&[&bad, &sandbox.good()]);
     }
 }
 
 #[test]
-fn offline_it_says_which_files_to_put_where() {
+fn the_offline_error_names_the_files_and_their_folder() {
     let sandbox = Sandbox::new();
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let gone = Server { url: format!("http://{nobody}/"), log: Arc::default() };
@@ -331,7 +331,7 @@ fn offline_it_says_which_files_to_put_where() {
 }
 
 #[test]
-fn a_file_that_is_there_is_never_replaced() {
+fn an_existing_file_is_never_replaced() {
     let sandbox = Sandbox::new();
     fs::create_dir_all(sandbox.folder()).unwrap();
     let mine = sandbox.folder().join(FILES[1]);
@@ -352,9 +352,9 @@ fn two_processes_do_not_fetch_into_one_folder() {
     sandbox.fetches(&[&sandbox.good()]);
 }
 
-/// The command itself, with the real set where it is at hand: killed in the middle, it goes on.
+/// The command itself, with the real set if it is available: killed during a download, it continues.
 #[test]
-fn the_command_is_killed_and_goes_on() {
+fn a_killed_command_is_continued() {
     let shared = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data/mnist"));
     if !shared.is_dir() {
         let _ = writeln!(std::io::stderr(), "skipped: no MNIST at {}", shared.display());

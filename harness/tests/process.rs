@@ -1,4 +1,4 @@
-//! What only a process of its own shows: kills, signals, full disks, exit statuses.
+//! Tests that need a process of their own: kills, signals, full disks, exit statuses.
 #![allow(clippy::unwrap_used)]
 
 use nix::sys::signal::{Signal, kill};
@@ -14,7 +14,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_harness");
-/// Moments at which a training is killed.
+/// Number of times that a training is killed.
 const KILLS: usize = 20;
 
 /// A folder with a small synthetic set.
@@ -69,7 +69,7 @@ impl Sandbox {
         command
     }
 
-    /// Files of a run that are the same however it went: all but times and the lock.
+    /// Files of a run that do not depend on interruptions: all except times and the lock.
     fn result(&self, out: &str) -> BTreeMap<String, Vec<u8>> {
         let entries = fs::read_dir(self.at(out)).unwrap().map(|entry| entry.unwrap());
         let named = entries.map(|entry| (entry.file_name().into_string().unwrap(), entry.path()));
@@ -83,7 +83,7 @@ impl Sandbox {
         json["state"].as_str().unwrap().to_owned()
     }
 
-    /// Goes on to the end, which must be that of `want`.
+    /// Resumes to the end; the result must be that of `want`.
     fn resume_to(&self, out: &str, want: &BTreeMap<String, Vec<u8>>, what: &str) {
         succeeds(self.train(out, &["--resume"]).output().unwrap());
         let found = self.result(out);
@@ -95,7 +95,7 @@ impl Sandbox {
     }
 }
 
-/// The program, in a process in which a write beyond `bytes` of a file fails, or ends it there.
+/// The program, in a process in which a write beyond `bytes` of a file fails, or ends the process.
 fn with_little_room(bytes: u64, fatal: bool) -> Command {
     let mut command = Command::new("sh");
     let ignore = if fatal { "" } else { "trap '' XFSZ;" };
@@ -148,7 +148,7 @@ fn a_training_killed_at_any_moment_resumes_to_the_same_bits() {
         child.kill().unwrap();
         let status = child.wait().unwrap();
         if status.signal().is_none() {
-            // It had ended: a training takes less time than was thought.
+            // It had ended already: a training takes less time than estimated.
             whole = moment;
             continue;
         }
@@ -185,7 +185,7 @@ fn a_training_killed_in_the_middle_of_writing_a_file_resumes_to_the_same_bits() 
     say(&format!("{kills} kills in the middle of a write"));
 }
 
-/// A pipe whose reader has gone.
+/// A pipe whose reader is closed.
 fn closed_pipe() -> Stdio {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
@@ -193,7 +193,7 @@ fn closed_pipe() -> Stdio {
 }
 
 #[test]
-fn a_reader_that_has_gone_ends_nothing() {
+fn a_closed_pipe_ends_no_command() {
     let sandbox = Sandbox::new();
     let output = sandbox.train("run", &["--epochs=1"]).stdout(closed_pipe()).output().unwrap();
     assert!(output.stderr.is_empty());
@@ -218,13 +218,13 @@ fn a_reader_that_has_gone_ends_nothing() {
         succeeds(output);
     }
     assert!(npz.exists());
-    // What a command has found out is its status, whether anybody reads it or not.
+    // The exit status is that of the command, whether or not its output is read.
     let verify = ["data", "verify", "synth", "--data-dir", data];
     fails(Command::new(BINARY).args(verify).stdout(closed_pipe()).output().unwrap(), 1, &["4 of 4 files"]);
 }
 
 #[test]
-fn progress_that_nobody_reads_ends_nothing() {
+fn a_closed_stderr_ends_no_command() {
     let sandbox = Sandbox::new();
     let mut command = Command::new(BINARY);
     command.args(["train", "--cell=shallow", "--seq-len=4", "--combine=48", "--recurrent=24", "--epochs=2"]);
@@ -238,7 +238,7 @@ fn progress_that_nobody_reads_ends_nothing() {
 }
 
 #[test]
-fn results_that_find_no_room_are_one_line_and_the_run_is_kept() {
+fn results_on_a_full_disk_are_one_line_and_the_run_is_kept() {
     let sandbox = Sandbox::new();
     let full = || fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let output = sandbox.train("run", &["--epochs=1"]).stdout(full()).output().unwrap();
@@ -250,7 +250,8 @@ fn results_that_find_no_room_are_one_line_and_the_run_is_kept() {
     }
 }
 
-/// Cut to its header, to the middle, or by one byte: the first two are faults, the last one reads as zeros.
+/// Truncated to its header, to the middle, or by one byte: the first two raise SIGBUS, the last one reads as
+/// zeros.
 #[test]
 fn a_data_set_that_is_shortened_while_it_is_read_is_one_line_and_resume_goes_on() {
     const NAME: &str = "train-images-idx3-ubyte";
@@ -278,7 +279,7 @@ fn a_data_set_that_is_shortened_while_it_is_read_is_one_line_and_resume_goes_on(
 }
 
 #[test]
-fn a_bus_error_of_another_kind_still_kills() {
+fn a_bus_error_outside_of_maps_still_kills() {
     let sandbox = Sandbox::new();
     let mut child = sandbox.train("run", &["--epochs=100000"]).spawn().unwrap();
     wait_for(&sandbox.at("run/resume.safetensors"), &mut child);
@@ -315,7 +316,7 @@ fn the_first_signal_ends_the_run_in_order_and_resume_goes_on() {
     let want = sandbox.result("straight");
     for (signal, status) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143), (Signal::SIGHUP, 129)] {
         let out = signal.as_str();
-        // So many epochs that the signal comes in time; the ones that count are run afterwards.
+        // Enough epochs that the signal arrives in time; the remaining ones are run afterwards.
         let mut child = sandbox.train(out, &["--epochs=100000"]).spawn().unwrap();
         wait_for(&sandbox.at(out).join("run.json"), &mut child);
         kill(Pid::from_raw(child.id() as i32), signal).unwrap();
@@ -332,19 +333,19 @@ fn a_second_signal_kills() {
     let sandbox = Sandbox::new();
     let mut child = sandbox.train("run", &["--epochs=100000"]).spawn().unwrap();
     wait_for(&sandbox.at("run/run.json"), &mut child);
-    // Stopped, the process sees both at once, the lower number first.
+    // A stopped process receives both at once, the lower number first.
     let pid = Pid::from_raw(child.id() as i32);
     for signal in [Signal::SIGSTOP, Signal::SIGINT, Signal::SIGTERM, Signal::SIGCONT] {
         kill(pid, signal).unwrap();
     }
     let output = child.wait_with_output().unwrap();
     assert!(matches!(output.status.code(), Some(130 | 143)), "{:?}", output.status);
-    assert!(output.stderr.is_empty(), "killed, so it says nothing");
+    assert!(output.stderr.is_empty(), "killed, so it prints nothing");
     assert_eq!(sandbox.state("run"), "running");
 }
 
 #[test]
-fn a_folder_has_one_process_and_a_dead_one_does_not_hold_it() {
+fn a_folder_is_locked_by_one_process_and_free_after_its_end() {
     let sandbox = Sandbox::new();
     let mut child = sandbox.train("run", &["--epochs=100000"]).spawn().unwrap();
     wait_for(&sandbox.at("run/resume.safetensors"), &mut child);
@@ -361,7 +362,7 @@ fn a_folder_has_one_process_and_a_dead_one_does_not_hold_it() {
 #[test]
 fn a_folder_of_another_experiment_is_left_as_it_is() {
     let sandbox = Sandbox::new();
-    // Stopped before its first checkpoint: the manifest alone tells what it is.
+    // Stopped before its first checkpoint, so only the manifest identifies the run.
     let mut child = sandbox.train("early", &["--epochs=100000", "--limit-train=400"]).spawn().unwrap();
     wait_for(&sandbox.at("early/run.json"), &mut child);
     child.kill().unwrap();
@@ -388,7 +389,8 @@ fn a_folder_of_another_experiment_is_left_as_it_is() {
     }
 }
 
-/// Explanations are written as they are found: whatever stops them, no part of a file stays, and the old one does.
+/// Explanations are written as they are computed. If the command is stopped, no partial file stays, and the
+/// old file does.
 #[test]
 fn an_export_that_is_stopped_leaves_nothing_and_replaces_nothing() {
     const ROOM: u64 = 200 * 1024;
@@ -426,7 +428,7 @@ fn an_export_that_is_stopped_leaves_nothing_and_replaces_nothing() {
         explain(&mut killed, "synth", out);
         assert_eq!(killed.output().unwrap().status.signal(), Some(Signal::SIGXFSZ as i32));
         old();
-        // Wherever the samples are by then, there are many to come.
+        // The command is not finished at that time: many samples remain.
         let images = sandbox.at("many/t10k-images-idx3-ubyte");
         let whole = fs::read(&images).unwrap();
         let mut command = Command::new(BINARY);

@@ -1,4 +1,4 @@
-//! `harness check`: checks the promises about results on this machine.
+//! `harness check`: checks that results are bit-identical on this machine.
 
 use crate::context::GlobalOptions;
 use crate::dataset::samples::Arrays;
@@ -26,7 +26,8 @@ pub struct CheckArgs {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Train and explain every cell on every kernel set except portable, with 1, 2 and 4 threads: all bits must agree
+    /// Train and explain every preset on every kernel set except portable, with 1, 2 and 4 threads: all bits
+    /// must agree
     Bits(BitsArgs),
 }
 
@@ -63,9 +64,9 @@ struct Line {
     cell: String,
     kernels: &'static str,
     threads: usize,
-    /// Of every loss, the parameters and the moments.
+    /// Hash of every loss, the parameters and the moments.
     training: String,
-    /// Of every logit and relevance.
+    /// Hash of every logit and relevance.
     explanation: String,
 }
 

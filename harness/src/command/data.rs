@@ -243,7 +243,7 @@ struct Listed {
     #[serde(flatten)]
     sizes: Option<Sizes>,
     packed: bool,
-    /// Whether this is the set that is opened by its name.
+    /// Whether opening the name opens this set.
     opens: bool,
     problem: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! One subcommand a file.
+//! The subcommands, one per file.
 
 pub mod check;
 pub mod compare;

@@ -33,13 +33,13 @@ pub fn name_of_labels(path: &Path) -> Option<&'static str> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
-    /// It is the published file.
+    /// The file is the published one.
     Ok,
-    /// It is another file, or damaged.
+    /// The file differs: it is another file, or damaged.
     Differs,
-    /// No checksum is known.
+    /// No checksum of the file is known.
     Unknown,
-    /// It does not exist.
+    /// The file does not exist.
     Missing,
 }
 
@@ -123,8 +123,8 @@ pub(super) fn verify_file(
         Some(_) if is_gz(path) => {
             (State::Unknown, "not the published gz; its content has no known checksum".to_owned())
         }
-        Some(_) => (State::Unknown, "a checksum is known of the published gz only".to_owned()),
-        None => (State::Unknown, "nothing is published under this name".to_owned()),
+        Some(_) => (State::Unknown, "a checksum is known for the published gz only".to_owned()),
+        None => (State::Unknown, "no published data set has this name".to_owned()),
     };
     Ok((state, Some(sha256), note))
 }

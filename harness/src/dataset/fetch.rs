@@ -22,10 +22,10 @@ use crate::signal::check_stop;
 
 /// Twice the largest published file.
 const MAX_BYTES: u64 = 64 << 20;
-/// Interrupted transfers before a mirror is given up.
+/// Number of interrupted transfers after which a mirror is skipped.
 const MAX_INTERRUPTIONS: usize = 4;
 
-/// A download: what, from where, to where.
+/// A download: data set, mirrors, target folder.
 #[derive(Clone, Debug)]
 pub struct Download {
     /// Canonical name of the set.
@@ -62,7 +62,7 @@ impl Download {
     /// A published set into `folder`, only from `mirror` if one is given.
     ///
     /// # Errors
-    /// [`UsageError`] if nothing is published under that name, or the mirror is not a URL.
+    /// [`UsageError`] if no published data set has that name, or the mirror is not a URL.
     pub fn new(name: &str, folder: &Path, mirror: Option<&str>) -> Result<Download> {
         let known = MIRRORS.iter().find(|(known, _)| *known == name);
         let (Some((_, mirrors)), Some(&files)) = (known, published(name)) else {
@@ -182,7 +182,7 @@ impl Download {
                 Some(why) => {
                     fs::remove_file(part)
                         .with_context(|| format!("{}: cannot be removed", part.display()))?;
-                    // The part from an earlier download may be what is wrong.
+                    // The partial file of an earlier download may be wrong.
                     if before == 0 {
                         return Err(Failure::Unavailable(why));
                     }
@@ -192,7 +192,7 @@ impl Download {
     }
 }
 
-/// What is wrong with a complete file.
+/// The defect of a complete file, if it has one.
 fn wrong(name: &str, part: &Path, known: &Published) -> Option<String> {
     let mut start = Vec::new();
     let read = File::open(part).and_then(|file| file.take(16).read_to_end(&mut start));

@@ -241,8 +241,8 @@ impl Drop for Unfinished {
     }
 }
 
-/// The four files in `folder`; an uncompressed one is preferred. Anything with the name counts: a folder or a device is
-/// refused when it is opened.
+/// The four files in `folder`; an uncompressed one is preferred. Any directory entry with the name counts; a
+/// folder or a device is refused when it is opened.
 fn files_in(folder: &Path) -> [Option<PathBuf>; 4] {
     FILES.map(|file| {
         [folder.join(file), folder.join(format!("{file}.gz"))].into_iter().find(|path| path.exists())
@@ -317,7 +317,7 @@ mod tests {
         let places = places(root.path(), cache.path());
         let set = places.generate_synth().unwrap();
         assert_eq!(places.find("synth"), Some(set.clone()));
-        assert_eq!(places.generate_synth().unwrap(), set, "a second process that comes late is harmless");
+        assert_eq!(places.generate_synth().unwrap(), set, "a second process that finishes later is harmless");
         assert_eq!(fs::read_dir(cache.path()).unwrap().count(), 1);
         let reports = checksum::verify("synth", &set.files.map(Some));
         assert!(reports.iter().all(|report| report.state == checksum::State::Ok), "{reports:?}");

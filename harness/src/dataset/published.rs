@@ -95,7 +95,8 @@ pub(super) const PUBLISHED: [(&str, [Published; 4]); 4] = [
     ),
 ];
 
-/// Checksums of the data set `name`, in the order of the files; `synth` is the set of default seed and sizes.
+/// Checksums of the data set `name`, in the order of the files; `synth` is the set with the default seed and
+/// sizes.
 pub fn published(name: &str) -> Option<&'static [Published; 4]> {
     PUBLISHED.iter().find(|set| set.0 == name).map(|set| &set.1)
 }

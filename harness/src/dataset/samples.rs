@@ -1,4 +1,4 @@
-//! Samples as the model sees them: mapped bytes scaled to a range, or arrays of a file.
+//! Samples in the model's input format: mapped bytes scaled to a range, or arrays of a file.
 
 use crate::dataset::Split;
 use model::Samples;

@@ -121,7 +121,7 @@ impl Dataset {
     }
 }
 
-/// Classes of every known data set; of others, the labels decide.
+/// The number of classes of every known data set; for other sets it follows from the labels.
 const CLASSES: u8 = 10;
 
 fn check_labels(half: &Split) -> anyhow::Result<()> {
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn halves_that_do_not_fit_together_are_errors() {
+    fn halves_of_different_shapes_are_errors() {
         let root = tempfile::tempdir().unwrap();
         let dir = root.path().join("tiny");
         std::fs::create_dir(&dir).unwrap();

@@ -1,11 +1,11 @@
 //! Synthetic handwritten digits drawn from pen strokes: a data set that needs no download.
 //!
-//! A digit class has a few ways of writing it (`STYLES`). A sample picks one, jitters its points, bends and slants the
-//! digit, draws it with a pen of random width and centres it as MNIST does: bright ink on exact zero, the longer side
-//! about 20 of 28 pixels, the centre of mass near the middle.
+//! Each digit has a few styles (`STYLES`). A sample picks one, jitters its points, bends and slants the
+//! digit, draws it with a pen of random width and centres it as MNIST does: bright ink on exact zero, the
+//! longer side about 20 of 28 pixels, the centre of mass near the middle.
 //!
-//! Every sample has its own generator, seeded by (seed, half, index), and only `+ − · / √` touch a pixel, so the bytes
-//! depend on neither the number of threads nor the machine.
+//! Every sample has its own generator, seeded by (seed, half, index), and pixels are computed with `+ − · /
+//! √` only, so the bytes depend on neither the number of threads nor the machine.
 
 use std::io::{BufWriter, Write};
 use std::path::Path;
@@ -34,10 +34,10 @@ const BLOCK: usize = 4096;
 /// Straight pieces between two points of a stroke.
 const PIECES: usize = 7;
 
-/// Points of one pen stroke in percent of the letter's box, y downwards; a point said twice is a corner.
+/// Points of one pen stroke in percent of the letter's box, y downwards; a repeated point is a corner.
 type Stroke = &'static [(i8, i8)];
 
-/// One way to write a digit, and how options it is among the ways of that digit.
+/// One style of a digit, and its weight among the styles of that digit.
 struct Style {
     weight: u64,
     strokes: &'static [Stroke],
@@ -93,8 +93,8 @@ const STYLES: [&[Style]; 10] = [
 
 /// Draws `train` + `test` samples and writes them into `dir` as the four IDX files, each of them atomically.
 ///
-/// Same `seed`, same bytes; a longer set begins with the samples of a shorter one. `dir` is made if it is not there, and
-/// files that are there are replaced.
+/// Same `seed`, same bytes; a longer set begins with the samples of a shorter one. `dir` is created if it
+/// does not exist, and existing files are replaced.
 ///
 /// # Errors
 /// If a size is 0 or does not fit an IDX header, or a file cannot be written.
@@ -176,7 +176,7 @@ impl Random {
         low + (high - low) * ((self.0.next_u64() >> 40) as f32 / (1u64 << 24) as f32)
     }
 
-    /// Bell-shaped about `mean` and never beyond 3.5 `sd`: the sum of four uniforms.
+    /// Bell-shaped around `mean` and never beyond 3.5 `sd`: the sum of four uniforms.
     fn bell(&mut self, mean: f32, sd: f32) -> f32 {
         let sum: f32 = (0..4).map(|_| self.between(-0.5, 0.5)).sum();
         mean + sd * 1.732_050_8 * sum
@@ -250,7 +250,7 @@ impl Distortion {
         }
     }
 
-    /// The curve through the points of `stroke` (Catmull–Rom), as this hand writes it.
+    /// The curve through the points of `stroke` (Catmull–Rom), with the random distortion of this sample.
     fn trace(&self, random: &mut Random, stroke: Stroke) -> Vec<Point> {
         let mut points: Vec<Point> = Vec::with_capacity(stroke.len());
         for (i, &(x, y)) in stroke.iter().enumerate() {
@@ -291,7 +291,7 @@ fn spline([a, b, c, d]: [Point; 4], t: f32) -> Point {
     })
 }
 
-/// Scales the lines to pixels, centres their mass and gives them a pen's width.
+/// Scales the lines to pixels, centres their mass and sets the width of the pen.
 fn place(random: &mut Random, lines: &[Vec<Point>]) -> Vec<Piece> {
     let (mut low, mut high, mut mass, mut centre) = ([f32::MAX; 2], [f32::MIN; 2], 0.0, [0.0; 2]);
     for line in lines {
@@ -312,7 +312,7 @@ fn place(random: &mut Random, lines: &[Vec<Point>]) -> Vec<Piece> {
     let shift: Point =
         std::array::from_fn(|k| middle + random.bell(0.0, 0.6) - scale * centre[k] / mass.max(1e-6));
 
-    // Pressure changes along a stroke; now and then the pen skips a bit of paper.
+    // The pressure changes along a stroke; sometimes a short gap is left.
     let (start, end) = (random.bell(1.0, 0.13), random.bell(1.0, 0.13));
     let total: usize = lines.iter().map(|line| line.len() - 1).sum();
     let gap = if random.chance(0.12) { random.below(total as u64) as usize } else { usize::MAX };
@@ -434,7 +434,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_that_fit_no_file_are_errors() {
+    fn sizes_too_large_for_a_file_are_errors() {
         let dir = tempfile::tempdir().unwrap();
         assert!(write(dir.path(), 1, 0, 5).unwrap_err().to_string().contains("train half has 0"));
         assert!(write(dir.path(), 1, 5, 1 << 33).unwrap_err().to_string().contains("do not fit"));

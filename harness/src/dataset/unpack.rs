@@ -1,4 +1,4 @@
-//! Decompresses `.gz` files once, beside themselves or into the cache folder.
+//! Decompresses `.gz` files once, next to them or into the cache folder.
 
 use std::fs::{self};
 use std::io::{self, Read, Write};
@@ -20,8 +20,8 @@ const MAX_RATIO: u64 = 1032;
 impl SearchPath {
     /// Paths of the four decompressed files; `.gz` files are decompressed first, once.
     ///
-    /// Beside the `.gz` if that folder is writable, else into `unpacked/<name>-<key>` in the cache folder, where the key is
-    /// a hash of path, size and modification time of the `.gz` files.
+    /// Next to the `.gz` if that folder is writable, else into `unpacked/<name>-<key>` in the cache folder,
+    /// where the key is a hash of path, size and modification time of the `.gz` files.
     ///
     /// # Errors
     /// If a `.gz` file is damaged, claims an impossible size, or no file can be written.
@@ -50,7 +50,7 @@ impl SearchPath {
                 }
             }
         }
-        let cache = self.cache().with_context(|| format!("cannot unpack beside {}", gz.display()))?;
+        let cache = self.cache().with_context(|| format!("cannot unpack next to {}", gz.display()))?;
         let folder = cache.join("unpacked").join(format!("{}-{}", set.name, key(&set.files)?));
         let target = folder.join(file);
         if !target.is_file() {

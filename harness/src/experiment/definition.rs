@@ -1,4 +1,4 @@
-//! An experiment as a TOML file describes it. The presets are such files.
+//! An experiment as described by a TOML file. The presets are such files.
 
 use super::rates::Search;
 use crate::error::UsageError;
@@ -21,7 +21,8 @@ pub const PRESETS: [(&str, &str); 3] = [
 /// The largest experiment file.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// An experiment as a TOML file describes it: every cell at every length with every seed on every set.
+/// An experiment as described by a TOML file: every architecture at every length with every seed on every
+/// data set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Experiment {
@@ -40,27 +41,28 @@ pub struct Experiment {
     /// Settings that all trainings share.
     #[serde(default)]
     pub train: PartialSettings,
-    /// Further trainings, over `train`; on every data set and with every seed unless they name one.
+    /// Further trainings, whose settings override `train`; on every data set and with every seed unless they
+    /// name one.
     #[serde(default)]
     pub also: Vec<PartialSettings>,
-    /// How a learning rate is searched.
+    /// Options of the learning rate search.
     #[serde(default)]
     pub search: Search,
     /// Architectures other than the presets, by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub architectures: Vec<NamedArchitecture>,
-    /// What is measured of each network.
+    /// The measurements on each network.
     #[serde(default)]
     pub measure: Measure,
 }
 
-/// A learning rate, or a search for one.
+/// A learning rate, or a search for it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Rate {
     /// The same for all trainings.
     Fixed(f64),
-    /// The best on the held-out training samples, for each cell and T.
+    /// The best rate on the held-out training samples, for each architecture and T.
     Search(Keyword),
 }
 

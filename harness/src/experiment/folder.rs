@@ -220,7 +220,7 @@ fn found(
     let path = at(MEASURED[1]);
     ensure!(
         sha256(&bytes(&path)?) == measured.heatmaps_sha256,
-        "{}: is not what was measured",
+        "{}: is not the file that was measured",
         path.display()
     );
     let (maps, found) = array::read_images(&path)?;
@@ -228,7 +228,7 @@ fn found(
     let expected = [groups, selection.rows, selection.cols];
     ensure!(found == expected, "{}: {found:?} pictures, expected {expected:?}", path.display());
     let whole = measured.methods.iter().all(|of| of.class_columns.len() == selection.cols);
-    ensure!(whole, "{}: not a number for each column", at(MEASURED[0]).display());
+    ensure!(whole, "{}: a column has no number", at(MEASURED[0]).display());
     Ok(State::Done(Box::new(Finished { manifest, outcome, metrics, measured, maps })))
 }
 

@@ -1,4 +1,4 @@
-//! An experiment: which networks are trained on what, and what is measured of them.
+//! An experiment: the networks, their data sets, and the measurements.
 
 pub mod definition;
 pub mod folder;

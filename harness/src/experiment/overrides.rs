@@ -25,7 +25,8 @@ pub struct Overrides {
     /// Batch size
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
-    /// Learning rate, or `search`: the candidate with the best validation accuracy, for each cell and T
+    /// Learning rate, or `search`: the candidate with the best validation accuracy, for each architecture and
+    /// T
     #[arg(long, value_name = "X")]
     lr: Option<Rate>,
     /// Use only the first N training samples

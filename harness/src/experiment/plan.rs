@@ -13,7 +13,8 @@ use anyhow::{Result, ensure};
 pub struct Planned {
     /// Its folder within that of the experiment, `mnist/deep-7-seed1`.
     pub folder: String,
-    /// Data set, cell, T and optimiser: runs of a group differ in the seed only, and share a learning rate.
+    /// Data set, architecture, T and optimiser: runs of a group differ in the seed only, and share a learning
+    /// rate.
     pub group: String,
     /// `Deep-7`, `Deep-7 (SGD)`
     pub title: String,

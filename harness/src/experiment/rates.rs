@@ -9,13 +9,13 @@ use std::path::Path;
 /// The file with the result of a search, in the folder of the experiment.
 pub const FILE: &str = "learning-rates.json";
 
-/// How a learning rate is searched.
+/// Options of the learning rate search.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Search {
     /// The candidates.
     pub rates: Vec<f64>,
-    /// Epochs of each.
+    /// Epochs of each candidate.
     pub epochs: u64,
 }
 

@@ -1,8 +1,8 @@
-//! A search for the learning rate, which the thesis does not fix.
+//! A search for the learning rate, which the thesis does not specify.
 //!
-//! For each set, cell, T and optimiser, every candidate is trained for a few epochs with the first seed; the one with
-//! the best validation accuracy is taken, the smaller rate of equals. The test set is not used: each of these trainings
-//! evaluates one test sample, and its result is not read.
+//! For each data set, architecture, T and optimiser, every candidate is trained for a few epochs with the
+//! first seed; the one with the best validation accuracy is taken; of equal ones, the smaller rate. The test
+//! set is not used: each of these trainings evaluates one test sample, and its result is not read.
 
 use super::definition::Experiment;
 use super::plan::Planned;

@@ -1,4 +1,4 @@
-//! Reads `.npy` arrays, and writes those that are in memory; [`super::export`] writes larger ones in parts.
+//! Reads `.npy` arrays, and writes arrays that are in memory; [`super::export`] writes larger ones in parts.
 //!
 //! `ndarray-npy` parses the format. An untrusted header may claim any length and any shape, so both are compared with the
 //! size of the file before anything is allocated.
@@ -14,8 +14,9 @@ use std::path::Path;
 
 /// A header of a plain array takes about 120 bytes; NumPy itself refuses above 10,000.
 const MAX_HEADER: usize = 10_000;
-/// A plain array's header opens two brackets, or three with a type such as `<M8[ns]`. The library's parser doubles its
-/// time with each level of nesting, or worse: ten braces and a long text keep it busy for half a minute.
+/// The header of a plain array has two opening brackets, or three with a type such as `<M8[ns]`. The time of
+/// the library's parser at least doubles with each level of nesting: it takes half a minute for ten braces
+/// and a long text.
 const MAX_BRACKETS: usize = 3;
 
 /// A file whose header is read.
@@ -31,8 +32,8 @@ struct Opened {
 /// Reads images `[N, rows, cols]` of float32 in C order.
 ///
 /// # Errors
-/// One line that names the file if it is not such an array, if its size is not what the header promises, or if a value
-/// is not finite.
+/// One line that names the file if it is not such an array, if its size differs from the header, or if a
+/// value is not finite.
 pub fn read_images(path: &Path) -> Result<(Vec<f32>, [usize; 3])> {
     let name = path.display();
     let opened = open(path)?;
@@ -61,7 +62,7 @@ pub fn read_images(path: &Path) -> Result<(Vec<f32>, [usize; 3])> {
 /// Reads labels `[N]` of int64, int32 or uint8.
 ///
 /// # Errors
-/// One line that names the file if it is not such an array or its size is not what the header promises.
+/// One line that names the file if it is not such an array or its size differs from the header.
 pub fn read_labels(path: &Path) -> Result<Vec<i64>> {
     let mut opened = open(path)?;
     match opened.descr.as_str() {
@@ -125,7 +126,7 @@ fn open(path: &Path) -> Result<Opened> {
             let version = if minor == 0 { major.to_string() } else { format!("{major}.{minor}") };
             bail!("{name}: is NumPy format {version}, expected 1, 2 or 3: save it again with `numpy.save`")
         }
-        // The parser's message takes several lines.
+        // The parser's message has several lines.
         Err(ReadHeaderError::Parse(_)) => bail!(not_plain()),
     };
     let descr = header.type_descriptor.as_string().with_context(not_plain)?.clone();
@@ -138,7 +139,8 @@ fn open(path: &Path) -> Result<Opened> {
     Ok(Opened { header, descr, file, rest: size.saturating_sub(first) })
 }
 
-/// The range of the header text, by the length in front of it, which the library would allocate unchecked.
+/// The range of the header text, by the length in front of it, which the library would allocate without a
+/// check.
 ///
 /// Empty if the library refuses the file before it reads the length.
 fn announced(start: &[u8]) -> Range<usize> {
@@ -149,11 +151,11 @@ fn announced(start: &[u8]) -> Range<usize> {
     }
 }
 
-/// The labels of an array with one label a sample.
+/// The labels of an array with one label per sample.
 fn labels<T: ReadableElement + Into<i64>>(path: &Path, opened: Opened) -> Result<Vec<i64>> {
     ensure!(
         opened.header.shape.len() == 1,
-        "{}: has shape {:?}, expected [N], one label a sample: save `y.ravel()`, or `y.argmax(1)` if it is one-hot",
+        "{}: has shape {:?}, expected [N], one label per sample: save `y.ravel()`, or `y.argmax(1)` if it is one-hot",
         path.display(),
         opened.header.shape
     );

@@ -17,7 +17,7 @@ pub struct AtomicFile {
 }
 
 impl AtomicFile {
-    /// Begins a new file for `path`; an existing one stays until the commit.
+    /// Starts a new file for `path`; an existing one stays until the commit.
     ///
     /// # Errors
     /// If the folder is missing or not writable.
@@ -28,7 +28,7 @@ impl AtomicFile {
         Ok(AtomicFile { path: path.to_path_buf(), file: BufWriter::new(file), at: 0, failed: false })
     }
 
-    /// The context of an error while writing.
+    /// The context of write errors.
     pub fn unfinished(path: &Path) -> String {
         format!("{}: not written, nothing was replaced", path.display())
     }

@@ -50,7 +50,7 @@ impl Export {
         Ok(Export { path: path.to_owned(), to: Container::Npz(zip) })
     }
 
-    /// Begins the next array, in C order; the name is used in an `.npz` only.
+    /// Starts the next array, in C order; the name is used in an `.npz` only.
     ///
     /// # Errors
     /// If it cannot be written.
@@ -98,7 +98,7 @@ impl<A: WritableElement> Array<'_, A> {
     /// If they cannot be written.
     ///
     /// # Panics
-    /// If they are more than the shape holds.
+    /// If there are more than the shape holds.
     pub fn push(&mut self, values: &[A]) -> Result<()> {
         let left = self.left.checked_sub(values.len());
         self.left = left.expect("no more values than the shape holds");

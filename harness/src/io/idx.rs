@@ -5,7 +5,7 @@
 //! labels  00 00 08 01 · count ·               count labels
 //! masks   00 00 08 02 · count · blocks ·      count × blocks bytes, 0 or 1
 //! ```
-//! A header may claim anything, so nothing is mapped before the claim equals the size of the file.
+//! A header is not trusted: nothing is mapped unless the size that it claims is that of the file.
 
 use std::fs::File;
 use std::io::Read;
@@ -61,9 +61,9 @@ impl Kind {
 /// The sizes a file claims; `rows` and `cols` are 1 for labels, 1 and the number of blocks for masks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// What the file holds.
+    /// The kind of content.
     pub kind: Kind,
-    /// How many items.
+    /// Number of items.
     pub count: usize,
     /// Height of an image.
     pub rows: usize,
@@ -167,7 +167,7 @@ impl Idx {
         &self.header
     }
 
-    /// All items, one after the other.
+    /// All items, contiguous.
     pub fn items(&self) -> &[u8] {
         &self.map.bytes()[self.header.kind.header_len()..]
     }

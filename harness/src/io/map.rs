@@ -24,7 +24,7 @@ use nix::libc::{c_int, c_void, siginfo_t};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use signal_hook::low_level;
 
-/// What happened to a file, and what to do.
+/// The error message: what happened to a file, and the remedy.
 const CHANGED: &str = "was truncated or modified while it was in use; restore it and run again, train and reproduce with --resume";
 
 /// A file mapped read-only and known to the SIGBUS handler.
@@ -36,10 +36,10 @@ pub struct Map {
     place: &'static AtomicPtr<Mapped>,
 }
 
-/// What shows a change of the file: its length and modification time.
+/// The length and modification time of the file, which show a change.
 type State = (u64, Option<SystemTime>);
 
-/// What the handler needs to know of a mapping.
+/// The data of a mapping that the handler needs.
 struct Mapped {
     start: usize,
     end: usize,
@@ -112,7 +112,7 @@ fn state(file: &File) -> io::Result<State> {
     Ok((meta.len(), meta.modified().ok()))
 }
 
-/// Frees what `Map::new` made.
+/// Frees the entry allocated by `Map::new`.
 fn release(mapped: *mut Mapped) {
     // SAFETY: `mapped` is from `Box::into_raw`, and its one `Map` releases it once, when no handler can see it.
     drop(unsafe { Box::from_raw(mapped) });
@@ -123,7 +123,8 @@ fn install() -> Result<(), Errno> {
     // On the alternate signal stack, as std does it, in case the thread's own stack overflowed.
     let flags = SaFlags::SA_SIGINFO | SaFlags::SA_ONSTACK;
     let action = SigAction::new(SigHandler::SigAction(on_bus_error), flags, SigSet::empty());
-    // SAFETY: `on_bus_error` does only what is async-signal-safe: atomics, write, exit and restoring the default.
+    // SAFETY: `on_bus_error` only does async-signal-safe operations: atomics, write, exit and restoring the
+    // default.
     unsafe { sigaction(Signal::SIGBUS, &action) }.map(drop)
 }
 

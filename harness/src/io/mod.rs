@@ -1,4 +1,4 @@
-//! Files and streams: whatever has no notion of networks or experiments. Every other module may use these.
+//! Files and streams, independent of networks and experiments. Every other module may use these.
 
 pub mod array;
 pub mod atomic;

@@ -25,10 +25,11 @@ macro_rules! status {
 
 pub(crate) use {out, outln, status};
 
-/// Whether this process is the program. Tests share one stdout and capture what `print!` writes, so they use that.
+/// Whether this process is the program. Tests use `print!` instead, so that the test runner captures the
+/// output.
 static PROGRAM: AtomicBool = AtomicBool::new(false);
 
-/// From now on results go to the stdout of the process.
+/// Writes results to the stdout of the process from now on.
 pub(crate) fn use_process_streams() {
     PROGRAM.store(true, Relaxed);
 }
@@ -47,7 +48,7 @@ pub(crate) fn write_result(text: fmt::Arguments) -> Result<()> {
     ignore_broken_pipe(stdout.write_fmt(text).and_then(|()| stdout.flush()))
 }
 
-/// Has clap print its help on stdout, or what is wrong with the arguments on stderr.
+/// Prints clap's help on stdout, or its error message on stderr.
 ///
 /// # Errors
 /// As [`ignore_broken_pipe`].

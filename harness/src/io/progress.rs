@@ -32,7 +32,7 @@ impl Progress {
         Progress { bars, lines: !terminal, run: None }
     }
 
-    /// The same display, where every job has the name of a run, for runs in parallel.
+    /// The same display for runs in parallel: every job has the name of its run.
     #[must_use]
     pub fn of_run(&self, name: &str) -> Progress {
         Progress { run: Some(name.to_owned()), ..self.clone() }

@@ -19,7 +19,7 @@ pub struct TensorFile {
     pub tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
 }
 
-/// The largest file read: parameters and two moments of the largest network, and its header.
+/// The maximum file size: parameters and two moments of the largest network, and a header.
 const MAX_BYTES: u64 = 13 << 28;
 
 /// The name under which safetensors keeps the metadata between the tensors.
@@ -86,7 +86,7 @@ enum Entry<'a> {
 /// name of the metadata.
 ///
 /// # Panics
-/// If a tensor does not hold as many values as its shape says.
+/// If the number of values of a tensor differs from its shape.
 pub fn write(path: &Path, model: &TensorFile) -> Result<()> {
     let name = path.display();
     ensure!(

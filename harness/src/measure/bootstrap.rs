@@ -4,10 +4,10 @@ use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use serde::{Deserialize, Serialize};
 
-/// How intervals are drawn.
+/// Options of the bootstrap.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Bootstrap {
-    /// Resamples drawn.
+    /// Number of resamples.
     pub resamples: usize,
     /// Share of the resamples inside the interval.
     pub level: f64,
@@ -34,9 +34,10 @@ pub struct Interval {
 
 impl Bootstrap {
     /// Interval of `statistic` over `values`, which may be scores of samples or of folds: as many values as there are,
-    /// drawn with replacement, [`Bootstrap::resamples`] times. None where there are no values.
+    /// drawn with replacement, [`Bootstrap::resamples`] times. None if there are no values.
     ///
-    /// Ends are interpolated between neighbours in order of size; a statistic that is NaN counts as the largest.
+    /// Ends are interpolated between adjacent values in ascending order; a statistic that is NaN counts as
+    /// the largest.
     pub fn interval<T: Clone>(&self, values: &[T], statistic: impl Fn(&[T]) -> f64) -> Option<Interval> {
         let n = values.len() as u64;
         if n == 0 || self.resamples == 0 {
@@ -71,7 +72,7 @@ fn below(rng: &mut impl Rng, n: u64) -> u64 {
     ((u128::from(rng.next_u64()) * u128::from(n)) >> 64) as u64
 }
 
-/// The value at share `p` of a sorted list, between neighbours in proportion.
+/// The quantile `p` of a sorted list, interpolated linearly.
 fn percentile(sorted: &[f64], p: f64) -> f64 {
     let at = p.clamp(0.0, 1.0) * (sorted.len() - 1) as f64;
     let (below, above) = (sorted[at.floor() as usize], sorted[at.ceil() as usize]);
@@ -104,7 +105,7 @@ mod tests {
 
     #[test]
     fn any_statistic_of_any_values_will_do() {
-        // Difference of two paired scores a fold.
+        // Difference of two paired scores per fold.
         let folds = [(0.70, 0.73), (0.72, 0.74), (0.69, 0.73)];
         let gain = |drawn: &[(f64, f64)]| drawn.iter().map(|(a, b)| b - a).sum::<f64>() / drawn.len() as f64;
         let found = Bootstrap::default().interval(&folds, gain).unwrap();

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// Samples explained at once.
 pub const CHUNK: usize = 100;
 
-/// The share of `f` that may be absorbed without being counted: the tolerance of conservation.
+/// The tolerance of conservation: smaller shares of `f` that are absorbed are not counted.
 pub const ABSORBED: f64 = 1e-4;
 
 /// Statistics of many explanations.
@@ -72,7 +72,7 @@ impl Summary {
     }
 }
 
-/// Which samples of what are explained by which network, and for which class.
+/// The network, the samples and the target of an explanation.
 #[derive(Clone, Copy)]
 pub struct ExplanationRequest<'a> {
     /// The network.
@@ -85,7 +85,8 @@ pub struct ExplanationRequest<'a> {
     pub target: Target,
 }
 
-/// Explains the samples chunk by chunk; `visit` gets each chunk's indices and its explanations, one a target.
+/// Explains the samples chunk by chunk; `visit` gets the indices and the explanations of each chunk, one per
+/// target.
 ///
 /// # Errors
 /// An error of the explainer or of `visit`, relevance that is not finite, or an interruption.

@@ -1,7 +1,8 @@
 //! Pixel flipping: regions of the image are replaced one after the other, and the probability of the class is measured.
 //!
-//! A heatmap that found the evidence makes `P(class)` fall fast when its most relevant regions go first and slowly when
-//! its least relevant ones do. `AOPC = 1/(L+1)·Σ_k (P(x⁰) − P(xᵏ))` over the `L` regions is the area between.
+//! For a good heatmap, `P(class)` falls fast if the most relevant regions are removed first, and slowly if
+//! the least relevant ones are. `AOPC = 1/(L+1)·Σ_k (P(x⁰) − P(xᵏ))` over the `L` regions is the area over
+//! the curve.
 
 use crate::dataset::samples::Arrays;
 use crate::signal::check_stop;
@@ -124,7 +125,8 @@ impl Flipping {
         Ok(flipping)
     }
 
-    /// The curves of one order with each fill; `relevance` `[N, rows, cols]` gives the order, ties are broken at random.
+    /// The curves of one order with each fill; `relevance` `[N, rows, cols]` gives the order; ties are broken
+    /// at random.
     ///
     /// # Errors
     /// If a signal stops the run.

@@ -26,7 +26,7 @@ pub enum Relevance {
 }
 
 impl Relevance {
-    /// The one of that name.
+    /// The source with that name.
     pub fn by_name(name: &str) -> Option<Relevance> {
         match name {
             "random" => Some(Relevance::Random),

@@ -1,17 +1,17 @@
-//! The majority problem: how much of the relevance lies on the two images that decide.
+//! The majority problem: the share of relevance on the two images that determine the class.
 
 use super::shares;
 use crate::dataset::files::BLOCKS;
 
 /// Cosine of a mask with relevance spread evenly over the blocks: √(2/3).
 pub const UNIFORM_BASELINE: f64 = 0.816_496_580_927_726;
-/// Mean cosine of all masks with relevance on the last block alone, `(1/√2 + 1/√2 + 0) / 3`.
+/// Mean cosine of all masks with relevance on the last block only, `(1/√2 + 1/√2 + 0) / 3`.
 pub const LAST_BLOCK_BASELINE: f64 = 0.471_404_520_791_031_7;
 
-/// What happens to negative relevance before it is summed.
+/// Treatment of negative relevance before the sum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NegativeRelevance {
-    /// It counts as it is.
+    /// Negative relevance is kept.
     Keep,
     /// A pixel of negative relevance counts as 0.
     SetToZero,
@@ -37,13 +37,14 @@ pub fn block_sums(map: &[f32], rows: usize, cols: usize, negative: NegativeRelev
 
 /// Cosine between a mask and the relevance of the blocks; 0 if there is no relevance.
 ///
-/// Sums serve as well as shares: a cosine does not depend on a positive scale, and a negative total keeps its sign.
+/// Sums or shares can be used: a cosine does not depend on a positive scale, and a negative total keeps its
+/// sign.
 pub fn mask_cosine(mask: [bool; BLOCKS], sums: [f64; BLOCKS]) -> f64 {
     let cosine = shares::cosine(&mask.map(|is_majority| f64::from(u8::from(is_majority))), &sums);
     if cosine.is_nan() { 0.0 } else { cosine }
 }
 
-/// What many heatmaps of the majority problem amount to.
+/// Statistics of many heatmaps of the majority problem.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MajorityScores {
     rows: usize,
@@ -59,7 +60,7 @@ pub struct MajorityScores {
 }
 
 impl MajorityScores {
-    /// Of heatmaps `[rows, cols]` of a network that reads them in `seq_len` steps.
+    /// For heatmaps `[rows, cols]` of a network that reads them in `seq_len` steps.
     pub fn new(rows: usize, cols: usize, seq_len: usize) -> MajorityScores {
         MajorityScores {
             rows,
@@ -72,10 +73,10 @@ impl MajorityScores {
         }
     }
 
-    /// Takes in heatmaps `[N, rows, cols]` and the mask of each.
+    /// Adds heatmaps `[N, rows, cols]` with the mask of each.
     ///
     /// # Panics
-    /// If there is not one mask to each heatmap, or the steps or the blocks do not divide the columns.
+    /// If there is not one mask per heatmap, or the steps or the blocks do not divide the columns.
     pub fn add(&mut self, masks: &[[bool; BLOCKS]], maps: &[f32]) {
         let size = self.rows * self.cols;
         assert_eq!(maps.len(), masks.len() * size, "{} masks", masks.len());
@@ -141,7 +142,7 @@ mod tests {
 
     #[test]
     fn negative_relevance_is_kept_or_set_to_zero_pixel_by_pixel() {
-        // Two rows, one column a block.
+        // Two rows, one column per block.
         let map = [3.0, -1.0, 2.0, -1.0, 2.0, -4.0];
         assert_eq!(block_sums(&map, 2, 3, NegativeRelevance::Keep), [2.0, 1.0, -2.0]);
         assert_eq!(block_sums(&map, 2, 3, NegativeRelevance::SetToZero), [3.0, 2.0, 2.0]);

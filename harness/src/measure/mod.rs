@@ -1,4 +1,4 @@
-//! What is measured of a trained network: where its relevance goes, and how far that can be trusted.
+//! Measurements on a trained network: the distribution of its relevance, and the reliability of its heatmaps.
 //!
 //! The numbers and the heatmaps of a run stay in its folder, so that a report needs neither the data nor the network.
 //! Everything is a function of network, data and [`settings::Measure`]; random numbers come from fixed seeds.

@@ -21,17 +21,18 @@ use model::Network;
 use model::explain::{Ascent, Target, prototype};
 use std::path::Path;
 
-/// Prototypes (section 3.2): number of steps, step length, and weight of the pull to the mean image.
+/// Prototypes (section 3.2): number of steps, step length, and weight of the penalty on the distance from the
+/// mean image.
 const ASCENT: Ascent = Ascent { steps: 100, rate: 0.02, lambda: 0.001 };
 
-/// What measuring needs beside the network.
+/// The inputs of a measurement besides the network.
 #[derive(Debug)]
 pub struct MeasureContext<'a> {
     /// The data.
     pub dataset: &'a Dataset,
     /// The selected samples.
     pub selection: &'a SampleSelection,
-    /// What is request for.
+    /// The measurements to make.
     pub measure: &'a Measure,
     /// The kernel set.
     pub kernels: &'a Kernels,
@@ -141,7 +142,7 @@ fn of_method(
     Ok(OfMethod { method: name.to_owned(), summary, class_columns, noise, rival_cosine, flipped, randomised })
 }
 
-/// One image a class by activation maximisation, from the mean of the training images.
+/// One image per class by activation maximisation, from the mean of the training images.
 fn prototypes(network: &Network, context: &MeasureContext, maps: &mut Vec<f32>) -> Result<Vec<f64>> {
     let task = network.task();
     let mean: Vec<f32> =

@@ -6,7 +6,8 @@ pub fn mean(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
     (count > 0).then(|| sum / count as f64)
 }
 
-/// Mean and standard deviation of a sample, `n − 1` in the denominator; the deviation is none of fewer than 2.
+/// Mean and standard deviation of a sample, `n − 1` in the denominator; the deviation is none for fewer than
+/// 2 values.
 pub fn mean_and_deviation(values: &[f64]) -> Option<(f64, Option<f64>)> {
     let mean = mean(values.iter().map(|&value| Some(value)))?;
     let squares: f64 = values.iter().map(|value| (value - mean) * (value - mean)).sum();
@@ -44,8 +45,8 @@ fn centred_ranks(values: &[f32]) -> Vec<f64> {
     ranks
 }
 
-/// How noisy a heatmap is: `Σ |R_i − R_j| / Σ |R_i|` over all pairs of adjacent pixels, across and down. A smooth
-/// heatmap is near 0; independent signs at every pixel give about 5. None if it is all zero.
+/// How noisy a heatmap is: `Σ |R_i − R_j| / Σ |R_i|` over all pairs of horizontally and vertically adjacent
+/// pixels. A smooth heatmap is near 0; independent signs at every pixel give about 5. None if it is all zero.
 pub fn noise(map: &[f32], cols: usize) -> Option<f64> {
     let absolute: f64 = map.iter().map(|&r| f64::from(r.abs())).sum();
     let step = |a: f32, b: f32| (f64::from(a) - f64::from(b)).abs();

@@ -1,17 +1,19 @@
-//! Cascading randomisation: layer by layer from the logits down, weights are replaced by random ones. Heatmaps that depend
-//! on what the network has learnt change; those that do not depend on the input or the method only.
+//! Cascading randomisation: layer by layer from the logits down, weights are replaced by random ones.
+//! Heatmaps that depend on the learnt weights change; those that stay the same depend only on the input or
+//! the method.
 
 use super::numbers::{cosine, mean, rank_correlation};
 use anyhow::Result;
 use model::Network;
 use serde::{Deserialize, Serialize};
 
-/// Similarity of the heatmaps to the original ones once a layer and all above it are random. Absolute values are compared:
-/// a random network may make a logit negative, and with it every sign of a heatmap that conserves it.
+/// Similarity of the heatmaps to the original ones after a layer and all above it have been randomised.
+/// Absolute values are compared, because a random network may have a negative logit, which inverts all signs
+/// of a heatmap that conserves it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Similarity {
-    /// The lowest random layer.
+    /// The lowest randomised layer.
     pub layer: String,
     /// Mean cosine of the absolute values.
     pub cosine: Option<f64>,

@@ -1,4 +1,4 @@
-//! `measured.json`: everything measured of one run.
+//! `measured.json`: all measurements of one run.
 
 use super::explanations::Summary;
 use super::flipping::Flipped;
@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 /// Files that measuring writes to a run's folder.
 pub const FILES: [&str; 2] = ["measured.json", "heatmaps.npy"];
 
-/// Increased when the same settings give other numbers, so that old measurements are repeated.
+/// Version of the measurements: increased when the same settings give other numbers, so that old measurements
+/// are repeated.
 const VERSION: u32 = 2;
 
 /// The results of one method on one network.
@@ -26,15 +27,15 @@ pub struct OfMethod {
     pub class_columns: Vec<f64>,
     /// Mean total variation of a heatmap over its absolute sum: see [`numbers::noise`].
     pub noise: Option<f64>,
-    /// Mean size of the cosine between the heatmaps of the true class and of its strongest rival.
+    /// Mean |cosine| between the heatmaps of the true class and of the largest other logit.
     pub rival_cosine: Option<f64>,
-    /// Pixel flipping by this method's order.
+    /// Pixel flipping in the order of this method.
     pub flipped: Vec<Flipped>,
     /// Similarity to the original heatmaps as layers are randomised, from the logits down.
     pub randomised: Vec<randomise::Similarity>,
 }
 
-/// Heatmaps or images kept in `heatmaps.npy`: a name and how many.
+/// Heatmaps or images in `heatmaps.npy`: their name and number.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Group {
     /// `deep-taylor/each-class`, `deep-taylor/population`, `prototypes`, …
@@ -43,7 +44,7 @@ pub struct Group {
     pub count: usize,
 }
 
-/// Everything measured of one run.
+/// All measurements of one run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Measured {
@@ -58,11 +59,11 @@ pub struct Measured {
     pub test: Summary,
     /// Each method on the measured samples.
     pub methods: Vec<OfMethod>,
-    /// Pixel flipping in random order, which is every method's baseline.
+    /// Pixel flipping in random order, the baseline of every method.
     pub random_order: Vec<Flipped>,
     /// `P(class | prototype)`, by class.
     pub prototype_probability: Vec<f64>,
-    /// What `heatmaps.npy` holds, in order.
+    /// The groups of `heatmaps.npy`, in order.
     pub groups: Vec<Group>,
 }
 

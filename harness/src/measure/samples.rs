@@ -34,7 +34,7 @@ pub struct SampleSelection {
     pub gallery: Vec<Vec<usize>>,
     /// The first test sample of each class.
     pub each_class: Vec<usize>,
-    /// Labels of those.
+    /// The labels of `gallery`.
     pub labels: Vec<u8>,
     /// Random test samples of the class.
     pub population: Vec<usize>,
@@ -157,10 +157,10 @@ impl SampleSelection {
         let pictures = found.gallery.iter().map(Vec::len).sum::<usize>() + found.population.len();
         let columns = found.class_columns.len();
         let classes = [found.labels.len(), found.each_class.len()];
-        ensure!(classes == [found.gallery.len(); 2], "{}: not a sample for each class", json.display());
+        ensure!(classes == [found.gallery.len(); 2], "{}: a class has no sample", json.display());
         ensure!(
             shape == [pictures, found.rows, found.cols] && columns == found.cols,
-            "{}: does not go with {}: {shape:?} and {columns} columns, expected {:?}",
+            "{}: does not match {}: {shape:?} and {columns} columns, expected {:?}",
             json.display(),
             images.display(),
             [pictures, found.rows, found.cols]

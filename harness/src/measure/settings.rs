@@ -1,10 +1,10 @@
-//! What is measured of each network of an experiment.
+//! The measurements on each network of an experiment.
 
 use super::heatmaps::{self, Relevance};
 use crate::error::UsageError;
 use serde::{Deserialize, Serialize};
 
-/// What is measured, as set by an experiment.
+/// The measurement settings of an experiment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Measure {
@@ -12,7 +12,8 @@ pub struct Measure {
     pub methods: Vec<String>,
     /// Test samples of all classes that pixel flipping, noise, classes and randomisation are measured on.
     pub samples: usize,
-    /// The class whose test samples show where relevance goes along the sequence (Figures 4.8 and 4.9).
+    /// The class whose test samples show the distribution of relevance over the sequence (Figures 4.8 and
+    /// 4.9).
     pub class: usize,
     /// Samples of that class that are drawn (Figure 4.8).
     pub population: usize,

@@ -2,11 +2,11 @@
 
 /// Sum of each step's strip of columns, `[T]`.
 ///
-/// - `values` `[N, rows, cols]`: one picture or many; all of them go into the same sums
+/// - `values` `[N, rows, cols]`: one picture or several, all added to the same sums
 /// - `seq_len` T, which divides `cols`
 ///
 /// # Panics
-/// If `seq_len` does not divide `cols`, or `values` does not hold complete pictures.
+/// If `seq_len` does not divide `cols`, or `values` is not a number of complete pictures.
 pub fn per_step(values: &[f32], rows: usize, cols: usize, seq_len: usize) -> Vec<f64> {
     assert!(seq_len > 0 && cols.is_multiple_of(seq_len), "{cols} columns cannot be read in {seq_len} steps");
     assert!(
@@ -42,8 +42,8 @@ pub fn cosine(a: &[f64], b: &[f64]) -> f64 {
 ///
 /// `JSD(p, q) = √(½ Σ p·log₂(p/m) + ½ Σ q·log₂(q/m))`, `m = (p + q) / 2`
 ///
-/// Relevance may be negative where a share may not: **negative values are clipped to 0**, then each side is divided by
-/// its sum. NaN if nothing remains of either side.
+/// Relevance may be negative, but shares may not: **negative values are clipped to 0**, then each side is
+/// divided by its sum. NaN if nothing remains of either side.
 ///
 /// # Panics
 /// If the lengths differ.
@@ -58,7 +58,7 @@ pub fn jensen_shannon_distance(p: &[f64], q: &[f64]) -> f64 {
     let term = |p: f64, m: f64| if p == 0.0 { 0.0 } else { p * (p / m).log2() };
     let divergence: f64 =
         p.iter().zip(&q).map(|(&p, &q)| (term(p, (p + q) / 2.0) + term(q, (p + q) / 2.0)) / 2.0).sum();
-    // Rounding may leave the range slightly; `clamp` keeps a NaN.
+    // Rounding may exceed the range slightly; `clamp` keeps a NaN.
     divergence.clamp(0.0, 1.0).sqrt()
 }
 

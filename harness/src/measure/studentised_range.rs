@@ -3,9 +3,9 @@
 //! `P(q) = ∫ f(s) · W(q·s) ds`, where `s² · df` is chi-squared with `df` degrees of freedom and
 //! `W(w) = k ∫ φ(z) · [Φ(z) − Φ(z − w)]^(k − 1) dz` is the distribution of the range of `k` standard normal values.
 //!
-//! Both integrals run over the whole line (the outer one over `t = ln s`), their integrands are analytic and vanish at both
-//! ends, so the trapezoidal rule converges exponentially. What error
-//! remains is that of Φ, about 1e-11.
+//! Both integrals run over the whole line (the outer one over `t = ln s`), their integrands are analytic and
+//! vanish at both ends, so the trapezoidal rule converges exponentially. The remaining error is that of Φ,
+//! about 1e-11.
 
 use statrs::distribution::{ContinuousCDF, Normal};
 
@@ -71,7 +71,7 @@ fn studentised(range: &NormalRange, q: f64, df: f64) -> f64 {
     let step = (0.25 / df.sqrt()).min(1.0 / 16.0);
     let (mut sum, mut total) = (0.0, 0.0);
     for direction in [-1.0, 1.0] {
-        // The point t = 0 belongs to the way upwards.
+        // The point t = 0 belongs to the upward sum.
         let mut i = if direction < 0.0 { 1.0 } else { 0.0 };
         loop {
             let t: f64 = direction * i * step;

@@ -1,7 +1,8 @@
-//! Tukey's honestly significant differences between networks that were scored on the same folds.
+//! Tukey's honestly significant differences between networks with scores on the same folds.
 //!
-//! A randomised block design: treatments are networks, blocks are folds, one score each. The error term is that of the
-//! two-way analysis of variance without interaction, so what a fold does to all networks alike does not count as noise.
+//! A randomised block design: treatments are networks, blocks are folds, one score each. The error term is
+//! that of the two-way analysis of variance without interaction, so an effect of a fold on all networks alike
+//! does not count as noise.
 
 use super::studentised_range;
 use anyhow::{Result, ensure};
@@ -18,7 +19,7 @@ pub struct Variation {
 }
 
 impl Variation {
-    /// Sum of squares by degree of freedom.
+    /// Sum of squares per degree of freedom.
     pub fn mean_square(&self) -> f64 {
         self.sum_of_squares / self.df as f64
     }
@@ -31,7 +32,7 @@ pub struct Anova {
     pub treatments: Variation,
     /// Between blocks (folds).
     pub blocks: Variation,
-    /// What is left.
+    /// The residuals.
     pub error: Variation,
     /// `F` of the treatments; none if the error is 0.
     pub f: Option<f64>,
@@ -54,14 +55,14 @@ pub struct Comparison {
     pub high: f64,
     /// P(a range of means as large or larger), if all treatments are alike.
     pub p: f64,
-    /// Whether the interval leaves out 0.
+    /// Whether the interval excludes 0.
     pub significant: bool,
 }
 
 /// All pairwise comparisons.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TukeyHsd {
-    /// Probability that any difference is called significant where there is none.
+    /// Probability that any difference is called significant although there is none.
     pub alpha: f64,
     /// Mean of each treatment.
     pub means: Vec<f64>,
@@ -91,7 +92,7 @@ pub fn anova(scores: &[Vec<f64>]) -> Result<Anova> {
         .flat_map(|t| (0..blocks).map(move |b| (t, b)))
         .map(|(t, b)| residual(t, b).powi(2))
         .sum();
-    // Residuals that are rounding alone are no error: identical scores would otherwise differ significantly.
+    // Residuals from rounding only are not an error: identical scores would otherwise differ significantly.
     let largest = scores.iter().flatten().fold(0.0f64, |most, score| most.max(score.abs()));
     let rounding = (treatments * blocks) as f64 * (8.0 * f64::EPSILON * largest).powi(2);
     let error = if error <= rounding { 0.0 } else { error };
@@ -107,7 +108,7 @@ pub fn anova(scores: &[Vec<f64>]) -> Result<Anova> {
 
 /// Compares the treatments of `scores[treatment][block]` with each other at `alpha`.
 ///
-/// Where the error is 0, every difference but 0 is significant.
+/// If the error is 0, every difference except 0 is significant.
 ///
 /// # Errors
 /// As [`anova`]; and if `alpha` is not between 0 and 1.

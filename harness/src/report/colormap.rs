@@ -1,4 +1,4 @@
-//! From relevance to colour, with zennit's names for colour maps and normalisations.
+//! Colour maps and normalisations of relevance, with zennit's names.
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
@@ -89,14 +89,14 @@ pub enum Norm {
     Symmetric,
     /// `2·|R| / max|R| − 1`: the absolute value, 0 becomes −1
     Absolute,
-    /// `2·(R − min R) / (max R − min R) − 1`: the whole range is used, 0 lies anywhere
+    /// `2·(R − min R) / (max R − min R) − 1`: the whole range is used; the position of 0 varies
     Unaligned,
 }
 
-/// Maps `values` to `[-1, 1]` as `norm` says.
+/// Maps `values` to `[-1, 1]` by `norm`.
 ///
-/// A picture without range (all zero, or all equal for [`Norm::Unaligned`]) becomes 0 for [`Norm::Symmetric`], −1 for the
-/// others. Non-finite values do not affect the range and stay unchanged.
+/// A picture without a range (all zero, or all equal for [`Norm::Unaligned`]) becomes 0 for
+/// [`Norm::Symmetric`], −1 for the others. Non-finite values do not affect the range and stay unchanged.
 pub fn normalise(norm: Norm, values: &[f32]) -> Vec<f32> {
     let (low, high) = range(values);
     let largest = high.max(-low);
@@ -119,7 +119,7 @@ pub fn normalise(norm: Norm, values: &[f32]) -> Vec<f32> {
         .collect()
 }
 
-/// Least and largest finite value; `(∞, −∞)` if there is none.
+/// Smallest and largest finite value; `(∞, −∞)` if there is none.
 pub(crate) fn range(values: &[f32]) -> (f32, f32) {
     values
         .iter()

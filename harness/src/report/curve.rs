@@ -39,7 +39,7 @@ const SIZE: (u32, u32) = (640, 400);
 /// Height of a row of the legend.
 const LEGEND_ROW: i32 = 22;
 pub(super) const FONT: &str = "Helvetica, Arial, sans-serif";
-/// plotters divides the sizes it is given by this.
+/// plotters divides font sizes by this.
 pub(super) const FONT_UNIT: f64 = 1.24;
 pub(super) const INK: RGBColor = RGBColor(34, 34, 34);
 pub(super) const GREY: RGBColor = RGBColor(110, 110, 110);

@@ -1,5 +1,5 @@
-//! A report as data: sections of text, tables and figures. One value makes the page, the JSON, the CSVs and the figure
-//! files, so that they always agree.
+//! A report as data: sections of text, tables and figures. The page, the JSON, the CSVs and the figure files
+//! are written from one value, so that they always agree.
 
 use super::table::Table;
 use serde_json::{Value, json};
@@ -35,7 +35,7 @@ pub enum Part {
     Table {
         /// Its name in files: `table-4.5-mnist`.
         name: String,
-        /// What it shows.
+        /// Its caption.
         caption: String,
         /// The table.
         table: Table,
@@ -49,11 +49,11 @@ pub enum Part {
 pub struct Figure {
     /// Its name in files: `figure-4.7-mnist`.
     pub name: String,
-    /// What it shows and what to look for.
+    /// Its caption: content and interpretation.
     pub caption: String,
     /// The picture.
     pub picture: Picture,
-    /// The numbers it is drawn from, where they are not in a table.
+    /// The numbers it is drawn from, if they are not in a table.
     pub data: Value,
 }
 
@@ -115,7 +115,7 @@ impl Report {
         })
     }
 
-    /// One of them.
+    /// The table with a name.
     pub fn table(&self, name: &str) -> Option<&Table> {
         self.tables().find(|(other, ..)| *other == name).map(|(_, _, table)| table)
     }

@@ -66,7 +66,7 @@ fn class(cell: &str, right: bool) -> Option<&'static str> {
     }
 }
 
-/// Characters of a text that is not wrapped.
+/// Maximum number of characters of a text that is not wrapped.
 const SHORT: usize = 24;
 
 fn table_of(name: &str, caption: &str, table: &Table) -> Markup {

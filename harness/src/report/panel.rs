@@ -8,7 +8,7 @@ use super::picture::{Canvas, ColourBar, FAINT, GLYPH, INK, PAPER, Rgb, heatmap, 
 pub struct Grid {
     /// one line above everything
     pub title: String,
-    /// one label a column, from the left
+    /// one label per column, from the left
     pub column_labels: Vec<String>,
     /// the rows, from the top
     pub rows: Vec<GridRow>,
@@ -25,7 +25,7 @@ pub struct GridRow {
     pub label: String,
     /// the pictures, from the left
     pub cells: Vec<Canvas>,
-    /// steps a picture is read in; more than one are marked by ticks below it
+    /// number of steps of a picture; if there are several, ticks below it mark them
     pub steps: usize,
     /// whether a wider gap sets this row apart from the one above
     pub apart: bool,
@@ -59,7 +59,7 @@ impl Grid {
         let top = MARGIN + if self.title.is_empty() { 0 } else { 2 * GLYPH + 2 * GAP };
         let bar = self.bar.as_ref().map(|bar| bar.lying(100 * small, small));
         let width = width.max(bar.as_ref().map_or(0, |bar| left + bar.width + MARGIN));
-        // The caption stands beside the bar if that leaves it most of the sheet, else below.
+        // The caption is beside the bar if most of the width is left for it, otherwise below.
         let beside = bar.as_ref().map_or(0, |bar| bar.width + 3 * GAP);
         let beside = if 2 * beside < width - MARGIN - left { beside } else { 0 };
         let below = if beside > 0 { 0 } else { bar.as_ref().map_or(0, |bar| bar.height + GAP) };
@@ -138,10 +138,10 @@ impl GridRow {
     }
 }
 
-/// The heatmaps of one trained network, one a sample.
+/// The heatmaps of one trained network, one per sample.
 #[derive(Clone, Debug)]
 pub struct HeatRow<'a> {
-    /// the cell and its sequence length, "Deep-7"; rows whose text before the `-` differs are set apart
+    /// architecture and sequence length, "Deep-7"; a gap separates rows whose text before the `-` differs
     pub label: String,
     /// T
     pub seq_len: usize,
@@ -149,7 +149,7 @@ pub struct HeatRow<'a> {
     pub maps: Vec<&'a [f32]>,
 }
 
-/// How the pictures of a sheet are drawn.
+/// Options for drawing the pictures of a sheet.
 #[derive(Clone, Copy, Debug)]
 pub struct Style {
     /// image rows
@@ -164,7 +164,7 @@ pub struct Style {
     pub cmap: Colormap,
     /// normalisation of the relevance, picture by picture
     pub norm: Norm,
-    /// pixels of the sheet a pixel of the picture
+    /// size of a picture's pixel in pixels of the sheet
     pub scale: usize,
 }
 
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn families_of_cells_stand_apart() {
+    fn different_architectures_are_separated_by_a_gap() {
         let picture = vec![0.5; 28 * 28];
         let row = |label: &str, seq_len| HeatRow { label: label.into(), seq_len, maps: vec![&picture] };
         let networks = [row("Shallow-1", 1), row("Shallow-7", 7), row("Deep-1", 1)];

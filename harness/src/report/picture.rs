@@ -41,7 +41,7 @@ impl Canvas {
         self.rectangle(0, 0, self.width, self.height, colour);
     }
 
-    /// The colour at column `x`, row `y`, if that lies on the canvas.
+    /// The colour at column `x`, row `y`, if it is on the canvas.
     pub fn pixel(&self, x: usize, y: usize) -> Option<Rgb> {
         let at = 3 * (y * self.width + x);
         (x < self.width && y < self.height).then(|| [self.rgb[at], self.rgb[at + 1], self.rgb[at + 2]])
@@ -164,21 +164,21 @@ pub fn input(rows: usize, cols: usize, values: &[f32], low: f32, high: f32, scal
 
 /// `values` in `[-1, 1]`, coloured and enlarged.
 fn coloured(rows: usize, cols: usize, values: &[f32], cmap: Colormap, scale: usize) -> Canvas {
-    assert_eq!(values.len(), rows * cols, "a picture of {rows}x{cols} was given {} values", values.len());
+    assert_eq!(values.len(), rows * cols, "a picture of {rows}x{cols} has {} values", values.len());
     let small = Canvas { width: cols, height: rows, rgb: values.iter().flat_map(|&v| cmap.rgb(v)).collect() };
     let mut large = Canvas::new(scale * cols, scale * rows, PAPER);
     large.blit(0, 0, &small, scale);
     large
 }
 
-/// What the colours of a heatmap mean: a part of a colour map with the values at some places of it.
+/// The colour bar of a heatmap: a part of a colour map, labelled with values at some positions.
 #[derive(Clone, Debug)]
 pub struct ColourBar {
     /// the map of the heatmap
     pub cmap: Colormap,
-    /// where the bar begins on the map, −1 or more
+    /// start of the bar on the map, at least −1
     pub from: f32,
-    /// what to write at which place of the map, in rising order
+    /// labels and their positions on the map, in ascending order
     pub marks: Vec<(f32, String)>,
 }
 
@@ -199,7 +199,7 @@ impl ColourBar {
         Self { cmap, from: marks[0].0, marks }
     }
 
-    /// The bar of many heatmaps, each normalised by itself; `signed` if any of them has negative relevance.
+    /// The bar of many heatmaps, each normalised separately; `signed` if any of them has negative relevance.
     pub fn relative(cmap: Colormap, norm: Norm, signed: bool) -> Self {
         let marks: &[(f32, &str)] = match norm {
             Norm::Symmetric if signed => &[(-1.0, "-max"), (0.0, "0"), (1.0, "max")],
@@ -224,7 +224,7 @@ impl ColourBar {
         self.from + (1.0 - self.from) * i as f32 / (length - 1) as f32
     }
 
-    /// A standing bar, `height` pixels and the text of its marks at the right; the largest value is on top.
+    /// A vertical bar of `height` pixels, with the labels at the right; the largest value is on top.
     pub fn standing(&self, height: usize, scale: usize) -> Canvas {
         let (bar, height) = (12 * scale, height.max(2 * GLYPH * scale));
         let text = self.marks.iter().map(|(_, text)| text_width(text, scale)).max().unwrap_or(0);
@@ -242,7 +242,8 @@ impl ColourBar {
         canvas
     }
 
-    /// A lying bar, `width` pixels, with the text of its marks on the line below it; the largest value is at the right.
+    /// A horizontal bar of `width` pixels, with the labels on the line below it; the largest value is at the
+    /// right.
     pub fn lying(&self, width: usize, scale: usize) -> Canvas {
         let (bar, width) = (8 * scale, width.max(2));
         let half =
@@ -262,7 +263,7 @@ impl ColourBar {
     }
 }
 
-/// A value in three digits.
+/// A value with three digits.
 fn short(v: f32) -> String {
     let size = v.abs();
     match size {
@@ -297,7 +298,8 @@ pub fn side_by_side(input: &Canvas, heatmap: &Canvas, bar: &ColourBar, caption: 
     canvas
 }
 
-/// Breaks `text` at spaces into lines of at most `width` pixels at `scale`; a longer word stands alone.
+/// Breaks `text` at spaces into lines of at most `width` pixels at `scale`; a longer word is a line of its
+/// own.
 pub(crate) fn wrap(text: &str, width: usize, scale: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {
@@ -335,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn text_leans_the_right_way() {
+    fn text_is_not_mirrored() {
         let mut canvas = Canvas::new(8, 8, PAPER);
         canvas.text(0, 0, 1, INK, "L");
         let dark = |range: std::ops::Range<usize>| {

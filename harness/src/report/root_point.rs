@@ -69,7 +69,7 @@ impl Rule {
 }
 
 impl Neuron {
-    /// `w·a + b`, cut at 0.
+    /// `max(0, w·a + b)`.
     pub fn value(self, a: [f64; 2]) -> f64 {
         self.line(a).max(0.0)
     }
@@ -103,14 +103,14 @@ const SIZE: (u32, u32) = (640, 620);
 const LEGEND: i32 = 56;
 /// The plane that is drawn.
 const EXTENT: f64 = 1.25;
-/// Between two contour lines.
+/// Distance between two contour lines.
 const STEP: f64 = 0.25;
 
-/// The landscape with contour lines, the point, and for each rule its search direction and root point. The domain of
-/// a single rule is framed.
+/// The neuron's output with contour lines, the point, and for each rule its search direction and root point.
+/// The domain of a single rule is framed.
 ///
 /// # Errors
-/// If the drawing library refuses, which well-formed neurons do not provoke.
+/// If the drawing library fails.
 pub fn svg(title: &str, neuron: Neuron, rules: &[Rule]) -> Result<String> {
     let mut svg = String::new();
     draw(&mut svg, title, neuron, rules).map_err(|error| anyhow!("\"{title}\" was not drawn: {error}"))?;
@@ -224,14 +224,14 @@ mod tests {
             assert!((relevance[0] + relevance[1] - value).abs() < 1e-12);
             assert!(relevance.iter().all(|r| *r >= 0.0), "{rule:?}: {relevance:?}");
         }
-        // z⁺ blames nothing on an input that inhibits, w² does not look at the input at all.
+        // z⁺ gives no relevance to an input with a negative weight; w² ignores the input.
         assert_eq!(Rule::ZPlus.relevance(NEURON)[1], 0.0);
         let shares = Rule::WSquare.relevance(NEURON).map(|r| r / value);
         assert!((shares[0] - 1.0 / 1.36).abs() < 1e-12);
     }
 
     #[test]
-    fn clipping_keeps_the_side_that_was_asked_for() {
+    fn clipping_keeps_the_requested_side() {
         let neuron = Neuron { w: [1.0, 0.0], b: 0.0, a: [1.0, 0.0] };
         let square = [[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]];
         let right = neuron.clip(&square, 0.5, false);

@@ -1,4 +1,4 @@
-//! Tables for people, aligned text, and for machines, JSON.
+//! Tables: as aligned text for people, and as JSON for programs.
 
 use serde_json::{Map, Number, Value};
 use std::fmt;
@@ -16,10 +16,10 @@ impl Table {
         Self { columns: columns.iter().map(ToString::to_string).collect(), rows: Vec::new() }
     }
 
-    /// Adds a row; an empty text is a value that is not there.
+    /// Adds a row; an empty text is a missing value.
     ///
     /// # Panics
-    /// If the row has another number of cells than there are columns.
+    /// If the number of cells differs from the number of columns.
     pub fn row(&mut self, cells: Vec<String>) -> &mut Self {
         assert_eq!(
             cells.len(),
@@ -37,7 +37,7 @@ impl Table {
         &self.columns
     }
 
-    /// The rows, a text a column.
+    /// The rows, one text per column.
     pub fn rows(&self) -> &[Vec<String>] {
         &self.rows
     }
@@ -59,7 +59,8 @@ impl Table {
         std::iter::once(&self.columns).chain(&self.rows).map(line).collect()
     }
 
-    /// One object a row, keyed by column: numbers where the text is one in JSON's eyes, null where it is empty, else text.
+    /// One object per row, keyed by column: a number if the text is a JSON number, null if it is empty,
+    /// otherwise text.
     pub fn to_json(&self) -> Value {
         let value = |cell: &String| match (cell.is_empty(), serde_json::from_str::<Number>(cell)) {
             (true, _) => Value::Null,
@@ -77,7 +78,7 @@ fn is_missing(cell: &str) -> bool {
     matches!(cell, "" | "-" | "–" | "—")
 }
 
-/// Whether the text reads as a number, perhaps with a sign of percent or of times after it, or an error after `±`.
+/// Whether the text is a number, optionally followed by a percent or times sign, or by an error after `±`.
 fn is_number(cell: &str) -> bool {
     cell.split('±')
         .all(|part| part.trim().trim_end_matches(['%', '×', 'x']).trim_end().parse::<f64>().is_ok())

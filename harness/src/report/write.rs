@@ -6,11 +6,11 @@ use crate::io::atomic::write_atomically;
 use anyhow::{Context, Result};
 use std::path::Path;
 
-/// Folders and files that [`Report::write`] makes.
+/// Folders and files that [`Report::write`] creates.
 const FOLDERS: [&str; 2] = ["figures", "tables"];
 
 impl Report {
-    /// The page: one HTML document that needs nothing else.
+    /// The page: one self-contained HTML document.
     pub fn html(&self) -> String {
         html::page(self).into_string()
     }
@@ -23,13 +23,13 @@ impl Report {
         let save =
             |file: &str, bytes: &[u8]| write_atomically(&folder.join(file), |out| Ok(out.write_all(bytes)?));
         for inner in FOLDERS.map(|inner| folder.join(inner)) {
-            // What an earlier report left there may be no part of this one.
+            // Files of an earlier report may not belong to this one.
             if inner.exists() {
                 std::fs::remove_dir_all(&inner)
                     .with_context(|| format!("{}: cannot be removed", inner.display()))?;
             }
             std::fs::create_dir_all(&inner)
-                .with_context(|| format!("{}: cannot be made", inner.display()))?;
+                .with_context(|| format!("{}: cannot be created", inner.display()))?;
         }
         for (name, _, table) in self.tables() {
             save(&format!("tables/{name}.csv"), table.to_csv().as_bytes())?;

@@ -26,7 +26,7 @@ pub trait Part: Clone + DeserializeOwned {
     /// Parses the text of an option.
     ///
     /// # Errors
-    /// [`ModelError`] that names what is unknown.
+    /// [`ModelError`] that names the unknown part.
     fn parse(text: &str) -> Result<Self, ModelError>;
 }
 
@@ -62,7 +62,7 @@ impl<T: Part> Setting<T> {
     /// The part.
     ///
     /// # Errors
-    /// [`UsageError`] that names the option and what is unknown.
+    /// [`UsageError`] that names the option and the unknown part.
     pub fn get(&self) -> Result<T, UsageError> {
         match self {
             Setting::Text(text) => {

@@ -6,7 +6,7 @@ use model::train::State;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// What to do about a file that is not a checkpoint.
+/// The advice for a file that is not a checkpoint.
 const ADVICE: &str = "it is not a checkpoint of this program; give --overwrite or choose another --out";
 
 /// The state of a training between two epochs.

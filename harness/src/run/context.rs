@@ -1,10 +1,10 @@
-//! What a run needs beside its settings.
+//! The inputs of a run besides its settings.
 
 use crate::dataset::{DataSha256, Dataset};
 use crate::io::progress::Progress;
 use kernels::Kernels;
 
-/// What a run needs beside its settings; runs in parallel share it.
+/// The inputs of a run besides its settings; runs in parallel share it.
 #[derive(Debug)]
 pub struct RunContext<'a> {
     /// The data set, memory-mapped.

@@ -1,6 +1,6 @@
 //! `metrics.csv`: one line per epoch, readable during the run.
 //!
-//! It holds no times, so that the same run gives the same bytes; `run.json` has the seconds.
+//! It has no times, so that the same run gives the same bytes; `run.json` has the seconds.
 
 use crate::io::atomic::write_atomically;
 use anyhow::{Context, Result};

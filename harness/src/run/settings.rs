@@ -118,7 +118,8 @@ pub fn parse_range(text: &str) -> Result<Range, String> {
 #[serde(rename_all = "kebab-case", try_from = "StoredSettings")]
 #[allow(missing_docs)] // each is documented in `PartialSettings`
 pub struct Settings {
-    /// Name of the architecture in folders and files: a preset's, that of an entry of `[[architectures]]`, or a description.
+    /// Name of the architecture in folders and files: that of a preset, that of an entry of
+    /// `[[architectures]]`, or a description.
     pub cell: String,
     pub architecture: Architecture,
     pub seq_len: usize,
@@ -238,7 +239,7 @@ impl PartialSettings {
         Ok(self.over(file))
     }
 
-    /// These settings, and those of `below` where one is missing.
+    /// These settings; missing ones are taken from `below`.
     pub fn over(self, below: PartialSettings) -> PartialSettings {
         PartialSettings {
             cell: self.cell.or(below.cell),
@@ -308,7 +309,7 @@ impl PartialSettings {
             Ok(preset) => preset,
             Err(error) => {
                 let (Some(encoder), Some(core)) = (&encoder, core) else {
-                    return Err(refuse(format!("{error}; a name of your own needs --encoder and --core")));
+                    return Err(refuse(format!("{error}; any other name needs --encoder and --core")));
                 };
                 check_name(cell).map_err(refuse)?;
                 Architecture { encoder: encoder.clone(), core, head: Vec::new() }

@@ -75,7 +75,7 @@ impl<'a> Set<'a> {
         if self.published().is_empty() { self.name } else { self.title() }
     }
 
-    /// The name of the published set that it is, or empty.
+    /// The name of the published set with these files, or empty.
     pub fn published(&self) -> &str {
         self.selection.published.as_deref().unwrap_or_default()
     }

@@ -53,7 +53,7 @@ struct Shares {
     /// Where it is printed.
     source: &'static str,
     pixels: [f64; 7],
-    /// By the name of the architecture.
+    /// The shares, by the name of the architecture.
     networks: [(&'static str, [f64; 7]); 2],
 }
 

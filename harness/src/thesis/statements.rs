@@ -68,7 +68,7 @@ pub fn table(sets: &[Set], experiment: &Experiment) -> Table {
     table
 }
 
-/// The verdicts on a data set in words: which claims hold for all networks, for some, for none.
+/// The verdicts on a data set as text: the claims that hold for all networks, for some, for none.
 pub fn summary(set: &Set, experiment: &Experiment) -> String {
     sentence(set.title(), &all(set, experiment))
 }

@@ -39,7 +39,7 @@ pub struct ProfileArgs {
     pub overwrite: bool,
 }
 
-/// What is measured.
+/// The subject of the measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum What {
     /// A training step: forward pass with dropout, backpropagation through time, Adam

@@ -17,19 +17,20 @@ struct Row {
 
 /// Totals of the steps.
 ///
-/// Each call counts with the median of its kernel and shape, and so does the time outside kernels, so that time taken by
-/// other processes is not attributed to a kernel. On an idle machine the medians add up to the median step.
+/// Each call counts with the median time of its kernel and shape, and the time outside kernels with its
+/// median, so that time taken by other processes is not attributed to a kernel. On an idle machine the
+/// medians add up to the median step.
 pub(super) struct Totals {
     batch: f64,
     /// Seconds of a step as measured: median, smallest, largest.
     measured: [f64; 3],
-    /// Seconds of a step outside kernels, and in all.
+    /// Seconds of a step outside kernels, and in total.
     outside: f64,
     all: f64,
-    /// FLOP of a step, and those a second at the peak.
+    /// FLOP of a step, and the peak in FLOP/s.
     flop: f64,
     peak: f64,
-    /// By time, the longest first.
+    /// Ordered by time, the longest first.
     rows: Vec<Row>,
 }
 
@@ -76,7 +77,7 @@ impl Totals {
 
     pub fn table(&self) -> Table {
         let columns =
-            ["kernel", "shape", "calls a step", "µs a step", "share %", "GFLOP/s", "of peak %", "GB/s"];
+            ["kernel", "shape", "calls per step", "µs per step", "share %", "GFLOP/s", "of peak %", "GB/s"];
         let mut table = Table::new(&columns);
         for row in &self.rows {
             let [gflops, of_peak, gbs] = self.rates(row).map(|rate| format!("{rate:.1}"));
