@@ -105,7 +105,7 @@ pub fn say(text: &str) {
 /// The golden cases of narrow networks, which are part of this package.
 pub fn tiny() -> Vec<Golden> {
     let files = files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("golden"));
-    assert_eq!(files.len(), 12, "four cells, T = 1, 2, 4");
+    assert_eq!(files.len(), 12, "four presets, T = 1, 2, 4");
     files.iter().map(|path| Golden::read(path)).collect()
 }
 
@@ -118,7 +118,7 @@ pub fn full() -> Option<Vec<Golden>> {
     }
     let files = files(&folder);
     say(&format!("{} full-size golden cases", files.len()));
-    assert_eq!(files.len(), 16, "four cells, T = 1, 4, 7, 14");
+    assert_eq!(files.len(), 16, "four presets, T = 1, 4, 7, 14");
     Some(files.iter().map(|path| Golden::read(path)).collect())
 }
 

@@ -315,8 +315,8 @@ fn wrong_answers_are_reported_and_the_next_mirror_is_tried() {
 #[test]
 fn the_offline_error_names_the_files_and_their_folder() {
     let sandbox = Sandbox::new();
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let gone = Server { url: format!("http://{nobody}/"), log: Arc::default() };
+    let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let gone = Server { url: format!("http://{unused}/"), log: Arc::default() };
     let folder = sandbox.folder().display().to_string();
     sandbox.refuses(&[&gone, &gone], &[&gone.url, &folder]);
     assert!(

@@ -371,15 +371,15 @@ fn a_folder_of_another_experiment_is_left_as_it_is() {
         let _ = fs::remove_file(sandbox.at("early").join(file));
     }
     succeeds(sandbox.train("done", &["--epochs=2"]).output().unwrap());
-    fs::create_dir(sandbox.at("stranger")).unwrap();
-    fs::write(sandbox.at("stranger/last.safetensors"), "a model from elsewhere").unwrap();
+    fs::create_dir(sandbox.at("foreign")).unwrap();
+    fs::write(sandbox.at("foreign/last.safetensors"), "a model of another program").unwrap();
     fs::create_dir(sandbox.at("damaged")).unwrap();
     fs::write(sandbox.at("damaged/resume.safetensors"), "no checkpoint").unwrap();
     for (folder, more, status, words) in [
         ("early", "--lr=1e-3", 1, ["run.json", "other settings"]),
         ("done", "--seed=2", 1, ["resume.safetensors", "other settings"]),
         ("done", "--epochs=1", 2, ["has 2 epochs", "--epochs 1"]),
-        ("stranger", "--seed=1", 1, ["last.safetensors", "belongs to a run that cannot be continued"]),
+        ("foreign", "--seed=1", 1, ["last.safetensors", "belongs to a run that cannot be continued"]),
         ("damaged", "--seed=1", 1, ["resume.safetensors", "announces a header"]),
     ] {
         let (before, state) = (sandbox.result(folder), fs::read(sandbox.at(folder).join("run.json")).ok());

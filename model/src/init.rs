@@ -62,7 +62,7 @@ mod tests {
     fn the_first_values_of_a_seed_never_change() {
         let mut rng = generator(0, 1, 0);
         let found: Vec<f32> = (0..4).map(|_| (SIGMA * truncated_normal(&mut rng)) as f32).collect();
-        assert_eq!(found, GOLDEN, "initial values of a seed are part of what a run means");
+        assert_eq!(found, GOLDEN, "the initial values of a seed must never change");
     }
 
     const GOLDEN: [f32; 4] = [-0.061_021_056, -0.041_864_44, -0.032_311_074, 0.111_947_99];

@@ -161,7 +161,7 @@ fn is_folder(set: &str) -> bool {
     set.contains(['/', '\\']) || set == "." || set == ".."
 }
 
-/// Refuses to replace a file unless that is asked for.
+/// Refuses to replace a file unless `overwrite` is set.
 fn check_free<'a>(
     dir: &Path,
     files: impl IntoIterator<Item = &'a &'static str>,

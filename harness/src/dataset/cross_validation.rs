@@ -1,6 +1,7 @@
-//! Cross-validation: training and test half joined, and divided into stratified folds.
+//! Cross-validation: training and test half are joined and divided into stratified folds.
 //!
-//! A fold is a [`Dataset`] like any other; it shows the mapped images in another order and copies none.
+//! A fold is a [`Dataset`] like any other; it presents the mapped images in another order without copying
+//! them.
 
 use super::files::BLOCKS;
 use super::folds::{Fold, stratified};
@@ -11,7 +12,7 @@ use anyhow::{Context, ensure};
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 
-/// What the samples of a fold are.
+/// The kind of samples of a fold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Problem {
@@ -19,7 +20,8 @@ pub enum Problem {
     Samples,
     /// The majority problem, drawn inside the training and the test part of each fold: no image is in both.
     Majority,
-    /// The majority problem of each half, divided after it was drawn, as the thesis did: images recur across a fold.
+    /// The majority problem of each half, divided after it was drawn, as in the thesis: images recur in both
+    /// parts of a fold.
     LeakyMajority,
 }
 
@@ -31,7 +33,7 @@ pub struct CrossValidation {
     halves: [Split; 2],
     problem: Problem,
     seed: u64,
-    /// Of [`Problem::LeakyMajority`]: the samples of both halves.
+    /// The samples of both halves, for [`Problem::LeakyMajority`].
     drawn: Option<Composition>,
     folds: Vec<Fold>,
 }
@@ -41,7 +43,7 @@ impl CrossValidation {
     /// those of its files.
     ///
     /// # Errors
-    /// If the number of folds does not fit, or no majority problem can be made of the set.
+    /// If the number of folds does not fit, or the set cannot be the base of a majority problem.
     pub fn new(base: &Dataset, problem: Problem, folds: usize, seed: u64) -> anyhow::Result<CrossValidation> {
         let halves = [base.train.clone(), base.test.clone()];
         let labels = halves.each_ref().map(Split::labels).concat();
@@ -135,7 +137,7 @@ fn select(from: &Composition, members: &[u32]) -> Composition {
     }
 }
 
-/// Images that are in both halves of a fold; none where the halves are mapped files.
+/// Images that are in both halves of a fold; none if the halves are mapped files.
 pub fn recurring_images(fold: &Dataset) -> Option<usize> {
     let images =
         |half: &Split| half.composition().map(|found| found.sources.iter().copied().collect::<HashSet<_>>());
@@ -273,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn folds_that_are_not_there_are_refused() {
+    fn folds_that_do_not_exist_are_refused() {
         let (_dir, base) = digits();
         let division = CrossValidation::new(&base, Problem::Majority, 7, 1).unwrap();
         assert!(division.fold(7).unwrap_err().to_string().contains("no fold 7; there are 0 to 6"));

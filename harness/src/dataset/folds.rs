@@ -3,22 +3,23 @@
 use super::synth::Random;
 use anyhow::ensure;
 
-/// Sets the generator of folds apart from that of other drawings with the same seed.
+/// Distinguishes the generator of folds from other generators with the same seed.
 const PURPOSE: u64 = 8;
 
-/// One division of a data set: its test part and all the rest, each in rising order.
+/// One division of a data set: its test part and its training part, each in ascending order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fold {
-    /// Samples to learn from.
+    /// Training samples.
     pub train: Vec<u32>,
-    /// Samples to judge by.
+    /// Test samples.
     pub test: Vec<u32>,
 }
 
-/// Divides samples into `folds` test parts, each of which has its share of every class.
+/// Divides samples into `folds` test parts, each with the same proportion of every class.
 ///
-/// The samples of a class are shuffled and dealt out in turn, where the class before left off: between any two folds, the
-/// test samples of a class, and all test samples, differ by at most one.
+/// The samples of a class are shuffled and assigned to the folds in turn, starting after the last fold of the
+/// previous class: between any two folds, the test samples of a class, and all test samples, differ by at
+/// most one.
 ///
 /// # Errors
 /// If there are fewer than 2 folds, or fewer samples than folds.

@@ -1,7 +1,7 @@
 //! The majority problem: two images of one class and one of another, side by side in random order.
 //!
-//! The class of the two is the label; a mask says where they are. From each sample of a split comes one sample: itself, one
-//! more of its class and one of another class, both drawn with replacement from the same split.
+//! The class of the two is the label; a mask marks their positions. Each sample of a split yields one sample:
+//! itself, one more of its class and one of another class, both drawn with replacement from the same split.
 //!
 //! Every sample has its own generator, seeded by (seed, split, index), so the bytes depend on neither the number of threads
 //! nor the machine.
@@ -16,12 +16,12 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 
-/// What is added to the name of the set that a majority problem is drawn from.
+/// The suffix of a majority problem's name, after the name of its base set.
 pub const SUFFIX: &str = "-maj";
-/// The seed of sets that are drawn without one.
+/// The default seed.
 pub const DEFAULT_SEED: u64 = 1;
 
-/// Which samples are drawn; sets their generators apart. 0 to 15 are those of other drawings.
+/// The split that is drawn; it distinguishes the generators. 0 to 15 are used elsewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
     /// Of the training half.
@@ -48,7 +48,7 @@ impl Part {
 /// The orders of three images.
 const ORDERS: [[usize; BLOCKS]; 6] = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
 
-/// Draws one sample of the majority problem from each of `members`, whose images are all from among `members`.
+/// Draws one sample of the majority problem from each of `members`, whose images are all members.
 ///
 /// - `labels` class of every image, of which `members` are indices
 ///
@@ -87,7 +87,7 @@ pub fn draw(labels: &[u8], members: &[u32], seed: u64, part: Part) -> anyhow::Re
     Ok(found)
 }
 
-/// The majority problem of a training and a test half, each drawn from itself.
+/// The majority problem of a training and a test half, each drawn from its own images.
 ///
 /// # Errors
 /// If a half has one class only, is a majority problem already, or is too wide for an IDX header.
@@ -102,7 +102,7 @@ pub fn majority(halves: &[Split; 2], seed: u64) -> anyhow::Result<[Split; 2]> {
     Ok([of(&halves[0], Part::Train, "training")?, of(&halves[1], Part::Test, "test")?])
 }
 
-/// Whether a majority problem can be made of these images.
+/// Checks that these images can be the base of a majority problem.
 pub(super) fn check(half: &Split) -> anyhow::Result<()> {
     ensure!(!half.has_masks(), "the set is a majority problem already; name the set of single images");
     let cols = half.cols().checked_mul(BLOCKS).filter(|&cols| u32::try_from(cols).is_ok());
@@ -112,13 +112,14 @@ pub(super) fn check(half: &Split) -> anyhow::Result<()> {
 
 /// Writes a training and a test half into `folder`: four IDX files and two of masks.
 ///
-/// No file takes its name before all are written, so an error on the way leaves what was there, and nothing else.
+/// All files are written before the first is renamed, so an error leaves the earlier files unchanged and no
+/// new ones.
 ///
 /// # Errors
 /// If a half has no masks, or a file cannot be written.
 pub fn write(folder: &Path, halves: &[Split; 2]) -> anyhow::Result<()> {
     ensure!(halves.iter().all(Split::has_masks), "a half of the majority problem lacks its masks");
-    fs::create_dir_all(folder).with_context(|| format!("{}: cannot be made", folder.display()))?;
+    fs::create_dir_all(folder).with_context(|| format!("{}: cannot be created", folder.display()))?;
     let folder_in_the_way =
         FILES.iter().chain(&MASK_FILES).map(|file| folder.join(file)).find(|path| path.is_dir());
     if let Some(path) = folder_in_the_way {
@@ -154,7 +155,7 @@ mod tests {
     use crate::io::hash::sha256;
     use std::collections::HashSet;
 
-    /// A set of `rows`×`cols` images whose pixels name their sample, half and place.
+    /// A set of `rows`×`cols` images whose pixels encode their sample, half and position.
     fn write_set(folder: &Path, rows: u32, cols: u32, labels: [&[u8]; 2]) {
         fs::create_dir_all(folder).unwrap();
         for (half, labels) in labels.into_iter().enumerate() {
@@ -244,13 +245,13 @@ mod tests {
         let other = of(2, "c");
         assert_ne!(first[0], other[0]);
         assert_eq!(first[1], other[1], "labels are those of the base");
-        assert_eq!(sha256(&first.concat()), GOLDEN, "the samples of a seed are part of what a run means");
+        assert_eq!(sha256(&first.concat()), GOLDEN, "the samples of a seed must never change");
     }
 
     const GOLDEN: &str = "0ede3806ede89e1d29a3c93dca1b2cb7d13852c9026ac872b3a14ad028ba35bf";
 
     #[test]
-    fn what_is_written_opens_as_it_was() {
+    fn a_written_set_opens_with_the_same_content() {
         let dir = tempfile::tempdir().unwrap();
         // Neither square nor 28 columns wide.
         write_set(&dir.path().join("narrow"), 4, 5, [&[0, 1, 1, 3, 0, 3], &[1, 0, 0, 3]]);
@@ -273,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_base_of_a_majority_problem_is_refused_and_nothing_is_written() {
+    fn sets_that_cannot_be_a_base_are_refused_and_nothing_is_written() {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name);
         write_set(&path("one-class"), 2, 2, [&[0, 1], &[4, 4, 4]]);
@@ -292,7 +293,7 @@ mod tests {
         assert!(message.contains("lacks train-labels-idx1-ubyte"), "{message}");
         let message = format!("{:#}", halves("nowhere").unwrap_err());
         assert!(message.contains("nowhere: no such folder"), "{message}");
-        // A folder in the place of the last file: nothing is replaced.
+        // There is a folder at the path of the last file: nothing is replaced.
         fs::create_dir_all(path("out").join(MASK_FILES[1]).join("x")).unwrap();
         let message = write(&path("out"), &drawn).unwrap_err().to_string();
         assert!(message.contains("is a folder"), "{message}");

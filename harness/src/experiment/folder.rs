@@ -228,7 +228,7 @@ fn found(
     let expected = [groups, selection.rows, selection.cols];
     ensure!(found == expected, "{}: {found:?} pictures, expected {expected:?}", path.display());
     let whole = measured.methods.iter().all(|of| of.class_columns.len() == selection.cols);
-    ensure!(whole, "{}: a column has no number", at(MEASURED[0]).display());
+    ensure!(whole, "{}: expected one number per column", at(MEASURED[0]).display());
     Ok(State::Done(Box::new(Finished { manifest, outcome, metrics, measured, maps })))
 }
 

@@ -157,7 +157,7 @@ impl SampleSelection {
         let pictures = found.gallery.iter().map(Vec::len).sum::<usize>() + found.population.len();
         let columns = found.class_columns.len();
         let classes = [found.labels.len(), found.each_class.len()];
-        ensure!(classes == [found.gallery.len(); 2], "{}: a class has no sample", json.display());
+        ensure!(classes == [found.gallery.len(); 2], "{}: expected one sample per class", json.display());
         ensure!(
             shape == [pictures, found.rows, found.cols] && columns == found.cols,
             "{}: does not match {}: {shape:?} and {columns} columns, expected {:?}",

@@ -10,7 +10,7 @@ pub const LENGTHS: [usize; 4] = [1, 4, 7, 14];
 /// Table 4.1: dimensions of a step of a 28×28 image.
 pub const DIMENSIONS: [&str; 4] = ["28×28", "28×7", "28×4", "28×2"];
 
-/// Table 4.3: variables of each cell by [`LENGTHS`].
+/// Table 4.3: variables of each preset by [`LENGTHS`].
 pub const VARIABLES: [(&str, [usize; 4]); 4] = [
     ("shallow", [610_570, 355_722, 291_210, 248_202]),
     ("deep", [550_346, 314_954, 271_946, 243_274]),
