@@ -1,4 +1,4 @@
-//! Methods as data: a table from domain and place of a layer to its rule.
+//! Methods as data: which rule which layer gets.
 
 use super::gradient::GradientMethod;
 use super::rules::LayerRule;
@@ -6,40 +6,40 @@ use crate::error::ModelError;
 use crate::stage::edge::{Domain, Place};
 use kernels::relevance::Rule;
 
-/// The method by which relevance is computed.
+/// How relevance is found.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Method {
     /// `(∂f/∂x)²`
     Sensitivity,
     /// `x·∂f/∂x`
     SimpleTaylor,
-    /// The gradient, with negative values set to 0 at each relu.
+    /// The gradient with negative values cut at each relu.
     GuidedBackprop,
-    /// LRP-αβ with `α − β = 1` (Eq. 3.3) in all layers that do not read pixels, z^β in the one that does.
+    /// LRP-αβ with `α − β = 1` (Eq. 3.3) above, z^β on the pixels.
     Lrp {
-        /// α: weight of positive contributions.
+        /// Weight of what excites.
         alpha: f32,
-        /// β: weight of negative contributions.
+        /// Weight of what inhibits.
         beta: f32,
     },
-    /// z⁺ in all layers that do not read pixels, z^β in the one that does: LRP-αβ with α = 1, β = 0.
+    /// z⁺ above, z^β on the pixels: LRP-αβ with α = 1, β = 0.
     DeepTaylor,
-    /// z⁺ in all layers that do not read pixels, w² in the one that does.
+    /// z⁺ above, w² on the pixels.
     WSquare,
 }
 
 /// A table from a layer's place to its rule.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Composite {
-    /// The rule of inputs that are pixels.
+    /// Of inputs that are pixels.
     pub first: LayerRule,
-    /// The rule of other inputs of every layer except the last.
+    /// Of other inputs of every layer but the last.
     pub middle: LayerRule,
-    /// The rule of the layer of the logits.
+    /// Of the layer of the logits.
     pub last: LayerRule,
 }
 
-/// The procedure of a method.
+/// What a method does.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Kind {
     Gradient(GradientMethod),
@@ -59,7 +59,7 @@ impl Composite {
 }
 
 impl Method {
-    /// The names that [`Method::by_name`] accepts.
+    /// The names that [`Method::by_name`] knows.
     pub const NAMES: [&'static str; 7] =
         ["deep-taylor", "lrp", "z-plus", "w-square", "sensitivity", "simple-taylor", "guided-backprop"];
 
@@ -77,7 +77,7 @@ impl Method {
         })
     }
 
-    /// The procedure of the method: the table of all methods.
+    /// What the method does: the table of all methods.
     ///
     /// # Errors
     /// [`ModelError::Range`] unless `α − β = 1` and `β ≥ 0`.

@@ -6,7 +6,7 @@ use crate::pass::{Pass, Sample, plain};
 use crate::stage::layer::Context;
 use kernels::Kernels;
 
-/// A method that uses the gradient with respect to the pixels.
+/// A method that reads the gradient by the pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum GradientMethod {
     Sensitivity,
@@ -15,7 +15,7 @@ pub(crate) enum GradientMethod {
 }
 
 impl GradientMethod {
-    /// The explanation of a pixel, from the pixels and gradients of the last backward pass.
+    /// What a pixel's explanation is, from the pixels and gradients of the last backward pass.
     pub fn read(self, pass: &Pass, sample: Sample, image: &mut [f32]) {
         match self {
             GradientMethod::Sensitivity => pass.pixels(sample, image, |_, d| d * d),
@@ -25,7 +25,7 @@ impl GradientMethod {
     }
 }
 
-/// Computes `∂h_target/∂x` of each sample of the last forward pass.
+/// Finds `∂h_target/∂x` of each sample of the last forward pass.
 pub(crate) fn gradient_of_logits(
     kernels: &Kernels,
     network: &Network,

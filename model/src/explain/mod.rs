@@ -23,22 +23,22 @@ use kernels::Kernels;
 use kernels::elementwise::reduce::sum;
 use relevance::relevance_of_logits;
 
-/// The logit to explain.
+/// Which logit is explained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
     /// The largest one.
     Predicted,
-    /// The logit of the label.
+    /// The label's.
     True,
-    /// The largest one except that of the label.
+    /// The largest one that is not the label's.
     Rival,
-    /// The logit of one class.
+    /// That of one class.
     Class(usize),
-    /// Each class in turn, with one forward pass.
+    /// Each in turn, over one forward pass.
     All,
 }
 
-/// Relevance of a batch for one logit per sample.
+/// Relevance of a batch for one logit a sample.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Explanation {
     /// The class explained, `[N]`.
@@ -49,10 +49,10 @@ pub struct Explanation {
     pub logits: Vec<f32>,
     /// `[N, rows, cols]`, in units of the logit.
     pub relevance: Vec<f32>,
-    /// Relevance that the `ε` of denominators absorbed, `[N]`, in units of the logit: that of units whose
-    /// denominator is 0. It is 0 for the gradient methods.
+    /// Relevance that the `ε` of denominators absorbed, `[N]`, in units of the logit: that of dead units. 0 for the
+    /// gradient methods.
     pub absorbed: Vec<f64>,
-    /// `|f − Σ R − absorbed| / |f|`, `[N]` (Eq. 3.8); not guaranteed for gradient methods.
+    /// `|f − Σ R − absorbed| / |f|`, `[N]` (Eq. 3.8); the gradient methods do not promise it.
     pub conservation_error: Vec<f64>,
 }
 
@@ -67,7 +67,7 @@ pub struct Explainer<'a> {
 }
 
 impl<'a> Explainer<'a> {
-    /// Packs the network's weights for a method, for up to `capacity` samples at once.
+    /// Packs the network's weights for a method, with room for `capacity` samples at once.
     ///
     /// # Errors
     /// [`ModelError::Range`] unless `α − β = 1` and `β ≥ 0`.
@@ -88,11 +88,11 @@ impl<'a> Explainer<'a> {
         Ok(Explainer { network, kind, pass, absorbed: vec![0.0; capacity] })
     }
 
-    /// Explains up to `capacity` samples: one [`Explanation`], or one per class for [`Target::All`].
+    /// Explains up to `capacity` samples: one [`Explanation`], or one a class for [`Target::All`].
     ///
     /// # Errors
     /// [`ModelError::Batch`] if there are more samples than the capacity, [`ModelError::Class`] if
-    /// the target is not a class.
+    /// the target is no class.
     pub fn explain(
         &mut self,
         kernels: &Kernels,
@@ -149,7 +149,7 @@ impl<'a> Explainer<'a> {
     }
 }
 
-/// Index of the largest logit except that of `label`.
+/// Index of the largest logit but that of `label`.
 fn rival(logits: &[f32], label: usize) -> usize {
     let without = |&i: &usize| i != label;
     let larger = |best: usize, i| if logits[i] > logits[best] { i } else { best };

@@ -8,7 +8,7 @@ use crate::stage::layer::Purpose;
 use kernels::elementwise::softmax::cross_entropy;
 use kernels::{Kernels, MatMut, MatRef};
 
-/// Result of gradient ascent.
+/// What gradient ascent found.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prototype {
     /// `[rows, cols]`, within the task's range.
@@ -31,19 +31,19 @@ impl Samples for One<'_> {
     }
 }
 
-/// Options of gradient ascent.
+/// How gradient ascent goes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ascent {
     /// Steps.
     pub steps: usize,
-    /// Step length per pixel, root mean square.
+    /// Length of a step a pixel, root mean square.
     pub rate: f32,
-    /// Weight of the distance from the mean: 0 is the plain maximisation of section 3.2.
+    /// Weight of the distance from the mean: 0 is the bare maximisation of section 3.2.
     pub lambda: f32,
 }
 
-/// Maximises `log P(class | x) − λ/2·‖x − mean‖²` from the data mean, within the task's pixel range; `λ > 0`
-/// keeps the image near the data.
+/// Climbs `log P(class | x) − λ/2·‖x − mean‖²` from the data mean, within the task's pixel range; `λ > 0` keeps the
+/// image near the data.
 ///
 /// # Errors
 /// [`ModelError::Class`] if the class does not exist, [`ModelError::TensorShape`] if the mean is not

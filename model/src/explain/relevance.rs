@@ -4,8 +4,8 @@ use crate::error::ModelError;
 use crate::pass::Pass;
 use kernels::Kernels;
 
-/// Computes the relevance of the pixels for the logit `target` of each sample of the last forward pass. The
-/// relevance that stabilisers absorb is added, one value per sample.
+/// Finds the relevance of the pixels for the logit `target` of each sample of the last forward pass. What `ε` absorbs
+/// is added for each sample.
 pub(crate) fn relevance_of_logits(
     kernels: &Kernels,
     pass: &mut Pass,

@@ -1,4 +1,4 @@
-//! The rules of layers, each as a row of data: groups of terms (Table 3.1).
+//! The rules that methods put on layers, each as a row of data: groups of terms (Table 3.1).
 
 use crate::stage::edge::Domain;
 use kernels::relevance::Rule;

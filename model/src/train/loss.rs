@@ -1,4 +1,4 @@
-//! Softmax cross-entropy of a batch, and the accuracy.
+//! Softmax cross-entropy of a batch, and what it says of the samples.
 
 use crate::error::ModelError;
 use crate::pass::arg_max;
@@ -6,12 +6,12 @@ use crate::samples::Samples;
 use kernels::elementwise::softmax::cross_entropy;
 use kernels::{Kernels, MatMut, MatRef};
 
-/// Loss and accuracy of a network on labelled samples.
+/// What a network makes of labelled samples.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Evaluation {
-    /// Number of samples.
+    /// Samples seen.
     pub samples: usize,
-    /// Samples whose largest logit is that of their label.
+    /// Samples whose largest logit is their label's.
     pub correct: usize,
     /// Sum of the cross-entropies, nats.
     pub loss: f64,
@@ -30,7 +30,7 @@ impl Evaluation {
         self.loss / self.samples.max(1) as f64
     }
 
-    /// Adds the results of more samples.
+    /// Adds another part of the samples.
     pub fn add(&mut self, other: Evaluation) {
         self.samples += other.samples;
         self.correct += other.correct;
@@ -39,7 +39,7 @@ impl Evaluation {
     }
 }
 
-/// Labels and losses of a batch, in buffers that are allocated once.
+/// Labels and losses of a batch, in buffers that are made once.
 #[derive(Debug)]
 pub(crate) struct Loss {
     labels: Vec<u8>,
@@ -47,12 +47,12 @@ pub(crate) struct Loss {
 }
 
 impl Loss {
-    /// Buffers for up to `capacity` samples.
+    /// Room for up to `capacity` samples.
     pub fn new(capacity: usize) -> Loss {
         Loss { labels: Vec::with_capacity(capacity), losses: vec![0.0; capacity] }
     }
 
-    /// Reads the labels of the given samples.
+    /// Takes the labels of the given samples.
     pub fn load(&mut self, samples: &dyn Samples, indices: &[usize]) {
         self.labels.clear();
         self.labels.extend(indices.iter().map(|&i| samples.label(i)));
@@ -63,8 +63,7 @@ impl Loss {
         self.labels.len()
     }
 
-    /// The loss of the samples, and the gradient of the mean over the batch with respect to the logits `[N,
-    /// C]`.
+    /// The loss of the samples, and its gradient by the logits `[N, C]`: that of the mean over the batch.
     pub fn evaluate(
         &mut self,
         kernels: &Kernels,

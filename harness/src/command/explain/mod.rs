@@ -19,7 +19,7 @@ use write::{Request, Visit};
 
 const PICTURES: usize = 16;
 
-/// The logit selected by an option.
+/// The logit that an option names.
 fn target(text: &str, network: &Network, source: &Source) -> Result<Target> {
     Ok(match text {
         "predicted" => Target::Predicted,

@@ -43,7 +43,7 @@ impl Request<'_> {
     }
 
     /// `.npz` with the names of Quantus: `x_batch` and `a_batch` `[N · targets, rows, cols]`, inputs and relevance, and
-    /// `y_batch` `[N · targets]`, the explained classes, which are known only at the end.
+    /// `y_batch` `[N · targets]`, the explained classes, which are known last.
     pub fn to_npz(&self, out: &Path, explain: impl FnOnce(&mut Visit) -> Result<Summary>) -> Result<Summary> {
         let shape = [self.indices.len() * self.targets, self.task.rows, self.task.cols];
         let mut npz = Export::npz(out)?;
@@ -102,7 +102,7 @@ impl Request<'_> {
 /// A folder being filled with pictures. If it is dropped before it is finished, its pictures are removed.
 struct Pictures {
     folder: PathBuf,
-    /// Whether the folder was created for the pictures.
+    /// Whether it was created for them.
     new: bool,
     lines: Vec<Line>,
 }
