@@ -182,7 +182,7 @@ impl CoreStage for RnnStage {
 
     fn backward(&mut self, context: &Context, operands: CoreBackward) -> Result<(), ModelError> {
         let &Context { kernels, parameters, masks, guided } = context;
-        let CoreBackward { samples: n, e, d_e, mut gradients } = operands;
+        let CoreBackward { samples: n, e, d_e, gradients } = operands;
         let Rnn { steps, e: inputs, r, c, input, .. } = self.layer;
         let (rows, later) = (n * steps, n * (steps - 1));
         let relu = |a| Epilogue::ReluGradient { a, scale: 1.0, guided };
@@ -200,7 +200,7 @@ impl CoreStage for RnnStage {
         }
         let e = input.rows(e, rows);
         let d_a = MatRef::new(&self.back_a, rows, c);
-        if let Some(gradients) = gradients.as_deref_mut() {
+        if let Some(gradients) = gradients {
             let spec = parameters.spec(self.layer.combine);
             let (rows, accumulate) = (spec.k, false);
             let d_w = &mut gradients[spec.weight.clone()];
