@@ -5,8 +5,9 @@ mod refusals;
 mod reproduction;
 
 use anyhow::{Error, Result};
-use harness::cli::{Misuse, run};
+use harness::cli::run;
 use harness::dataset::{Dataset, synth};
+use harness::error::UsageError;
 use harness::model_file;
 use kernels::Backend;
 use serde_json::{Value, json};
@@ -16,13 +17,13 @@ use std::io::Cursor;
 use std::path::PathBuf;
 
 /// A folder with a small synthetic set, gone after the test.
-struct Desk(tempfile::TempDir);
+struct Sandbox(tempfile::TempDir);
 
-impl Desk {
-    fn new() -> Desk {
-        let desk = Desk(tempfile::tempdir().expect("a folder"));
-        synth::write(&desk.at("synth"), 3, 600, 200).expect("drawn");
-        desk
+impl Sandbox {
+    fn new() -> Sandbox {
+        let sandbox = Sandbox(tempfile::tempdir().expect("a folder"));
+        synth::write(&sandbox.at("synth"), 3, 600, 200).expect("drawn");
+        sandbox
     }
 
     fn at(&self, name: &str) -> PathBuf {
@@ -62,9 +63,9 @@ impl Desk {
         error
     }
 
-    fn misused(&self, line: &str, words: &[&str]) {
+    fn usage_error(&self, line: &str, words: &[&str]) {
         let error = self.refuses(line, words);
-        assert!(error.downcast_ref::<Misuse>().is_some(), "{line}: {error:#}");
+        assert!(error.downcast_ref::<UsageError>().is_some(), "{line}: {error:#}");
     }
 
     fn bytes(&self, name: &str) -> Vec<u8> {
@@ -110,34 +111,34 @@ fn png_size(bytes: &[u8]) -> (u32, u32) {
 
 #[test]
 fn data_is_drawn_found_listed_and_verified() {
-    let desk = Desk::new();
-    desk.does("data synth --out @mine --train 30 --test 10 --seed 5");
-    desk.refuses("data synth --out @mine --train 30 --test 10", &["mine", "--overwrite"]);
-    desk.does("data synth --out @again --train 30 --test 10 --seed 5 --json");
-    assert_eq!(desk.files("mine"), desk.files("again"));
-    desk.does("data synth --out @again --train 30 --test 10 --seed 6 --overwrite");
-    assert_ne!(desk.files("mine"), desk.files("again"));
+    let sandbox = Sandbox::new();
+    sandbox.does("data synth --out @mine --train 30 --test 10 --seed 5");
+    sandbox.refuses("data synth --out @mine --train 30 --test 10", &["mine", "--overwrite"]);
+    sandbox.does("data synth --out @again --train 30 --test 10 --seed 5 --json");
+    assert_eq!(sandbox.files("mine"), sandbox.files("again"));
+    sandbox.does("data synth --out @again --train 30 --test 10 --seed 6 --overwrite");
+    assert_ne!(sandbox.files("mine"), sandbox.files("again"));
     for name in ["synth", "mine"] {
-        desk.does(&format!("data path {name} --data-dir @"));
+        sandbox.does(&format!("data path {name} --data-dir @"));
     }
-    desk.does("data list --data-dir @ --json");
-    desk.does("data list --data-dir @");
-    desk.does("data verify mine --data-dir @");
-    desk.refuses("data verify synth --data-dir @", &["4 of 4 files"]);
-    desk.refuses("data path absent --data-dir @", &["absent", "--data-dir"]);
-    desk.refuses("data list --data-dir @nowhere", &["nowhere", "no such folder"]);
+    sandbox.does("data list --data-dir @ --json");
+    sandbox.does("data list --data-dir @");
+    sandbox.does("data verify mine --data-dir @");
+    sandbox.refuses("data verify synth --data-dir @", &["4 of 4 files"]);
+    sandbox.refuses("data path absent --data-dir @", &["absent", "--data-dir"]);
+    sandbox.refuses("data list --data-dir @nowhere", &["nowhere", "no such folder"]);
 }
 
 #[test]
 fn a_training_leaves_a_manifest_metrics_and_models() {
-    let desk = Desk::new();
-    desk.does(&format!("{TRAIN} --cell deep --seq-len 7 --dataset synth --epochs 2 --seed 4 --out @run"));
-    let names: Vec<_> = desk.files("run").into_keys().collect();
+    let sandbox = Sandbox::new();
+    sandbox.does(&format!("{TRAIN} --cell deep --seq-len 7 --dataset synth --epochs 2 --seed 4 --out @run"));
+    let names: Vec<_> = sandbox.files("run").into_keys().collect();
     assert_eq!(
         names,
         ["best.safetensors", "last.safetensors", "lock", "metrics.csv", "resume.safetensors", "run.json"]
     );
-    let manifest = desk.json("run/run.json");
+    let manifest = sandbox.json("run/run.json");
     assert_eq!(manifest["state"], "done");
     assert_eq!(manifest["kernels"], Backend::best().name());
     assert_eq!(manifest["samples"], json!([275, 25, 60]));
@@ -147,63 +148,63 @@ fn a_training_leaves_a_manifest_metrics_and_models() {
         (&settings["cell"], &settings["seq-len"], &settings["seed"]),
         (&"deep".into(), &7.into(), &4.into())
     );
-    let data = desk.dataset();
+    let data = sandbox.dataset();
     for (half, split) in [("train", &data.train), ("test", &data.test)] {
         let sums = split.sha256();
         assert_eq!(manifest["data_sha256"][half]["images"], sums.images);
         assert_eq!(manifest["data_sha256"][half]["labels"], sums.labels);
     }
-    let metrics = desk.metrics("run");
+    let metrics = sandbox.metrics("run");
     let norms = (1..=7).map(|t| format!("gradient_norm_{t}")).collect::<Vec<_>>();
     assert_eq!(metrics[0][metrics[0].len() - 7..], norms);
     assert_eq!(metrics.iter().map(|line| &line[0][..]).collect::<Vec<_>>(), ["epoch", "1", "2"]);
     for cell in metrics[1..].iter().flatten() {
         assert!(cell.parse::<f64>().is_ok_and(f64::is_finite), "{cell}");
     }
-    let network = model_file::load(&desk.at("run/last.safetensors")).expect("a model");
+    let network = model_file::load(&sandbox.at("run/last.safetensors")).expect("a model");
     assert_eq!(manifest["variables"], network.variables());
     assert_eq!((network.architecture().name().as_str(), network.task().seq_len), ("deep", 7));
 }
 
 #[test]
 fn a_run_is_kept_unless_told_otherwise() {
-    let desk = Desk::new();
-    desk.does(&format!("{TRAIN} --epochs 1 --out @run"));
-    let before = desk.files("run");
-    desk.refuses(&format!("{TRAIN} --epochs 1 --seed 9 --out @run"), &["run", "--resume", "--overwrite"]);
+    let sandbox = Sandbox::new();
+    sandbox.does(&format!("{TRAIN} --epochs 1 --out @run"));
+    let before = sandbox.files("run");
+    sandbox.refuses(&format!("{TRAIN} --epochs 1 --seed 9 --out @run"), &["run", "--resume", "--overwrite"]);
     let changed =
-        desk.refuses(&format!("{TRAIN} --epochs 2 --seed 9 --out @run --resume"), &["resume.safetensors"]);
+        sandbox.refuses(&format!("{TRAIN} --epochs 2 --seed 9 --out @run --resume"), &["resume.safetensors"]);
     assert!(changed.to_string().contains("other settings"), "{changed}");
-    assert_eq!(desk.files("run"), before);
-    fs::write(desk.at("run/notes.txt"), "mine").expect("written");
-    desk.does(&format!("{TRAIN} --epochs 1 --seed 9 --out @run --overwrite"));
-    assert_eq!(desk.text("run/notes.txt"), "mine");
-    assert_ne!(desk.bytes("run/last.safetensors"), before["last.safetensors"]);
-    assert_eq!(desk.metrics("run").len(), 2);
+    assert_eq!(sandbox.files("run"), before);
+    fs::write(sandbox.at("run/notes.txt"), "mine").expect("written");
+    sandbox.does(&format!("{TRAIN} --epochs 1 --seed 9 --out @run --overwrite"));
+    assert_eq!(sandbox.text("run/notes.txt"), "mine");
+    assert_ne!(sandbox.bytes("run/last.safetensors"), before["last.safetensors"]);
+    assert_eq!(sandbox.metrics("run").len(), 2);
 }
 
 #[test]
 fn a_resumed_training_ends_in_the_bits_of_one_that_went_straight() {
-    let desk = Desk::new();
+    let sandbox = Sandbox::new();
     for (name, how) in [("adam", ""), ("sgd", "--optimiser sgd --lr 0.01 --cell shallow --dropout 0.2")] {
-        desk.does(&format!("{TRAIN} {how} --epochs 3 --out @{name}-straight"));
-        desk.does(&format!("{TRAIN} {how} --epochs 1 --out @{name}"));
-        desk.does(&format!("{TRAIN} {how} --epochs 3 --out @{name} --resume --threads 2"));
+        sandbox.does(&format!("{TRAIN} {how} --epochs 3 --out @{name}-straight"));
+        sandbox.does(&format!("{TRAIN} {how} --epochs 1 --out @{name}"));
+        sandbox.does(&format!("{TRAIN} {how} --epochs 3 --out @{name} --resume --threads 2"));
         for file in ["last", "best", "resume"] {
-            let of = |run: &str| desk.bytes(&format!("{run}/{file}.safetensors"));
+            let of = |run: &str| sandbox.bytes(&format!("{run}/{file}.safetensors"));
             assert!(of(name) == of(&format!("{name}-straight")), "{name}: {file}");
         }
-        assert_eq!(desk.metrics(name), desk.metrics(&format!("{name}-straight")));
-        assert_eq!(desk.json(&format!("{name}/run.json"))["state"], "done");
+        assert_eq!(sandbox.metrics(name), sandbox.metrics(&format!("{name}-straight")));
+        assert_eq!(sandbox.json(&format!("{name}/run.json"))["state"], "done");
     }
 }
 
 #[test]
 fn a_seed_gives_the_same_bytes_on_any_threads_and_kernels() {
-    let desk = Desk::new();
+    let sandbox = Sandbox::new();
     let train = |out: &str, how: &str| {
-        desk.does(&format!("{TRAIN} --epochs 1 --out @{out} {how}"));
-        desk.bytes(&format!("{out}/last.safetensors"))
+        sandbox.does(&format!("{TRAIN} --epochs 1 --out @{out} {how}"));
+        sandbox.bytes(&format!("{out}/last.safetensors"))
     };
     let want = train("run", "");
     assert!(train("again", "") == want);
@@ -215,50 +216,137 @@ fn a_seed_gives_the_same_bytes_on_any_threads_and_kernels() {
             continue;
         }
         assert!(train(name, &format!("--kernels {name} --threads 2")) == want, "{name}");
-        assert_eq!(desk.json(&format!("{name}/run.json"))["kernels"], name);
+        assert_eq!(sandbox.json(&format!("{name}/run.json"))["kernels"], name);
     }
 }
 
 #[test]
 fn settings_come_from_a_file_and_the_command_line_goes_over_it() {
-    let desk = Desk::new();
+    let sandbox = Sandbox::new();
     let file = "cell = \"shallow\"\nseq-len = 4\nepochs = 2\nlimit-train = 120\nlimit-test = 20\n\
                 input-range = [0.0, 1.0]\ndataset = \"synth\"\n";
-    fs::write(desk.at("run.toml"), file).expect("written");
-    desk.does("train --config @run.toml --epochs 1 --data-dir @ --out @run");
-    let settings = &desk.json("run/run.json")["settings"];
+    fs::write(sandbox.at("run.toml"), file).expect("written");
+    sandbox.does("train --config @run.toml --epochs 1 --data-dir @ --out @run");
+    let settings = &sandbox.json("run/run.json")["settings"];
     assert_eq!((&settings["cell"], &settings["seq-len"]), (&"shallow".into(), &4.into()));
     assert_eq!((&settings["epochs"], &settings["batch"]), (&1.into(), &50.into()));
-    let network = model_file::load(&desk.at("run/last.safetensors")).expect("a model");
+    let network = model_file::load(&sandbox.at("run/last.safetensors")).expect("a model");
     assert_eq!((network.task().low, network.task().high), (0.0, 1.0));
-    fs::write(desk.at("bad.toml"), "cell = \"deep\"\nepoch = 3\n").expect("written");
-    desk.misused("train --config @bad.toml --data-dir @ --out @bad", &["bad.toml", "`epoch`"]);
-    desk.refuses("train --config @absent.toml --data-dir @ --out @bad", &["absent.toml"]);
-    assert!(!desk.at("bad").exists());
+    fs::write(sandbox.at("bad.toml"), "cell = \"deep\"\nepoch = 3\n").expect("written");
+    sandbox.usage_error("train --config @bad.toml --data-dir @ --out @bad", &["bad.toml", "`epoch`"]);
+    sandbox.refuses("train --config @absent.toml --data-dir @ --out @bad", &["absent.toml"]);
+    assert!(!sandbox.at("bad").exists());
+}
+
+/// Changes the metadata of a safetensors file; the tensors stay.
+fn change_metadata(bytes: &[u8], change: impl FnOnce(&mut Value)) -> Vec<u8> {
+    let (length, rest) = bytes.split_first_chunk::<8>().expect("a length");
+    let (header, tensors) = rest.split_at(u64::from_le_bytes(*length) as usize);
+    let mut header: Value = serde_json::from_slice(header).expect("JSON");
+    change(&mut header["__metadata__"]);
+    let text = serde_json::to_vec(&header).expect("JSON");
+    [&(text.len() as u64).to_le_bytes()[..], &text, tensors].concat()
+}
+
+#[test]
+fn an_architecture_is_trained_from_options_and_from_a_file_and_kept_in_every_file() {
+    let sandbox = Sandbox::new();
+    let line = format!("{TRAIN} --seq-len 4 --epochs 1");
+    sandbox.does(&format!("{line} --encoder conv3x4,sum-pool,24 --core rnn:16:8 --head 12 --out @options"));
+    let text = "cell = \"mine\"\nencoder = [{ conv = { size = 3, channels = 4 } }, { pool = \"sum\" }, { dense = 24 }]\n\
+                head = [12]\n[core.rnn]\ncombine = 16\nrecurrent = 8\n";
+    fs::write(sandbox.at("mine.toml"), text).expect("written");
+    sandbox.does(&format!("{line} --config @mine.toml --out @file"));
+    let want = json!({
+        "encoder": [{ "conv": { "size": 3, "channels": 4, "lateral": false } }, { "pool": "sum" }, { "dense": 24 }],
+        "core": { "rnn": { "combine": 16, "recurrent": 8 } },
+        "head": [12],
+    });
+    for (run, cell, title) in [
+        ("options", "conv3x4-sum-pool-dense24-rnn16_8-head12", "conv3x4-sum-pool-dense24-rnn16:8-head12-4"),
+        ("file", "mine", "mine-4"),
+    ] {
+        let manifest = sandbox.json(&format!("{run}/run.json"));
+        assert_eq!(manifest["settings"]["architecture"], want, "{run}");
+        assert_eq!(
+            (&manifest["settings"]["cell"], &manifest["outcome"]["title"]),
+            (&cell.into(), &title.into())
+        );
+        let network = model_file::load(&sandbox.at(&format!("{run}/last.safetensors"))).expect("a model");
+        assert_eq!(serde_json::to_value(network.architecture()).expect("JSON"), want);
+    }
+    assert!(sandbox.bytes("options/last.safetensors") == sandbox.bytes("file/last.safetensors"));
+    sandbox.does("eval --model @file/last.safetensors --dataset synth --data-dir @");
+    sandbox
+        .does("explain --model @file/last.safetensors --dataset synth --data-dir @ --samples 2 --out @r.npy");
+}
+
+/// Settings, checkpoints and models named a cell, a pool and two widths before they held an architecture.
+#[test]
+fn a_run_without_an_architecture_is_resumed_to_the_same_bits() {
+    let sandbox = Sandbox::new();
+    let line = format!("{TRAIN} --cell convdeep --pool sum --combine 48 --seq-len 4");
+    sandbox.does(&format!("{line} --epochs 2 --out @straight"));
+    sandbox.does(&format!("{line} --epochs 1 --out @run"));
+    let older = |settings: &mut Value| {
+        let settings = settings.as_object_mut().expect("an object");
+        settings.remove("architecture").expect("an architecture");
+        settings.extend(
+            [("pool", json!("sum")), ("combine", json!(48)), ("recurrent", json!(128))]
+                .map(|(key, value)| (key.to_owned(), value)),
+        );
+    };
+    let mut manifest = sandbox.json("run/run.json");
+    older(&mut manifest["settings"]);
+    fs::write(sandbox.at("run/run.json"), manifest.to_string()).expect("written");
+    let checkpoint = change_metadata(&sandbox.bytes("run/resume.safetensors"), |metadata| {
+        let mut settings = serde_json::from_str(metadata["settings"].as_str().expect("text")).expect("JSON");
+        older(&mut settings);
+        metadata["settings"] = settings.to_string().into();
+    });
+    fs::write(sandbox.at("run/resume.safetensors"), checkpoint).expect("written");
+    let model = change_metadata(&sandbox.bytes("run/last.safetensors"), |metadata| {
+        metadata.as_object_mut().expect("an object").remove("architecture").expect("an architecture");
+        (metadata["cell"], metadata["pool"]) = ("convdeep".into(), "sum".into());
+    });
+    fs::write(sandbox.at("older.safetensors"), model).expect("written");
+    for (model, logits) in [("older", "older.npy"), ("run/last", "newer.npy")] {
+        sandbox.does(&format!(
+            "eval --model @{model}.safetensors --dataset synth --data-dir @ --logits @{logits}"
+        ));
+    }
+    assert!(sandbox.bytes("older.npy") == sandbox.bytes("newer.npy"));
+    sandbox.does(&format!("{line} --epochs 2 --out @run --resume"));
+    for file in ["last.safetensors", "best.safetensors", "resume.safetensors", "metrics.csv"] {
+        assert!(
+            sandbox.bytes(&format!("run/{file}")) == sandbox.bytes(&format!("straight/{file}")),
+            "{file}"
+        );
+    }
 }
 
 #[test]
 fn bits_are_checked_on_every_kernel_set_that_promises_them() {
-    let desk = Desk::new();
-    desk.does("check bits --cells shallow,convdeep --steps 2 --batch 3 --samples 2 --seq-len 4 --json");
-    desk.misused("check bits --steps 0", &["--steps is 0", "at least 1"]);
-    desk.misused("check bits --cells lstm", &["lstm"]);
-    desk.misused("check bits --seq-len 3", &["3", "does not divide"]);
+    let sandbox = Sandbox::new();
+    sandbox.does("check bits --cells shallow,convdeep --steps 2 --batch 3 --samples 2 --seq-len 4 --json");
+    sandbox.usage_error("check bits --steps 0", &["--steps is 0", "at least 1"]);
+    sandbox.usage_error("check bits --cells lstm", &["lstm"]);
+    sandbox.usage_error("check bits --seq-len 3", &["3", "does not divide"]);
 }
 
 #[test]
 fn kernels_are_those_of_this_cpu() {
-    let desk = Desk::new();
-    desk.does("kernels --json --threads 2");
+    let sandbox = Sandbox::new();
+    sandbox.does("kernels --json --threads 2");
     let here: Vec<_> = Backend::available().iter().map(|backend| backend.name()).collect();
-    desk.refuses("kernels --kernels nonsense", &["nonsense", &here.join(", ")]);
-    desk.refuses(&format!("{TRAIN} --out @run --threads 0"), &["--threads"]);
-    assert!(!desk.at("run").exists());
+    sandbox.refuses("kernels --kernels nonsense", &["nonsense", &here.join(", ")]);
+    sandbox.refuses(&format!("{TRAIN} --out @run --threads 0"), &["--threads"]);
+    assert!(!sandbox.at("run").exists());
 }
 
 #[test]
 fn misuse_is_told_from_failure() {
-    let desk = Desk::new();
+    let sandbox = Sandbox::new();
     for (more, word) in [
         ("--batch 0", "--batch"),
         ("--cell lstm", "lstm"),
@@ -268,11 +356,11 @@ fn misuse_is_told_from_failure() {
         ("--validation 600", "--validation"),
         ("--limit-test 0", "--limit-test"),
     ] {
-        desk.misused(&format!("train --data-dir @ --out @run {more}"), &[word]);
+        sandbox.usage_error(&format!("train --data-dir @ --out @run {more}"), &[word]);
     }
-    assert!(!desk.at("run").exists());
+    assert!(!sandbox.at("run").exists());
     let parses = |line: &str| {
-        let error = desk.run(line).expect_err(line);
+        let error = sandbox.run(line).expect_err(line);
         error.downcast::<clap::Error>().unwrap_or_else(|error| panic!("{line}: {error:#}")).use_stderr()
     };
     for line in ["train --epochs many", "train --resume", "eval", "reproduce --no-such-flag"] {
@@ -283,7 +371,7 @@ fn misuse_is_told_from_failure() {
     for line in ["--help", "--version", "train --help"] {
         assert!(!parses(line), "{line}");
     }
-    desk.misused("trian", &["trian", "--help"]);
-    let failed = desk.refuses("train --dataset absent --data-dir @ --out @run", &["absent"]);
-    assert!(failed.downcast_ref::<Misuse>().is_none(), "a failure, no misuse");
+    sandbox.usage_error("trian", &["trian", "--help"]);
+    let failed = sandbox.refuses("train --dataset absent --data-dir @ --out @run", &["absent"]);
+    assert!(failed.downcast_ref::<UsageError>().is_none(), "a failure, no misuse");
 }

@@ -1,23 +1,23 @@
-//! Trains the thesis cells on IDX data sets, explains what they decide, and writes it down.
+//! Trains recurrent networks on IDX data sets, explains their decisions, and writes reports.
 //!
-//! The binary is a thin shell around [`cli::run`], so that tests need no process.
+//! The binary is a thin shell around [`cli::run`], so that tests need no process. Each module imports only modules that
+//! are named before it:
+//! [`error`], [`signal`], [`io`], [`context`] · [`dataset`] · [`model_file`] · [`run`] · [`measure`] · [`experiment`] ·
+//! [`report`] · [`thesis`] · [`command`] · [`cli`].
 
-// What is said goes through `output`.
+// Everything that is printed goes through `io::output`.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod cli;
 pub mod command;
+pub mod context;
 pub mod dataset;
-pub mod exchange;
+pub mod error;
 pub mod experiment;
-pub mod explaining;
-pub mod images;
-pub mod input;
-pub mod lock;
+pub mod io;
 pub mod measure;
 pub mod model_file;
-mod output;
-pub mod progress;
 pub mod report;
 pub mod run;
+pub mod signal;
 pub mod thesis;

@@ -1,46 +1,35 @@
-//! Networks in and out of model files.
+//! Model files: the parameters of a network and what is needed to rebuild it, in safetensors.
+//!
+//! Tensors are named `encoder.0.weight`, `combine.bias` and so on. The metadata keys are [`KEYS`]; `architecture` is JSON.
+//! Files without that key have `cell`, the name of a preset, and `pool`; the widths are those of the tensors.
 
-use crate::exchange::{self, ModelFile};
+use crate::io::tensors::{self, TensorFile};
 use anyhow::{Context, Result, bail};
-use model::{Architecture, EncoderLayer, NamedTensor, Network, PoolKind, Task};
+use model::{Architecture, NamedTensor, Network, PoolKind, Task};
 use std::collections::BTreeMap;
 use std::path::Path;
 
+/// The metadata that describes a network: architecture, sequence length, image size, classes and input range.
+pub const KEYS: [&str; 7] = ["architecture", "seq_len", "rows", "cols", "classes", "low", "high"];
+
 /// A network as the content of a model file.
-pub fn describe(network: &Network) -> ModelFile {
+///
+/// # Errors
+/// If the architecture cannot be written as JSON.
+pub fn describe(network: &Network) -> Result<TensorFile> {
     let task = network.task();
-    let architecture = network.architecture();
-    let sum = architecture.encoder.contains(&EncoderLayer::Pool(PoolKind::Sum));
-    let pool = if sum { "sum" } else { "max" };
     let metadata = [
-        ("cell", preset_of(architecture)),
+        ("architecture", serde_json::to_string(network.architecture())?),
         ("seq_len", task.seq_len.to_string()),
         ("rows", task.rows.to_string()),
         ("cols", task.cols.to_string()),
         ("classes", task.classes.to_string()),
-        ("pool", pool.to_owned()),
         ("low", task.low.to_string()),
         ("high", task.high.to_string()),
     ];
     let metadata = metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
     let tensors = network.tensors().into_iter().map(|t| (t.name, (t.shape, t.values))).collect();
-    ModelFile { metadata, tensors }
-}
-
-/// The preset whose layers an architecture has, if not its widths.
-fn preset_of(architecture: &Architecture) -> String {
-    let kinds = |of: &Architecture| -> Vec<String> {
-        let kinds = of.encoder.iter().map(|layer| {
-            layer.to_string().trim_end_matches(|c: char| c.is_ascii_digit()).replace("sum", "max")
-        });
-        kinds.collect()
-    };
-    let same = |name: &&str| {
-        Architecture::preset(name).is_ok_and(|preset| {
-            kinds(&preset) == kinds(architecture) && preset.head.len() == architecture.head.len()
-        })
-    };
-    Architecture::PRESETS.into_iter().find(same).map_or_else(|| architecture.name(), str::to_owned)
+    Ok(TensorFile { metadata, tensors })
 }
 
 /// Writes a network as one model file, atomically.
@@ -48,7 +37,7 @@ fn preset_of(architecture: &Architecture) -> String {
 /// # Errors
 /// If the file cannot be written.
 pub fn save(path: &Path, network: &Network) -> Result<()> {
-    exchange::write(path, &describe(network))
+    tensors::write(path, &describe(network)?)
 }
 
 /// Reads a model file.
@@ -56,12 +45,12 @@ pub fn save(path: &Path, network: &Network) -> Result<()> {
 /// # Errors
 /// One line that names the file and the metadata key or tensor that is missing or does not fit.
 pub fn load(path: &Path) -> Result<Network> {
-    let file = exchange::read(path)?;
-    let advice = "is no model that this program can use, export it as the README says under Model files";
+    let file = tensors::read(path)?;
+    let advice = "is not a model that this program can use, export it as the README says under Model files";
     build(&file).with_context(|| format!("{}: {advice}", path.display()))
 }
 
-fn build(file: &ModelFile) -> Result<Network> {
+fn build(file: &TensorFile) -> Result<Network> {
     let meta = Meta(&file.metadata);
     let task = Task {
         rows: meta.number("rows")?,
@@ -71,32 +60,39 @@ fn build(file: &ModelFile) -> Result<Network> {
         low: meta.number("low")?,
         high: meta.number("high")?,
     };
+    let tensor = |(name, (shape, values)): (&String, &(Vec<usize>, Vec<f32>))| NamedTensor {
+        name: name.clone(),
+        shape: shape.clone(),
+        values: values.clone(),
+    };
+    let tensors: Vec<NamedTensor> = file.tensors.iter().map(tensor).collect();
+    Ok(Network::from_tensors(architecture(&meta, file)?, task, &tensors)?)
+}
+
+/// The architecture of a file; without that key, the layers of the preset `cell` with the widths of the tensors.
+fn architecture(meta: &Meta, file: &TensorFile) -> Result<Architecture> {
+    if let Some(text) = meta.0.get("architecture") {
+        return serde_json::from_str(text).context("metadata `architecture` is not an architecture");
+    }
+    let Some(cell) = meta.0.get("cell") else { bail!(meta.missing("architecture")) };
     let pool = match meta.text("pool")? {
         "max" => PoolKind::Max,
         "sum" => PoolKind::Sum,
         other => bail!("metadata `pool` is {other:?}; it must be max or sum"),
     };
     let shape = |name: &str| file.tensors.get(name).map(|(shape, _)| &shape[..]);
-    let cell = Architecture::from_shapes(meta.text("cell")?, pool, shape);
-    let tensors: Vec<NamedTensor> = file
-        .tensors
-        .iter()
-        .map(|(name, (shape, values))| NamedTensor {
-            name: name.clone(),
-            shape: shape.clone(),
-            values: values.clone(),
-        })
-        .collect();
-    Ok(Network::from_tensors(cell, task, &tensors)?)
+    Ok(Architecture::from_shapes(cell, pool, shape))
 }
 
 struct Meta<'a>(&'a BTreeMap<String, String>);
 
 impl Meta<'_> {
+    fn missing(&self, key: &str) -> String {
+        format!("metadata `{key}` is missing; a model file has {}", KEYS.join(", "))
+    }
+
     fn text(&self, key: &str) -> Result<&str> {
-        let keys = exchange::KEYS.join(", ");
-        let value = self.0.get(key).map(String::as_str);
-        value.with_context(|| format!("metadata `{key}` is missing; a model file has {keys}"))
+        self.0.get(key).map(String::as_str).with_context(|| self.missing(key))
     }
 
     fn number<T: std::str::FromStr>(&self, key: &str) -> Result<T> {
@@ -108,35 +104,47 @@ impl Meta<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use model::Core;
 
     fn network() -> Network {
-        let core = model::Core::Rnn { combine: 12, recurrent: 6 };
-        let cell = Architecture { core, ..Architecture::preset("convdeep").unwrap() };
+        let core = Core::Rnn { combine: 12, recurrent: 6 };
+        let architecture = Architecture { core, ..Architecture::preset("convdeep").unwrap() };
         let task = Task { rows: 8, cols: 8, seq_len: 2, classes: 3, ..Task::default() };
-        Network::new(cell, task, 3).unwrap()
+        Network::new(architecture, task, 3).unwrap()
+    }
+
+    /// The same network as a file without the key `architecture`.
+    fn with_cell(name: &str, pool: &str) -> TensorFile {
+        let mut file = describe(&network()).unwrap();
+        file.metadata.remove("architecture");
+        file.metadata.insert("cell".to_owned(), name.to_owned());
+        file.metadata.insert("pool".to_owned(), pool.to_owned());
+        file
     }
 
     #[test]
-    fn a_network_goes_out_and_comes_back() {
+    fn a_network_is_saved_and_loaded() {
         let network = network();
-        let again = build(&describe(&network)).unwrap();
+        let again = build(&describe(&network).unwrap()).unwrap();
         assert_eq!((again.architecture(), again.task()), (network.architecture(), network.task()));
         assert_eq!(again.values(), network.values());
     }
 
     #[test]
-    fn a_cell_of_another_name_takes_its_layers_from_the_tensors() {
-        let mut file = describe(&network());
-        file.metadata.insert("cell".to_owned(), "mine".to_owned());
-        let again = build(&file).unwrap();
-        assert_eq!(again.architecture(), network().architecture());
-        assert_eq!(again.values(), network().values());
+    fn files_without_an_architecture_take_it_from_the_preset_and_the_tensors() {
+        for name in ["convdeep", "mine"] {
+            let again = build(&with_cell(name, "max")).unwrap();
+            assert_eq!(again.architecture(), network().architecture(), "{name}");
+            assert_eq!(again.values(), network().values(), "{name}");
+        }
+        let sum = build(&with_cell("convdeep", "sum")).unwrap();
+        assert_eq!(*sum.architecture(), network().architecture().clone().with_pools(PoolKind::Sum));
     }
 
     #[test]
-    fn what_is_missing_misnamed_or_misshapen_is_named() {
-        let refused = |change: fn(&mut ModelFile)| {
-            let mut file = describe(&network());
+    fn a_missing_misnamed_or_misshapen_tensor_is_named() {
+        let refused = |change: fn(&mut TensorFile)| {
+            let mut file = describe(&network()).unwrap();
             change(&mut file);
             format!("{:#}", build(&file).unwrap_err())
         };
@@ -152,6 +160,10 @@ mod tests {
         assert!(scalar.contains("`encoder.0.weight`"), "{scalar}");
         let key = refused(|file| drop(file.metadata.remove("low")));
         assert!(key.contains("`low` is missing"), "{key}");
+        let key = refused(|file| drop(file.metadata.remove("architecture")));
+        assert!(key.contains("`architecture` is missing"), "{key}");
+        let json = refused(|file| drop(file.metadata.insert("architecture".to_owned(), "{}".to_owned())));
+        assert!(json.contains("`architecture`") && json.contains("encoder"), "{json}");
         let steps = refused(|file| drop(file.metadata.insert("seq_len".to_owned(), "3".to_owned())));
         assert!(steps.contains("does not divide"), "{steps}");
     }

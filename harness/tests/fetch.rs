@@ -3,11 +3,12 @@
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use harness::dataset::checksum::{Published, sha256};
-use harness::dataset::fetch::Order;
-use harness::dataset::locate::FILES;
+use harness::dataset::fetch::Download;
+use harness::dataset::files::FILES;
+use harness::dataset::published::Published;
 use harness::dataset::{Dataset, synth};
-use harness::progress::Progress;
+use harness::io::hash::sha256;
+use harness::io::progress::Progress;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
@@ -16,7 +17,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// A silence longer than the test's patience.
+/// A silence longer than the test's timeout.
 const SILENCE: Duration = Duration::from_secs(3);
 
 /// What a client asked for.
@@ -85,33 +86,33 @@ fn hex(bytes: &[u8]) -> Option<&'static str> {
 }
 
 /// A set to be fetched, and a folder for it.
-struct Desk {
+struct Sandbox {
     root: tempfile::TempDir,
     gz: Vec<Vec<u8>>,
     files: [Published; 4],
 }
 
-impl Desk {
-    fn new() -> Desk {
+impl Sandbox {
+    fn new() -> Sandbox {
         let root = tempfile::tempdir().unwrap();
         synth::write(&root.path().join("plain"), 5, 60, 20).unwrap();
         let plain = FILES.map(|file| fs::read(root.path().join("plain").join(file)).unwrap());
         let gz: Vec<_> = plain.iter().map(|bytes| pack(bytes, Compression::best())).collect();
         let known = |i: usize| Published { md5: None, sha256: hex(&plain[i]), gz_sha256: hex(&gz[i]) };
-        Desk { files: std::array::from_fn(known), root, gz }
+        Sandbox { files: std::array::from_fn(known), root, gz }
     }
 
     fn folder(&self) -> PathBuf {
         self.root.path().join("tiny")
     }
 
-    fn order(&self, mirrors: &[&Server]) -> Order {
-        Order {
+    fn order(&self, mirrors: &[&Server]) -> Download {
+        Download {
             name: "tiny".to_owned(),
             folder: self.folder(),
             mirrors: mirrors.iter().map(|server| server.url.clone()).collect(),
             files: self.files,
-            patience: Duration::from_millis(500),
+            timeout: Duration::from_millis(500),
             proxy: false,
         }
     }
@@ -193,14 +194,14 @@ fn ranges(server: &Server) -> Vec<Option<usize>> {
 
 #[test]
 fn a_set_comes_whole_and_is_fetched_once() {
-    let (desk, packed_otherwise) = (Desk::new(), Desk::new());
-    let server = desk.good();
-    desk.fetches(&[&server]);
+    let (sandbox, packed_otherwise) = (Sandbox::new(), Sandbox::new());
+    let server = sandbox.good();
+    sandbox.fetches(&[&server]);
     assert_eq!(server.log.lock().unwrap().len(), 4);
-    desk.order(&[&server]).fetch(&Progress::new(true)).unwrap();
+    sandbox.order(&[&server]).fetch(&Progress::new(true)).unwrap();
     assert_eq!(server.log.lock().unwrap().len(), 4, "nothing is fetched twice");
     // The same content packed by another program is as good.
-    let plain = FILES.map(|file| fs::read(desk.root.path().join("plain").join(file)).unwrap());
+    let plain = FILES.map(|file| fs::read(sandbox.root.path().join("plain").join(file)).unwrap());
     let gz: Vec<_> = plain.iter().map(|bytes| pack(bytes, Compression::fast())).collect();
     let other = serve(move |stream, asked| whole(stream, &gz, &asked));
     packed_otherwise.order(&[&other]).fetch(&Progress::new(true)).unwrap();
@@ -209,68 +210,68 @@ fn a_set_comes_whole_and_is_fetched_once() {
 
 #[test]
 fn a_file_that_breaks_off_is_gone_on_with() {
-    let desk = Desk::new();
+    let sandbox = Sandbox::new();
     // Breaks off twice: the length it announced does not come.
-    let server = desk.at_first(2, |stream, gz, asked| {
+    let server = sandbox.at_first(2, |stream, gz, asked| {
         let from = asked.from.unwrap_or(0);
         let range = format!("Content-Range: bytes {from}-{}/{}\r\n", gz.len() - 1, gz.len());
         let status = if from > 0 { "206 Partial Content" } else { "200 OK" };
         send(stream, status, &range, gz.len() - from, &gz[from..from + 1000]);
     });
-    desk.fetches(&[&server]);
+    sandbox.fetches(&[&server]);
     assert_eq!(ranges(&server), [None, Some(1000), Some(2000)]);
 }
 
 #[test]
 fn a_server_without_parts_starts_again() {
-    let desk = Desk::new();
-    let server = desk.at_first(2, |stream, gz, asked| match asked.nth {
+    let sandbox = Sandbox::new();
+    let server = sandbox.at_first(2, |stream, gz, asked| match asked.nth {
         0 => send(stream, "200 OK", "", gz.len(), &gz[..1000]),
         _ => send(stream, "200 OK", "", gz.len(), gz),
     });
-    desk.fetches(&[&server]);
+    sandbox.fetches(&[&server]);
     assert_eq!(ranges(&server), [None, Some(1000)]);
 }
 
 #[test]
 fn a_server_that_stalls_is_left_for_another_that_goes_on() {
-    let desk = Desk::new();
-    let stalls = desk.at_first(usize::MAX, |stream, gz, asked| {
+    let sandbox = Sandbox::new();
+    let stalls = sandbox.at_first(usize::MAX, |stream, gz, asked| {
         if asked.from.is_none() {
             send(stream, "200 OK", "", gz.len(), &gz[..700]);
         }
         std::thread::sleep(SILENCE);
     });
-    let good = desk.good();
-    desk.fetches(&[&stalls, &good]);
+    let good = sandbox.good();
+    sandbox.fetches(&[&stalls, &good]);
     assert_eq!(ranges(&stalls), [None, Some(700), Some(700), Some(700)]);
     assert_eq!(ranges(&good), [Some(700)]);
 }
 
 #[test]
 fn what_is_kept_of_a_failure_serves_the_next_command() {
-    let desk = Desk::new();
-    let cuts = desk.at_first(usize::MAX, |stream, gz, asked| match asked.from {
+    let sandbox = Sandbox::new();
+    let cuts = sandbox.at_first(usize::MAX, |stream, gz, asked| match asked.from {
         None => send(stream, "200 OK", "", gz.len(), &gz[..900]),
         Some(_) => send(stream, "503 Busy", "", 0, b""),
     });
-    desk.refuses(&[&cuts], &["answers 503"]);
-    let good = desk.good();
-    desk.fetches(&[&good]);
+    sandbox.refuses(&[&cuts], &["answers 503"]);
+    let good = sandbox.good();
+    sandbox.fetches(&[&good]);
     assert_eq!(ranges(&good), [Some(900)]);
 }
 
 #[test]
 fn a_part_that_is_of_something_else_is_fetched_anew() {
-    let desk = Desk::new();
-    let longer = desk.gz[0].len() + 10;
+    let sandbox = Sandbox::new();
+    let longer = sandbox.gz[0].len() + 10;
     for bytes in [vec![7; 500], vec![7; longer]] {
-        fs::create_dir_all(desk.folder()).unwrap();
-        fs::write(desk.folder().join(format!(".{}.part.gz", FILES[0])), &bytes).unwrap();
-        let good = desk.good();
-        desk.fetches(&[&good]);
+        fs::create_dir_all(sandbox.folder()).unwrap();
+        fs::write(sandbox.folder().join(format!(".{}.part.gz", FILES[0])), &bytes).unwrap();
+        let good = sandbox.good();
+        sandbox.fetches(&[&good]);
         assert_eq!(ranges(&good), [Some(bytes.len()), None]);
-        fs::remove_dir_all(desk.folder()).unwrap();
+        fs::remove_dir_all(sandbox.folder()).unwrap();
     }
 }
 
@@ -303,52 +304,52 @@ fn wrong_answers_are_told_and_the_next_mirror_is_asked() {
         }),
     ];
     for (word, trick) in tricks {
-        let desk = Desk::new();
-        let bad = desk.at_first(usize::MAX, trick);
-        desk.refuses(&[&bad], &[&bad.url, word]);
-        assert_eq!(desk.names(), ["lock"], "{word}: nothing is kept of it");
-        desk.fetches(&[&bad, &desk.good()]);
+        let sandbox = Sandbox::new();
+        let bad = sandbox.at_first(usize::MAX, trick);
+        sandbox.refuses(&[&bad], &[&bad.url, word]);
+        assert_eq!(sandbox.names(), ["lock"], "{word}: nothing is kept of it");
+        sandbox.fetches(&[&bad, &sandbox.good()]);
     }
 }
 
 #[test]
 fn offline_it_says_which_files_to_put_where() {
-    let desk = Desk::new();
+    let sandbox = Sandbox::new();
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let gone = Server { url: format!("http://{nobody}/"), log: Arc::default() };
-    let folder = desk.folder().display().to_string();
-    desk.refuses(&[&gone, &gone], &[&gone.url, &folder]);
+    let folder = sandbox.folder().display().to_string();
+    sandbox.refuses(&[&gone, &gone], &[&gone.url, &folder]);
     assert!(
-        Order::new("synth", &desk.folder(), None)
+        Download::new("synth", &sandbox.folder(), None)
             .is_err_and(|e| e.to_string().contains("harness data synth"))
     );
     assert!(
-        Order::new("mnist", &desk.folder(), Some("ftp://x"))
+        Download::new("mnist", &sandbox.folder(), Some("ftp://x"))
             .is_err_and(|e| e.to_string().contains("http://"))
     );
-    assert_eq!(Order::new("kmnist", &desk.folder(), None).unwrap().mirrors.len(), 1);
+    assert_eq!(Download::new("kmnist", &sandbox.folder(), None).unwrap().mirrors.len(), 1);
 }
 
 #[test]
 fn a_file_that_is_there_is_never_replaced() {
-    let desk = Desk::new();
-    fs::create_dir_all(desk.folder()).unwrap();
-    let mine = desk.folder().join(FILES[1]);
+    let sandbox = Sandbox::new();
+    fs::create_dir_all(sandbox.folder()).unwrap();
+    let mine = sandbox.folder().join(FILES[1]);
     fs::write(&mine, "mine").unwrap();
-    let error = desk.order(&[&desk.good()]).fetch(&Progress::new(true)).unwrap_err().to_string();
+    let error = sandbox.order(&[&sandbox.good()]).fetch(&Progress::new(true)).unwrap_err().to_string();
     assert!(error.contains(FILES[1]) && error.contains("not the published file"), "{error}");
     assert_eq!(fs::read(&mine).unwrap(), b"mine");
 }
 
 #[test]
 fn two_processes_do_not_fetch_into_one_folder() {
-    let desk = Desk::new();
-    fs::create_dir_all(desk.folder()).unwrap();
-    let held = harness::lock::hold(&desk.folder()).unwrap();
-    let error = desk.order(&[&desk.good()]).fetch(&Progress::new(true)).unwrap_err().to_string();
-    assert!(error.contains("another process works in it"), "{error}");
+    let sandbox = Sandbox::new();
+    fs::create_dir_all(sandbox.folder()).unwrap();
+    let held = harness::io::lock::hold(&sandbox.folder()).unwrap();
+    let error = sandbox.order(&[&sandbox.good()]).fetch(&Progress::new(true)).unwrap_err().to_string();
+    assert!(error.contains("another process is using it"), "{error}");
     drop(held);
-    desk.fetches(&[&desk.good()]);
+    sandbox.fetches(&[&sandbox.good()]);
 }
 
 /// The command itself, with the real set where it is at hand: killed in the middle, it goes on.

@@ -18,13 +18,13 @@ const BINARY: &str = env!("CARGO_BIN_EXE_harness");
 const KILLS: usize = 20;
 
 /// A folder with a small synthetic set.
-struct Desk(tempfile::TempDir);
+struct Sandbox(tempfile::TempDir);
 
-impl Desk {
-    fn new() -> Desk {
-        let desk = Desk(tempfile::tempdir().unwrap());
-        harness::dataset::synth::write(&desk.at("synth"), 3, 400, 100).unwrap();
-        desk
+impl Sandbox {
+    fn new() -> Sandbox {
+        let sandbox = Sandbox(tempfile::tempdir().unwrap());
+        harness::dataset::synth::write(&sandbox.at("synth"), 3, 400, 100).unwrap();
+        sandbox
     }
 
     fn at(&self, name: &str) -> PathBuf {
@@ -131,19 +131,19 @@ fn wait_for(path: &Path, child: &mut Child) {
 
 #[test]
 fn a_training_killed_at_any_moment_resumes_to_the_same_bits() {
-    let desk = Desk::new();
+    let sandbox = Sandbox::new();
     let begin = Instant::now();
-    succeeds(desk.train("straight", &[]).output().unwrap());
+    succeeds(sandbox.train("straight", &[]).output().unwrap());
     let mut whole = begin.elapsed();
-    let want = desk.result("straight");
-    let mut dice = Xoshiro256PlusPlus::seed_from_u64(20);
+    let want = sandbox.result("straight");
+    let mut random = Xoshiro256PlusPlus::seed_from_u64(20);
     let (mut before_checkpoint, mut after, mut rounds) = (0, 0, 0);
     while before_checkpoint + after < KILLS {
         rounds += 1;
         assert!(rounds < 20 * KILLS, "{rounds} trainings, and most had ended before they were to be killed");
         let out = format!("killed-{rounds}");
-        let moment = whole.mul_f64((dice.next_u64() >> 11) as f64 / (1u64 << 53) as f64);
-        let mut child = desk.train(&out, &[]).spawn().unwrap();
+        let moment = whole.mul_f64((random.next_u64() >> 11) as f64 / (1u64 << 53) as f64);
+        let mut child = sandbox.train(&out, &[]).spawn().unwrap();
         std::thread::sleep(moment);
         child.kill().unwrap();
         let status = child.wait().unwrap();
@@ -152,9 +152,9 @@ fn a_training_killed_at_any_moment_resumes_to_the_same_bits() {
             whole = moment;
             continue;
         }
-        let saved = desk.at(&out).join("resume.safetensors").exists();
+        let saved = sandbox.at(&out).join("resume.safetensors").exists();
         *(if saved { &mut after } else { &mut before_checkpoint }) += 1;
-        desk.resume_to(&out, &want, &format!("killed after {moment:?} of {whole:?}"));
+        sandbox.resume_to(&out, &want, &format!("killed after {moment:?} of {whole:?}"));
     }
     say(&format!("{KILLS} kills: {before_checkpoint} before the first checkpoint, {after} after it"));
 }
@@ -162,9 +162,9 @@ fn a_training_killed_at_any_moment_resumes_to_the_same_bits() {
 /// The system ends the process in the middle of a write: at each size, another part of another file is missing.
 #[test]
 fn a_training_killed_in_the_middle_of_writing_a_file_resumes_to_the_same_bits() {
-    let desk = Desk::new();
-    succeeds(desk.train("straight", &[]).output().unwrap());
-    let want = desk.result("straight");
+    let sandbox = Sandbox::new();
+    succeeds(sandbox.train("straight", &[]).output().unwrap());
+    let want = sandbox.result("straight");
     let size = |name: &str| want[name].len() as u64;
     let (model, checkpoint) = (size("last.safetensors"), size("resume.safetensors"));
     assert!(2 * model < checkpoint && size("metrics.csv") < model);
@@ -174,12 +174,12 @@ fn a_training_killed_in_the_middle_of_writing_a_file_resumes_to_the_same_bits() 
             let out = format!("torn-{i}-{after_an_epoch}");
             let more: &[&str] = if after_an_epoch { &["--resume"] } else { &[] };
             if after_an_epoch {
-                succeeds(desk.train(&out, &["--epochs=1"]).output().unwrap());
+                succeeds(sandbox.train(&out, &["--epochs=1"]).output().unwrap());
             }
-            let output = desk.train_with_little_room(&out, bytes, true, more).output().unwrap();
+            let output = sandbox.train_with_little_room(&out, bytes, true, more).output().unwrap();
             assert_eq!(output.status.signal(), Some(Signal::SIGXFSZ as i32), "{bytes} bytes");
             kills += 1;
-            desk.resume_to(&out, &want, &format!("torn at {bytes} bytes, resumed {after_an_epoch}"));
+            sandbox.resume_to(&out, &want, &format!("torn at {bytes} bytes, resumed {after_an_epoch}"));
         }
     }
     say(&format!("{kills} kills in the middle of a write"));
@@ -194,13 +194,13 @@ fn closed_pipe() -> Stdio {
 
 #[test]
 fn a_reader_that_has_gone_ends_nothing() {
-    let desk = Desk::new();
-    let output = desk.train("run", &["--epochs=1"]).stdout(closed_pipe()).output().unwrap();
+    let sandbox = Sandbox::new();
+    let output = sandbox.train("run", &["--epochs=1"]).stdout(closed_pipe()).output().unwrap();
     assert!(output.stderr.is_empty());
     succeeds(output);
-    assert_eq!(desk.state("run"), "done");
-    let model = desk.at("run/last.safetensors").into_os_string().into_string().unwrap();
-    let (data, npz) = (desk.0.path().to_str().unwrap(), desk.at("all.npz"));
+    assert_eq!(sandbox.state("run"), "done");
+    let model = sandbox.at("run/last.safetensors").into_os_string().into_string().unwrap();
+    let (data, npz) = (sandbox.0.path().to_str().unwrap(), sandbox.at("all.npz"));
     let of_model = ["--model", &model, "--dataset", "synth", "--data-dir", data, "--quiet"];
     let with = |words: &[&str], more: &[&str]| [words, more].concat().join("\n");
     for line in [
@@ -225,25 +225,25 @@ fn a_reader_that_has_gone_ends_nothing() {
 
 #[test]
 fn progress_that_nobody_reads_ends_nothing() {
-    let desk = Desk::new();
+    let sandbox = Sandbox::new();
     let mut command = Command::new(BINARY);
     command.args(["train", "--cell=shallow", "--seq-len=4", "--combine=48", "--recurrent=24", "--epochs=2"]);
-    command.arg("--data-dir").arg(desk.0.path()).arg("--out").arg(desk.at("run"));
+    command.arg("--data-dir").arg(sandbox.0.path()).arg("--out").arg(sandbox.at("run"));
     let output = command.stderr(closed_pipe()).output().unwrap();
     succeeds(output);
-    assert_eq!(desk.state("run"), "done");
-    let misused =
+    assert_eq!(sandbox.state("run"), "done");
+    let usage_error =
         Command::new(BINARY).args(["kernels", "--threads=0"]).stderr(closed_pipe()).status().unwrap();
-    assert_eq!(misused.code(), Some(2));
+    assert_eq!(usage_error.code(), Some(2));
 }
 
 #[test]
 fn results_that_find_no_room_are_one_line_and_the_run_is_kept() {
-    let desk = Desk::new();
+    let sandbox = Sandbox::new();
     let full = || fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-    let output = desk.train("run", &["--epochs=1"]).stdout(full()).output().unwrap();
+    let output = sandbox.train("run", &["--epochs=1"]).stdout(full()).output().unwrap();
     fails(output, 1, &["stdout", "No space left"]);
-    assert_eq!(desk.state("run"), "done");
+    assert_eq!(sandbox.state("run"), "done");
     for word in ["--help", "kernels"] {
         let output = Command::new(BINARY).arg(word).stdout(full()).output().unwrap();
         fails(output, 1, &["stdout", "No space left"]);
@@ -254,34 +254,34 @@ fn results_that_find_no_room_are_one_line_and_the_run_is_kept() {
 #[test]
 fn a_data_set_that_is_shortened_while_it_is_read_is_one_line_and_resume_goes_on() {
     const NAME: &str = "train-images-idx3-ubyte";
-    let desk = Desk::new();
-    let images = desk.at("synth").join(NAME);
+    let sandbox = Sandbox::new();
+    let images = sandbox.at("synth").join(NAME);
     let whole = fs::read(&images).unwrap();
     let epochs_done =
-        |out: &str| fs::read_to_string(desk.at(out).join("metrics.csv")).unwrap().lines().count() - 1;
+        |out: &str| fs::read_to_string(sandbox.at(out).join("metrics.csv")).unwrap().lines().count() - 1;
     for (i, (bytes, threads)) in
         [(16, "1"), (whole.len() / 2, "2"), (whole.len() - 1, "1")].into_iter().enumerate()
     {
         let out = format!("cut-{i}");
         let more = ["--epochs=100000", "--threads", threads];
-        let mut child = desk.train(&out, &more).spawn().unwrap();
-        wait_for(&desk.at(&out).join("resume.safetensors"), &mut child);
+        let mut child = sandbox.train(&out, &more).spawn().unwrap();
+        wait_for(&sandbox.at(&out).join("resume.safetensors"), &mut child);
         fs::OpenOptions::new().write(true).open(&images).unwrap().set_len(bytes as u64).unwrap();
-        fails(child.wait_with_output().unwrap(), 1, &[NAME, "was shortened", "--resume"]);
-        fails(desk.train(&out, &["--resume"]).output().unwrap(), 1, &[NAME, "damaged"]);
+        fails(child.wait_with_output().unwrap(), 1, &[NAME, "was truncated", "--resume"]);
+        fails(sandbox.train(&out, &["--resume"]).output().unwrap(), 1, &[NAME, "damaged"]);
         fs::write(&images, &whole).unwrap();
         let epochs = format!("--epochs={}", epochs_done(&out) + 2);
-        succeeds(desk.train(&format!("straight-{i}"), &[&epochs]).output().unwrap());
-        succeeds(desk.train(&out, &[&epochs, "--resume"]).output().unwrap());
-        assert!(desk.result(&out) == desk.result(&format!("straight-{i}")), "cut to {bytes} bytes");
+        succeeds(sandbox.train(&format!("straight-{i}"), &[&epochs]).output().unwrap());
+        succeeds(sandbox.train(&out, &[&epochs, "--resume"]).output().unwrap());
+        assert!(sandbox.result(&out) == sandbox.result(&format!("straight-{i}")), "cut to {bytes} bytes");
     }
 }
 
 #[test]
 fn a_bus_error_of_another_kind_still_kills() {
-    let desk = Desk::new();
-    let mut child = desk.train("run", &["--epochs=100000"]).spawn().unwrap();
-    wait_for(&desk.at("run/resume.safetensors"), &mut child);
+    let sandbox = Sandbox::new();
+    let mut child = sandbox.train("run", &["--epochs=100000"]).spawn().unwrap();
+    wait_for(&sandbox.at("run/resume.safetensors"), &mut child);
     kill(Pid::from_raw(child.id() as i32), Signal::SIGBUS).unwrap();
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.signal(), Some(Signal::SIGBUS as i32));
@@ -290,48 +290,48 @@ fn a_bus_error_of_another_kind_still_kills() {
 
 #[test]
 fn a_full_disk_is_one_line_and_the_last_checkpoint_stays() {
-    let desk = Desk::new();
-    succeeds(desk.train("straight", &[]).output().unwrap());
-    let want = desk.result("straight");
+    let sandbox = Sandbox::new();
+    succeeds(sandbox.train("straight", &[]).output().unwrap());
+    let want = sandbox.result("straight");
     let model = want["last.safetensors"].len() as u64;
     for (i, (bytes, file)) in
         [(model / 2, "safetensors"), (2 * model, "resume.safetensors")].into_iter().enumerate()
     {
         let out = format!("full-{i}");
-        succeeds(desk.train(&out, &["--epochs=2"]).output().unwrap());
-        let before = fs::read(desk.at(&out).join("resume.safetensors")).unwrap();
-        let output = desk.train_with_little_room(&out, bytes, false, &["--resume"]).output().unwrap();
+        succeeds(sandbox.train(&out, &["--epochs=2"]).output().unwrap());
+        let before = fs::read(sandbox.at(&out).join("resume.safetensors")).unwrap();
+        let output = sandbox.train_with_little_room(&out, bytes, false, &["--resume"]).output().unwrap();
         fails(output, 1, &[file, "nothing was replaced"]);
-        assert!(fs::read(desk.at(&out).join("resume.safetensors")).unwrap() == before);
-        assert_eq!(desk.state(&out), "failed");
-        desk.resume_to(&out, &want, file);
+        assert!(fs::read(sandbox.at(&out).join("resume.safetensors")).unwrap() == before);
+        assert_eq!(sandbox.state(&out), "failed");
+        sandbox.resume_to(&out, &want, file);
     }
 }
 
 #[test]
 fn the_first_signal_ends_the_run_in_order_and_resume_goes_on() {
-    let desk = Desk::new();
-    succeeds(desk.train("straight", &[]).output().unwrap());
-    let want = desk.result("straight");
+    let sandbox = Sandbox::new();
+    succeeds(sandbox.train("straight", &[]).output().unwrap());
+    let want = sandbox.result("straight");
     for (signal, status) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143), (Signal::SIGHUP, 129)] {
         let out = signal.as_str();
         // So many epochs that the signal comes in time; the ones that count are run afterwards.
-        let mut child = desk.train(out, &["--epochs=100000"]).spawn().unwrap();
-        wait_for(&desk.at(out).join("run.json"), &mut child);
+        let mut child = sandbox.train(out, &["--epochs=100000"]).spawn().unwrap();
+        wait_for(&sandbox.at(out).join("run.json"), &mut child);
         kill(Pid::from_raw(child.id() as i32), signal).unwrap();
         fails(child.wait_with_output().unwrap(), status, &["interrupted", "--resume"]);
-        assert_eq!(desk.state(out), "interrupted");
-        if fs::read_to_string(desk.at(out).join("metrics.csv")).unwrap().lines().count() <= 7 {
-            desk.resume_to(out, &want, out);
+        assert_eq!(sandbox.state(out), "interrupted");
+        if fs::read_to_string(sandbox.at(out).join("metrics.csv")).unwrap().lines().count() <= 7 {
+            sandbox.resume_to(out, &want, out);
         }
     }
 }
 
 #[test]
 fn a_second_signal_kills() {
-    let desk = Desk::new();
-    let mut child = desk.train("run", &["--epochs=100000"]).spawn().unwrap();
-    wait_for(&desk.at("run/run.json"), &mut child);
+    let sandbox = Sandbox::new();
+    let mut child = sandbox.train("run", &["--epochs=100000"]).spawn().unwrap();
+    wait_for(&sandbox.at("run/run.json"), &mut child);
     // Stopped, the process sees both at once, the lower number first.
     let pid = Pid::from_raw(child.id() as i32);
     for signal in [Signal::SIGSTOP, Signal::SIGINT, Signal::SIGTERM, Signal::SIGCONT] {
@@ -340,40 +340,40 @@ fn a_second_signal_kills() {
     let output = child.wait_with_output().unwrap();
     assert!(matches!(output.status.code(), Some(130 | 143)), "{:?}", output.status);
     assert!(output.stderr.is_empty(), "killed, so it says nothing");
-    assert_eq!(desk.state("run"), "running");
+    assert_eq!(sandbox.state("run"), "running");
 }
 
 #[test]
 fn a_folder_has_one_process_and_a_dead_one_does_not_hold_it() {
-    let desk = Desk::new();
-    let mut child = desk.train("run", &["--epochs=100000"]).spawn().unwrap();
-    wait_for(&desk.at("run/resume.safetensors"), &mut child);
+    let sandbox = Sandbox::new();
+    let mut child = sandbox.train("run", &["--epochs=100000"]).spawn().unwrap();
+    wait_for(&sandbox.at("run/resume.safetensors"), &mut child);
     for how in ["--resume", "--overwrite"] {
         let more = ["--epochs=100000", how];
-        fails(desk.train("run", &more).output().unwrap(), 1, &["another process works in it", "run"]);
+        fails(sandbox.train("run", &more).output().unwrap(), 1, &["another process is using it", "run"]);
     }
-    fails(desk.train("run", &[]).output().unwrap(), 1, &["holds a run already"]);
+    fails(sandbox.train("run", &[]).output().unwrap(), 1, &["holds a run already"]);
     child.kill().unwrap();
     child.wait().unwrap();
-    succeeds(desk.train("run", &["--overwrite", "--epochs=1"]).output().unwrap());
+    succeeds(sandbox.train("run", &["--overwrite", "--epochs=1"]).output().unwrap());
 }
 
 #[test]
 fn a_folder_of_another_experiment_is_left_as_it_is() {
-    let desk = Desk::new();
+    let sandbox = Sandbox::new();
     // Stopped before its first checkpoint: the manifest alone tells what it is.
-    let mut child = desk.train("early", &["--epochs=100000", "--limit-train=400"]).spawn().unwrap();
-    wait_for(&desk.at("early/run.json"), &mut child);
+    let mut child = sandbox.train("early", &["--epochs=100000", "--limit-train=400"]).spawn().unwrap();
+    wait_for(&sandbox.at("early/run.json"), &mut child);
     child.kill().unwrap();
     child.wait().unwrap();
     for file in ["resume.safetensors", "last.safetensors", "best.safetensors"] {
-        let _ = fs::remove_file(desk.at("early").join(file));
+        let _ = fs::remove_file(sandbox.at("early").join(file));
     }
-    succeeds(desk.train("done", &["--epochs=2"]).output().unwrap());
-    fs::create_dir(desk.at("stranger")).unwrap();
-    fs::write(desk.at("stranger/last.safetensors"), "a model from elsewhere").unwrap();
-    fs::create_dir(desk.at("damaged")).unwrap();
-    fs::write(desk.at("damaged/resume.safetensors"), "no checkpoint").unwrap();
+    succeeds(sandbox.train("done", &["--epochs=2"]).output().unwrap());
+    fs::create_dir(sandbox.at("stranger")).unwrap();
+    fs::write(sandbox.at("stranger/last.safetensors"), "a model from elsewhere").unwrap();
+    fs::create_dir(sandbox.at("damaged")).unwrap();
+    fs::write(sandbox.at("damaged/resume.safetensors"), "no checkpoint").unwrap();
     for (folder, more, status, words) in [
         ("early", "--lr=1e-3", 1, ["run.json", "other settings"]),
         ("done", "--seed=2", 1, ["resume.safetensors", "other settings"]),
@@ -381,10 +381,10 @@ fn a_folder_of_another_experiment_is_left_as_it_is() {
         ("stranger", "--seed=1", 1, ["last.safetensors", "belongs to no run"]),
         ("damaged", "--seed=1", 1, ["resume.safetensors", "announces a header"]),
     ] {
-        let (before, state) = (desk.result(folder), fs::read(desk.at(folder).join("run.json")).ok());
-        fails(desk.train(folder, &[more, "--resume"]).output().unwrap(), status, &words);
-        assert!(desk.result(folder) == before, "{folder}");
-        assert!(fs::read(desk.at(folder).join("run.json")).ok() == state, "{folder}");
+        let (before, state) = (sandbox.result(folder), fs::read(sandbox.at(folder).join("run.json")).ok());
+        fails(sandbox.train(folder, &[more, "--resume"]).output().unwrap(), status, &words);
+        assert!(sandbox.result(folder) == before, "{folder}");
+        assert!(fs::read(sandbox.at(folder).join("run.json")).ok() == state, "{folder}");
     }
 }
 
@@ -392,9 +392,9 @@ fn a_folder_of_another_experiment_is_left_as_it_is() {
 #[test]
 fn an_export_that_is_stopped_leaves_nothing_and_replaces_nothing() {
     const ROOM: u64 = 200 * 1024;
-    let desk = Desk::new();
-    succeeds(desk.train("run", &["--epochs=1"]).output().unwrap());
-    harness::dataset::synth::write(&desk.at("many"), 3, 10, 4000).unwrap();
+    let sandbox = Sandbox::new();
+    succeeds(sandbox.train("run", &["--epochs=1"]).output().unwrap());
+    harness::dataset::synth::write(&sandbox.at("many"), 3, 10, 4000).unwrap();
     let explain = |command: &mut Command, dataset: &str, out: &str| {
         command.args([
             "explain",
@@ -405,19 +405,19 @@ fn an_export_that_is_stopped_leaves_nothing_and_replaces_nothing() {
             "--dataset",
             dataset,
         ]);
-        command.arg("--model").arg(desk.at("run/last.safetensors"));
-        command.arg("--data-dir").arg(desk.0.path()).arg("--out").arg(desk.at("out").join(out));
+        command.arg("--model").arg(sandbox.at("run/last.safetensors"));
+        command.arg("--data-dir").arg(sandbox.0.path()).arg("--out").arg(sandbox.at("out").join(out));
         command.stdout(Stdio::null()).stderr(Stdio::piped());
     };
     let there = || -> Vec<_> {
-        let entries = fs::read_dir(desk.at("out")).unwrap();
+        let entries = fs::read_dir(sandbox.at("out")).unwrap();
         entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
     };
-    fs::create_dir(desk.at("out")).unwrap();
+    fs::create_dir(sandbox.at("out")).unwrap();
     for out in ["a.npy", "a.npz"] {
-        fs::write(desk.at("out").join(out), "old").unwrap();
+        fs::write(sandbox.at("out").join(out), "old").unwrap();
         let old =
-            || assert!(there() == [out] && fs::read(desk.at("out").join(out)).unwrap() == b"old", "{out}");
+            || assert!(there() == [out] && fs::read(sandbox.at("out").join(out)).unwrap() == b"old", "{out}");
         let mut full = with_little_room(ROOM, false);
         explain(&mut full, "synth", out);
         fails(full.output().unwrap(), 1, &[out, "nothing was replaced"]);
@@ -427,17 +427,17 @@ fn an_export_that_is_stopped_leaves_nothing_and_replaces_nothing() {
         assert_eq!(killed.output().unwrap().status.signal(), Some(Signal::SIGXFSZ as i32));
         old();
         // Wherever the samples are by then, there are many to come.
-        let images = desk.at("many/t10k-images-idx3-ubyte");
+        let images = sandbox.at("many/t10k-images-idx3-ubyte");
         let whole = fs::read(&images).unwrap();
         let mut command = Command::new(BINARY);
         explain(&mut command, "many", out);
         let child = command.spawn().unwrap();
         std::thread::sleep(Duration::from_millis(200));
         fs::OpenOptions::new().write(true).open(&images).unwrap().set_len(16).unwrap();
-        fails(child.wait_with_output().unwrap(), 1, &["t10k-images", "was shortened"]);
+        fails(child.wait_with_output().unwrap(), 1, &["t10k-images", "was truncated"]);
         old();
         fs::write(&images, whole).unwrap();
-        fs::remove_file(desk.at("out").join(out)).unwrap();
+        fs::remove_file(sandbox.at("out").join(out)).unwrap();
     }
     let mut pictures = with_little_room(1024, false);
     explain(&mut pictures, "synth", "pictures");

@@ -1,10 +1,10 @@
 //! What a model file says of samples: its logits, its explanations, and what it refuses.
 
-use super::{Desk, png_size};
+use super::{Sandbox, png_size};
 use crate::support::{assert_close, bits, explain, random_samples, thesis, tiny};
-use harness::images::Scaled;
+use harness::dataset::samples::Scaled;
+use harness::io::array;
 use harness::model_file;
-use harness::report::npy;
 use kernels::{Backend, Kernels, Threads};
 use model::explain::{Method, Target};
 use model::{Evaluator, NamedTensor, Network, Samples};
@@ -19,17 +19,17 @@ use std::path::Path;
 const EXPLAIN: &str = "explain --model @model.safetensors --dataset synth --data-dir @";
 const ARRAYS: &str = "--input @x.npy --labels @y.npy";
 
-impl Desk {
+impl Sandbox {
     /// With `model.safetensors`, a Deep cell as it is before training.
-    fn with_model() -> (Desk, Network) {
-        let (desk, network) = (Desk::new(), thesis("deep", 7));
-        model_file::save(&desk.at("model.safetensors"), &network).expect("saved");
-        (desk, network)
+    fn with_model() -> (Sandbox, Network) {
+        let (sandbox, network) = (Sandbox::new(), thesis("deep", 7));
+        model_file::save(&sandbox.at("model.safetensors"), &network).expect("saved");
+        (sandbox, network)
     }
 
     /// Images and labels as `x.npy` and `y.npy`.
     pub fn save_arrays(&self, (rows, cols): (usize, usize), images: &[f32], labels: &[i64]) {
-        npy::write_f32(&self.at("x.npy"), &[images.len() / rows / cols, rows, cols], images)
+        array::write_f32(&self.at("x.npy"), &[images.len() / rows / cols, rows, cols], images)
             .expect("written");
         write_npy(self.at("y.npy"), &Array1::from(labels.to_vec())).expect("written");
     }
@@ -47,27 +47,27 @@ fn logits(network: &Network, samples: &dyn Samples) -> Vec<f32> {
 
 #[test]
 fn evaluation_writes_the_logits_of_the_evaluator() {
-    let (desk, network) = Desk::with_model();
+    let (sandbox, network) = Sandbox::with_model();
     let eval = "eval --model @model.safetensors";
-    desk.does(&format!("{eval} --dataset synth --data-dir @ --logits @d.npy --threads 2"));
-    let found: Array2<f32> = read_npy(desk.at("d.npy")).expect("logits");
-    let test = Scaled::new(&desk.dataset().test, -1.0, 1.0);
+    sandbox.does(&format!("{eval} --dataset synth --data-dir @ --logits @d.npy --threads 2"));
+    let found: Array2<f32> = read_npy(sandbox.at("d.npy")).expect("logits");
+    let test = Scaled::new(&sandbox.dataset().test, -1.0, 1.0);
     assert_eq!(found.dim(), (200, 10));
     assert_eq!(bits(found.as_slice().expect("in order")), bits(&logits(&network, &test)));
     // More samples than are evaluated at once.
     let samples = random_samples(260, 28 * 28, 10, 5);
     let labels: Vec<i64> = samples.labels.iter().map(|&label| label.into()).collect();
-    desk.save_arrays((28, 28), &samples.images, &labels);
-    desk.does(&format!("{eval} {ARRAYS} --logits @a.npy --json"));
-    let found: Array2<f32> = read_npy(desk.at("a.npy")).expect("logits");
+    sandbox.save_arrays((28, 28), &samples.images, &labels);
+    sandbox.does(&format!("{eval} {ARRAYS} --logits @a.npy --json"));
+    let found: Array2<f32> = read_npy(sandbox.at("a.npy")).expect("logits");
     assert_eq!(bits(found.as_slice().expect("in order")), bits(&logits(&network, &samples)));
-    desk.does(&format!("{eval} --input @x.npy"));
+    sandbox.does(&format!("{eval} --input @x.npy"));
 }
 
 #[test]
 fn every_method_explains_into_arrays_and_pictures() {
-    let (desk, network) = Desk::with_model();
-    let test = Scaled::new(&desk.dataset().test, -1.0, 1.0);
+    let (sandbox, network) = Sandbox::with_model();
+    let test = Scaled::new(&sandbox.dataset().test, -1.0, 1.0);
     let mut arrays = random_samples(6, 28 * 28, 10, 0);
     for (i, x) in arrays.images.chunks_exact_mut(28 * 28).enumerate() {
         test.pixels(i, x);
@@ -76,16 +76,16 @@ fn every_method_explains_into_arrays_and_pictures() {
     let indices: Vec<usize> = (0..6).collect();
     for name in Method::NAMES {
         let line = format!("{EXPLAIN} --method {name} --samples 6");
-        desk.does(&format!("{line} --out @{name}.npy"));
-        desk.refuses(&format!("{line} --out @{name}.npy"), &[name, "--overwrite"]);
+        sandbox.does(&format!("{line} --out @{name}.npy"));
+        sandbox.refuses(&format!("{line} --out @{name}.npy"), &[name, "--overwrite"]);
         let method = Method::by_name(name, 2.0, 1.0).expect("a method");
         let want = explain(&best(), &network, method, (&arrays, &indices), Target::Predicted).remove(0);
-        let (found, shape) = npy::read_images(&desk.at(&format!("{name}.npy"))).expect("relevance");
+        let (found, shape) = array::read_images(&sandbox.at(&format!("{name}.npy"))).expect("relevance");
         assert_eq!(shape, [6, 28, 28], "{name}");
         assert_eq!(bits(&found), bits(&want.relevance), "{name}");
 
-        desk.does(&format!("{line} --out @{name}.npz"));
-        let mut npz = NpzReader::new(Cursor::new(desk.bytes(&format!("{name}.npz")))).expect("a zip");
+        sandbox.does(&format!("{line} --out @{name}.npz"));
+        let mut npz = NpzReader::new(Cursor::new(sandbox.bytes(&format!("{name}.npz")))).expect("a zip");
         let x = npz.by_name::<OwnedRepr<f32>, Ix3>("x_batch").expect("inputs");
         let y = npz.by_name::<OwnedRepr<i64>, Ix1>("y_batch").expect("classes");
         let a = npz.by_name::<OwnedRepr<f32>, Ix3>("a_batch").expect("relevance");
@@ -93,8 +93,8 @@ fn every_method_explains_into_arrays_and_pictures() {
         assert!(y.iter().zip(&want.target).all(|(&y, &target)| y == target as i64), "{name}");
         assert_eq!(bits(a.as_slice().expect("in order")), bits(&found), "{name}");
 
-        desk.does(&format!("{line} --out @{name} --cmap seismic --relevance-norm unaligned"));
-        let (files, list) = (desk.files(name), desk.json(&format!("{name}/explanations.json")));
+        sandbox.does(&format!("{line} --out @{name} --cmap seismic --relevance-norm unaligned"));
+        let (files, list) = (sandbox.files(name), sandbox.json(&format!("{name}/explanations.json")));
         let list = list.as_array().expect("a list");
         assert_eq!((files.len(), list.len()), (7, 6), "{name}");
         for (i, line) in list.iter().enumerate() {
@@ -103,51 +103,54 @@ fn every_method_explains_into_arrays_and_pictures() {
             assert_eq!((&line["sample"], &line["label"]), (&i.into(), &test.label(i).into()));
             assert_eq!(line["target"], want.target[i]);
         }
-        desk.refuses(&format!("{line} --out @{name}"), &[name, "--overwrite"]);
-        desk.does(&format!("{line} --out @{name} --overwrite"));
-        assert_eq!(desk.files(name).len(), 7, "{name}");
+        sandbox.refuses(&format!("{line} --out @{name}"), &[name, "--overwrite"]);
+        sandbox.does(&format!("{line} --out @{name} --overwrite"));
+        assert_eq!(sandbox.files(name).len(), 7, "{name}");
     }
 }
 
 #[test]
 fn explanations_are_of_the_targets_and_samples_asked_for() {
-    let (desk, _) = Desk::with_model();
-    let labels = desk.dataset().test.labels().to_vec();
-    desk.does(&format!("{EXPLAIN} --samples 5 --target all --out @all.npy"));
-    let all: Array4<f32> = read_npy(desk.at("all.npy")).expect("relevance");
+    let (sandbox, _) = Sandbox::with_model();
+    let labels = sandbox.dataset().test.labels().to_vec();
+    sandbox.does(&format!("{EXPLAIN} --samples 5 --target all --out @all.npy"));
+    let all: Array4<f32> = read_npy(sandbox.at("all.npy")).expect("relevance");
     assert_eq!(all.dim(), (5, 10, 28, 28));
     let targets = [("3", [3; 5]), ("true", std::array::from_fn(|i| labels[i].into()))];
     for (word, targets) in targets {
-        desk.does(&format!("{EXPLAIN} --samples 5 --target {word} --out @one.npy --overwrite"));
-        let one: Array3<f32> = read_npy(desk.at("one.npy")).expect("relevance");
+        sandbox.does(&format!("{EXPLAIN} --samples 5 --target {word} --out @one.npy --overwrite"));
+        let one: Array3<f32> = read_npy(sandbox.at("one.npy")).expect("relevance");
         for (i, target) in targets.into_iter().enumerate() {
             let (one, all) = (one.index_axis(Axis(0), i), all.slice(s![i, target, .., ..]));
             assert!(one.iter().zip(all).all(|(a, b)| a.to_bits() == b.to_bits()), "{word}, sample {i}");
         }
     }
-    desk.does(&format!("{EXPLAIN} --class 4 --samples 3 --out @four"));
+    sandbox.does(&format!("{EXPLAIN} --class 4 --samples 3 --out @four"));
     let of_four = (0..labels.len()).filter(|&i| labels[i] == 4).take(3);
-    let list = desk.json("four/explanations.json");
+    let list = sandbox.json("four/explanations.json");
     assert!(of_four.zip(list.as_array().expect("a list")).all(|(i, line)| line["sample"] == i));
     assert_eq!(list.as_array().map(Vec::len), Some(3));
-    desk.does(&format!("{EXPLAIN} --class 4 --out @four.npy"));
-    let four = npy::read_images(&desk.at("four.npy")).expect("relevance").1[0];
+    sandbox.does(&format!("{EXPLAIN} --class 4 --out @four.npy"));
+    let four = array::read_images(&sandbox.at("four.npy")).expect("relevance").1[0];
     assert_eq!(four, labels.iter().filter(|&&label| label == 4).count());
-    desk.does(&format!("{EXPLAIN} --out @some"));
-    assert_eq!(desk.json("some/explanations.json").as_array().map(Vec::len), Some(16));
+    sandbox.does(&format!("{EXPLAIN} --out @some"));
+    assert_eq!(sandbox.json("some/explanations.json").as_array().map(Vec::len), Some(16));
 
-    desk.misused(&format!("{EXPLAIN} --out @x --method lrp --alpha 2 --beta 2"), &["--alpha 2", "--beta 2"]);
-    desk.misused(&format!("{EXPLAIN} --out @x --method magic"), &["magic", &Method::NAMES.join(", ")]);
-    desk.misused(&format!("{EXPLAIN} --out @x --target 10"), &["--target 10", "0 to 9"]);
-    desk.misused(&format!("{EXPLAIN} --out @x --class 77"), &["--class"]);
-    desk.misused(&format!("{EXPLAIN} --out @x --samples 0"), &["--samples"]);
-    desk.misused(&format!("{EXPLAIN} --out @x --input-range 1,2"), &["--input-range 1,2"]);
-    desk.save_arrays((28, 28), &[0.5; 28 * 28], &[0]);
+    sandbox.usage_error(
+        &format!("{EXPLAIN} --out @x --method lrp --alpha 2 --beta 2"),
+        &["--alpha 2", "--beta 2"],
+    );
+    sandbox.usage_error(&format!("{EXPLAIN} --out @x --method magic"), &["magic", &Method::NAMES.join(", ")]);
+    sandbox.usage_error(&format!("{EXPLAIN} --out @x --target 10"), &["--target 10", "0 to 9"]);
+    sandbox.usage_error(&format!("{EXPLAIN} --out @x --class 77"), &["--class"]);
+    sandbox.usage_error(&format!("{EXPLAIN} --out @x --samples 0"), &["--samples"]);
+    sandbox.usage_error(&format!("{EXPLAIN} --out @x --input-range 1,2"), &["--input-range 1,2"]);
+    sandbox.save_arrays((28, 28), &[0.5; 28 * 28], &[0]);
     for option in ["--target true", "--class 1"] {
         let line = format!("explain --model @model.safetensors --input @x.npy --out @x {option}");
-        desk.misused(&line, &[option.split(' ').next().expect("a flag"), "--labels"]);
+        sandbox.usage_error(&line, &[option.split(' ').next().expect("a flag"), "--labels"]);
     }
-    assert!(!desk.at("x").exists());
+    assert!(!sandbox.at("x").exists());
 }
 
 /// A tensor of any type, as another program would hand it to the safetensors crate.
@@ -176,41 +179,41 @@ fn write_foreign(path: &Path, network: &Network, tensors: &BTreeMap<String, Fore
 
 #[test]
 fn model_files_of_another_program_give_the_golden_values() {
-    let desk = Desk(tempfile::tempdir().expect("a folder"));
+    let sandbox = Sandbox(tempfile::tempdir().expect("a folder"));
     for golden in tiny() {
         let (network, samples, name) = (&golden.network, &golden.samples, &golden.name);
-        write_foreign(&desk.at("theirs.safetensors"), network, &foreign(network));
+        write_foreign(&sandbox.at("theirs.safetensors"), network, &foreign(network));
         let labels: Vec<i64> = samples.labels.iter().map(|&label| label.into()).collect();
         let size = (network.task().rows, network.task().cols);
-        desk.save_arrays(size, &samples.images, &labels);
-        desk.does(&format!("eval --model @theirs.safetensors {ARRAYS} --logits @l.npy --overwrite"));
-        let found: Array2<f32> = read_npy(desk.at("l.npy")).expect("logits");
+        sandbox.save_arrays(size, &samples.images, &labels);
+        sandbox.does(&format!("eval --model @theirs.safetensors {ARRAYS} --logits @l.npy --overwrite"));
+        let found: Array2<f32> = read_npy(sandbox.at("l.npy")).expect("logits");
         assert_close(name, found.as_slice().expect("in order"), &golden.tensors["logits"], 1e-5);
         let explained = |how: &str, want: &str| {
-            desk.does(&format!(
+            sandbox.does(&format!(
                 "explain --model @theirs.safetensors {ARRAYS} --out @r.npy --overwrite {how}"
             ));
-            let (found, _) = npy::read_images(&desk.at("r.npy")).expect("relevance");
+            let (found, _) = array::read_images(&sandbox.at("r.npy")).expect("relevance");
             assert_close(&format!("{name} {how}"), &found, &golden.tensors[want], 1e-4);
         };
         explained("--method deep-taylor", "relevance.deep_taylor");
         explained("--target true", "relevance.deep_taylor_true_class");
         explained("--method lrp --alpha 3 --beta 2", "relevance.lrp_alpha3_beta2");
         let unit: Vec<f32> = samples.images.iter().map(|x| x * 0.5 + 0.5).collect();
-        desk.save_arrays(size, &unit, &labels);
+        sandbox.save_arrays(size, &unit, &labels);
         explained("--input-range 0,1", "relevance.deep_taylor_unit_range");
     }
 }
 
 #[test]
 fn a_model_file_that_does_not_fit_is_refused_by_the_name_of_the_tensor() {
-    let (desk, network) = Desk::with_model();
+    let (sandbox, network) = Sandbox::with_model();
     let line = "eval --model @bad.safetensors --dataset synth --data-dir @";
     let refused = |words: &[&str], change: &dyn Fn(&mut BTreeMap<String, Foreign>)| {
         let mut tensors = foreign(&network);
         change(&mut tensors);
-        write_foreign(&desk.at("bad.safetensors"), &network, &tensors);
-        desk.refuses(line, &[words, &["bad.safetensors"]].concat());
+        write_foreign(&sandbox.at("bad.safetensors"), &network, &tensors);
+        sandbox.refuses(line, &[words, &["bad.safetensors"]].concat());
     };
     let name = "recurrent.weight";
     let take = |t: &mut BTreeMap<String, Foreign>| t.remove(name).expect("a tensor");
@@ -225,32 +228,32 @@ fn a_model_file_that_does_not_fit_is_refused_by_the_name_of_the_tensor() {
         let (dtype, _, data) = t.get_mut("combine.bias").expect("a tensor");
         (*dtype, *data) = (Dtype::F64, vec![0; 2 * data.len()]);
     });
-    fs::write(desk.at("bad.safetensors"), &desk.bytes("model.safetensors")[..5000]).expect("written");
-    desk.refuses(line, &["bad.safetensors"]);
-    desk.refuses(&line.replace("bad", "absent"), &["absent.safetensors"]);
+    fs::write(sandbox.at("bad.safetensors"), &sandbox.bytes("model.safetensors")[..5000]).expect("written");
+    sandbox.refuses(line, &["bad.safetensors"]);
+    sandbox.refuses(&line.replace("bad", "absent"), &["absent.safetensors"]);
 }
 
 #[test]
 fn a_prototype_is_a_picture_of_a_class_there_is() {
-    let (desk, _) = Desk::with_model();
+    let (sandbox, _) = Sandbox::with_model();
     let line = "prototype --model @model.safetensors --steps 5 --overwrite --out @p.png";
-    desk.does(&format!("{line} --class 3 --dataset synth --data-dir @ --lambda 0.1"));
-    assert_eq!(png_size(&desk.bytes("p.png")), (8 * 28, 8 * 28));
-    desk.does(&format!("{line} --class 9 --json"));
-    fs::remove_file(desk.at("p.png")).expect("removed");
-    desk.misused(&format!("{line} --class 10"), &["--class 10"]);
-    desk.misused(&format!("{line} --class 1 --rate nan"), &["--rate"]);
-    assert!(!desk.at("p.png").exists());
+    sandbox.does(&format!("{line} --class 3 --dataset synth --data-dir @ --lambda 0.1"));
+    assert_eq!(png_size(&sandbox.bytes("p.png")), (8 * 28, 8 * 28));
+    sandbox.does(&format!("{line} --class 9 --json"));
+    fs::remove_file(sandbox.at("p.png")).expect("removed");
+    sandbox.usage_error(&format!("{line} --class 10"), &["--class 10"]);
+    sandbox.usage_error(&format!("{line} --class 1 --rate nan"), &["--rate"]);
+    assert!(!sandbox.at("p.png").exists());
 }
 
 #[test]
 fn wrong_arrays_are_refused_by_the_name_of_the_file() {
-    let (desk, _) = Desk::with_model();
+    let (sandbox, _) = Sandbox::with_model();
     let line = format!("eval --model @model.safetensors {ARRAYS}");
     let image = vec![0.5; 2 * 28 * 28];
     let refused = |size, images: &[f32], labels: &[i64], words: &[&str]| {
-        desk.save_arrays(size, images, labels);
-        desk.refuses(&line, words);
+        sandbox.save_arrays(size, images, labels);
+        sandbox.refuses(&line, words);
     };
     let mut outside = image.clone();
     outside[800] = 1.5;
@@ -261,28 +264,28 @@ fn wrong_arrays_are_refused_by_the_name_of_the_file() {
     refused((28, 28), &image, &[-1, 0], &["y.npy", "label 0 is -1"]);
     refused((28, 28), &image, &[0], &["y.npy", "1 labels for 2 images"]);
     refused((14, 28), &image, &[0; 4], &["x.npy", "14×28", "28×28"]);
-    fs::write(desk.at("x.npy"), "not an array").expect("written");
-    desk.refuses(&line, &["x.npy"]);
+    fs::write(sandbox.at("x.npy"), "not an array").expect("written");
+    sandbox.refuses(&line, &["x.npy"]);
 }
 
 #[test]
 fn a_profile_leaves_a_trace_of_every_call() {
-    let desk = Desk::new();
+    let sandbox = Sandbox::new();
     let profile = "profile --cell deep --seq-len 4 --batch 4 --steps 3 --trace @calls.json";
-    desk.does(profile);
-    let trace = desk.json("calls.json");
+    sandbox.does(profile);
+    let trace = sandbox.json("calls.json");
     let events = trace.as_array().expect("an array of events");
     let named = |name: &str| events.iter().filter(|event| event["name"] == name).count();
     assert_eq!((named("step"), named("adam"), named("pack"), named("cross_entropy")), (3, 3, 3, 3));
     assert!(events.iter().all(|event| event["ph"] == "X" && event["dur"].as_f64() >= Some(0.0)));
-    desk.refuses(profile, &["calls.json"]);
-    desk.does(&format!(
+    sandbox.refuses(profile, &["calls.json"]);
+    sandbox.does(&format!(
         "{profile} --overwrite --what explain --method w-square --dataset synth --data-dir @"
     ));
-    let trace = desk.json("calls.json");
+    let trace = sandbox.json("calls.json");
     assert!(trace.as_array().expect("an array").iter().any(|event| event["name"] == "w_square"));
-    desk.misused("profile --steps 0", &["--steps is 0"]);
-    desk.misused("profile --what explain --method guess", &["guess", "deep-taylor"]);
-    desk.misused("profile --cell deep --seq-len 5", &["5"]);
-    desk.misused("profile --batch 0", &["--batch"]);
+    sandbox.usage_error("profile --steps 0", &["--steps is 0"]);
+    sandbox.usage_error("profile --what explain --method guess", &["guess", "deep-taylor"]);
+    sandbox.usage_error("profile --cell deep --seq-len 5", &["5"]);
+    sandbox.usage_error("profile --batch 0", &["--batch"]);
 }

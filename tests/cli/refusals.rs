@@ -1,10 +1,10 @@
 //! Input that is refused: one table, and what the user reads instead of a panic.
 
-use super::Desk;
+use super::Sandbox;
 use crate::support::{say, thesis};
-use harness::cli::Misuse;
+use harness::error::UsageError;
+use harness::io::array::write_f32;
 use harness::model_file;
-use harness::report::npy::write_f32;
 use ndarray::{Array1, Array3, ShapeBuilder};
 use ndarray_npy::write_npy;
 use safetensors::{Dtype, tensor::TensorView};
@@ -24,35 +24,35 @@ const IMAGES: &str = "synth/train-images-idx3-ubyte";
 const LABELS: &str = "synth/train-labels-idx1-ubyte";
 
 /// Makes a file bad.
-type Spoil = Box<dyn Fn(&Desk)>;
+type Spoil = Box<dyn Fn(&Sandbox)>;
 
 /// What is bad, the command that meets it, its exit status, and words of the line it prints.
 struct Case(Spoil, String, u8, Vec<&'static str>);
 
 /// Writes `bytes` at `offset` of a file.
 fn patch(file: &'static str, offset: usize, bytes: &'static [u8]) -> Spoil {
-    Box::new(move |desk| {
-        let mut content = desk.bytes(file);
+    Box::new(move |sandbox| {
+        let mut content = sandbox.bytes(file);
         content[offset..offset + bytes.len()].copy_from_slice(bytes);
-        fs::write(desk.at(file), content).expect("written");
+        fs::write(sandbox.at(file), content).expect("written");
     })
 }
 
 /// Cuts a file, or fills it up with zeros, to this length.
 fn cut(file: &'static str, len: u64) -> Spoil {
-    Box::new(move |desk| {
-        fs::OpenOptions::new().write(true).open(desk.at(file)).and_then(|f| f.set_len(len)).expect("cut");
+    Box::new(move |sandbox| {
+        fs::OpenOptions::new().write(true).open(sandbox.at(file)).and_then(|f| f.set_len(len)).expect("cut");
     })
 }
 
 fn replace(file: &'static str, bytes: &'static [u8]) -> Spoil {
-    Box::new(move |desk| fs::write(desk.at(file), bytes).expect("written"))
+    Box::new(move |sandbox| fs::write(sandbox.at(file), bytes).expect("written"))
 }
 
 /// Puts a folder, a link to a device, or a pipe in the place of a file.
 fn no_file(file: &'static str, what: &'static str) -> Spoil {
-    Box::new(move |desk| {
-        let path = desk.at(file);
+    Box::new(move |sandbox| {
+        let path = sandbox.at(file);
         fs::remove_file(&path).expect("removed");
         match what {
             "folder" => fs::create_dir(path).expect("a folder"),
@@ -63,9 +63,9 @@ fn no_file(file: &'static str, what: &'static str) -> Spoil {
 }
 
 fn packed(bytes: &'static [u8]) -> Spoil {
-    Box::new(move |desk| {
-        fs::remove_file(desk.at(IMAGES)).expect("removed");
-        fs::write(desk.at(IMAGES).with_extension("gz"), bytes).expect("written");
+    Box::new(move |sandbox| {
+        fs::remove_file(sandbox.at(IMAGES)).expect("removed");
+        fs::write(sandbox.at(IMAGES).with_extension("gz"), bytes).expect("written");
     })
 }
 
@@ -75,14 +75,14 @@ fn nothing() -> Spoil {
 
 fn data() -> Vec<Case> {
     let case = |spoil, words| Case(spoil, TRAIN.to_owned(), 1, words);
-    let swap: Spoil = Box::new(|desk| {
-        fs::rename(desk.at(IMAGES), desk.at("synth/x")).expect("renamed");
-        fs::rename(desk.at(LABELS), desk.at(IMAGES)).expect("renamed");
-        fs::rename(desk.at("synth/x"), desk.at(LABELS)).expect("renamed");
+    let swap: Spoil = Box::new(|sandbox| {
+        fs::rename(sandbox.at(IMAGES), sandbox.at("synth/x")).expect("renamed");
+        fs::rename(sandbox.at(LABELS), sandbox.at(IMAGES)).expect("renamed");
+        fs::rename(sandbox.at("synth/x"), sandbox.at(LABELS)).expect("renamed");
     });
-    let gz_in_half: Spoil = Box::new(|desk| {
-        let gz = desk.at(&format!("{IMAGES}.gz"));
-        assert!(Command::new("gzip").arg(desk.at(IMAGES)).status().expect("gzip").success());
+    let gz_in_half: Spoil = Box::new(|sandbox| {
+        let gz = sandbox.at(&format!("{IMAGES}.gz"));
+        assert!(Command::new("gzip").arg(sandbox.at(IMAGES)).status().expect("gzip").success());
         let bytes = fs::read(&gz).expect("packed");
         fs::write(gz, &bytes[..bytes.len() / 2]).expect("written");
     });
@@ -98,7 +98,7 @@ fn data() -> Vec<Case> {
         case(swap, vec![IMAGES, "magic 0x801", "expected 0x803", "swapped", "rename"]),
         case(patch(LABELS, 13, &[10]), vec![LABELS, "label 5 is 10", "expected 0 to 9", "fetch"]),
         case(replace(LABELS, &[0, 0, 8, 1, 0, 0, 0, 2, 1, 2]), vec![LABELS, "2 labels", "expected 600"]),
-        case(gz_in_half, vec![IMAGES, ".gz", "cut short", "fetch"]),
+        case(gz_in_half, vec![IMAGES, ".gz", "truncated", "fetch"]),
         case(
             packed(b"no gzip, and long enough to tell"),
             vec!["train-images-idx3-ubyte", "cannot unpack", "fetch"],
@@ -108,9 +108,9 @@ fn data() -> Vec<Case> {
         case(no_file(LABELS, "/dev/null"), vec![LABELS, "not a file", "expected IDX labels"]),
         case(no_file(LABELS, "pipe"), vec![LABELS, "not a file", "expected IDX labels"]),
         Case(
-            Box::new(|desk| {
-                fs::rename(desk.at("synth"), desk.at("mine")).expect("renamed");
-                fs::remove_file(desk.at("mine/t10k-labels-idx1-ubyte")).expect("removed");
+            Box::new(|sandbox| {
+                fs::rename(sandbox.at("synth"), sandbox.at("mine")).expect("renamed");
+                fs::remove_file(sandbox.at("mine/t10k-labels-idx1-ubyte")).expect("removed");
             }),
             format!("{TRAIN} --dataset mine"),
             1,
@@ -121,15 +121,15 @@ fn data() -> Vec<Case> {
 
 /// Changes the header of the model file; offsets and values stay.
 fn header(change: impl Fn(&mut Value) + 'static) -> Spoil {
-    Box::new(move |desk| {
-        let bytes = desk.bytes("m.safetensors");
+    Box::new(move |sandbox| {
+        let bytes = sandbox.bytes("m.safetensors");
         let (length, rest) = bytes.split_first_chunk::<8>().expect("a length");
         let length = u64::from_le_bytes(*length) as usize;
         let mut value: Value = serde_json::from_slice(&rest[..length]).expect("JSON");
         change(&mut value);
         let text = serde_json::to_vec(&value).expect("JSON");
         let parts = [&(text.len() as u64).to_le_bytes()[..], &text, &rest[length..]];
-        fs::write(desk.at("m.safetensors"), parts.concat()).expect("written");
+        fs::write(sandbox.at("m.safetensors"), parts.concat()).expect("written");
     })
 }
 
@@ -140,17 +140,17 @@ fn models() -> Vec<Case> {
         header(move |header| header["__metadata__"][key] = value.into())
     };
     // The tensors are sorted, so the last bytes are those of recurrent.weight.
-    let nan: Spoil = Box::new(|desk| {
-        let mut bytes = desk.bytes(M);
+    let nan: Spoil = Box::new(|sandbox| {
+        let mut bytes = sandbox.bytes(M);
         let end = bytes.len();
         bytes[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
-        fs::write(desk.at(M), bytes).expect("written");
+        fs::write(sandbox.at(M), bytes).expect("written");
     });
     let alone = |dtype, shape: Vec<usize>, data: &'static [u8]| -> Spoil {
-        Box::new(move |desk| {
+        Box::new(move |sandbox| {
             let view = TensorView::new(dtype, shape.clone(), data).expect("a tensor");
             let bytes = safetensors::serialize([("combine.bias", view)], None).expect("a file");
-            fs::write(desk.at(M), bytes).expect("written");
+            fs::write(sandbox.at(M), bytes).expect("written");
         })
     };
     let empty = |shape: Value| {
@@ -187,16 +187,16 @@ fn models() -> Vec<Case> {
             &["header of 18446744073709551615 bytes", "file of 64", "expected less"],
         ),
         case(replace(M, b""), &["holds 0 bytes", "expected a safetensors file"]),
-        case(cut(M, 300_000), &["not a sound safetensors file", "write the model again"]),
+        case(cut(M, 300_000), &["not a valid safetensors file", "write the model again"]),
         case(no_file(M, "folder"), &["a folder, expected a file"]),
         case(no_file(M, "/dev/zero"), &["a device", "expected a file"]),
         case(no_file(M, "pipe"), &["pipe", "expected a file"]),
-        case(Box::new(|desk| fs::remove_file(desk.at(M)).expect("removed")), &["No such file"]),
+        case(Box::new(|sandbox| fs::remove_file(sandbox.at(M)).expect("removed")), &["No such file"]),
         // Claims that no memory could hold, about no bytes.
         case(empty(json!([0, 1_000_000_000_000_000_000u64])), &["`extra.bias`"]),
         case(
             header(|header| header["combine.bias"]["shape"] = json!([0, 1_000_000_000_000_000_000u64])),
-            &["not a sound safetensors file"],
+            &["not a valid safetensors file"],
         ),
         case(meta("rows", "1000000000000000000"), &["rows is 1000000000000000000", "at most 4096"]),
         case(meta("classes", "18446744073709551615"), &["classes is", "at most 256"]),
@@ -205,23 +205,45 @@ fn models() -> Vec<Case> {
         case(meta("seq_len", "0"), &["seq_len is 0", "at least 1"]),
         case(meta("seq_len", "5"), &["5 does not divide 28", "choose a divisor of 28"]),
         case(meta("low", "nan"), &["low is NaN", "finite"]),
-        case(meta("pool", "mean"), &["`pool` is \"mean\"", "max or sum"]),
+        case(meta("architecture", "deep"), &["`architecture`", "expected value"]),
+        case(
+            meta(
+                "architecture",
+                r#"{"encoder":[{"gru":5}],"core":{"rnn":{"combine":8,"recurrent":8}},"head":[]}"#,
+            ),
+            &["`architecture`", "gru"],
+        ),
+        case(
+            meta(
+                "architecture",
+                r#"{"encoder":[{"pool":"max"}],"core":{"rnn":{"combine":8,"recurrent":8}},"head":[]}"#,
+            ),
+            &["layer 0", "a pool follows a convolution"],
+        ),
+        case(
+            header(|header| {
+                let meta = header["__metadata__"].as_object_mut().expect("an object");
+                meta.remove("architecture");
+                meta.extend([("cell".to_owned(), "deep".into()), ("pool".to_owned(), "mean".into())]);
+            }),
+            &["`pool` is \"mean\"", "max or sum"],
+        ),
     ]
 }
 
 fn arrays() -> Vec<Case> {
     const PIXELS: usize = 2 * 28 * 28;
     let x = |shape: &'static [usize], value: f32| -> Spoil {
-        Box::new(move |desk| {
+        Box::new(move |sandbox| {
             let data = vec![value; shape.iter().product()];
-            write_f32(&desk.at("x.npy"), shape, &data).expect("written");
+            write_f32(&sandbox.at("x.npy"), shape, &data).expect("written");
         })
     };
     let labels = |labels: &'static [i64]| -> Spoil {
-        Box::new(|desk| write_npy(desk.at("y.npy"), &Array1::from(labels.to_vec())).expect("written"))
+        Box::new(|sandbox| write_npy(sandbox.at("y.npy"), &Array1::from(labels.to_vec())).expect("written"))
     };
     let case = |spoil, words| Case(spoil, ARRAYS.to_owned(), 1, words);
-    let save = |write: fn(PathBuf)| -> Spoil { Box::new(move |desk| write(desk.at("x.npy"))) };
+    let save = |write: fn(PathBuf)| -> Spoil { Box::new(move |sandbox| write(sandbox.at("x.npy"))) };
     vec![
         case(
             save(|x| write_npy(x, &Array3::<f32>::zeros((2, 28, 28).f())).expect("written")),
@@ -252,11 +274,13 @@ fn arrays() -> Vec<Case> {
         case(labels(&[1, 10]), vec!["y.npy", "label 1 is 10", "0 to 9"]),
         case(labels(&[-1, 0]), vec!["y.npy", "label 0 is -1", "0 to 9"]),
         case(
-            Box::new(|desk| write_f32(&desk.at("y.npy"), &[2], &[0.0; 2]).expect("written")),
+            Box::new(|sandbox| write_f32(&sandbox.at("y.npy"), &[2], &[0.0; 2]).expect("written")),
             vec!["y.npy", "float32", "expected int64, int32 or uint8", "astype"],
         ),
         case(
-            Box::new(|desk| write_f32(&desk.at("x.npy"), &[PIXELS, 1, 1], &[0.0; PIXELS]).expect("written")),
+            Box::new(|sandbox| {
+                write_f32(&sandbox.at("x.npy"), &[PIXELS, 1, 1], &[0.0; PIXELS]).expect("written")
+            }),
             vec!["x.npy", "1×1", "28×28"],
         ),
     ]
@@ -275,6 +299,11 @@ fn settings() -> Vec<Case> {
         case("batch = 5\nbatch = 6\n", &["line 2", "duplicate key"]),
         case("cell = deep\n", &["line 1", "cell = deep"]),
         case("input-range = [1.0]\n", &["line 1", "input-range"]),
+        case("encoder = [{ gru = 5 }]\n", &["line 1", "gru"]),
+        case("encoder = \"conv5\"\n", &["line 1", "\"conv5\"", "conv5x24"]),
+        case("encoder = [{ conv = { size = 4, channels = 8 } }]\n", &["filter is 4", "odd"]),
+        case("core = { rnn = { combine = 8 } }\n", &["line 1", "recurrent"]),
+        case("head = [0]\n", &["width is 0", "at least 1"]),
         case("lr = nan\n", &["--lr is NaN", "must be a positive number"]),
         case("lr = 1e39\n", &["--lr is inf", "must be a positive number"]),
         case("batch = 0\n", &["--batch is 0", "at least 1"]),
@@ -302,7 +331,21 @@ fn options() -> Vec<Case> {
         train("--combine 1000000000000", vec!["width is 1000000000000", "at most 65536"]),
         train("--combine 65536 --recurrent 65536", vec!["number of parameters", "at most 268435456"]),
         train("--input-range 1,2", vec!["--input-range", "low is 1", "≤ 0"]),
-        train("--cell lstm", vec!["--cell", "\"lstm\"", "shallow, deep"]),
+        train("--cell lstm", vec!["--cell", "\"lstm\"", "shallow, deep", "--encoder and --core"]),
+        train("--encoder lstm5", vec!["--encoder", "\"lstm5\"", "conv5x24"]),
+        train("--encoder 256,,3", vec!["--encoder", "\"\"", "a width such as 256"]),
+        train("--encoder conv4x8", vec!["filter is 4", "odd"]),
+        train("--encoder conv257x8", vec!["filter is 257", "at most 255"]),
+        train("--encoder 64,conv3x8", vec!["--encoder", "layer 1", "convolutions come first"]),
+        train("--encoder max-pool,64", vec!["--encoder", "layer 0", "a pool follows a convolution"]),
+        train("--encoder 0", vec!["width is 0", "at least 1"]),
+        train("--encoder 100000", vec!["width is 100000", "at most 65536"]),
+        train("--core gru:8:8", vec!["--core", "\"gru:8:8\"", "rnn:128:256"]),
+        train("--core rnn:8", vec!["--core", "\"rnn:8\"", "rnn:COMBINE:RECURRENT"]),
+        train("--core rnn:0:8", vec!["width is 0", "at least 1"]),
+        train("--head 32,x", vec!["--head", "\"x\"", "a width such as 32"]),
+        train("--head 0", vec!["width is 0", "at least 1"]),
+        train("--cell ../mine --encoder 8 --core rnn:8:8", vec!["--cell", "\"../mine\"", "use letters"]),
         Case(
             nothing(),
             "train --data-dir @ --out @run --limit-test 0".to_owned(),
@@ -356,13 +399,13 @@ fn bad_input_is_one_line_and_leaves_nothing_behind() {
     for (part, cases) in parts {
         told.push(format!("{} of {part}", cases.len()));
         for Case(spoil, line, status, words) in cases {
-            let desk = Desk::new();
-            model_file::save(&desk.at("m.safetensors"), &thesis("deep", 7)).expect("saved");
-            desk.save_arrays((28, 28), &[0.5; 2 * 28 * 28], &[0, 1]);
-            fs::write(desk.at("run.toml"), "").expect("written");
-            spoil(&desk);
-            let before = listing(desk.0.path());
-            let Err(error) = desk.run(&line) else {
+            let sandbox = Sandbox::new();
+            model_file::save(&sandbox.at("m.safetensors"), &thesis("deep", 7)).expect("saved");
+            sandbox.save_arrays((28, 28), &[0.5; 2 * 28 * 28], &[0, 1]);
+            fs::write(sandbox.at("run.toml"), "").expect("written");
+            spoil(&sandbox);
+            let before = listing(sandbox.0.path());
+            let Err(error) = sandbox.run(&line) else {
                 wrong.push(format!("{line} (wanted {words:?}): not refused"));
                 continue;
             };
@@ -370,12 +413,12 @@ fn bad_input_is_one_line_and_leaves_nothing_behind() {
             if std::env::var_os(SHOW).is_some() {
                 say(&text);
             }
-            let found = if error.downcast_ref::<Misuse>().is_some() { 2 } else { 1 };
+            let found = if error.downcast_ref::<UsageError>().is_some() { 2 } else { 1 };
             let absent: Vec<_> = words.iter().filter(|&&word| !text.contains(word)).collect();
             if found != status || text.contains('\n') || !absent.is_empty() {
                 wrong.push(format!("{line}: {status} wanted, {found} found, {absent:?} not in {text:?}"));
             }
-            if listing(desk.0.path()) != before {
+            if listing(sandbox.0.path()) != before {
                 wrong.push(format!("{line} (wanted {words:?}): left something behind"));
             }
         }

@@ -1,6 +1,6 @@
 //! A reproduction from its experiment to its page, and what the page makes of runs that are not whole.
 
-use super::{Desk, png_size};
+use super::{Sandbox, png_size};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
@@ -30,11 +30,11 @@ region = 14
 population = 3
 "#;
 
-impl Desk {
-    fn with_experiment() -> Desk {
-        let desk = Desk::new();
-        fs::write(desk.at("tiny.toml"), EXPERIMENT).expect("written");
-        desk
+impl Sandbox {
+    fn with_experiment() -> Sandbox {
+        let sandbox = Sandbox::new();
+        fs::write(sandbox.at("tiny.toml"), EXPERIMENT).expect("written");
+        sandbox
     }
 
     /// The page, the JSON, the tables and the figures.
@@ -88,52 +88,52 @@ fn texts(html: &str, tag: &str) -> Vec<String> {
 
 #[test]
 fn a_report_is_rebuilt_bit_for_bit_and_stands_alone() {
-    let desk = Desk::with_experiment();
-    desk.does(&format!("{TINY} --out @all --threads 2"));
-    let first = desk.report("all");
-    assert!(desk.states("all").iter().all(|state| state == "done"), "{:?}", desk.states("all"));
+    let sandbox = Sandbox::with_experiment();
+    sandbox.does(&format!("{TINY} --out @all --threads 2"));
+    let first = sandbox.report("all");
+    assert!(sandbox.states("all").iter().all(|state| state == "done"), "{:?}", sandbox.states("all"));
     for file in ["all/report.html", "all/report.json", "all/tables/runs.csv"] {
-        fs::remove_file(desk.at(file)).expect("removed");
+        fs::remove_file(sandbox.at(file)).expect("removed");
     }
-    desk.does("report @all");
-    assert!(desk.report("all") == first, "rebuilt");
+    sandbox.does("report @all");
+    assert!(sandbox.report("all") == first, "rebuilt");
     // Nothing is trained or measured again, and nothing changes.
-    let model = |run: &str| fs::metadata(desk.at(run)).and_then(|data| data.modified()).expect("a time");
+    let model = |run: &str| fs::metadata(sandbox.at(run)).and_then(|data| data.modified()).expect("a time");
     let file = "all/synth/deep-4-seed2/measured.json";
     let before = model(file);
-    desk.does(&format!("{TINY} --out @all --resume"));
-    assert!(desk.report("all") == first && model(file) == before);
+    sandbox.does(&format!("{TINY} --out @all --resume"));
+    assert!(sandbox.report("all") == first && model(file) == before);
     // One after the other, everything but the seconds is the same.
-    desk.does(&format!("{TINY} --out @again --jobs 1"));
+    sandbox.does(&format!("{TINY} --out @again --jobs 1"));
     for file in
         ["statements.csv", "table-4.5.csv", "methods-synth.csv", "aopc-synth.csv", "shares-synth-t4.csv"]
     {
         assert_eq!(
-            desk.text(&format!("all/tables/{file}")),
-            desk.text(&format!("again/tables/{file}")),
+            sandbox.text(&format!("all/tables/{file}")),
+            sandbox.text(&format!("again/tables/{file}")),
             "{file}"
         );
     }
-    let page = desk.text("all/report.html");
+    let page = sandbox.text("all/report.html");
     for fetched in ["<script", "<link", "src=\"http", "url(", "@import"] {
         assert!(!page.contains(fetched), "{fetched}");
     }
-    desk.refuses(&format!("{TINY} --out @all"), &["--resume", "--overwrite"]);
-    fs::write(desk.at("other.toml"), EXPERIMENT.replace("\"tiny\"", "\"other\"")).expect("written");
-    desk.refuses("reproduce @other.toml --data-dir @ --out @all --resume", &["holds tiny, not other"]);
-    desk.does("compare @all @again --out @both");
-    assert!(desk.text("both/tables/table-4.5.csv").contains("Deep-4 (SGD)"));
+    sandbox.refuses(&format!("{TINY} --out @all"), &["--resume", "--overwrite"]);
+    fs::write(sandbox.at("other.toml"), EXPERIMENT.replace("\"tiny\"", "\"other\"")).expect("written");
+    sandbox.refuses("reproduce @other.toml --data-dir @ --out @all --resume", &["holds tiny, not other"]);
+    sandbox.does("compare @all @again --out @both");
+    assert!(sandbox.text("both/tables/table-4.5.csv").contains("Deep-4 (SGD)"));
 }
 
 #[test]
 fn what_is_learnt_and_explained_depends_neither_on_jobs_nor_on_threads() {
-    let desk = Desk::with_experiment();
-    desk.does(&format!("{TINY} --out @alone --threads 1 --jobs 1"));
+    let sandbox = Sandbox::with_experiment();
+    sandbox.does(&format!("{TINY} --out @alone --threads 1 --jobs 1"));
     for (folder, threads) in [("side", "--threads 2 --jobs 2"), ("team", "--threads 2 --jobs 1")] {
-        desk.does(&format!("{TINY} --out @{folder} {threads}"));
+        sandbox.does(&format!("{TINY} --out @{folder} {threads}"));
         for run in ["shallow-4-seed1", "shallow-4-seed2", "deep-4-seed1", "deep-4-seed2"] {
             for file in ["last.safetensors", "heatmaps.npy", "measured.json"] {
-                let of = |folder: &str| desk.bytes(&format!("{folder}/synth/{run}/{file}"));
+                let of = |folder: &str| sandbox.bytes(&format!("{folder}/synth/{run}/{file}"));
                 assert!(of(folder) == of("alone"), "{run}/{file} with {threads}");
             }
         }
@@ -142,10 +142,10 @@ fn what_is_learnt_and_explained_depends_neither_on_jobs_nor_on_threads() {
 
 #[test]
 fn every_number_of_the_page_is_in_the_json_and_every_figure_is_a_file() {
-    let desk = Desk::with_experiment();
-    desk.does(&format!("{TINY} --out @all --seeds 1 --cells deep"));
-    let page = desk.text("all/report.html");
-    let json = desk.json("all/report.json");
+    let sandbox = Sandbox::with_experiment();
+    sandbox.does(&format!("{TINY} --out @all --seeds 1 --cells deep"));
+    let page = sandbox.text("all/report.html");
+    let json = sandbox.json("all/report.json");
     let mut known = Vec::new();
     leaves(&json, &mut known);
     let number = |text: &str| text.parse::<f64>().ok();
@@ -167,7 +167,7 @@ fn every_number_of_the_page_is_in_the_json_and_every_figure_is_a_file() {
         json["sections"].as_array().expect("sections").iter().flat_map(|s| s["parts"].as_array()).flatten()
     {
         let Some(file) = part["file"].as_str() else { continue };
-        let bytes = desk.bytes(&format!("all/{file}"));
+        let bytes = sandbox.bytes(&format!("all/{file}"));
         match file.rsplit_once('.').map(|(_, end)| end) {
             Some("png") => assert!(png_size(&bytes).0 > 0),
             Some("svg") => assert!(bytes.starts_with(b"<svg") && bytes.trim_ascii_end().ends_with(b"</svg>")),
@@ -188,11 +188,50 @@ fn every_number_of_the_page_is_in_the_json_and_every_figure_is_a_file() {
 }
 
 #[test]
+fn an_experiment_trains_architectures_of_its_own() {
+    let sandbox = Sandbox::with_experiment();
+    let own =
+        "[[architectures]]\nname = \"narrow\"\nencoder = \"24\"\ncore = \"rnn:16:8\"\nhead = [12]\n[measure]";
+    let text = EXPERIMENT.replace("[measure]", own).replace("\"deep\"]", "\"narrow\"]");
+    let text = text.replace("cell = \"deep\"", "encoder = \"none\"\ncore = \"rnn:20:8\"\nhead = \"none\"");
+    fs::write(sandbox.at("own.toml"), text).expect("written");
+    sandbox.does("reproduce @own.toml --data-dir @ --out @all --seeds 1");
+    assert_eq!(sandbox.states("all"), ["done", "done", "done"]);
+    let settings = &sandbox.json("all/synth/narrow-4-seed1/run.json")["settings"];
+    assert_eq!(settings["architecture"]["encoder"], serde_json::json!([{ "dense": 24 }]));
+    let statements = sandbox.text("all/tables/statements.csv");
+    for line in [
+        "networks with and without an encoder are equally accurate,synth,Shallow-4 and narrow-4,",
+        "relevance without an encoder concentrates on the last steps,synth,Shallow-4,",
+        "relevance with an encoder follows the digit,synth,narrow-4,",
+    ] {
+        assert!(statements.contains(line), "{line}: {statements}");
+    }
+    let table = sandbox.text("all/tables/table-4.5.csv");
+    for title in ["Shallow-4", "narrow-4", "rnn20:8-4 (SGD)"] {
+        assert!(table.contains(title), "{title}: {table}");
+    }
+    let page = sandbox.text("all/report.html");
+    for name in ["figure-4.4-shallow", "architecture-narrow", "architecture-rnn20_8"] {
+        assert!(page.contains(&format!("id=\"{name}\"")), "{name}");
+    }
+    // The experiment's own copy plans the same runs.
+    sandbox.does("report @all");
+    assert_eq!(sandbox.states("all"), ["done", "done", "done"]);
+    let seven = "reproduce @own.toml --data-dir @ --out @bad --seq-lens 5";
+    sandbox.usage_error(seven, &["Shallow-5", "--seq-len 5", "does not divide 28"]);
+    let even = sandbox.text("own.toml").replace("\"24\"", "\"conv4x2\"");
+    fs::write(sandbox.at("even.toml"), even).expect("written");
+    sandbox.usage_error("reproduce @even.toml --data-dir @ --out @bad", &["narrow-4", "filter is 4", "odd"]);
+    assert!(!sandbox.at("bad").exists());
+}
+
+#[test]
 fn a_run_that_is_not_whole_is_shown_as_such() {
-    let desk = Desk::with_experiment();
-    desk.does(&format!("{TINY} --out @all --seeds 1"));
-    let run = |name: &str| desk.at(&format!("all/synth/{name}-seed1"));
-    assert_eq!(desk.states("all"), ["done", "done", "done"]);
+    let sandbox = Sandbox::with_experiment();
+    sandbox.does(&format!("{TINY} --out @all --seeds 1"));
+    let run = |name: &str| sandbox.at(&format!("all/synth/{name}-seed1"));
+    assert_eq!(sandbox.states("all"), ["done", "done", "done"]);
     fs::remove_dir_all(run("shallow-4")).expect("removed");
     let model = run("deep-4").join("last.safetensors");
     let mut bytes = fs::read(&model).expect("readable");
@@ -202,53 +241,57 @@ fn a_run_that_is_not_whole_is_shown_as_such() {
     let manifest = run("deep-4-sgd").join("run.json");
     let text = fs::read_to_string(&manifest).expect("readable").replace("\"done\"", "\"running\"");
     fs::write(&manifest, text).expect("written");
-    desk.does("report @all");
-    let states = desk.states("all");
+    sandbox.does("report @all");
+    let states = sandbox.states("all");
     assert_eq!(states[0], "missing");
     assert!(states[1].starts_with("damaged: ") && states[1].contains("last.safetensors"), "{}", states[1]);
     assert!(states[2].starts_with("unfinished: running"), "{}", states[2]);
-    assert!(desk.text("all/report.html").contains("0 of 3 runs are whole"));
+    assert!(sandbox.text("all/report.html").contains("0 of 3 runs are whole"));
     // Half-written files.
     fs::write(&manifest, "{\"state\": \"do").expect("written");
-    fs::write(desk.at("all/synth/samples.json"), "{").expect("written");
-    desk.does("report @all");
-    assert!(desk.states("all").iter().all(|state| state.starts_with("damaged")), "{:?}", desk.states("all"));
-    fs::remove_file(desk.at("all/experiment.toml")).expect("removed");
-    desk.refuses("report @all", &["all", "experiment.toml"]);
+    fs::write(sandbox.at("all/synth/samples.json"), "{").expect("written");
+    sandbox.does("report @all");
+    assert!(
+        sandbox.states("all").iter().all(|state| state.starts_with("damaged")),
+        "{:?}",
+        sandbox.states("all")
+    );
+    fs::remove_file(sandbox.at("all/experiment.toml")).expect("removed");
+    sandbox.refuses("report @all", &["all", "experiment.toml"]);
 }
 
 #[test]
 fn one_failed_run_does_not_stop_the_rest() {
-    let desk = Desk::with_experiment();
+    let sandbox = Sandbox::with_experiment();
     // A rate at which SGD's loss stops being a number.
     let text = EXPERIMENT.replace("lr = 0.01", "lr = 1e30").replace("epochs = 1", "epochs = 2");
-    fs::write(desk.at("wild.toml"), text).expect("written");
+    fs::write(sandbox.at("wild.toml"), text).expect("written");
     let line = "reproduce @wild.toml --data-dir @ --seeds 1 --cells deep --out @wild";
-    desk.refuses(line, &["1 of 2 runs failed", "synth/deep-4-sgd-seed1"]);
-    let states = desk.states("wild");
+    sandbox.refuses(line, &["1 of 2 runs failed", "synth/deep-4-sgd-seed1"]);
+    let states = sandbox.states("wild");
     assert_eq!(states[0], "done");
     assert!(states[1].starts_with("unfinished: "), "{}", states[1]);
 }
 
 #[test]
 fn a_learning_rate_is_searched_on_held_out_samples() {
-    let desk = Desk::with_experiment();
+    let sandbox = Sandbox::with_experiment();
     let search = "[search]\nrates = [1e-3, 1e-6]\nepochs = 1\n[measure]";
-    fs::write(desk.at("search.toml"), EXPERIMENT.replace("[measure]", search)).expect("written");
-    desk.does("reproduce @search.toml --data-dir @ --seeds 1 --cells deep --lr search --out @found");
-    let rates = desk.json("found/learning-rates.json");
+    fs::write(sandbox.at("search.toml"), EXPERIMENT.replace("[measure]", search)).expect("written");
+    sandbox.does("reproduce @search.toml --data-dir @ --seeds 1 --cells deep --lr search --out @found");
+    let rates = sandbox.json("found/learning-rates.json");
     let tried = rates["synth/deep-4"].as_array().expect("candidates");
     assert_eq!(tried.len(), 2);
     assert!(tried[0]["validation_accuracy"].as_f64() > tried[1]["validation_accuracy"].as_f64(), "{tried:?}");
     assert!(rates["synth/deep-4-sgd"].is_null(), "its rate was given");
-    let settings = &desk.json("found/synth/deep-4-seed1/run.json")["settings"];
+    let settings = &sandbox.json("found/synth/deep-4-seed1/run.json")["settings"];
     assert!((settings["lr"].as_f64().expect("a rate") - 1e-3).abs() < 1e-9);
-    assert!(desk.text("found/report.html").contains("id=\"learning-rates\""));
+    assert!(sandbox.text("found/report.html").contains("id=\"learning-rates\""));
 }
 
 #[test]
 fn what_is_asked_for_must_fit() {
-    let desk = Desk::with_experiment();
+    let sandbox = Sandbox::with_experiment();
     for (line, words) in [
         ("reproduce quik --data-dir @", &["quik", "quick, draft, full"][..]),
         ("reproduce @absent.toml --data-dir @", &["absent.toml"]),
@@ -257,8 +300,8 @@ fn what_is_asked_for_must_fit() {
         ("report @", &["experiment.toml"]),
         ("compare @ @", &["experiment.toml"]),
     ] {
-        desk.refuses(line, words);
+        sandbox.refuses(line, words);
     }
     // Without a command, the words are those of `reproduce`.
-    desk.refuses("--dataset absent --data-dir @", &["absent"]);
+    sandbox.refuses("--dataset absent --data-dir @", &["absent"]);
 }

@@ -1,9 +1,10 @@
 //! Files of bytes: data sets, models, arrays.
 
 use super::{Change, Reader, change};
-use harness::dataset::idx::{Idx, Kind};
-use harness::report::npy;
-use harness::{exchange, model_file};
+use harness::io::array;
+use harness::io::idx::{Idx, Kind};
+use harness::io::tensors;
+use harness::model_file;
 use model::{Architecture, Core, EncoderLayer, Network, PoolKind, Task};
 use std::path::Path;
 use std::sync::LazyLock;
@@ -85,7 +86,7 @@ fn change_model(file: &mut Vec<u8>, change: Change) {
 }
 
 fn read_model(path: &Path) -> anyhow::Result<()> {
-    for (name, (shape, values)) in exchange::read(path)?.tensors {
+    for (name, (shape, values)) in tensors::read(path)?.tensors {
         assert_eq!(shape.iter().product::<usize>(), values.len(), "{name}");
     }
     let network = model_file::load(path)?;
@@ -98,7 +99,7 @@ pub const NPY: Reader = Reader { name: "npy", sound: sound_npy, change: change_n
 
 fn sound_npy() -> Vec<u8> {
     static BYTES: LazyLock<Vec<u8>> =
-        LazyLock::new(|| written(|path| npy::write_f32(path, &[2, 3, 4], &[0.5; 24])));
+        LazyLock::new(|| written(|path| array::write_f32(path, &[2, 3, 4], &[0.5; 24])));
     BYTES.clone()
 }
 
@@ -125,8 +126,8 @@ fn change_npy(file: &mut Vec<u8>, change: Change) {
 }
 
 fn read_npy(path: &Path) -> anyhow::Result<()> {
-    let labels = npy::read_labels(path);
-    let images = npy::read_images(path);
+    let labels = array::read_labels(path);
+    let images = array::read_images(path);
     assert!(labels.is_err() || images.is_err(), "labels and images at once");
     if labels.is_ok() {
         return Ok(());

@@ -1,9 +1,9 @@
 //! Files of text: settings and experiments.
 
 use super::{Change, Reader, change};
-use harness::experiment::Experiment;
-use harness::experiment::search::Rates;
-use harness::run::settings::{Given, Settings};
+use harness::experiment::definition::Experiment;
+use harness::experiment::rates::Rates;
+use harness::run::settings::{PartialSettings, Settings};
 use std::path::{Component, Path};
 
 /// Settings of a training.
@@ -22,7 +22,7 @@ fn change_text(text: &mut Vec<u8>, change: Change) {
 }
 
 fn read_settings(path: &Path) -> anyhow::Result<()> {
-    consistent(&Given::default().over_file(Some(path))?.complete()?);
+    consistent(&PartialSettings::default().over_file(Some(path))?.complete()?);
     Ok(())
 }
 

@@ -1,12 +1,13 @@
-//! `harness check`: what this machine is promised, seen on this machine.
+//! `harness check`: checks the promises about results on this machine.
 
-use crate::cli::{Common, Misuse};
+use crate::context::GlobalOptions;
+use crate::dataset::samples::Arrays;
 use crate::dataset::synth;
-use crate::images::Arrays;
-use crate::output::{out, outln};
-use crate::progress::Job;
+use crate::error::UsageError;
+use crate::io::output::{out, outln};
+use crate::io::progress::Job;
 use crate::report::table::Table;
-use crate::run::{check_stop, stop_on_signals};
+use crate::signal::{check_stop, stop_on_signals};
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, Subcommand};
 use kernels::{Backend, Kernels, Threads};
@@ -25,7 +26,7 @@ pub struct CheckArgs {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Train and explain every cell on every kernel set but portable, with 1, 2 and 4 threads: all bits must agree
+    /// Train and explain every cell on every kernel set except portable, with 1, 2 and 4 threads: all bits must agree
     Bits(BitsArgs),
 }
 
@@ -34,29 +35,29 @@ struct BitsArgs {
     /// Training steps
     #[arg(long, value_name = "N", default_value_t = 200)]
     steps: usize,
-    /// Samples explained
+    /// Samples to explain
     #[arg(long, value_name = "N", default_value_t = 200)]
     samples: usize,
-    /// Samples a training step
+    /// Batch size
     #[arg(long, value_name = "N", default_value_t = 20)]
     batch: usize,
-    /// Architectures
+    /// Cells
     #[arg(long, value_name = "NAMES", value_delimiter = ',', default_values_t = Architecture::PRESETS.map(str::to_owned))]
     cells: Vec<String>,
-    /// Steps T of the sequence
+    /// Sequence length T
     #[arg(long, value_name = "T", default_value_t = 7)]
     seq_len: usize,
 }
 
-/// Thread counts that must agree.
+/// Thread counts that must give the same bits.
 const THREADS: [usize; 3] = [1, 2, 4];
-/// Samples explained at once.
+/// Samples to explain at once.
 const CHUNK: usize = 50;
-/// Methods explained by: together they use every rule.
+/// Methods that together use every rule.
 const METHODS: [Method; 4] =
     [Method::DeepTaylor, Method::Lrp { alpha: 2.0, beta: 1.0 }, Method::WSquare, Method::SimpleTaylor];
 
-/// What one combination comes to.
+/// The result of one combination.
 #[derive(Debug, Serialize)]
 struct Line {
     cell: String,
@@ -72,12 +73,12 @@ struct Line {
 ///
 /// # Errors
 /// If bits differ between two combinations of one cell.
-pub fn run(args: &CheckArgs, common: &Common) -> Result<()> {
+pub fn run(args: &CheckArgs, options: &GlobalOptions) -> Result<()> {
     let What::Bits(args) = &args.what;
     stop_on_signals()?;
     let counts = [("--steps", args.steps), ("--samples", args.samples), ("--batch", args.batch)];
     if let Some((name, _)) = counts.into_iter().find(|&(_, count)| count == 0) {
-        bail!(Misuse(format!("{name} is 0; it must be at least 1")));
+        bail!(UsageError(format!("{name} is 0; it must be at least 1")));
     }
     let backends: Vec<Backend> = Backend::available().into_iter().filter(|b| b.promises_bits()).collect();
     let each = |backend: Backend| THREADS.map(|threads| (backend, threads));
@@ -90,10 +91,10 @@ pub fn run(args: &CheckArgs, common: &Common) -> Result<()> {
         let task = Task { rows: synth::SIZE, cols: synth::SIZE, seq_len: args.seq_len, ..Task::default() };
         Architecture::preset(name)
             .and_then(|preset| Network::new(preset, task, 1))
-            .map_err(|e| Misuse(e.to_string()))
+            .map_err(|e| UsageError(e.to_string()))
     });
-    let networks: Vec<Network> = networks.collect::<Result<_, Misuse>>()?;
-    let progress = common.progress();
+    let networks: Vec<Network> = networks.collect::<Result<_, UsageError>>()?;
+    let progress = options.progress();
     let parts = networks.len() * combinations.len() * (args.steps + args.samples.div_ceil(CHUNK));
     let job = progress.job("bits", parts as u64);
     let mut lines = Vec::new();
@@ -106,17 +107,17 @@ pub fn run(args: &CheckArgs, common: &Common) -> Result<()> {
         }
     }
     job.finish();
-    print(common, &lines)?;
+    print(options, &lines)?;
     let different = different(&lines);
     ensure!(
         different.is_empty(),
-        "bits differ between combinations of {}; results of this machine cannot be compared, please report its CPU",
+        "bits differ between combinations of {}; results of this machine are not reproducible, please report its CPU",
         different.join(", ")
     );
     Ok(())
 }
 
-/// The cells whose combinations do not agree.
+/// The cells whose combinations differ.
 fn different(lines: &[Line]) -> Vec<&str> {
     let of = |line: &Line| (line.training.clone(), line.explanation.clone());
     let first = |cell: &str| lines.iter().find(|line| line.cell == cell).map(of);
@@ -129,8 +130,8 @@ fn different(lines: &[Line]) -> Vec<&str> {
     cells
 }
 
-fn print(common: &Common, lines: &[Line]) -> Result<()> {
-    if common.json {
+fn print(options: &GlobalOptions, lines: &[Line]) -> Result<()> {
+    if options.json {
         return outln!("{}", serde_json::json!(lines));
     }
     let mut table = Table::new(&["cell", "kernels", "threads", "training", "explanation"]);
@@ -146,7 +147,7 @@ fn print(common: &Common, lines: &[Line]) -> Result<()> {
     out!("{table}")
 }
 
-/// A hash that takes floats by their bits.
+/// A hash of the bits of floats.
 #[derive(Default)]
 struct Bits(Sha256);
 
@@ -162,7 +163,7 @@ impl Bits {
     }
 }
 
-/// Trains and explains: the hash of each.
+/// Trains and explains; returns the hash of each.
 fn hashes(
     args: &BitsArgs,
     kernels: &Kernels,
@@ -172,8 +173,8 @@ fn hashes(
 ) -> Result<(String, String)> {
     let total = samples.images.len() / samples.size;
     let dropout = DropoutPolicy::draft(network.architecture());
-    let optimiser = Optimiser::Adam { lr: 5e-4 };
-    let options = TrainOptions { optimiser, batch: args.batch, seed: 1, dropout };
+    let options =
+        TrainOptions { optimiser: Optimiser::Adam { lr: 5e-4 }, batch: args.batch, seed: 1, dropout };
     let mut trainer = Trainer::new(network, options)?;
     let (mut training, mut explanation) = (Bits::default(), Bits::default());
     let a_pass = total / args.batch;

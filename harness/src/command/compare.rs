@@ -1,8 +1,8 @@
-//! `harness compare`: two reproductions side by side.
+//! `harness compare`: the tables of two reproductions side by side.
 
-use crate::cli::Common;
+use crate::context::GlobalOptions;
 use crate::experiment::folder::Loaded;
-use crate::output::outln;
+use crate::io::output::outln;
 use crate::thesis::compare::compare;
 use crate::thesis::report;
 use anyhow::Result;
@@ -15,10 +15,10 @@ pub struct CompareArgs {
     /// Folder of a reproduction
     #[arg(value_name = "A")]
     a: PathBuf,
-    /// Folder of another
+    /// Folder of another reproduction
     #[arg(value_name = "B")]
     b: PathBuf,
-    /// Folder for the page, the JSON and the tables [default: only print]
+    /// Folder for the page, the JSON and the tables [default: print only]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }
@@ -27,7 +27,7 @@ pub struct CompareArgs {
 ///
 /// # Errors
 /// If a folder holds no experiment, or a file cannot be written.
-pub fn run(args: &CompareArgs, common: &Common) -> Result<()> {
+pub fn run(args: &CompareArgs, options: &GlobalOptions) -> Result<()> {
     let names = [&args.a, &args.b].map(|folder| folder.display().to_string());
     let [a, b] = [&args.a, &args.b].map(|folder| Loaded::read(folder).and_then(|loaded| report(&loaded)));
     let found = compare([&names[0], &names[1]], [&a?, &b?]);
@@ -35,7 +35,7 @@ pub fn run(args: &CompareArgs, common: &Common) -> Result<()> {
         std::fs::create_dir_all(out)?;
         found.write(out)?;
     }
-    if common.json {
+    if options.json {
         return outln!("{}", found.json());
     }
     for name in ["table-4.5", "statements"] {

@@ -1,4 +1,4 @@
-//! `harness data`: draws, finds and verifies data sets.
+//! `harness data`: generates, downloads, finds and verifies data sets.
 
 use std::path::{Path, PathBuf};
 
@@ -7,14 +7,15 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 use serde_json::json;
 
-use crate::cli::Common;
+use crate::context::GlobalOptions;
 use crate::dataset::checksum::{self, State};
-use crate::dataset::fetch::Order;
-use crate::dataset::idx::Header;
-use crate::dataset::locate::{self, FILES, KINDS, Located, Places};
-use crate::dataset::{synth, unpack};
-use crate::output::{outln, remark};
-use crate::run::stop_on_signals;
+use crate::dataset::fetch::Download;
+use crate::dataset::files::{FILES, KINDS, canonical_name};
+use crate::dataset::locate::{Located, SearchPath};
+use crate::dataset::{gz, synth};
+use crate::io::idx::Header;
+use crate::io::output::{outln, status};
+use crate::signal::stop_on_signals;
 
 /// Arguments of `harness data`.
 #[derive(Debug, Args)]
@@ -25,9 +26,9 @@ pub struct DataArgs {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Draw the synthetic handwritten digits: no download, same seed, same bytes
+    /// Generate the synthetic handwritten digits: no download, the same seed gives the same bytes
     Synth {
-        /// Seed of the drawing
+        /// Seed
         #[arg(long, default_value_t = synth::DEFAULT_SEED)]
         seed: u64,
         /// Number of training samples
@@ -39,18 +40,18 @@ enum Action {
         /// Folder to write the four IDX files into [default: `synth` in the cache folder, where `--data synth` finds it]
         #[arg(long, value_name = "DIR")]
         out: Option<PathBuf>,
-        /// Replace files that are there
+        /// Replace existing files
         #[arg(long)]
         overwrite: bool,
     },
-    /// Download a published data set: mirrors in turn, checked before a file gets its name
+    /// Download a published data set from its mirrors, verified by checksum
     Fetch {
         /// mnist, fashion-mnist or kmnist
         name: String,
-        /// Folder on a server that has the four files as .gz, in place of the known ones
+        /// URL of a folder with the four files as .gz, instead of the known mirrors
         #[arg(long, value_name = "URL")]
         mirror: Option<String>,
-        /// Folder to put it into, as NAME [default: the cache folder]
+        /// Folder to download to, as DIR/NAME [default: the cache folder]
         #[arg(long, value_name = "DIR")]
         data_dir: Option<PathBuf>,
     },
@@ -61,14 +62,14 @@ enum Action {
         #[command(flatten)]
         place: Place,
     },
-    /// Print the folder that a data set is opened from
+    /// Print the folder of a data set
     Path {
         /// mnist, fashion-mnist, kmnist, synth or the name of a folder
         name: String,
         #[command(flatten)]
         place: Place,
     },
-    /// List every data set found, where it is and how large
+    /// List all data sets with folder and size
     List {
         #[command(flatten)]
         place: Place,
@@ -83,41 +84,41 @@ struct Place {
 }
 
 impl Place {
-    fn places(&self) -> anyhow::Result<Places> {
-        Places::new(self.data_dir.as_deref())
+    fn places(&self) -> anyhow::Result<SearchPath> {
+        SearchPath::new(self.data_dir.as_deref())
     }
 }
 
 /// Runs `harness data`: results on stdout.
 ///
 /// # Errors
-/// If a data set is not found, not as published, or cannot be written.
-pub fn run(args: &DataArgs, common: &Common) -> anyhow::Result<()> {
-    let json = common.json;
+/// If a data set is not found, differs from the published one, or cannot be written.
+pub fn run(args: &DataArgs, options: &GlobalOptions) -> anyhow::Result<()> {
+    let json = options.json;
     match &args.action {
         Action::Synth { seed, train, test, out, overwrite } => {
             let dir = match out {
                 Some(dir) => dir.clone(),
-                None => Places::new(None)?.cache()?.join("synth"),
+                None => SearchPath::new(None)?.cache()?.join("synth"),
             };
-            draw(&dir, *seed, [*train, *test], *overwrite, json)
+            generate(&dir, *seed, [*train, *test], *overwrite, json)
         }
         Action::Fetch { name, mirror, data_dir } => {
             stop_on_signals()?;
-            let name = locate::usual_name(name)?;
+            let name = canonical_name(name)?;
             let root = match data_dir {
                 Some(dir) => dir.clone(),
-                None => Places::new(None)?.cache()?.to_owned(),
+                None => SearchPath::new(None)?.cache()?.to_owned(),
             };
-            let order = Order::new(&name, &root.join(&name), mirror.as_deref())?;
-            let files = order.fetch(&common.progress())?;
+            let download = Download::new(&name, &root.join(&name), mirror.as_deref())?;
+            let files = download.fetch(&options.progress())?;
             if json {
-                return print_json(&json!({ "name": name, "folder": order.folder, "files": files }));
+                return print_json(&json!({ "name": name, "folder": download.folder, "files": files }));
             }
-            outln!("{}", order.folder.display())
+            outln!("{}", download.folder.display())
         }
-        Action::Verify { name, place } => verify(&locate::usual_name(name)?, &place.places()?, json),
-        Action::Path { name, place } => path(&locate::usual_name(name)?, &place.places()?, json),
+        Action::Verify { name, place } => verify(&canonical_name(name)?, &place.places()?, json),
+        Action::Path { name, place } => path(&canonical_name(name)?, &place.places()?, json),
         Action::List { place } => list(&place.places()?, json),
     }
 }
@@ -126,14 +127,20 @@ fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
     outln!("{}", serde_json::to_string_pretty(value).context("cannot write JSON")?)
 }
 
-fn draw(dir: &Path, seed: u64, [train, test]: [usize; 2], overwrite: bool, json: bool) -> anyhow::Result<()> {
+fn generate(
+    dir: &Path,
+    seed: u64,
+    [train, test]: [usize; 2],
+    overwrite: bool,
+    json: bool,
+) -> anyhow::Result<()> {
     if let Some(there) = FILES.iter().map(|file| dir.join(file)).find(|path| path.exists() && !overwrite) {
         bail!(
-            "{}: already there; give --overwrite to replace it or --out for another folder",
+            "{}: already exists; give --overwrite to replace it or --out for another folder",
             there.display()
         );
     }
-    remark!("drawing {train} + {test} digits with seed {seed}");
+    status!("generating {train} + {test} digits with seed {seed}");
     synth::write(dir, seed, train, test)?;
     if json {
         return print_json(&json!({ "folder": dir, "seed": seed, "train": train, "test": test }));
@@ -141,7 +148,7 @@ fn draw(dir: &Path, seed: u64, [train, test]: [usize; 2], overwrite: bool, json:
     outln!("{}", dir.display())
 }
 
-fn verify(name: &str, places: &Places, json: bool) -> anyhow::Result<()> {
+fn verify(name: &str, places: &SearchPath, json: bool) -> anyhow::Result<()> {
     let (folder, files) = places.find_some(name).ok_or_else(|| places.not_found(name))?;
     let reports = checksum::verify(name, &files);
     if json {
@@ -159,7 +166,7 @@ fn verify(name: &str, places: &Places, json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn path(name: &str, places: &Places, json: bool) -> anyhow::Result<()> {
+fn path(name: &str, places: &SearchPath, json: bool) -> anyhow::Result<()> {
     let set = places.find(name).ok_or_else(|| places.not_found(name))?;
     if json {
         return print_json(&json!({ "name": set.name, "folder": set.folder, "files": set.files }));
@@ -175,7 +182,7 @@ struct Listed {
     #[serde(flatten)]
     sizes: Option<Sizes>,
     packed: bool,
-    /// Whether this is the one that opens under its name.
+    /// Whether this is the set that is opened by its name.
     opens: bool,
     problem: Option<String>,
 }
@@ -189,10 +196,10 @@ struct Sizes {
 }
 
 impl Listed {
-    fn new(set: Located, places: &Places) -> Self {
+    fn new(set: Located, places: &SearchPath) -> Self {
         let header = |i: usize| {
-            let source = unpack::reader(&set.files[i])
-                .with_context(|| format!("{}: cannot open", set.files[i].display()));
+            let source =
+                gz::reader(&set.files[i]).with_context(|| format!("{}: cannot open", set.files[i].display()));
             Header::read(source?, KINDS[i], &set.files[i])
         };
         let sizes = header(0).and_then(|train| Ok((train, header(2)?)));
@@ -207,19 +214,19 @@ impl Listed {
             Err(error) => (None, Some(format!("{error:#}"))),
         };
         let opens = places.find(&set.name).is_some_and(|first| first.folder == set.folder);
-        let packed = set.files.iter().any(|file| unpack::is_gz(file));
+        let packed = set.files.iter().any(|file| gz::is_gz(file));
         Self { name: set.name, folder: set.folder, sizes, packed, opens, problem }
     }
 }
 
-fn list(places: &Places, json: bool) -> anyhow::Result<()> {
+fn list(places: &SearchPath, json: bool) -> anyhow::Result<()> {
     let found: Vec<Listed> = places.list().into_iter().map(|set| Listed::new(set, places)).collect();
     if json {
         return print_json(&json!({ "searched": places.roots(), "found": found }));
     }
     if found.is_empty() {
         let roots: Vec<_> = places.roots().iter().map(|root| root.display().to_string()).collect();
-        remark!("no data set in {}; draw one without a download: harness data synth", roots.join(", "));
+        status!("no data set in {}; generate one without a download: harness data synth", roots.join(", "));
     }
     let width = found.iter().map(|set| set.name.len()).max().unwrap_or(0);
     for set in &found {
@@ -227,8 +234,8 @@ fn list(places: &Places, json: bool) -> anyhow::Result<()> {
             (Some(s), _) => format!("{} + {} of {}x{}", s.train, s.test, s.rows, s.cols),
             (None, problem) => problem.clone().unwrap_or_default(),
         };
-        let packed = if set.packed { ", packed" } else { "" };
-        let hidden = if set.opens { "" } else { ", hidden by one found before" };
+        let packed = if set.packed { ", compressed" } else { "" };
+        let hidden = if set.opens { "" } else { ", hidden by an earlier one" };
         outln!("{:width$}  {}  {sizes}{packed}{hidden}", set.name, set.folder.display())?;
     }
     Ok(())
@@ -240,23 +247,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_set_that_is_there_is_not_overwritten_unasked() {
+    fn an_existing_set_is_overwritten_only_with_the_option() {
         let dir = tempfile::tempdir().unwrap();
         let out = dir.path().join("mine");
-        draw(&out, 1, [3, 2], false, false).unwrap();
+        generate(&out, 1, [3, 2], false, false).unwrap();
         let before = std::fs::read(out.join(FILES[0])).unwrap();
-        let message = draw(&out, 2, [3, 2], false, false).unwrap_err().to_string();
+        let message = generate(&out, 2, [3, 2], false, false).unwrap_err().to_string();
         assert!(message.contains("--overwrite"), "{message}");
         assert_eq!(std::fs::read(out.join(FILES[0])).unwrap(), before);
-        draw(&out, 2, [3, 2], true, false).unwrap();
+        generate(&out, 2, [3, 2], true, false).unwrap();
         assert_ne!(std::fs::read(out.join(FILES[0])).unwrap(), before);
     }
 
     #[test]
-    fn a_drawn_set_is_listed_and_verifies_as_another_one() {
+    fn a_generated_set_is_listed_and_differs_from_the_default() {
         let dir = tempfile::tempdir().unwrap();
-        draw(&dir.path().join("synth"), 7, [3, 2], false, true).unwrap();
-        let places = Places::new(Some(dir.path())).unwrap();
+        generate(&dir.path().join("synth"), 7, [3, 2], false, true).unwrap();
+        let places = SearchPath::new(Some(dir.path())).unwrap();
         let set = places.list().into_iter().find(|set| set.folder == dir.path().join("synth")).unwrap();
         let listed = Listed::new(set, &places);
         let sizes = listed.sizes.unwrap();

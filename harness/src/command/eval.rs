@@ -1,9 +1,9 @@
-//! `harness eval`: loss and accuracy of a model, and its logits.
+//! `harness eval`: loss, accuracy and logits of a model.
 
 use super::source::SourceArgs;
-use crate::cli::Common;
-use crate::output::{out, outln};
-use crate::report::npy;
+use crate::context::GlobalOptions;
+use crate::io::array;
+use crate::io::output::{out, outln};
 use crate::report::table::Table;
 use crate::run::folder::refuse_existing;
 use anyhow::Result;
@@ -19,7 +19,7 @@ pub struct EvalArgs {
     /// Write the logits as f32 [N, classes]
     #[arg(long, value_name = "FILE.npy")]
     logits: Option<PathBuf>,
-    /// Replace a file that is there
+    /// Replace an existing file
     #[arg(long, requires = "logits")]
     overwrite: bool,
 }
@@ -29,12 +29,12 @@ const CHUNK: usize = 250;
 /// Runs `harness eval`.
 ///
 /// # Errors
-/// If the model or the samples cannot be read, do not go together, or the logits cannot be written.
-pub fn run(args: &EvalArgs, common: &Common) -> Result<()> {
+/// If the model or the samples cannot be read, do not fit together, or the logits cannot be written.
+pub fn run(args: &EvalArgs, options: &GlobalOptions) -> Result<()> {
     if let Some(path) = &args.logits {
         refuse_existing(path, args.overwrite)?;
     }
-    let kernels = common.kernels(common.thread_count()?)?;
+    let kernels = options.kernels(options.thread_count()?)?;
     let (network, source) = args.source.open()?;
     let samples = source.samples();
     let classes = network.task().classes;
@@ -51,10 +51,10 @@ pub fn run(args: &EvalArgs, common: &Common) -> Result<()> {
     }
     source.unchanged()?;
     if let Some(path) = &args.logits {
-        npy::write_f32(path, &[samples.len(), classes], &logits)?;
+        array::write_f32(path, &[samples.len(), classes], &logits)?;
     }
     let known = source.has_labels();
-    if common.json {
+    if options.json {
         let (accuracy, loss) = (known.then(|| sum.accuracy()), known.then(|| sum.mean_loss()));
         return outln!(
             "{}",

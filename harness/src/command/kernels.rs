@@ -1,9 +1,9 @@
-//! `harness kernels`: what this CPU can do, and how fast.
+//! `harness kernels`: the kernel sets of this CPU and its peak.
 
-use crate::cli::Common;
-use crate::output::{out, outln};
+use crate::context::GlobalOptions;
+use crate::io::machine::cpu;
+use crate::io::output::{out, outln};
 use crate::report::table::Table;
-use crate::run::training::cpu;
 use anyhow::Result;
 use kernels::{Backend, Kernels, Threads, peak};
 
@@ -12,10 +12,10 @@ const SECONDS: f64 = 0.3;
 /// Runs `harness kernels`.
 ///
 /// # Errors
-/// If the chosen kernel set does not exist here, or the threads cannot be started.
-pub fn run(common: &Common) -> Result<()> {
-    let threads = common.thread_count()?;
-    let chosen = common.kernels(1)?.backend();
+/// If the chosen kernel set is not available, or the threads cannot be started.
+pub fn run(options: &GlobalOptions) -> Result<()> {
+    let threads = options.thread_count()?;
+    let chosen = options.kernels(1)?.backend();
     let mut table = Table::new(&["kernels", "here", "chosen", "1 thread GFLOP/s", "all threads GFLOP/s"]);
     let mut rows = Vec::new();
     for name in Backend::NAMES {
@@ -35,9 +35,9 @@ pub fn run(common: &Common) -> Result<()> {
             "gflops": peaks.map(|p| p[0]), "gflops_all_threads": peaks.map(|p| p[1]),
         }));
     }
-    if common.json {
+    if options.json {
         return outln!("{}", serde_json::json!({ "cpu": cpu(), "threads": threads, "kernels": rows }));
     }
-    outln!("{}, {threads} threads; fused multiply-add peak on registers, {SECONDS} s each", cpu())?;
+    outln!("{}, {threads} threads; fused multiply-add peak in registers, {SECONDS} s each", cpu())?;
     out!("{table}")
 }

@@ -1,10 +1,11 @@
 //! `harness prototype`: activation maximisation.
 
 use super::source::load_model;
-use crate::cli::{Common, Misuse};
+use crate::context::GlobalOptions;
 use crate::dataset::Dataset;
-use crate::images::Scaled;
-use crate::output::outln;
+use crate::dataset::samples::Scaled;
+use crate::error::UsageError;
+use crate::io::output::outln;
 use crate::report::picture::input;
 use crate::run::folder::refuse_existing;
 use anyhow::{Result, ensure};
@@ -19,13 +20,13 @@ pub struct PrototypeArgs {
     /// Model file (safetensors)
     #[arg(long, value_name = "FILE")]
     model: PathBuf,
-    /// The class
+    /// Class
     #[arg(long, value_name = "K")]
     class: usize,
-    /// Picture to write
+    /// PNG file to write
     #[arg(long, value_name = "FILE.png")]
     out: PathBuf,
-    /// Data set whose training mean is the start [default: the middle of the pixel range]
+    /// Start from the mean training image of this data set [default: the middle of the pixel range]
     #[arg(long, value_name = "NAME")]
     dataset: Option<String>,
     /// Folder to search for data first
@@ -34,13 +35,13 @@ pub struct PrototypeArgs {
     /// Steps of gradient ascent
     #[arg(long, value_name = "N", default_value_t = 200)]
     steps: usize,
-    /// Length of a step a pixel
+    /// Step length per pixel
     #[arg(long, value_name = "X", default_value_t = 0.01)]
     rate: f32,
-    /// Pull towards the mean; 0 is the bare maximisation
+    /// Weight of the penalty on the distance from the start image
     #[arg(long, value_name = "X", default_value_t = 0.0)]
     lambda: f32,
-    /// Replace a picture that is there
+    /// Replace an existing picture
     #[arg(long)]
     overwrite: bool,
 }
@@ -74,24 +75,24 @@ fn mean(args: &PrototypeArgs, network: &Network) -> Result<Vec<f32>> {
 ///
 /// # Errors
 /// If the model or the data cannot be read, the class does not exist, or the picture cannot be written.
-pub fn run(args: &PrototypeArgs, common: &Common) -> Result<()> {
+pub fn run(args: &PrototypeArgs, options: &GlobalOptions) -> Result<()> {
     for (name, value) in [("--rate", args.rate), ("--lambda", args.lambda)] {
         ensure!(
             value.is_finite() && value >= 0.0,
-            Misuse(format!("{name} is {value}; it must be a number of at least 0"))
+            UsageError(format!("{name} is {value}; it must be a number of at least 0"))
         );
     }
     refuse_existing(&args.out, args.overwrite)?;
-    let kernels = common.kernels(common.thread_count()?)?;
+    let kernels = options.kernels(options.thread_count()?)?;
     let network = load_model(&args.model, None)?;
     let mean = mean(args, &network)?;
-    let how = Ascent { steps: args.steps, rate: args.rate, lambda: args.lambda };
-    let found = prototype(&kernels, &network, args.class, &mean, how)
-        .map_err(|error| Misuse(format!("--class {}: {error}", args.class)))?;
+    let ascent = Ascent { steps: args.steps, rate: args.rate, lambda: args.lambda };
+    let found = prototype(&kernels, &network, args.class, &mean, ascent)
+        .map_err(|error| UsageError(format!("--class {}: {error}", args.class)))?;
     let task = network.task();
     input(task.rows, task.cols, &found.image, task.low, task.high, 8).save_png(&args.out)?;
     let ends = [found.probability.first(), found.probability.last()].map(|p| p.copied().unwrap_or(0.0));
-    if common.json {
+    if options.json {
         outln!("{}", serde_json::json!({ "class": args.class, "probability": ends, "out": args.out }))
     } else {
         outln!("P({} | x) from {:.4} to {:.4}: {}", args.class, ends[0], ends[1], args.out.display())

@@ -1,8 +1,8 @@
 //! `harness report`: the page, the JSON, the tables and the figures of an experiment's folder.
 
-use crate::cli::Common;
+use crate::context::GlobalOptions;
 use crate::experiment::folder::Loaded;
-use crate::output::outln;
+use crate::io::output::outln;
 use crate::thesis::report;
 use anyhow::Result;
 use clap::Args;
@@ -20,18 +20,18 @@ pub struct ReportArgs {
 ///
 /// # Errors
 /// If the folder holds no experiment, or a file cannot be written.
-pub fn run(args: &ReportArgs, common: &Common) -> Result<()> {
-    rebuild(&args.folder, common)
+pub fn run(args: &ReportArgs, options: &GlobalOptions) -> Result<()> {
+    rebuild(&args.folder, options)
 }
 
-/// Writes the report of a folder from what is there, and says the main results.
+/// Writes the report of a folder and prints the main results.
 ///
 /// # Errors
 /// As [`run`].
-pub fn rebuild(folder: &Path, common: &Common) -> Result<()> {
+pub fn rebuild(folder: &Path, options: &GlobalOptions) -> Result<()> {
     let report = report(&Loaded::read(folder)?)?;
     report.write(folder)?;
-    if common.json {
+    if options.json {
         return outln!("{}", report.json());
     }
     for name in ["table-4.5", "statements"] {

@@ -1,18 +1,27 @@
-//! `harness reproduce`: trains the networks of an experiment side by side, measures them, and writes the report.
+//! `harness reproduce`: trains the networks of an experiment in parallel, measures them, and writes the report.
 
-use crate::cli::{Common, told};
+use crate::context::GlobalOptions;
+use crate::dataset::DataSha256;
 use crate::dataset::Dataset;
+use crate::error::format_error;
+use crate::experiment::definition::Experiment;
 use crate::experiment::folder::{FILE, State, state, write_experiment};
-use crate::experiment::schedule::side_by_side;
-use crate::experiment::search::{self, Rates, search};
-use crate::experiment::{Experiment, Narrowed, Planned};
-use crate::measure::samples::Chosen;
-use crate::measure::{Bench, FILES, measure};
+use crate::experiment::overrides::Overrides;
+use crate::experiment::plan::Planned;
+use crate::experiment::rates::{self, Rates};
+use crate::experiment::schedule::in_parallel;
+use crate::experiment::search::search;
+use crate::measure::network::{MeasureContext, measure};
+use crate::measure::result::FILES;
+use crate::measure::samples::SampleSelection;
+use crate::run::context::RunContext;
 use crate::run::folder::{Existing, free};
-use crate::run::training::{DataSha256, Surroundings, train};
-use crate::run::{Interrupted, stop_on_signals};
+use crate::run::settings::Settings;
+use crate::run::training::train;
+use crate::signal::{Interrupted, stop_on_signals};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
+use model::Network;
 use std::path::{Path, PathBuf};
 
 /// Arguments of `harness reproduce`.
@@ -22,17 +31,17 @@ pub struct ReproduceArgs {
     #[arg(value_name = "EXPERIMENT", default_value = "quick")]
     experiment: String,
     #[command(flatten)]
-    narrowed: Narrowed,
+    overrides: Overrides,
     /// Folder to search for data first; then RELEVANCE_DATA_DIR, ./data and the cache folder
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Folder of the results [default: runs/EXPERIMENT-DATASET, with a number where there is one already]
+    /// Folder of the results [default: runs/EXPERIMENT-DATASET, with a number appended if it exists]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Trainings side by side [default: one a thread]
+    /// Trainings in parallel [default: one per thread]
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
-    /// Go on with the reproduction in --out; what is finished is not repeated
+    /// Continue the reproduction in --out; finished runs are not repeated
     #[arg(long, requires = "out", conflicts_with = "overwrite")]
     resume: bool,
     /// Replace the reproduction in --out
@@ -40,41 +49,42 @@ pub struct ReproduceArgs {
     overwrite: bool,
 }
 
-/// A data set of the experiment, open, with the samples that are looked at.
+/// An open data set of the experiment, with its selected samples.
 struct Open {
     dataset: Dataset,
     sha256: DataSha256,
-    chosen: Chosen,
+    selection: SampleSelection,
 }
 
 /// Runs `harness reproduce`.
 ///
 /// # Errors
-/// If the experiment does not fit, data is not found, or a run fails; the others are finished and the report is written
-/// first.
-pub fn run(args: &ReproduceArgs, common: &Common) -> Result<()> {
+/// If the experiment is invalid, data is not found, or a run fails; in that case the other runs are finished and the
+/// report is written first.
+pub fn run(args: &ReproduceArgs, options: &GlobalOptions) -> Result<()> {
     stop_on_signals()?;
-    let experiment = Experiment::by_name(&args.experiment)?.narrowed(&args.narrowed);
+    let experiment = Experiment::by_name(&args.experiment)?.with(&args.overrides);
     let plan = experiment.plan(&Rates::default())?;
-    let threads = common.thread_count()?;
+    let threads = options.thread_count()?;
     let jobs = args.jobs.unwrap_or(threads).clamp(1, plan.len());
-    let kernels = common.kernels((threads / jobs).max(1))?;
+    let kernels = options.kernels((threads / jobs).max(1))?;
     let mut sets: Vec<Open> = Vec::new();
     for planned in &plan {
         let name = &planned.settings.dataset;
         if sets.iter().all(|set| set.dataset.name != *name) {
             let dataset = Dataset::open(name, args.data_dir.as_deref())?;
             let limit = experiment.train.limit_test;
-            let chosen = Chosen::new(&dataset, &experiment.measure, limit, experiment.seeds[0])?;
-            sets.push(Open { sha256: super::train::checksums(&dataset), dataset, chosen });
+            let selection = SampleSelection::new(&dataset, &experiment.measure, limit, experiment.seeds[0])?;
+            sets.push(Open { sha256: dataset.sha256(), dataset, selection });
         }
     }
+    check_networks(&plan, &sets)?;
     let names = sets.iter().map(|set| &set.dataset.name[..]).collect::<Vec<_>>().join("-");
     let out = args.out.clone().unwrap_or_else(|| free(&format!("{}-{names}", experiment.name)));
     let existing = Existing::from_flags(args.resume, args.overwrite);
     ensure!(
         existing != Existing::Keep || !out.join(FILE).exists(),
-        "{}: holds a reproduction already; choose another --out, --resume or --overwrite",
+        "{}: already holds a reproduction; choose another --out, --resume or --overwrite",
         out.display()
     );
     match existing {
@@ -83,16 +93,16 @@ pub fn run(args: &ReproduceArgs, common: &Common) -> Result<()> {
             let name = &experiment.name;
             ensure!(there == *name, "{}: holds {there}, not {name}; choose another --out", out.display());
         }
-        Existing::Overwrite => remove(&out, &[search::FILE])?,
+        Existing::Overwrite => remove(&out, &[rates::FILE])?,
         _ => {}
     }
     write_experiment(&out, &experiment)?;
     for set in &mut sets {
-        set.chosen.write(&out.join(&set.dataset.name))?;
+        set.selection.write(&out.join(&set.dataset.name))?;
     }
-    let progress = common.progress();
-    progress.say(&format!(
-        "{}: {} trainings on {names}, {jobs} side by side, into {}",
+    let progress = options.progress();
+    progress.line(&format!(
+        "{}: {} trainings on {names}, {jobs} in parallel, into {}",
         experiment.name,
         plan.len(),
         out.display()
@@ -105,18 +115,18 @@ pub fn run(args: &ReproduceArgs, common: &Common) -> Result<()> {
         let set = open(planned)?;
         let (dataset, sha256) = (&set.dataset, &set.sha256);
         let progress = progress.of_run(&planned.folder);
-        let around = Surroundings { dataset, sha256, kernels: &kernels, progress: &progress };
-        train(&planned.settings, &out.join(&planned.folder), existing, &around)
+        let context = RunContext { dataset, sha256, kernels: &kernels, progress: &progress };
+        train(&planned.settings, &out.join(&planned.folder), existing, &context)
     };
     let rates = search(&experiment, &out, |candidates| {
-        progress.say(&format!("searching learning rates: {} short trainings", candidates.len()));
-        side_by_side(candidates, jobs, &progress, |planned| train_in(planned, existing))
+        progress.line(&format!("searching learning rates: {} short trainings", candidates.len()));
+        in_parallel(candidates, jobs, &progress, |planned| train_in(planned, existing))
     })?;
     let plan = experiment.plan(&rates)?;
-    let results = side_by_side(&plan, jobs, &progress, |planned| {
+    let results = in_parallel(&plan, jobs, &progress, |planned| {
         let set = open(planned)?;
         let folder = out.join(&planned.folder);
-        let there = state(&folder, planned, &experiment, &set.chosen);
+        let there = state(&folder, planned, &experiment, &set.selection);
         if existing == Existing::Resume && matches!(there, State::Done(_)) {
             return Ok(());
         }
@@ -124,28 +134,54 @@ pub fn run(args: &ReproduceArgs, common: &Common) -> Result<()> {
             remove(&folder, &FILES)?;
         }
         train_in(planned, existing)?;
-        let Open { dataset, chosen, .. } = set;
+        let Open { dataset, selection, .. } = set;
         let progress = progress.of_run(&planned.folder);
-        let bench =
-            Bench { dataset, chosen, measure: &experiment.measure, kernels: &kernels, progress: &progress };
-        measure(&folder, &planned.title, &bench)
+        let context = MeasureContext {
+            dataset,
+            selection,
+            measure: &experiment.measure,
+            kernels: &kernels,
+            progress: &progress,
+        };
+        measure(&folder, &planned.title, &context)
     });
     let mut failed = Vec::new();
     for (planned, result) in plan.iter().zip(results) {
         let Err(error) = result else { continue };
         match error.downcast_ref::<Interrupted>() {
             Some(interrupted) => return Err(interrupted.clone().into()),
-            None => failed.push(format!("{}: {}", planned.folder, told(&error))),
+            None => failed.push(format!("{}: {}", planned.folder, format_error(&error))),
         }
     }
-    super::report::rebuild(&out, common)?;
+    super::report::rebuild(&out, options)?;
     if !failed.is_empty() {
         bail!("{} of {} runs failed: {}", failed.len(), plan.len(), failed.join("; "));
     }
     Ok(())
 }
 
-/// Removes files that are there.
+/// Checks that the network of every run can be built, before anything is written.
+fn check_networks(plan: &[Planned], sets: &[Open]) -> Result<()> {
+    let mut checked: Vec<&Settings> = Vec::new();
+    for settings in plan.iter().map(|planned| &planned.settings) {
+        let same = |other: &&Settings| {
+            (&other.dataset, &other.architecture, other.seq_len)
+                == (&settings.dataset, &settings.architecture, settings.seq_len)
+        };
+        if checked.iter().any(same) {
+            continue;
+        }
+        checked.push(settings);
+        let set = sets.iter().find(|set| set.dataset.name == settings.dataset);
+        let Dataset { rows, cols, classes, .. } = set.context("the data set of a run is open")?.dataset;
+        Network::new(settings.architecture.clone(), settings.task(rows, cols, classes), settings.seed)
+            .map_err(|error| settings.usage_error(error))
+            .with_context(|| format!("the network of {}", settings.title()))?;
+    }
+    Ok(())
+}
+
+/// Removes files that exist.
 fn remove(folder: &Path, files: &[&str]) -> Result<()> {
     for path in files.iter().map(|file| folder.join(file)).filter(|path| path.exists()) {
         std::fs::remove_file(&path).with_context(|| format!("{}: cannot be removed", path.display()))?;

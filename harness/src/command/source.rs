@@ -1,24 +1,24 @@
-//! Where a command's samples come from: the test half of a data set, or array files.
+//! The samples of a command: the test half of a data set, or array files.
 
-use crate::cli::Misuse;
 use crate::dataset::Dataset;
-use crate::images::{Arrays, Scaled};
-use crate::input;
+use crate::dataset::samples::{Arrays, Scaled};
+use crate::error::UsageError;
+use crate::io::array;
+use crate::io::file;
 use crate::model_file;
-use crate::report::npy;
 use crate::run::settings::{Range, parse_range};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use model::{Network, Samples, Task};
 use std::path::{Path, PathBuf};
 
-/// A model, and the samples to show it.
+/// A model and its input samples.
 #[derive(Debug, Args)]
 pub struct SourceArgs {
     /// Model file (safetensors)
     #[arg(long, value_name = "FILE")]
     pub model: PathBuf,
-    /// Data set whose test samples are taken
+    /// Data set whose test samples are used
     #[arg(long, value_name = "NAME", required_unless_present = "input", conflicts_with = "input")]
     dataset: Option<String>,
     /// Folder to search for data first; then RELEVANCE_DATA_DIR, ./data and the cache folder
@@ -35,7 +35,7 @@ pub struct SourceArgs {
     input_range: Option<Range>,
 }
 
-/// The samples, whatever they come from.
+/// The samples of a command.
 pub enum Source {
     /// Test half of a data set.
     Dataset(Scaled),
@@ -44,7 +44,7 @@ pub enum Source {
 }
 
 impl Source {
-    /// As the model sees them.
+    /// The samples.
     pub fn samples(&self) -> &dyn Samples {
         match self {
             Source::Dataset(scaled) => scaled,
@@ -52,10 +52,10 @@ impl Source {
         }
     }
 
-    /// Whether the samples seen so far are still those of the files; arrays are in memory.
+    /// Checks that the files have not changed since they were opened; arrays are in memory.
     ///
     /// # Errors
-    /// If a mapped file was written to or shortened since it was opened.
+    /// If a mapped file was modified or truncated.
     pub fn unchanged(&self) -> Result<()> {
         match self {
             Source::Dataset(scaled) => scaled.split().unchanged(),
@@ -72,17 +72,17 @@ impl Source {
 /// Reads a model, with another pixel range if one is given.
 ///
 /// # Errors
-/// If the file is no model, or the range does not hold 0.
+/// If the file is not a model, or the range does not contain 0.
 pub fn load_model(path: &Path, range: Option<Range>) -> Result<Network> {
     let network = model_file::load(path)?;
     let Some(Range(low, high)) = range else { return Ok(network) };
     let task = Task { low, high, ..*network.task() };
     Network::from_tensors(network.architecture().clone(), task, &network.tensors())
-        .map_err(|error| Misuse(format!("--input-range {low},{high}: {error}")).into())
+        .map_err(|error| UsageError(format!("--input-range {low},{high}: {error}")).into())
 }
 
 impl SourceArgs {
-    /// Reads the model and the samples, and checks that they go together.
+    /// Reads the model and the samples, and checks that they fit together.
     ///
     /// # Errors
     /// One line that names the file, what was found and what was expected.
@@ -91,7 +91,7 @@ impl SourceArgs {
         let source = match (&self.dataset, &self.input) {
             (Some(name), _) => self.dataset(name, &network)?,
             (_, Some(path)) => self.arrays(path, &network)?,
-            _ => bail!(Misuse("give --dataset or --input".to_owned())),
+            _ => bail!(UsageError("give --dataset or --input".to_owned())),
         };
         Ok((network, source))
     }
@@ -111,7 +111,7 @@ impl SourceArgs {
         );
         ensure!(
             dataset.classes <= task.classes,
-            "{}: knows {} classes, {} has {}; choose the data set it was trained on",
+            "{}: has {} classes, {} has {}; choose the data set it was trained on",
             self.model.display(),
             task.classes,
             dataset.name,
@@ -123,9 +123,9 @@ impl SourceArgs {
     fn arrays(&self, path: &Path, network: &Network) -> Result<Source> {
         let (name, task) = (path.display(), network.task());
         for path in [Some(path), self.labels.as_deref()].into_iter().flatten() {
-            input::plain_file(path).with_context(|| format!("{}: cannot be read", path.display()))?;
+            file::plain_file(path).with_context(|| format!("{}: cannot be read", path.display()))?;
         }
-        let (images, [n, rows, cols]) = npy::read_images(path)?;
+        let (images, [n, rows, cols]) = array::read_images(path)?;
         ensure!(
             (rows, cols) == (task.rows, task.cols),
             "{name}: images are {rows}×{cols}, the model reads {}×{}; scale or cut them",
@@ -147,8 +147,8 @@ impl SourceArgs {
 
 fn labels(path: &Path, n: usize, classes: usize) -> Result<Vec<u8>> {
     let name = path.display();
-    let labels = npy::read_labels(path)?;
-    ensure!(labels.len() == n, "{name}: {} labels for {n} images; save one label an image", labels.len());
+    let labels = array::read_labels(path)?;
+    ensure!(labels.len() == n, "{name}: {} labels for {n} images; save one label per image", labels.len());
     let class = |(i, &label): (usize, &i64)| {
         let found = u8::try_from(label).ok().filter(|&label| usize::from(label) < classes);
         found.with_context(|| {

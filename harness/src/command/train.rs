@@ -1,13 +1,15 @@
-//! `harness train`: one network.
+//! `harness train`: trains one network.
 
-use crate::cli::{Common, Misuse};
+use crate::context::GlobalOptions;
 use crate::dataset::Dataset;
-use crate::output::{out, outln};
+use crate::error::UsageError;
+use crate::io::output::{out, outln};
 use crate::report::table::Table;
+use crate::run::context::RunContext;
 use crate::run::folder::{Existing, free};
-use crate::run::settings::Given;
-use crate::run::stop_on_signals;
-use crate::run::training::{DataSha256, Surroundings, train};
+use crate::run::settings::PartialSettings;
+use crate::run::training::train;
+use crate::signal::stop_on_signals;
 use anyhow::{Error, Result};
 use clap::Args;
 use std::path::PathBuf;
@@ -16,17 +18,17 @@ use std::path::PathBuf;
 #[derive(Debug, Args)]
 pub struct TrainArgs {
     #[command(flatten)]
-    given: Given,
-    /// TOML file with the same settings; the command line goes over it
+    settings: PartialSettings,
+    /// TOML file with the same settings; command line options override it
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Folder to search for data first; then RELEVANCE_DATA_DIR, ./data and the cache folder
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Folder of the run [default: runs/CELL-T-DATASET, with a number where there is one already]
+    /// Folder of the run [default: runs/CELL-T-DATASET, with a number appended if it exists]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Go on with the run in that folder
+    /// Continue the run in that folder
     #[arg(long, requires = "out", conflicts_with = "overwrite")]
     resume: bool,
     /// Replace the run in that folder
@@ -35,10 +37,10 @@ pub struct TrainArgs {
 }
 
 impl TrainArgs {
-    /// An error of settings, with the file that they may come from.
+    /// An error of the settings, with the file they may come from.
     fn of_config(&self, error: Error) -> Error {
         match &self.config {
-            Some(file) if error.is::<Misuse>() => {
+            Some(file) if error.is::<UsageError>() => {
                 error.context(format!("with the settings of {}", file.display()))
             }
             _ => error,
@@ -46,30 +48,25 @@ impl TrainArgs {
     }
 }
 
-/// Checksums of a data set's files.
-pub fn checksums(dataset: &Dataset) -> DataSha256 {
-    DataSha256 { train: dataset.train.sha256(), test: dataset.test.sha256() }
-}
-
 /// Runs `harness train`.
 ///
 /// # Errors
-/// If a setting does not fit, the data is not found, or the training fails.
-pub fn run(args: &TrainArgs, common: &Common) -> Result<()> {
+/// If a setting is invalid, the data is not found, or the training fails.
+pub fn run(args: &TrainArgs, options: &GlobalOptions) -> Result<()> {
     stop_on_signals()?;
-    let settings = args.given.clone().over_file(args.config.as_deref())?;
+    let settings = args.settings.clone().over_file(args.config.as_deref())?;
     let settings = settings.complete().map_err(|error| args.of_config(error))?;
-    let kernels = common.kernels(common.thread_count()?)?;
+    let kernels = options.kernels(options.thread_count()?)?;
     let dataset = Dataset::open(&settings.dataset, args.data_dir.as_deref())?;
     let name = format!("{}-{}-{}", settings.cell, settings.seq_len, dataset.name);
     let out = args.out.clone().unwrap_or_else(|| free(&name));
-    let progress = common.progress();
-    progress.say(&format!("{} on {}, into {}", settings.title(), dataset.name, out.display()));
-    let sha256 = checksums(&dataset);
-    let around = Surroundings { dataset: &dataset, sha256: &sha256, kernels: &kernels, progress: &progress };
+    let progress = options.progress();
+    progress.line(&format!("{} on {}, into {}", settings.title(), dataset.name, out.display()));
+    let sha256 = dataset.sha256();
+    let context = RunContext { dataset: &dataset, sha256: &sha256, kernels: &kernels, progress: &progress };
     let existing = Existing::from_flags(args.resume, args.overwrite);
-    let outcome = train(&settings, &out, existing, &around).map_err(|error| args.of_config(error))?;
-    if common.json {
+    let outcome = train(&settings, &out, existing, &context).map_err(|error| args.of_config(error))?;
+    if options.json {
         return outln!("{}", serde_json::json!({ "out": out, "outcome": outcome }));
     }
     let mut table = Table::new(&["run", "variables", "validation", "test", "dead", "best epoch"]);

@@ -1,7 +1,7 @@
-//! Published data sets from where they are published; only ever when asked.
+//! Downloads published data sets; only `harness data fetch` does.
 //!
-//! A file grows under another name and gets its own when its checksum is right. What was cut off stays and is gone on
-//! with, from the same mirror or another.
+//! A file is downloaded under a temporary name and renamed once its checksum is verified. A partial download is kept and
+//! continued, from the same mirror or another.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -12,118 +12,96 @@ use anyhow::{Context, Error, Result, bail, ensure};
 use ureq::Agent;
 use ureq::http::header::{CONTENT_LENGTH, CONTENT_RANGE, RANGE};
 
-use super::checksum::{self, Published, State};
-use super::locate::FILES;
-use crate::cli::Misuse;
-use crate::lock;
-use crate::progress::{Job, Progress};
-use crate::run::check_stop;
+use super::checksum::{self, State};
+use super::files::FILES;
+use super::published::{MIRRORS, Published, published};
+use crate::error::UsageError;
+use crate::io::lock;
+use crate::io::progress::{Job, Progress};
+use crate::signal::check_stop;
 
-/// Where each set is published: folders of the files that [`FILES`] names, with `.gz`.
-const MIRRORS: [(&str, &[&str]); 3] = [
-    (
-        "mnist",
-        &[
-            "https://ossci-datasets.s3.amazonaws.com/mnist/",
-            "https://storage.googleapis.com/cvdf-datasets/mnist/",
-        ],
-    ),
-    (
-        "fashion-mnist",
-        &[
-            "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
-            "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
-        ],
-    ),
-    ("kmnist", &["http://codh.rois.ac.jp/kmnist/dataset/kmnist/"]),
-];
-
-/// Whether the set `name` can be fetched.
-pub fn is_published(name: &str) -> bool {
-    MIRRORS.iter().any(|(known, _)| *known == name)
-}
-
-/// Twice the largest file there is.
+/// Twice the largest published file.
 const MAX_BYTES: u64 = 64 << 20;
-/// How often a mirror may break off a file.
-const TRIES: usize = 4;
+/// Interrupted transfers before a mirror is given up.
+const MAX_INTERRUPTIONS: usize = 4;
 
-/// What to fetch, from where, to where.
+/// A download: what, from where, to where.
 #[derive(Clone, Debug)]
-pub struct Order {
-    /// Name of the set, in its usual spelling.
+pub struct Download {
+    /// Canonical name of the set.
     pub name: String,
-    /// Where its files go.
+    /// Folder for its files.
     pub folder: PathBuf,
-    /// Folders on servers, tried in turn.
+    /// Server folders, tried in turn.
     pub mirrors: Vec<String>,
-    /// What the files must be, in the order of [`FILES`].
+    /// The expected files, in the order of [`FILES`].
     pub files: [Published; 4],
-    /// How long a server may say nothing.
-    pub patience: Duration,
-    /// Whether the environment's proxy is used.
+    /// Timeout of a connection and of each read.
+    pub timeout: Duration,
+    /// Whether the proxy of the environment is used.
     pub proxy: bool,
 }
 
-/// Why a file did not come.
-enum Trouble {
-    /// The mirror does not have it.
-    Absent(String),
-    /// It broke off; what came is kept.
-    Cut(String),
-    /// Nothing that another mirror could help with.
+/// Why a transfer failed.
+enum Failure {
+    /// The mirror does not have the file.
+    Unavailable(String),
+    /// The transfer was interrupted; the partial file is kept.
+    Interrupted(String),
+    /// Another mirror would not help.
     Stop(Error),
 }
 
-impl From<Error> for Trouble {
-    fn from(error: Error) -> Trouble {
-        Trouble::Stop(error)
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        Failure::Stop(error)
     }
 }
 
-impl Order {
-    /// A published set into `folder`, from `mirror` alone if one is given.
+impl Download {
+    /// A published set into `folder`, only from `mirror` if one is given.
     ///
     /// # Errors
-    /// [`Misuse`] if nothing is published under that name, or the mirror is no address.
-    pub fn new(name: &str, folder: &Path, mirror: Option<&str>) -> Result<Order> {
+    /// [`UsageError`] if nothing is published under that name, or the mirror is not a URL.
+    pub fn new(name: &str, folder: &Path, mirror: Option<&str>) -> Result<Download> {
         let known = MIRRORS.iter().find(|(known, _)| *known == name);
-        let (Some((_, mirrors)), Some(&files)) = (known, checksum::published(name)) else {
+        let (Some((_, mirrors)), Some(&files)) = (known, published(name)) else {
             let names: Vec<_> = MIRRORS.iter().map(|(name, _)| *name).collect();
-            bail!(Misuse(format!(
-                "{name} is published nowhere; it must be {}, or draw a set: harness data synth",
+            bail!(UsageError(format!(
+                "{name} is not a published data set; it must be {}, or generate one: harness data synth",
                 names.join(", ")
             )));
         };
         let mirrors = match mirror {
             Some(url) if !(url.starts_with("http://") || url.starts_with("https://")) => {
-                bail!(Misuse(format!("--mirror {url}: it must begin with http:// or https://")))
+                bail!(UsageError(format!("--mirror {url}: it must begin with http:// or https://")))
             }
             Some(url) => vec![url.to_owned()],
             None => mirrors.iter().map(|&url| url.to_owned()).collect(),
         };
         let (name, folder) = (name.to_owned(), folder.to_owned());
-        Ok(Order { name, folder, mirrors, files, patience: Duration::from_secs(30), proxy: true })
+        Ok(Download { name, folder, mirrors, files, timeout: Duration::from_secs(30), proxy: true })
     }
 
     fn agent(&self) -> Agent {
         let config = Agent::config_builder()
             .http_status_as_error(false)
-            .timeout_connect(Some(self.patience))
-            .timeout_recv_response(Some(self.patience))
-            .timeout_per_read(Some(self.patience));
+            .timeout_connect(Some(self.timeout))
+            .timeout_recv_response(Some(self.timeout))
+            .timeout_per_read(Some(self.timeout));
         let config = if self.proxy { config } else { config.proxy(None) };
         config.build().into()
     }
 
-    /// Fetches what is not there yet; the files, packed as published or as they were.
+    /// Downloads the missing files; returns the path of each, `.gz` as published or as it was before.
     ///
     /// # Errors
-    /// One line with what each mirror said and what to put where by hand; if another process works in the folder; or
-    /// if a file that is there is not the published one.
+    /// If no mirror serves a file: one line with the answer of each and how to get the file by hand. If another process
+    /// uses the folder, or an existing file is not the published one.
     pub fn fetch(&self, progress: &Progress) -> Result<[PathBuf; 4]> {
         let folder = self.folder.display();
-        fs::create_dir_all(&self.folder).with_context(|| format!("{folder}: the folder cannot be made"))?;
+        fs::create_dir_all(&self.folder)
+            .with_context(|| format!("{folder}: the folder cannot be created"))?;
         let _lock = lock::hold(&self.folder)?;
         let agent = self.agent();
         let mut paths: [PathBuf; 4] = Default::default();
@@ -145,37 +123,39 @@ impl Order {
                 })?;
             ensure!(
                 state != State::Differs,
-                "{}: is there and not the published file ({note}); remove it to fetch it again",
+                "{}: exists and is not the published file ({note}); remove it to fetch it again",
                 there.display()
             );
             return Ok(there);
         }
         let part = self.folder.join(format!(".{}.part.gz", FILES[i]));
-        let mut said = Vec::new();
+        let mut answers = Vec::new();
         for mirror in &self.mirrors {
             let url = format!("{}/{file}", mirror.trim_end_matches('/'));
-            progress.say(&format!("fetching {url}"));
+            progress.line(&format!("fetching {url}"));
             match self.fill_from(agent, &url, &part, known, progress) {
                 Ok(()) => {
                     let renamed = fs::rename(&part, &target);
                     renamed.with_context(|| format!("{}: cannot be written", target.display()))?;
                     return Ok(target);
                 }
-                Err(Trouble::Stop(error)) => return Err(error),
-                Err(Trouble::Absent(why) | Trouble::Cut(why)) => said.push(format!("{url} {why}")),
+                Err(Failure::Stop(error)) => return Err(error),
+                Err(Failure::Unavailable(why) | Failure::Interrupted(why)) => {
+                    answers.push(format!("{url} {why}"))
+                }
             }
         }
         let all: Vec<_> = FILES.iter().map(|file| format!("{file}.gz")).collect();
         bail!(
-            "{file} cannot be fetched: {}; try again, or put {} from elsewhere into {} and see harness data verify {}",
-            said.join("; "),
+            "{file} cannot be fetched: {}; try again, or copy {} into {} and check with harness data verify {}",
+            answers.join("; "),
             all.join(", "),
             self.folder.display(),
             self.name
         )
     }
 
-    /// Fills `part` and checks it.
+    /// Downloads into `part` and verifies it.
     fn fill_from(
         &self,
         agent: &Agent,
@@ -183,15 +163,15 @@ impl Order {
         part: &Path,
         known: &Published,
         progress: &Progress,
-    ) -> Result<(), Trouble> {
-        let mut cuts = 0;
+    ) -> Result<(), Failure> {
+        let mut interruptions = 0;
         loop {
             let before = fs::metadata(part).map_or(0, |meta| meta.len());
             match transfer(agent, url, part, before, progress) {
-                Err(Trouble::Cut(why)) => {
-                    cuts += 1;
-                    if cuts == TRIES {
-                        return Err(Trouble::Cut(why));
+                Err(Failure::Interrupted(why)) => {
+                    interruptions += 1;
+                    if interruptions == MAX_INTERRUPTIONS {
+                        return Err(Failure::Interrupted(why));
                     }
                     continue;
                 }
@@ -202,9 +182,9 @@ impl Order {
                 Some(why) => {
                     fs::remove_file(part)
                         .with_context(|| format!("{}: cannot be removed", part.display()))?;
-                    // It may be the part that was there before which is wrong.
+                    // The part from an earlier download may be what is wrong.
                     if before == 0 {
-                        return Err(Trouble::Absent(why));
+                        return Err(Failure::Unavailable(why));
                     }
                 }
             }
@@ -212,7 +192,7 @@ impl Order {
     }
 }
 
-/// What is wrong with a file that came whole.
+/// What is wrong with a complete file.
 fn wrong(name: &str, part: &Path, known: &Published) -> Option<String> {
     let mut start = Vec::new();
     let read = File::open(part).and_then(|file| file.take(16).read_to_end(&mut start));
@@ -224,23 +204,25 @@ fn wrong(name: &str, part: &Path, known: &Published) -> Option<String> {
     match checksum::verify_file(name, part, Some(known)) {
         Ok((State::Ok, ..)) => None,
         Ok((_, found, note)) => Some(format!(
-            "serves a file that is not the published one (sha256 {}, {note})",
+            "serves a file other than the published one (sha256 {}, {note})",
             found.unwrap_or_default()
         )),
         Err(error) => Some(format!("serves a damaged file ({error})")),
     }
 }
 
-/// Gets what `part` lacks behind its first `offset` bytes, or all of it where the server knows no parts.
-fn transfer(agent: &Agent, url: &str, part: &Path, offset: u64, progress: &Progress) -> Result<(), Trouble> {
+/// Downloads what follows the first `offset` bytes, or the whole file if the server does not support ranges.
+fn transfer(agent: &Agent, url: &str, part: &Path, offset: u64, progress: &Progress) -> Result<(), Failure> {
     let request = agent.get(url);
     let request = match offset {
         0 => request,
         _ => request.header(RANGE, format!("bytes={offset}-")),
     };
     let response = request.call().map_err(|error| match error {
-        ureq::Error::Timeout(_) | ureq::Error::Io(_) => Trouble::Cut(format!("broke off ({error})")),
-        error => Trouble::Absent(format!("cannot be reached ({error})")),
+        ureq::Error::Timeout(_) | ureq::Error::Io(_) => {
+            Failure::Interrupted(format!("was interrupted ({error})"))
+        }
+        error => Failure::Unavailable(format!("cannot be reached ({error})")),
     })?;
     let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
     let status = response.status().as_u16();
@@ -250,15 +232,15 @@ fn transfer(agent: &Agent, url: &str, part: &Path, offset: u64, progress: &Progr
             offset
         }
         206 | 416 if offset > 0 => {
-            // What is there is no beginning of what the server has.
+            // The partial file is not a prefix of the file on the server.
             fs::remove_file(part).with_context(|| format!("{}: cannot be removed", part.display()))?;
-            return Err(Trouble::Cut(format!("answers {status} for the bytes from {offset} on")));
+            return Err(Failure::Interrupted(format!("answers {status} for the bytes from {offset} on")));
         }
-        _ => return Err(Trouble::Absent(format!("answers {status}"))),
+        _ => return Err(Failure::Unavailable(format!("answers {status}"))),
     };
     let length = header(CONTENT_LENGTH).and_then(|text| text.parse::<u64>().ok());
     if length.is_some_and(|length| length > MAX_BYTES) {
-        return Err(Trouble::Absent(format!(
+        return Err(Failure::Unavailable(format!(
             "announces {} bytes, expected at most {MAX_BYTES}",
             length.unwrap_or(0)
         )));
@@ -271,7 +253,7 @@ fn transfer(agent: &Agent, url: &str, part: &Path, offset: u64, progress: &Progr
     let mut body = response.into_body().into_reader();
     let copied = copy(&mut body, start, &mut file, &writing, &job);
     job.finish();
-    if matches!(copied, Err(Trouble::Absent(_))) {
+    if matches!(copied, Err(Failure::Unavailable(_))) {
         fs::remove_file(part).with_context(|| format!("{}: cannot be removed", part.display()))?;
     }
     copied?;
@@ -285,19 +267,19 @@ fn copy(
     file: &mut File,
     writing: &impl Fn() -> String,
     job: &Job,
-) -> Result<(), Trouble> {
+) -> Result<(), Failure> {
     let (mut found, mut block) = (start, vec![0; 1 << 16]);
     loop {
         check_stop().map_err(Error::from)?;
-        let n = body
-            .read(&mut block)
-            .map_err(|error| Trouble::Cut(format!("broke off after {found} bytes ({error})")))?;
+        let n = body.read(&mut block).map_err(|error| {
+            Failure::Interrupted(format!("was interrupted after {found} bytes ({error})"))
+        })?;
         if n == 0 {
             return Ok(());
         }
         found += n as u64;
         if found > MAX_BYTES {
-            return Err(Trouble::Absent(format!("serves more than {MAX_BYTES} bytes")));
+            return Err(Failure::Unavailable(format!("serves more than {MAX_BYTES} bytes")));
         }
         file.write_all(&block[..n]).with_context(writing)?;
         job.advance(n as u64);

@@ -1,4 +1,4 @@
-//! Where data sets are: the places searched and the layouts accepted.
+//! Finds data sets: the folders searched and the layouts accepted.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,72 +6,37 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, anyhow, bail, ensure};
 
-use super::idx::Kind;
-use super::{checksum, fetch, synth};
-use crate::output::remark;
+use super::files::{FILES, KNOWN, canonical_name};
+use super::published::is_published;
+use super::{checksum, synth};
+use crate::io::output::status;
 
 /// Environment variable that names a folder to search, after `--data-dir`.
 pub const DATA_DIR_ENV: &str = "RELEVANCE_DATA_DIR";
-/// The four files of a data set, without `.gz`: training images and labels, test images and labels.
-pub const FILES: [&str; 4] = [
-    "train-images-idx3-ubyte",
-    "train-labels-idx1-ubyte",
-    "t10k-images-idx3-ubyte",
-    "t10k-labels-idx1-ubyte",
-];
-/// What each of [`FILES`] holds.
-pub const KINDS: [Kind; 4] = [Kind::Images, Kind::Labels, Kind::Images, Kind::Labels];
-
-/// Data sets that have a name of their own and the folder torchvision keeps them in.
-const KNOWN: [(&str, Option<&str>); 4] = [
-    ("mnist", Some("MNIST/raw")),
-    ("fashion-mnist", Some("FashionMNIST/raw")),
-    ("kmnist", Some("KMNIST/raw")),
-    ("synth", None),
-];
-/// The usual spelling of a data set's name: `FashionMNIST` is `fashion-mnist`; unknown names stay as they are.
-///
-/// # Errors
-/// If `name` is no plain folder name.
-pub fn usual_name(name: &str) -> anyhow::Result<String> {
-    ensure!(
-        !matches!(name, "" | "." | "..") && !name.contains(['/', '\\']),
-        "{name:?} is no data set name; give the name of a folder and say where that is with --data-dir"
-    );
-    Ok(match name.to_ascii_lowercase().replace('_', "-").as_str() {
-        "mnist" => "mnist",
-        "fashion-mnist" | "fashionmnist" | "fashion" => "fashion-mnist",
-        "kmnist" | "kuzushiji-mnist" => "kmnist",
-        "synth" => "synth",
-        _ => name,
-    }
-    .to_owned())
-}
-
-/// A data set whose four files are there, packed or not.
+/// A data set whose four files exist, compressed or not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Located {
-    /// Name in its usual spelling.
+    /// Name in its canonical spelling.
     pub name: String,
     /// The folder that holds the files.
     pub folder: PathBuf,
-    /// The files in the order of [`FILES`]; one that ends in `.gz` is packed.
+    /// The files in the order of [`FILES`]; `.gz` files are compressed.
     pub files: [PathBuf; 4],
 }
 
-/// The folders that are searched, in order.
+/// The folders to search, in order.
 #[derive(Clone, Debug)]
-pub struct Places {
+pub struct SearchPath {
     roots: Vec<PathBuf>,
     cache: Option<PathBuf>,
 }
 
-impl Places {
+impl SearchPath {
     /// `data_dir`, then [`DATA_DIR_ENV`], `./data`, and the cache folder `$XDG_CACHE_HOME/relevance` or
     /// `~/.cache/relevance`.
     ///
     /// # Errors
-    /// If `data_dir` is no folder.
+    /// If `data_dir` is not a folder.
     pub fn new(data_dir: Option<&Path>) -> anyhow::Result<Self> {
         let var = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let xdg = var("XDG_CACHE_HOME").filter(|path| path.is_absolute());
@@ -102,12 +67,12 @@ impl Places {
         Ok(Self { roots, cache })
     }
 
-    /// The folders searched, first one first.
+    /// The folders in search order.
     pub fn roots(&self) -> &[PathBuf] {
         &self.roots
     }
 
-    /// The folder for what can be made again: unpacked files and the synthetic set.
+    /// The folder for files that can be recreated: decompressed files and the synthetic set.
     ///
     /// # Errors
     /// If neither `XDG_CACHE_HOME` nor `HOME` is set.
@@ -115,23 +80,24 @@ impl Places {
         self.cache.as_deref().context("there is no cache folder; set XDG_CACHE_HOME or HOME")
     }
 
-    /// The folders that may hold the data set `name`, first one first.
+    /// The folders that may hold the data set `name`, in search order.
     fn candidates<'a>(&'a self, name: &'a str) -> impl Iterator<Item = PathBuf> + 'a {
         self.roots.iter().flat_map(move |root| {
             let torchvision = KNOWN.iter().find(|known| known.0 == name).and_then(|known| known.1);
             let inside = [Some(name), torchvision].into_iter().flatten().map(|folder| root.join(folder));
-            // A root that itself holds a set takes any name, but not that of another set.
-            let itself = Some(root.clone()).filter(|root| own_set(root).is_none_or(|found| found == name));
+            // A root that holds the files itself matches any name, unless the files are those of another known set.
+            let itself =
+                Some(root.clone()).filter(|root| published_set_in(root).is_none_or(|found| found == name));
             inside.chain(itself)
         })
     }
 
-    /// The first place that has all four files of the set `name` (in its usual spelling).
+    /// The first folder that has all four files of the set `name` (in its canonical spelling).
     pub fn find(&self, name: &str) -> Option<Located> {
         self.candidates(name).find_map(|folder| located(name, &folder))
     }
 
-    /// The first place that has all, else any, of the files: for a report on what is missing.
+    /// The first folder with the most of the four files: to report which are missing.
     pub fn find_some(&self, name: &str) -> Option<(PathBuf, [Option<PathBuf>; 4])> {
         let all: Vec<_> = self.candidates(name).map(|dir| (files_in(&dir), dir)).collect();
         let count = |files: &[Option<PathBuf>; 4]| files.iter().flatten().count();
@@ -139,7 +105,7 @@ impl Places {
         all.into_iter().find(|(files, _)| count(files) == most).map(|(files, dir)| (dir, files))
     }
 
-    /// Says where the set `name` was looked for, what is wanted and how to get it.
+    /// The error for a set that was not found: the folders searched, the files expected and how to get them.
     pub fn not_found(&self, name: &str) -> anyhow::Error {
         let roots: Vec<_> = self.roots.iter().map(|root| root.join(name).display().to_string()).collect();
         let missing = self.find_some(name).map_or_else(String::new, |(dir, files)| {
@@ -150,22 +116,22 @@ impl Places {
         let others: String = self
             .roots
             .iter()
-            .filter_map(|root| Some((root, own_set(root)?)))
+            .filter_map(|root| Some((root, published_set_in(root)?)))
             .map(|(root, set)| format!("; {} itself holds {set}", root.display()))
             .collect();
-        let download = match fetch::is_published(name) {
+        let download = match is_published(name) {
             true => format!("download it: harness data fetch {name}, "),
             false => String::new(),
         };
         anyhow!(
             "no data set {name:?} in {} (nor as torchvision keeps it){missing}{others}; put {}, each plain or .gz, into one of these, \
-             name another place with --data-dir or {DATA_DIR_ENV}, {download}or draw a set without a download: harness data synth",
+             give another folder with --data-dir or {DATA_DIR_ENV}, {download}or generate a set without a download: harness data synth",
             roots.join(", "),
             FILES.join(", "),
         )
     }
 
-    /// Every data set in every place, in search order; of two with one name, the first is the one that opens.
+    /// Every data set in every folder, in search order; of two with one name, the first is opened.
     pub fn list(&self) -> Vec<Located> {
         let mut found: Vec<Located> = Vec::new();
         let mut add = |set: Option<Located>| {
@@ -180,34 +146,34 @@ impl Places {
                 if let Some(name) =
                     folder.file_name().and_then(|n| n.to_str()).filter(|n| !n.starts_with('.'))
                 {
-                    add(usual_name(name).ok().and_then(|name| located(&name, &folder)));
+                    add(canonical_name(name).ok().and_then(|name| located(&name, &folder)));
                 }
             }
             for (name, torchvision) in KNOWN {
                 add(torchvision.and_then(|folder| located(name, &root.join(folder))));
             }
-            let own_name = own_set(root).or_else(|| root.file_name().and_then(|name| name.to_str()));
+            let own_name = published_set_in(root).or_else(|| root.file_name().and_then(|name| name.to_str()));
             add(own_name.and_then(|name| located(name, root)));
         }
         found
     }
 
-    /// Draws the synthetic set with its default seed and sizes into the cache folder.
+    /// Generates the synthetic set with its default seed and sizes in the cache folder.
     ///
     /// The folder appears under its name only when it is complete, so several processes may do this at once.
     ///
     /// # Errors
     /// If there is no cache folder or it cannot be written.
-    pub fn draw_synth(&self) -> anyhow::Result<Located> {
-        /// Sets apart the folders of threads that draw at once.
-        static DRAWINGS: AtomicU32 = AtomicU32::new(0);
+    pub fn generate_synth(&self) -> anyhow::Result<Located> {
+        /// Makes the folder names of concurrent threads distinct.
+        static GENERATED: AtomicU32 = AtomicU32::new(0);
         let cache = self.cache()?;
         let target = cache.join("synth");
-        remark!("drawing the synthetic data set into {} (once)", target.display());
+        status!("generating the synthetic data set in {} (once)", target.display());
         let unfinished = Unfinished(cache.join(format!(
             ".synth-{}-{}",
             std::process::id(),
-            DRAWINGS.fetch_add(1, Ordering::Relaxed)
+            GENERATED.fetch_add(1, Ordering::Relaxed)
         )));
         synth::write(&unfinished.0, synth::DEFAULT_SEED, synth::DEFAULT_TRAIN, synth::DEFAULT_TEST)?;
         let renamed = fs::rename(&unfinished.0, &target);
@@ -216,7 +182,7 @@ impl Places {
             (None, Err(error)) => Err(error).with_context(|| {
                 format!("{}: cannot be replaced; remove it and try again", target.display())
             }),
-            (None, Ok(())) => bail!("{}: vanished as soon as it was drawn; try again", target.display()),
+            (None, Ok(())) => bail!("{}: was removed while it was generated; try again", target.display()),
         }
     }
 }
@@ -226,21 +192,21 @@ struct Unfinished(PathBuf);
 
 impl Drop for Unfinished {
     fn drop(&mut self) {
-        // Nothing more can be done about what cannot be removed.
+        // An error is ignored: nothing else can be done.
         let _ = fs::remove_dir_all(&self.0);
     }
 }
 
-/// The four files in `folder`; a plain one is preferred to a packed one. Whatever bears the name counts: that a
-/// folder or a device is no data is said when it is opened.
+/// The four files in `folder`; an uncompressed one is preferred. Anything with the name counts: a folder or a device is
+/// refused when it is opened.
 fn files_in(folder: &Path) -> [Option<PathBuf>; 4] {
     FILES.map(|file| {
         [folder.join(file), folder.join(format!("{file}.gz"))].into_iter().find(|path| path.exists())
     })
 }
 
-/// Which published set the files right in `folder` are.
-fn own_set(folder: &Path) -> Option<&'static str> {
+/// The published set whose files are directly in `folder`.
+fn published_set_in(folder: &Path) -> Option<&'static str> {
     files_in(folder)[3].as_deref().and_then(checksum::name_of_labels)
 }
 
@@ -255,22 +221,14 @@ fn located(name: &str, folder: &Path) -> Option<Located> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::dataset::unpack::tests::packed_set;
+    use crate::dataset::testing::packed_set;
 
-    fn places(data_dir: &Path, cache: &Path) -> Places {
-        Places::with(Some(data_dir), None, Some(cache.to_path_buf())).unwrap()
+    fn places(data_dir: &Path, cache: &Path) -> SearchPath {
+        SearchPath::with(Some(data_dir), None, Some(cache.to_path_buf())).unwrap()
     }
 
     #[test]
-    fn names_are_spelt_in_their_usual_way() {
-        assert_eq!(usual_name("Fashion_MNIST").unwrap(), "fashion-mnist");
-        assert_eq!(usual_name("MNIST").unwrap(), "mnist");
-        assert_eq!(usual_name("My_Set").unwrap(), "My_Set");
-        assert!(usual_name("../x").is_err() && usual_name("..").is_err() && usual_name("").is_err());
-    }
-
-    #[test]
-    fn each_layout_is_found_and_the_first_place_wins() {
+    fn each_layout_is_found_in_search_order() {
         let (root, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         packed_set(cache.path(), "mnist");
         let places = places(root.path(), cache.path());
@@ -279,13 +237,13 @@ mod tests {
         assert_eq!(places.find("mnist").unwrap().folder, root.path().join("MNIST/raw"));
         packed_set(root.path(), "mnist");
         assert_eq!(places.find("mnist").unwrap().folder, root.path().join("mnist"));
-        let flat = Places::with(Some(&root.path().join("mnist")), None, None).unwrap();
+        let flat = SearchPath::with(Some(&root.path().join("mnist")), None, None).unwrap();
         assert_eq!(flat.find("anything").unwrap().folder, root.path().join("mnist"));
         assert_eq!(places.list().len(), 3);
     }
 
     #[test]
-    fn what_is_not_found_says_where_it_was_sought() {
+    fn a_missing_set_names_the_folders_searched() {
         let (root, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let places = places(root.path(), cache.path());
         assert!(places.find("nix").is_none());
@@ -299,19 +257,19 @@ mod tests {
         assert!(places.not_found("nix").to_string().contains("lacks t10k-labels-idx1-ubyte;"));
         let other = root.path().join("other");
         synth::write(&other, synth::DEFAULT_SEED, 1, synth::DEFAULT_TEST).unwrap();
-        let flat = Places::with(Some(&other), None, None).unwrap();
+        let flat = SearchPath::with(Some(&other), None, None).unwrap();
         assert!(flat.find("synth").is_some() && flat.find("mnist").is_none());
         assert!(flat.not_found("mnist").to_string().contains("itself holds synth"));
-        assert!(Places::with(Some(&root.path().join("none")), None, None).is_err());
+        assert!(SearchPath::with(Some(&root.path().join("none")), None, None).is_err());
     }
 
     #[test]
-    fn the_synthetic_set_is_drawn_whole() {
+    fn the_synthetic_set_is_generated_completely() {
         let (root, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let places = places(root.path(), cache.path());
-        let set = places.draw_synth().unwrap();
+        let set = places.generate_synth().unwrap();
         assert_eq!(places.find("synth"), Some(set.clone()));
-        assert_eq!(places.draw_synth().unwrap(), set, "a second process that comes late is harmless");
+        assert_eq!(places.generate_synth().unwrap(), set, "a second process that comes late is harmless");
         assert_eq!(fs::read_dir(cache.path()).unwrap().count(), 1);
         let reports = checksum::verify("synth", &set.files.map(Some));
         assert!(reports.iter().all(|report| report.state == checksum::State::Ok), "{reports:?}");

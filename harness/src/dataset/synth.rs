@@ -1,7 +1,7 @@
-//! Handwritten-looking digits drawn from pen strokes: a data set for machines without a network.
+//! Synthetic handwritten digits drawn from pen strokes: a data set that needs no download.
 //!
 //! A digit class has a few ways of writing it (`STYLES`). A sample picks one, jitters its points, bends and slants the
-//! letter, draws it with a pen of random width and centres it as MNIST does: bright ink on exact zero, the longer side
+//! digit, draws it with a pen of random width and centres it as MNIST does: bright ink on exact zero, the longer side
 //! about 20 of 28 pixels, the centre of mass near the middle.
 //!
 //! Every sample has its own generator, seeded by (seed, half, index), and only `+ − · / √` touch a pixel, so the bytes
@@ -16,14 +16,14 @@ use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rayon::prelude::*;
 
-use super::idx::{IMAGES_MAGIC, LABELS_MAGIC};
-use super::locate::FILES;
+use super::files::FILES;
+use crate::io::idx::{IMAGES_MAGIC, LABELS_MAGIC};
 
-/// The seed of the set that `Dataset::open("synth", …)` draws by itself.
+/// The seed of the set that `Dataset::open("synth", …)` generates.
 pub const DEFAULT_SEED: u64 = 1;
-/// Training samples unless told otherwise.
+/// Default number of training samples.
 pub const DEFAULT_TRAIN: usize = 12_000;
-/// Test samples unless told otherwise.
+/// Default number of test samples.
 pub const DEFAULT_TEST: usize = 2_000;
 /// Height and width of an image.
 pub const SIZE: usize = 28;
@@ -31,13 +31,13 @@ pub const SIZE: usize = 28;
 const PIXELS: usize = SIZE * SIZE;
 /// Samples drawn before they are written: bounds the memory, not the result.
 const BLOCK: usize = 4096;
-/// Straight pieces to one span between two points of a stroke.
+/// Straight pieces between two points of a stroke.
 const PIECES: usize = 7;
 
 /// Points of one pen stroke in percent of the letter's box, y downwards; a point said twice is a corner.
 type Stroke = &'static [(i8, i8)];
 
-/// One way to write a digit, and how common it is among the ways of that digit.
+/// One way to write a digit, and how options it is among the ways of that digit.
 struct Style {
     weight: u64,
     strokes: &'static [Stroke],
@@ -100,14 +100,14 @@ const STYLES: [&[Style]; 10] = [
 /// If a size is 0 or does not fit an IDX header, or a file cannot be written.
 pub fn write(dir: &Path, seed: u64, train: usize, test: usize) -> anyhow::Result<()> {
     for (half, len) in [("train", train), ("test", test)] {
-        ensure!(len > 0, "synth: the {half} half has 0 samples; ask for at least 1");
+        ensure!(len > 0, "synth: the {half} half has 0 samples; use at least 1");
         ensure!(
             u32::try_from(len).is_ok(),
-            "synth: {len} {half} samples do not fit an IDX file; ask for at most {}",
+            "synth: {len} {half} samples do not fit an IDX file; use at most {}",
             u32::MAX
         );
     }
-    std::fs::create_dir_all(dir).with_context(|| format!("cannot make the folder {}", dir.display()))?;
+    std::fs::create_dir_all(dir).with_context(|| format!("cannot create the folder {}", dir.display()))?;
     let [train_images, train_labels, test_images, test_labels] = FILES;
     write_half(&dir.join(train_images), &dir.join(train_labels), seed, 0, train)?;
     write_half(&dir.join(test_images), &dir.join(test_labels), seed, 1, test)
@@ -152,10 +152,10 @@ fn write_half(images: &Path, labels: &Path, seed: u64, half: u64, len: usize) ->
     Ok(())
 }
 
-/// The random numbers of one sample.
-struct Dice(Xoshiro256PlusPlus);
+/// The random number generator of one sample.
+struct Random(Xoshiro256PlusPlus);
 
-impl Dice {
+impl Random {
     fn new(seed: u64, half: u64, index: u64) -> Self {
         let mut state = split_mix(seed);
         let mut bytes = [0; 32];
@@ -166,7 +166,7 @@ impl Dice {
         Self(Xoshiro256PlusPlus::from_seed(bytes))
     }
 
-    /// Below `n`; `n` is small, so the bias of the remainder is of no account.
+    /// Below `n`; `n` is small, so the bias of the remainder is negligible.
     fn below(&mut self, n: u64) -> u64 {
         (self.0.next_u64() >> 16) % n
     }
@@ -206,10 +206,10 @@ struct Piece {
 
 /// Draws one sample into `image` and returns its class.
 fn sample(seed: u64, half: u64, index: u64, image: &mut [u8]) -> u8 {
-    let dice = &mut Dice::new(seed, half, index);
-    let class = dice.below(10) as usize;
+    let random = &mut Random::new(seed, half, index);
+    let class = random.below(10) as usize;
     let ways = STYLES[class];
-    let mut pick = dice.below(ways.iter().map(|s| s.weight).sum());
+    let mut pick = random.below(ways.iter().map(|s| s.weight).sum());
     let mut strokes = ways[0].strokes;
     for way in ways {
         strokes = way.strokes;
@@ -219,15 +219,15 @@ fn sample(seed: u64, half: u64, index: u64, image: &mut [u8]) -> u8 {
         pick -= way.weight;
     }
 
-    let hand = Hand::new(dice, class == 1);
-    let lines: Vec<Vec<Point>> = strokes.iter().map(|stroke| hand.trace(dice, stroke)).collect();
-    let pieces = place(dice, &lines);
-    ink(dice, &pieces, image);
+    let distortion = Distortion::new(random, class == 1);
+    let lines: Vec<Vec<Point>> = strokes.iter().map(|stroke| distortion.trace(random, stroke)).collect();
+    let pieces = place(random, &lines);
+    ink(random, &pieces, image);
     class as u8
 }
 
-/// What one writer does to every point of a letter.
-struct Hand {
+/// The random distortion of all points of a digit.
+struct Distortion {
     jitter: f32,
     bend: [f32; 6],
     aspect: f32,
@@ -236,29 +236,29 @@ struct Hand {
     cos: f32,
 }
 
-impl Hand {
-    fn new(dice: &mut Dice, is_stick: bool) -> Self {
+impl Distortion {
+    fn new(random: &mut Random, is_stick: bool) -> Self {
         // A rotation by 2·atan(t): sine and cosine without a transcendental function.
-        let t = dice.bell(0.0, 0.055);
+        let t = random.bell(0.0, 0.055);
         Self {
-            jitter: dice.between(0.018, 0.060) * if is_stick { 0.6 } else { 1.0 },
-            bend: std::array::from_fn(|_| dice.bell(0.0, 0.16)),
-            aspect: dice.bell(0.78, 0.12),
-            slant: if is_stick { dice.bell(0.22, 0.22) } else { dice.bell(0.18, 0.19) },
+            jitter: random.between(0.018, 0.060) * if is_stick { 0.6 } else { 1.0 },
+            bend: std::array::from_fn(|_| random.bell(0.0, 0.16)),
+            aspect: random.bell(0.78, 0.12),
+            slant: if is_stick { random.bell(0.22, 0.22) } else { random.bell(0.18, 0.19) },
             sin: 2.0 * t / (1.0 + t * t),
             cos: (1.0 - t * t) / (1.0 + t * t),
         }
     }
 
     /// The curve through the points of `stroke` (Catmull–Rom), as this hand writes it.
-    fn trace(&self, dice: &mut Dice, stroke: Stroke) -> Vec<Point> {
+    fn trace(&self, random: &mut Random, stroke: Stroke) -> Vec<Point> {
         let mut points: Vec<Point> = Vec::with_capacity(stroke.len());
         for (i, &(x, y)) in stroke.iter().enumerate() {
             match points.last() {
                 Some(&corner) if stroke[i - 1] == (x, y) => points.push(corner),
                 _ => points.push([
-                    f32::from(x) / 100.0 - 0.5 + dice.bell(0.0, self.jitter),
-                    f32::from(y) / 100.0 - 0.5 + dice.bell(0.0, self.jitter),
+                    f32::from(x) / 100.0 - 0.5 + random.bell(0.0, self.jitter),
+                    f32::from(y) / 100.0 - 0.5 + random.bell(0.0, self.jitter),
                 ]),
             }
         }
@@ -292,7 +292,7 @@ fn spline([a, b, c, d]: [Point; 4], t: f32) -> Point {
 }
 
 /// Scales the lines to pixels, centres their mass and gives them a pen's width.
-fn place(dice: &mut Dice, lines: &[Vec<Point>]) -> Vec<Piece> {
+fn place(random: &mut Random, lines: &[Vec<Point>]) -> Vec<Piece> {
     let (mut low, mut high, mut mass, mut centre) = ([f32::MAX; 2], [f32::MIN; 2], 0.0, [0.0; 2]);
     for line in lines {
         for p in line {
@@ -305,18 +305,18 @@ fn place(dice: &mut Dice, lines: &[Vec<Point>]) -> Vec<Piece> {
             centre = std::array::from_fn(|k| centre[k] + length * 0.5 * (pair[0][k] + pair[1][k]));
         }
     }
-    let pen = dice.bell(1.20, 0.30).max(0.65);
+    let pen = random.bell(1.20, 0.30).max(0.65);
     let box_side = (high[0] - low[0]).max(high[1] - low[1]).max(1e-3);
-    let scale = (dice.bell(20.0, 0.7) - 2.0 * pen) / box_side;
+    let scale = (random.bell(20.0, 0.7) - 2.0 * pen) / box_side;
     let middle = (SIZE as f32 - 1.0) / 2.0;
     let shift: Point =
-        std::array::from_fn(|k| middle + dice.bell(0.0, 0.6) - scale * centre[k] / mass.max(1e-6));
+        std::array::from_fn(|k| middle + random.bell(0.0, 0.6) - scale * centre[k] / mass.max(1e-6));
 
     // Pressure changes along a stroke; now and then the pen skips a bit of paper.
-    let (start, end) = (dice.bell(1.0, 0.13), dice.bell(1.0, 0.13));
+    let (start, end) = (random.bell(1.0, 0.13), random.bell(1.0, 0.13));
     let total: usize = lines.iter().map(|line| line.len() - 1).sum();
-    let gap = if dice.chance(0.12) { dice.below(total as u64) as usize } else { usize::MAX };
-    let gap_length = 1 + dice.below(1 + total as u64 / 14) as usize;
+    let gap = if random.chance(0.12) { random.below(total as u64) as usize } else { usize::MAX };
+    let gap_length = 1 + random.below(1 + total as u64 / 14) as usize;
     let to_pixels = |p: Point| -> Point { std::array::from_fn(|k| scale * p[k] + shift[k]) };
     let pairs = lines.iter().flat_map(|line| line.windows(2)).enumerate();
     let written = pairs.filter(|(i, _)| !(gap..gap.saturating_add(gap_length)).contains(i));
@@ -332,10 +332,10 @@ fn distance(a: Point, b: Point) -> f32 {
 }
 
 /// Rasterises the pieces with a soft edge, then roughens the ink.
-fn ink(dice: &mut Dice, pieces: &[Piece], image: &mut [u8]) {
-    let soft = dice.between(0.9, 1.9);
-    let gain = dice.between(0.95, 1.6);
-    let grain = dice.between(0.0, 0.14);
+fn ink(random: &mut Random, pieces: &[Piece], image: &mut [u8]) {
+    let soft = random.between(0.9, 1.9);
+    let gain = random.between(0.95, 1.6);
+    let grain = random.between(0.0, 0.14);
     let mut page = [0.0f32; PIXELS];
     let mut draw = |piece: &Piece| {
         let reach = piece.radius + soft;
@@ -353,16 +353,16 @@ fn ink(dice: &mut Dice, pieces: &[Piece], image: &mut [u8]) {
         }
     };
     pieces.iter().for_each(&mut draw);
-    if dice.chance(0.06) {
-        let at = [dice.between(5.0, 22.0), dice.between(5.0, 22.0)];
+    if random.chance(0.06) {
+        let at = [random.between(5.0, 22.0), random.between(5.0, 22.0)];
         draw(&Piece {
             from: at,
-            to: [at[0] + dice.bell(0.0, 1.5), at[1] + dice.bell(0.0, 1.5)],
+            to: [at[0] + random.bell(0.0, 1.5), at[1] + random.bell(0.0, 1.5)],
             radius: 0.5,
         });
     }
     for (to, &cover) in image.iter_mut().zip(&page) {
-        let rough = if cover > 0.0 { 1.0 - dice.between(0.0, grain) } else { 0.0 };
+        let rough = if cover > 0.0 { 1.0 - random.between(0.0, grain) } else { 0.0 };
         *to = (255.0 * (cover * gain).min(1.0) * rough + 0.5) as u8;
     }
 }
@@ -379,14 +379,14 @@ fn distance_to_piece(p: Point, piece: &Piece) -> f32 {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::dataset::checksum::sha256;
+    use crate::io::hash::sha256;
 
     fn drawn(seed: u64, half: u64, index: u64) -> (u8, Vec<u8>) {
         let mut image = vec![0; PIXELS];
         (sample(seed, half, index, &mut image), image)
     }
 
-    /// The first samples must be the same bytes for ever and everywhere: runs are compared by them.
+    /// The first samples must never change: runs are compared by them.
     #[test]
     fn the_first_samples_are_golden() {
         let (labels, images): (Vec<u8>, Vec<Vec<u8>>) = (0..64).map(|i| drawn(DEFAULT_SEED, 0, i)).unzip();

@@ -1,44 +1,30 @@
-//! Packed files: read through gzip, or unpacked once, beside themselves or into the cache folder.
+//! Decompresses `.gz` files once, beside themselves or into the cache folder.
 
-use std::fs::{self, File};
-use std::io::{self, BufReader, Read, Write};
+use std::fs::{self};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, ensure};
 use atomic_write_file::AtomicWriteFile;
-use flate2::bufread::MultiGzDecoder;
 
-use super::checksum;
-use super::idx::{Header, Kind};
-use super::locate::{FILES, KINDS, Located, Places};
-use crate::input::plain_file;
+use super::files::{FILES, KINDS};
+use super::gz::{is_gz, reader};
+use super::locate::{Located, SearchPath};
+use crate::io::file::plain_file;
+use crate::io::hash::sha256;
+use crate::io::idx::{Header, Kind};
 
-/// Deflate cannot shrink data further than this.
-const MAX_PACKED: u64 = 1032;
+/// The highest compression ratio of deflate.
+const MAX_RATIO: u64 = 1032;
 
-/// Whether `path` is read through gzip.
-pub fn is_gz(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "gz")
-}
-
-/// Reads `path`, unpacked on the way if it ends in `.gz`.
-///
-/// # Errors
-/// If it is no plain file or cannot be opened.
-pub fn reader(path: &Path) -> io::Result<Box<dyn Read>> {
-    plain_file(path)?;
-    let file = BufReader::with_capacity(1 << 16, File::open(path)?);
-    Ok(if is_gz(path) { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) })
-}
-
-impl Places {
-    /// Paths of the four plain files; those that are packed are unpacked first, once.
+impl SearchPath {
+    /// Paths of the four decompressed files; `.gz` files are decompressed first, once.
     ///
-    /// Beside the `.gz` if that folder takes files, else into `unpacked/<name>-<key>` in the cache folder, where the key
-    /// stands for path, size and age of the packed files.
+    /// Beside the `.gz` if that folder is writable, else into `unpacked/<name>-<key>` in the cache folder, where the key is
+    /// a hash of path, size and modification time of the `.gz` files.
     ///
     /// # Errors
-    /// If a packed file is damaged, claims more than it can hold, or nothing can be written.
+    /// If a `.gz` file is damaged, claims an impossible size, or no file can be written.
     pub fn unpack(&self, set: &Located) -> anyhow::Result<[PathBuf; 4]> {
         let mut plain = set.files.clone();
         for (i, gz) in set.files.iter().enumerate().filter(|(_, path)| is_gz(path)) {
@@ -48,7 +34,7 @@ impl Places {
     }
 
     fn unpack_file(&self, set: &Located, gz: &Path, file: &str, kind: Kind) -> anyhow::Result<PathBuf> {
-        // Asked of the mode bits too: the superuser could write into a folder that is meant to stay as it is.
+        // The mode bits count even for the superuser, who could write into a read-only folder.
         let read_only = fs::metadata(&set.folder).is_ok_and(|meta| meta.permissions().readonly());
         if !read_only {
             let beside = set.folder.join(file);
@@ -69,7 +55,7 @@ impl Places {
         let target = folder.join(file);
         if !target.is_file() {
             fs::create_dir_all(&folder)
-                .with_context(|| format!("cannot make the folder {}", folder.display()))?;
+                .with_context(|| format!("cannot create the folder {}", folder.display()))?;
             let to = AtomicWriteFile::open(&target)
                 .with_context(|| format!("{}: cannot be written", target.display()))?;
             unpack_into(gz, kind, to, &target)?;
@@ -78,7 +64,7 @@ impl Places {
     }
 }
 
-/// Tells packed files from others, and from what was there before them.
+/// A key for the `.gz` files, which changes when they change.
 fn key(files: &[PathBuf; 4]) -> anyhow::Result<String> {
     let mut all = String::new();
     for path in files.iter().filter(|path| is_gz(path)) {
@@ -86,28 +72,28 @@ fn key(files: &[PathBuf; 4]) -> anyhow::Result<String> {
         let (meta, full) = meta.with_context(|| format!("{}: cannot be read", path.display()))?;
         all += &format!("{full:?} {} {:?}\n", meta.len(), meta.modified().ok());
     }
-    Ok(checksum::sha256(all.as_bytes())[..12].to_owned())
+    Ok(sha256(all.as_bytes())[..12].to_owned())
 }
 
-/// Unpacks `gz` into `to`, which appears as `target` only if all is well.
+/// Decompresses `gz` into `to`, which appears as `target` only if the content is valid.
 fn unpack_into(gz: &Path, kind: Kind, mut to: AtomicWriteFile, target: &Path) -> anyhow::Result<()> {
     let name = gz.display();
     let reading = |e: io::Error| match e.kind() {
         io::ErrorKind::UnexpectedEof => {
-            anyhow!("{name}: cut short, the packed data ends too early; fetch it again")
+            anyhow!("{name}: truncated, the compressed data ends too early; fetch it again")
         }
         _ => anyhow!("{name}: cannot unpack ({e}); fetch it again"),
     };
-    let packed_len = plain_file(gz).with_context(|| format!("{name}: cannot be read"))?;
+    let compressed_len = plain_file(gz).with_context(|| format!("{name}: cannot be read"))?;
     let mut from = reader(gz).with_context(|| format!("{name}: cannot be opened"))?;
     let mut head = Vec::new();
     (&mut from).take(16).read_to_end(&mut head).map_err(reading)?;
     let Header { file_len, .. } = Header::read(head.as_slice(), kind, gz)?;
     ensure!(
-        file_len / MAX_PACKED <= packed_len,
-        "{name}: claims {file_len} bytes, more than {packed_len} packed bytes can hold; the header is damaged, fetch it again"
+        file_len / MAX_RATIO <= compressed_len,
+        "{name}: claims {file_len} bytes, more than {compressed_len} compressed bytes can hold; the header is damaged, fetch it again"
     );
-    // One byte more than expected shows that there is too much, and reaching the end checks the gzip checksum.
+    // One byte more than expected detects a longer file; reaching the end checks the gzip checksum.
     let mut content = head.as_slice().chain(from).take(file_len.saturating_add(1));
     let (mut found, mut block) = (0, vec![0; 1 << 16]);
     loop {
@@ -128,34 +114,15 @@ fn unpack_into(gz: &Path, kind: Kind, mut to: AtomicWriteFile, target: &Path) ->
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-pub(super) mod tests {
+mod tests {
     use super::*;
-    use crate::dataset::{Split, synth};
-    use flate2::Compression;
-    use flate2::write::GzEncoder;
+    use crate::dataset::Split;
+    use crate::dataset::testing::{pack, packed_set};
     use std::fs::Permissions;
     use std::os::unix::fs::PermissionsExt;
 
-    fn pack(bytes: &[u8]) -> Vec<u8> {
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
-        encoder.write_all(bytes).unwrap();
-        encoder.finish().unwrap()
-    }
-
-    /// A synthetic set of gz files at `<root>/<folder>`.
-    pub fn packed_set(root: &Path, folder: &str) -> PathBuf {
-        let dir = root.join(folder);
-        synth::write(&dir, 1, 9, 4).unwrap();
-        for file in FILES {
-            let bytes = fs::read(dir.join(file)).unwrap();
-            fs::write(dir.join(format!("{file}.gz")), pack(&bytes)).unwrap();
-            fs::remove_file(dir.join(file)).unwrap();
-        }
-        dir
-    }
-
-    fn places(data_dir: &Path, cache: &Path) -> Places {
-        Places::with(Some(data_dir), None, Some(cache.to_path_buf())).unwrap()
+    fn places(data_dir: &Path, cache: &Path) -> SearchPath {
+        SearchPath::with(Some(data_dir), None, Some(cache.to_path_buf())).unwrap()
     }
 
     #[test]
@@ -182,7 +149,7 @@ pub(super) mod tests {
         let before = fs::metadata(&plain[0]).unwrap().modified().unwrap();
         assert_eq!(places.unpack(&set).unwrap(), plain);
         assert_eq!(fs::metadata(&plain[0]).unwrap().modified().unwrap(), before);
-        assert_eq!(places.list().len(), 1, "the unpacked files are no second set");
+        assert_eq!(places.list().len(), 1, "the decompressed files are not a second set");
         assert_eq!(fs::read_dir(&dir).unwrap().count(), 4);
         fs::set_permissions(&dir, Permissions::from_mode(0o755)).unwrap();
     }
@@ -200,13 +167,13 @@ pub(super) mod tests {
         let crc = flipped.len() - 8;
         flipped[crc] ^= 1;
         for (bytes, complaint) in [
-            (whole[..whole.len() / 2].to_vec(), "cut short"),
-            (whole[..whole.len() - 4].to_vec(), "cut short"),
+            (whole[..whole.len() / 2].to_vec(), "truncated"),
+            (whole[..whole.len() - 4].to_vec(), "truncated"),
             (flipped, "cannot unpack"),
             (b"no gzip at all".to_vec(), "cannot unpack"),
             (pack(&plain[..17]), "unpacks to 17 bytes, expected 18"),
             (pack(&[&plain[..], &[0; 1000]].concat()), "more than 18"),
-            (pack(&endless), "packed bytes can hold"),
+            (pack(&endless), "compressed bytes can hold"),
             (pack(b""), "0 bytes"),
         ] {
             fs::write(&gz, bytes).unwrap();

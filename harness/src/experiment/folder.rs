@@ -1,29 +1,31 @@
-//! An experiment's folder: what is there, run by run, whole, missing, unfinished or damaged.
+//! The folder of an experiment: the state of each run, complete, missing, unfinished or damaged.
 
-use super::search::Rates;
-use super::{Experiment, Planned};
-use crate::dataset::checksum::sha256;
-use crate::measure::samples::Chosen;
-use crate::measure::{FILES as MEASURED, Measured, asked};
-use crate::report::{npy, write_atomically};
+use super::definition::Experiment;
+use super::plan::Planned;
+use super::rates::Rates;
+use crate::io::array;
+use crate::io::atomic::write_atomically;
+use crate::io::hash::sha256;
+use crate::measure::result::{FILES as MEASURED, Measured, request};
+use crate::measure::samples::SampleSelection;
+use crate::run::manifest::Outcome;
 use crate::run::settings::Settings;
-use crate::run::training::Outcome;
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// The file that says which experiment a folder holds.
+/// The file with the experiment of a folder.
 pub const FILE: &str = "experiment.toml";
 
-/// What of `run.json` a report needs.
+/// The part of `run.json` that a report needs.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Manifest {
     /// `running`, `done`, `failed` or `interrupted`.
     pub state: String,
-    /// What it was trained with.
+    /// Its settings.
     pub settings: Settings,
-    /// Samples to learn from, to validate on, to test on.
+    /// Numbers of training, validation and test samples.
     pub samples: [usize; 3],
     /// The commit of the program.
     pub commit: Option<String>,
@@ -31,18 +33,18 @@ pub struct Manifest {
     pub cpu: String,
     /// The kernel set.
     pub kernels: String,
-    /// What it came to.
+    /// The result.
     pub outcome: Option<Outcome>,
 }
 
-/// A run whose files are all there and whole.
+/// A run whose files are complete.
 #[derive(Clone, Debug)]
 pub struct Finished {
     /// `run.json`
     pub manifest: Manifest,
-    /// What it came to.
+    /// The result.
     pub outcome: Outcome,
-    /// Columns of `metrics.csv` by name, a value an epoch.
+    /// Columns of `metrics.csv` by name, one value per epoch.
     pub metrics: BTreeMap<String, Vec<f64>>,
     /// `measured.json`
     pub measured: Measured,
@@ -64,30 +66,30 @@ impl Finished {
     }
 }
 
-/// What a run's folder holds.
+/// The state of the folder of a run.
 #[derive(Clone, Debug)]
 pub enum State {
-    /// Everything.
+    /// Complete.
     Done(Box<Finished>),
-    /// Nothing.
+    /// No files.
     Missing,
-    /// A training or a measuring that did not end; why, if it is known.
+    /// The training or measuring did not finish, with the reason.
     Unfinished(String),
-    /// Files that do not go together or cannot be read.
+    /// Files that are inconsistent or cannot be read.
     Damaged(String),
 }
 
-/// A run of an experiment and what is there of it.
+/// A run of an experiment and the state of its folder.
 #[derive(Clone, Debug)]
 pub struct Run {
-    /// What it was to be.
+    /// The planned run.
     pub planned: Planned,
-    /// What is there.
+    /// The state of its folder.
     pub state: State,
 }
 
 impl Run {
-    /// The run, if it is whole.
+    /// The run, if it is complete.
     pub fn finished(&self) -> Option<&Finished> {
         match &self.state {
             State::Done(finished) => Some(finished),
@@ -96,15 +98,15 @@ impl Run {
     }
 }
 
-/// An experiment's folder as it was found.
+/// The content of an experiment's folder.
 #[derive(Clone, Debug)]
 pub struct Loaded {
     /// The experiment.
     pub experiment: Experiment,
-    /// Rates that were searched.
+    /// Results of the learning rate search.
     pub rates: Rates,
-    /// Its sets; the reason where one cannot be read.
-    pub sets: Vec<(String, Result<Chosen, String>)>,
+    /// Its data sets, or the reason why one cannot be read.
+    pub sets: Vec<(String, Result<SampleSelection, String>)>,
     /// Its runs, in the order of the plan.
     pub runs: Vec<Run>,
 }
@@ -113,29 +115,31 @@ impl Loaded {
     /// Reads a folder.
     ///
     /// # Errors
-    /// If it holds no experiment. What is missing or damaged of the runs is no error: it is shown.
+    /// If it holds no experiment. Missing or damaged runs are not errors: they are part of the result.
     pub fn read(folder: &Path) -> Result<Loaded> {
         let file = folder.join(FILE);
         ensure!(
             file.exists(),
-            "{}: holds no experiment ({FILE} is missing); `harness reproduce` makes one",
+            "{}: holds no experiment ({FILE} is missing); `harness reproduce` creates one",
             folder.display()
         );
         let experiment = Experiment::read(&file)?;
         let rates = Rates::read(folder)?;
         let plan = experiment.plan(&rates)?;
-        let mut sets: Vec<(String, Result<Chosen, String>)> = Vec::new();
+        let mut sets: Vec<(String, Result<SampleSelection, String>)> = Vec::new();
         for planned in &plan {
             let name = &planned.settings.dataset;
             if sets.iter().all(|(other, _)| other != name) {
-                let set = Chosen::read(&folder.join(name)).map_err(|error| format!("{error:#}"));
+                let set = SampleSelection::read(&folder.join(name)).map_err(|error| format!("{error:#}"));
                 sets.push((name.clone(), set));
             }
         }
         let runs = plan.into_iter().map(|planned| {
             let set = sets.iter().find(|(name, _)| *name == planned.settings.dataset);
             let state = match set {
-                Some((_, Ok(chosen))) => state(&folder.join(&planned.folder), &planned, &experiment, chosen),
+                Some((_, Ok(selection))) => {
+                    state(&folder.join(&planned.folder), &planned, &experiment, selection)
+                }
                 Some((_, Err(error))) => State::Damaged(error.clone()),
                 None => State::Missing,
             };
@@ -146,25 +150,35 @@ impl Loaded {
     }
 }
 
-/// Writes which experiment a folder holds.
+/// Writes the experiment to its folder.
 ///
 /// # Errors
 /// If the folder cannot be written.
 pub fn write_experiment(folder: &Path, experiment: &Experiment) -> Result<()> {
-    std::fs::create_dir_all(folder).with_context(|| format!("{}: cannot be made", folder.display()))?;
+    std::fs::create_dir_all(folder).with_context(|| format!("{}: cannot be created", folder.display()))?;
     let text = toml::to_string(experiment)?;
     write_atomically(&folder.join(FILE), |file| Ok(file.write_all(text.as_bytes())?))
 }
 
-/// What is there of a run.
-pub fn state(folder: &Path, planned: &Planned, experiment: &Experiment, chosen: &Chosen) -> State {
-    match found(folder, planned, experiment, chosen) {
+/// The state of a run.
+pub fn state(
+    folder: &Path,
+    planned: &Planned,
+    experiment: &Experiment,
+    selection: &SampleSelection,
+) -> State {
+    match found(folder, planned, experiment, selection) {
         Ok(state) => state,
         Err(error) => State::Damaged(format!("{error:#}")),
     }
 }
 
-fn found(folder: &Path, planned: &Planned, experiment: &Experiment, chosen: &Chosen) -> Result<State> {
+fn found(
+    folder: &Path,
+    planned: &Planned,
+    experiment: &Experiment,
+    selection: &SampleSelection,
+) -> Result<State> {
     let at = |file: &str| folder.join(file);
     if !at("run.json").exists() {
         return Ok(State::Missing);
@@ -181,8 +195,8 @@ fn found(folder: &Path, planned: &Planned, experiment: &Experiment, chosen: &Cho
     let outcome = match manifest.outcome.clone() {
         Some(outcome) if manifest.state == "done" && settings.epochs == epochs => outcome,
         _ => {
-            let state = if manifest.state == "done" { "shorter than asked for" } else { &manifest.state };
-            // The last line of a run that was killed may be half a line.
+            let state = if manifest.state == "done" { "fewer epochs than planned" } else { &manifest.state };
+            // The last line of a killed run may be incomplete.
             let seen = metrics.ok().map(|metrics| format!(": {} of {epochs} epochs", rows(&metrics)));
             return Ok(State::Unfinished(format!("{state}{}", seen.unwrap_or_default())));
         }
@@ -195,7 +209,7 @@ fn found(folder: &Path, planned: &Planned, experiment: &Experiment, chosen: &Cho
         return Ok(State::Unfinished("trained, not measured".to_owned()));
     }
     let measured: Measured = json(&at(MEASURED[0]))?;
-    if measured.asked != asked(&experiment.measure, chosen)? {
+    if measured.request != request(&experiment.measure, selection)? {
         return Ok(State::Unfinished("trained, measured for another experiment".to_owned()));
     }
     ensure!(
@@ -209,11 +223,11 @@ fn found(folder: &Path, planned: &Planned, experiment: &Experiment, chosen: &Cho
         "{}: is not what was measured",
         path.display()
     );
-    let (maps, found) = npy::read_images(&path)?;
+    let (maps, found) = array::read_images(&path)?;
     let groups: usize = measured.groups.iter().map(|group| group.count).sum();
-    let expected = [groups, chosen.rows, chosen.cols];
+    let expected = [groups, selection.rows, selection.cols];
     ensure!(found == expected, "{}: {found:?} pictures, expected {expected:?}", path.display());
-    let whole = measured.methods.iter().all(|of| of.class_columns.len() == chosen.cols);
+    let whole = measured.methods.iter().all(|of| of.class_columns.len() == selection.cols);
     ensure!(whole, "{}: not a number for each column", at(MEASURED[0]).display());
     Ok(State::Done(Box::new(Finished { manifest, outcome, metrics, measured, maps })))
 }
@@ -230,7 +244,7 @@ fn rows(metrics: &BTreeMap<String, Vec<f64>>) -> usize {
     metrics.get("epoch").map_or(0, Vec::len)
 }
 
-/// Columns of a table of numbers.
+/// The columns of `metrics.csv`.
 fn metrics(path: &Path) -> Result<BTreeMap<String, Vec<f64>>> {
     let text = String::from_utf8(bytes(path)?).with_context(|| format!("{}: is damaged", path.display()))?;
     let mut lines = text.lines();

@@ -1,14 +1,14 @@
-//! Trainings side by side: the long ones first, none stopped by another's failure.
+//! Trainings in parallel: the long ones first; a failure does not stop the others.
 
-use super::Planned;
-use crate::progress::Progress;
+use super::plan::Planned;
+use crate::io::progress::Progress;
 use anyhow::{Result, anyhow};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// Runs `work` on every training, `jobs` at a time; results in the given order.
-pub fn side_by_side<R: Send>(
+pub fn in_parallel<R: Send>(
     runs: &[Planned],
     jobs: usize,
     progress: &Progress,
@@ -39,12 +39,12 @@ pub fn side_by_side<R: Send>(
     all.finish();
     let take = |slot: Mutex<Option<Result<R>>>| {
         let result = slot.into_inner().ok().flatten();
-        result.unwrap_or_else(|| Err(anyhow!("the run did not end")))
+        result.unwrap_or_else(|| Err(anyhow!("the run did not finish")))
     };
     results.into_iter().map(take).collect()
 }
 
-/// How long the rest takes if it goes on as it went.
+/// Estimate of the remaining time.
 fn left(elapsed: Duration, done: usize, all: usize) -> String {
     let seconds = elapsed.as_secs_f64() / done.max(1) as f64 * (all - done) as f64;
     match seconds {
@@ -58,12 +58,12 @@ fn left(elapsed: Duration, done: usize, all: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::experiment::{Experiment, search::Rates};
+    use crate::experiment::{definition::Experiment, rates::Rates};
 
     #[test]
-    fn one_failure_does_not_stop_the_rest_and_the_order_stays() {
+    fn one_failure_does_not_stop_the_others_and_results_are_in_order() {
         let runs = Experiment::by_name("quick").unwrap().plan(&Rates::default()).unwrap();
-        let found = side_by_side(&runs, 2, &Progress::new(true), |run| match run.settings.seq_len {
+        let found = in_parallel(&runs, 2, &Progress::new(true), |run| match run.settings.seq_len {
             4 => Err(anyhow!("no")),
             _ => Ok(run.title.clone()),
         });

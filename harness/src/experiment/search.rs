@@ -1,97 +1,24 @@
-//! A small search for the learning rate, which the thesis leaves adjustable.
+//! A search for the learning rate, which the thesis does not fix.
 //!
 //! For each set, cell, T and optimiser, every candidate is trained for a few epochs with the first seed; the one with
-//! the best accuracy on the held-out training samples wins, the smaller rate of equals. The test set has no part in
-//! it: each of these trainings sees one test sample, and what it makes of that is not read.
+//! the best validation accuracy is taken, the smaller rate of equals. The test set is not used: each of these trainings
+//! evaluates one test sample, and its result is not read.
 
-use super::{Experiment, Planned};
-use crate::cli::Misuse;
-use crate::run::Interrupted;
+use super::definition::Experiment;
+use super::plan::Planned;
+use super::rates::{Candidate, FILE, Rates, Search};
+use crate::io::json::write_json;
+use crate::run::manifest::Outcome;
 use crate::run::settings::Settings;
-use crate::run::training::{Outcome, write_json};
-use anyhow::{Context, Result, ensure};
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use crate::signal::Interrupted;
+use anyhow::{Result, ensure};
 use std::path::Path;
 
-/// How a learning rate is searched.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-pub struct Search {
-    /// The candidates.
-    pub rates: Vec<f64>,
-    /// Epochs of each.
-    pub epochs: u64,
-}
-
-impl Default for Search {
-    fn default() -> Search {
-        Search { rates: vec![1e-3, 5e-4, 2e-4, 1e-4], epochs: 3 }
-    }
-}
-
-impl Search {
-    pub(super) fn check(&self) -> Result<(), Misuse> {
-        let positive = self.rates.iter().all(|rate| rate.is_finite() && *rate > 0.0);
-        if self.rates.is_empty() || !positive || self.epochs == 0 {
-            return Err(Misuse("[search] needs positive rates and at least 1 epoch".to_owned()));
-        }
-        Ok(())
-    }
-}
-
-/// What a candidate came to.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Tried {
-    /// Learning rate.
-    pub lr: f64,
-    /// Accuracy on the held-out training samples; none if the training failed.
-    pub validation_accuracy: Option<f64>,
-}
-
-/// The candidates of each group and what they came to.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Rates(pub BTreeMap<String, Vec<Tried>>);
-
-impl Rates {
-    /// The rate that a group has found.
-    pub fn get(&self, group: &str) -> Option<f64> {
-        let best = |best: Option<(f64, f64)>, tried: &Tried| {
-            let accuracy = tried.validation_accuracy?;
-            match best {
-                Some((lr, most)) if most > accuracy || most == accuracy && lr < tried.lr => Some((lr, most)),
-                _ => Some((tried.lr, accuracy)),
-            }
-        };
-        let tried = self.0.get(group)?;
-        let found = tried.iter().filter(|tried| tried.validation_accuracy.is_some()).fold(None, best);
-        found.map(|(lr, _)| lr)
-    }
-
-    /// What a search in this folder has found so far; nothing where there was none.
-    ///
-    /// # Errors
-    /// If the file is damaged.
-    pub fn read(out: &Path) -> Result<Rates> {
-        let path = out.join(FILE);
-        if !path.exists() {
-            return Ok(Rates::default());
-        }
-        let text =
-            std::fs::read_to_string(&path).with_context(|| format!("{}: cannot be read", path.display()))?;
-        serde_json::from_str(&text).with_context(|| format!("{}: is no result of a search", path.display()))
-    }
-}
-
-/// Where the result of a search is kept in an experiment's folder.
-pub const FILE: &str = "learning-rates.json";
-
-/// Searches the rates that an experiment leaves open and writes them to its folder. `train_all` runs trainings side
-/// by side: each with its folder, in the order given.
+/// Searches the rates of an experiment and writes them to its folder. `train_all` runs the trainings, each in its own
+/// folder, with results in the order given.
 ///
 /// # Errors
-/// If the process is told to stop, or the file cannot be written. A failed training is a candidate that lost.
+/// If a signal stops the run, or the file cannot be written. A failed training counts as a candidate without accuracy.
 pub fn search(
     experiment: &Experiment,
     out: &Path,
@@ -99,7 +26,7 @@ pub fn search(
 ) -> Result<Rates> {
     let mut groups: Vec<Planned> = Vec::new();
     for planned in experiment.plan(&Rates::default())? {
-        if experiment.searches(&planned) && groups.iter().all(|other| other.group != planned.group) {
+        if planned.searched && groups.iter().all(|other| other.group != planned.group) {
             groups.push(planned);
         }
     }
@@ -127,7 +54,7 @@ pub fn search(
             return Err(interrupted.clone().into());
         }
         let validation_accuracy = result.ok().map(|outcome| outcome.validation_accuracy);
-        let tried = Tried { lr: rates[i % rates.len()], validation_accuracy };
+        let tried = Candidate { lr: rates[i % rates.len()], validation_accuracy };
         found.0.entry(planned.group.clone()).or_default().push(tried);
     }
     for group in &groups {
@@ -139,20 +66,4 @@ pub fn search(
     }
     write_json(&out.join(FILE), &found)?;
     Ok(found)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_best_on_held_out_samples_wins_and_the_smaller_of_equals() {
-        let tried = |lr, validation_accuracy| Tried { lr, validation_accuracy };
-        let of = |tried: Vec<Tried>| Rates(BTreeMap::from([("a".to_owned(), tried)])).get("a");
-        assert_eq!(of(vec![tried(1e-2, None), tried(1e-3, Some(0.9)), tried(1e-4, Some(0.8))]), Some(1e-3));
-        assert_eq!(of(vec![tried(1e-4, Some(0.9)), tried(1e-3, Some(0.9))]), Some(1e-4));
-        assert_eq!(of(vec![tried(1e-3, Some(0.9)), tried(1e-4, Some(0.9))]), Some(1e-4));
-        assert_eq!(of(vec![tried(1e-3, None)]), None);
-        assert_eq!(Rates::default().get("a"), None);
-    }
 }

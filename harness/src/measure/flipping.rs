@@ -1,10 +1,10 @@
-//! Pixel flipping: regions of the image are replaced one after the other, and the decision is watched.
+//! Pixel flipping: regions of the image are replaced one after the other, and the probability of the class is measured.
 //!
 //! A heatmap that found the evidence makes `P(class)` fall fast when its most relevant regions go first and slowly when
 //! its least relevant ones do. `AOPC = 1/(L+1)·Σ_k (P(x⁰) − P(xᵏ))` over the `L` regions is the area between.
 
-use crate::images::Arrays;
-use crate::run::check_stop;
+use crate::dataset::samples::Arrays;
+use crate::signal::check_stop;
 use anyhow::Result;
 use kernels::Kernels;
 use model::train::shuffled;
@@ -13,11 +13,11 @@ use rand::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use serde::{Deserialize, Serialize};
 
-/// What a removed region is filled with.
+/// The fill of a removed region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Fill {
-    /// The lowest pixel value, which is the ground of the images.
+    /// The lowest pixel value, the background of the images.
     Background,
     /// Uniform noise over the pixel range.
     Noise,
@@ -36,15 +36,15 @@ impl Fill {
     }
 }
 
-/// Which regions go first.
+/// The order in which regions are removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Order {
-    /// Those with the most relevance.
+    /// The most relevant first.
     MostFirst,
-    /// Those with the least.
+    /// The least relevant first.
     LeastFirst,
-    /// Any.
+    /// Random.
     Random,
 }
 
@@ -52,20 +52,20 @@ pub enum Order {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Flipped {
-    /// What stands in the place of removed regions.
+    /// The fill of removed regions.
     pub fill: Fill,
-    /// Which go first.
+    /// The order of removal.
     pub order: Order,
     /// Area over the perturbation curve, in units of probability.
     pub aopc: f64,
-    /// Mean `P(class)` after 0, 1, … removed regions; the class is the one predicted at first.
+    /// Mean `P(class)` after 0, 1, … removed regions; the class is the one predicted for the original image.
     pub curve: Vec<f64>,
 }
 
 /// Samples evaluated at once.
 const CHUNK: usize = 250;
 
-/// The samples of a flipping, and what they are filled with.
+/// The samples and the fills.
 #[derive(Debug)]
 pub struct Flipping {
     images: Vec<f32>,
@@ -124,10 +124,10 @@ impl Flipping {
         Ok(flipping)
     }
 
-    /// The curves of one order with each fill; `relevance` `[N, rows, cols]` makes the order, chance breaks its ties.
+    /// The curves of one order with each fill; `relevance` `[N, rows, cols]` gives the order, ties are broken at random.
     ///
     /// # Errors
-    /// If the process is told to stop.
+    /// If a signal stops the run.
     pub fn run(
         &mut self,
         network: &Network,
@@ -204,9 +204,9 @@ mod tests {
     use super::*;
     use model::{Architecture, Task};
 
-    /// A network that nobody trained, and the relevance of a plain function of its input.
+    /// An untrained network, and the relevance of a simple function of its input.
     #[test]
-    fn the_curve_starts_whole_ends_filled_and_its_area_is_the_mean_fall() {
+    fn the_curve_starts_at_the_original_ends_filled_and_its_area_is_the_mean_drop() {
         let task = Task { rows: 6, cols: 6, seq_len: 2, classes: 3, ..Task::default() };
         let network = Network::new(Architecture::preset("shallow").unwrap(), task, 3).unwrap();
         let images: Vec<f32> = (0..72).map(|i| ((i * 7) % 11) as f32 / 5.5 - 1.0).collect();
@@ -226,7 +226,7 @@ mod tests {
                 assert!(near(fall, curve.aopc));
             }
         }
-        // With the regions in opposite orders, what one has left the other has lost.
+        // Opposite orders remove different regions first.
         assert_ne!(most[0].curve[1], least[0].curve[1]);
         assert_eq!((most[0].fill, most[1].fill), (Fill::Background, Fill::Noise));
         assert_eq!(flipping.run(&network, &kernels, Order::Random, None).unwrap(), any);

@@ -1,11 +1,10 @@
-//! Where heatmaps come from: the methods of the model, and chance as their control.
+//! The sources of heatmaps: the methods of the model, and random relevance as a control.
 
-use crate::explaining::{CHUNK, Summary, explain_all};
-use crate::run::check_stop;
+use super::explanations::{CHUNK, ExplanationRequest, Summary, explain_all};
+use crate::signal::check_stop;
 use anyhow::Result;
 use kernels::Kernels;
-use model::explain::{Explanation, Method, Target};
-use model::{Network, Samples};
+use model::explain::{Explanation, Method};
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
@@ -17,12 +16,12 @@ pub const MAIN: &str = "deep-taylor";
 /// α and β of `lrp`: the values of the thesis for shallower networks.
 const ALPHA_BETA: (f32, f32) = (2.0, 1.0);
 
-/// What hands out relevance.
+/// A source of relevance.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Relevance {
     /// A method of explanation.
     Method(Method),
-    /// Uniform chance, scaled so that it conserves the logit: drawn from sample and class, blind to the network.
+    /// Uniform random values scaled to the logit; they depend on sample and class, not on the network.
     Random,
 }
 
@@ -38,23 +37,20 @@ impl Relevance {
     /// Explains the samples chunk by chunk; `visit` gets each chunk's indices and its explanation.
     ///
     /// # Errors
-    /// What the explainer or `visit` says, or an interruption.
+    /// An error of the explainer or of `visit`, or an interruption.
     pub fn explain(
         self,
         kernels: &Kernels,
-        network: &Network,
-        samples: &dyn Samples,
-        indices: &[usize],
-        target: Target,
+        request: ExplanationRequest,
         mut visit: impl FnMut(&[usize], Explanation) -> Result<()>,
     ) -> Result<Summary> {
         let mut drawn = Summary::default();
         let method = match self {
             Relevance::Method(method) => method,
-            // The logits come from any method; the relevance is thrown away.
+            // Any method computes the logits; its relevance is discarded.
             Relevance::Random => Method::Sensitivity,
         };
-        let summary = explain_all(kernels, network, method, samples, indices, target, |chunk, found| {
+        let summary = explain_all(kernels, method, request, |chunk, found| {
             for mut batch in found {
                 if self == Relevance::Random {
                     draw(chunk, &mut batch);
@@ -71,17 +67,10 @@ impl Relevance {
     ///
     /// # Errors
     /// As [`Relevance::explain`].
-    pub fn collect(
-        self,
-        kernels: &Kernels,
-        network: &Network,
-        samples: &dyn Samples,
-        indices: &[usize],
-        target: Target,
-    ) -> Result<(Vec<f32>, Summary)> {
+    pub fn collect(self, kernels: &Kernels, request: ExplanationRequest) -> Result<(Vec<f32>, Summary)> {
         check_stop()?;
         let mut maps = Vec::new();
-        let summary = self.explain(kernels, network, samples, indices, target, |_, found| {
+        let summary = self.explain(kernels, request, |_, found| {
             maps.extend(found.relevance);
             Ok(())
         })?;
@@ -89,7 +78,7 @@ impl Relevance {
     }
 }
 
-/// Puts chance in the place of an explanation.
+/// Replaces the relevance by random values.
 fn draw(indices: &[usize], batch: &mut Explanation) {
     debug_assert!(indices.len() <= CHUNK);
     let n = indices.len().max(1);

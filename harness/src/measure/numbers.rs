@@ -1,6 +1,6 @@
-//! Numbers about heatmaps.
+//! Statistics of heatmaps.
 
-/// Mean of the values that are there.
+/// Mean of the values that are present.
 pub fn mean(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
     let (sum, count) = values.flatten().fold((0.0, 0usize), |(sum, count), value| (sum + value, count + 1));
     (count > 0).then(|| sum / count as f64)
@@ -17,11 +17,11 @@ pub fn mean_and_deviation(values: &[f64]) -> Option<(f64, Option<f64>)> {
 /// Cosine of two heatmaps; none if either is all zero.
 pub fn cosine(a: &[f32], b: &[f32]) -> Option<f64> {
     let wide = |map: &[f32]| map.iter().map(|&r| f64::from(r)).collect::<Vec<f64>>();
-    let cosine = crate::report::share::cosine(&wide(a), &wide(b));
+    let cosine = crate::measure::shares::cosine(&wide(a), &wide(b));
     cosine.is_finite().then_some(cosine)
 }
 
-/// Spearman's rank correlation of two heatmaps: the correlation of their ranks, equals sharing the mean of theirs.
+/// Spearman's rank correlation of two heatmaps: the correlation of their ranks, ties share the mean of their ranks.
 /// None if either is constant.
 pub fn rank_correlation(a: &[f32], b: &[f32]) -> Option<f64> {
     let (a, b) = (centred_ranks(a), centred_ranks(b));
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_is_not_counted() {
+    fn missing_values_are_not_counted() {
         assert_eq!(mean([Some(1.0), None, Some(3.0)].into_iter()), Some(2.0));
         assert_eq!(mean([None].into_iter()), None);
         assert_eq!(mean_and_deviation(&[1.0, 3.0]), Some((2.0, Some(2f64.sqrt()))));

@@ -1,16 +1,16 @@
-//! Cascading randomisation: layer by layer from the logits down, weights are drawn anew. Heatmaps that show what the
-//! network has learnt must change; those that stay show the input, or the method.
+//! Cascading randomisation: layer by layer from the logits down, weights are replaced by random ones. Heatmaps that depend
+//! on what the network has learnt change; those that do not depend on the input or the method only.
 
 use super::numbers::{cosine, mean, rank_correlation};
 use anyhow::Result;
 use model::Network;
 use serde::{Deserialize, Serialize};
 
-/// How like the original the heatmaps are once a layer and all above it are random. Sizes are compared, not signs: a
-/// random network may well turn a logit negative, and with it every sign of a heatmap that conserves it.
+/// Similarity of the heatmaps to the original ones once a layer and all above it are random. Absolute values are compared:
+/// a random network may make a logit negative, and with it every sign of a heatmap that conserves it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Likeness {
+pub struct Similarity {
     /// The lowest random layer.
     pub layer: String,
     /// Mean cosine of the absolute values.
@@ -19,18 +19,18 @@ pub struct Likeness {
     pub rank_correlation: Option<f64>,
 }
 
-/// The seed of the random weights: none that a training is likely to have.
+/// The seed of the random weights, unlikely to be that of a training.
 const SEED: u64 = 0x5EED_0FF0_12A3_D017;
 
 /// Randomises layer upon layer and compares `explain`'s heatmaps with `original`, `[N, rows, cols]`.
 ///
 /// # Errors
-/// What `explain` says.
+/// An error of `explain`.
 pub fn cascade(
     original: &[f32],
     network: &Network,
     mut explain: impl FnMut(&Network) -> Result<Vec<f32>>,
-) -> Result<Vec<Likeness>> {
+) -> Result<Vec<Similarity>> {
     let size = network.task().rows * network.task().cols;
     let random = Network::new(network.architecture().clone(), *network.task(), SEED)?;
     let mut changed = network.clone();
@@ -43,7 +43,7 @@ pub fn cascade(
         changed.set_values(&values)?;
         let maps = explain(&changed)?;
         let pairs = || original.chunks_exact(size).zip(maps.chunks_exact(size));
-        found.push(Likeness {
+        found.push(Similarity {
             layer: layer.name.clone(),
             cosine: mean(pairs().map(|(a, b)| cosine(&sizes(a), &sizes(b)))),
             rank_correlation: mean(pairs().map(|(a, b)| rank_correlation(&sizes(a), &sizes(b)))),

@@ -1,21 +1,22 @@
-//! Which samples of a data set are looked at, the same for all networks, and what can be said of them alone.
+//! The samples of a data set that are explained and measured, the same for all networks.
 
-use super::Measure;
-use crate::dataset::{Dataset, checksum};
-use crate::report::npy;
-use crate::run::training::write_json;
+use super::settings::Measure;
+use crate::dataset::Dataset;
+use crate::io::array;
+use crate::io::hash::sha256;
+use crate::io::json::write_json;
 use anyhow::{Context, Result, ensure};
 use model::train::shuffled;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
-/// The samples of a data set that an experiment looks at.
+/// The samples of a data set that an experiment uses.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Chosen {
+pub struct SampleSelection {
     /// The data set's name.
     pub dataset: String,
-    /// The published set that these labels are, `mnist` or `fashion-mnist`, whatever its folder is called.
+    /// The published set that has these labels, `mnist` or `fashion-mnist`, whatever its folder is called.
     pub published: Option<String>,
     /// Image rows.
     pub rows: usize,
@@ -23,9 +24,9 @@ pub struct Chosen {
     pub cols: usize,
     /// Classes.
     pub classes: usize,
-    /// Training samples there are.
+    /// Number of training samples.
     pub train: usize,
-    /// Test samples used.
+    /// Number of test samples used.
     pub test: usize,
     /// The class of Figures 4.8 and 4.9.
     pub class: usize,
@@ -53,17 +54,22 @@ pub struct Chosen {
     pub images: Vec<f32>,
 }
 
-/// Files that hold it, in the data set's folder.
+/// The files of a selection, in the folder of the data set.
 pub const FILES: [&str; 2] = ["samples.json", "samples.npy"];
 /// Samples of each class in Figures 4.1 and 4.2.
 const GALLERY: usize = 8;
 
-impl Chosen {
-    /// Chooses the samples; `limit` is the number of test samples used.
+impl SampleSelection {
+    /// Selects the samples; `limit` is the number of test samples used.
     ///
     /// # Errors
     /// If the class has no sample.
-    pub fn new(dataset: &Dataset, measure: &Measure, limit: Option<usize>, seed: u64) -> Result<Chosen> {
+    pub fn new(
+        dataset: &Dataset,
+        measure: &Measure,
+        limit: Option<usize>,
+        seed: u64,
+    ) -> Result<SampleSelection> {
         let test = limit.unwrap_or(usize::MAX).min(dataset.test.len());
         let labels = &dataset.test.labels()[..test];
         let of =
@@ -95,7 +101,7 @@ impl Chosen {
             sums
         });
         let mean = sums.iter().map(|&sum| (sum as f64 / 255.0 / dataset.train.len() as f64) as f32).collect();
-        Ok(Chosen {
+        Ok(SampleSelection {
             dataset: dataset.name.clone(),
             published: published(dataset),
             rows: dataset.rows,
@@ -117,34 +123,35 @@ impl Chosen {
         })
     }
 
-    /// Writes it to the data set's folder.
+    /// Writes the selection to the folder of the data set.
     ///
     /// # Errors
     /// If a file cannot be written.
     pub fn write(&mut self, folder: &Path) -> Result<()> {
         let [json, images] = FILES.map(|file| folder.join(file));
-        std::fs::create_dir_all(folder).with_context(|| format!("{}: cannot be made", folder.display()))?;
-        npy::write_f32(&images, &[self.images.len() / self.size(), self.rows, self.cols], &self.images)?;
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("{}: cannot be created", folder.display()))?;
+        array::write_f32(&images, &[self.images.len() / self.size(), self.rows, self.cols], &self.images)?;
         let bytes =
             std::fs::read(&images).with_context(|| format!("{}: cannot be read", images.display()))?;
-        self.images_sha256 = checksum::sha256(&bytes);
+        self.images_sha256 = sha256(&bytes);
         write_json(&json, self)
     }
 
-    /// Reads it back; the mean image is not kept.
+    /// Reads a selection; the mean image is not stored.
     ///
     /// # Errors
     /// If a file is missing or damaged.
-    pub fn read(folder: &Path) -> Result<Chosen> {
+    pub fn read(folder: &Path) -> Result<SampleSelection> {
         let [json, images] = FILES.map(|file| folder.join(file));
         let text =
             std::fs::read_to_string(&json).with_context(|| format!("{}: cannot be read", json.display()))?;
-        let mut found: Chosen =
+        let mut found: SampleSelection =
             serde_json::from_str(&text).with_context(|| format!("{}: is damaged", json.display()))?;
         let bytes =
             std::fs::read(&images).with_context(|| format!("{}: cannot be read", images.display()))?;
-        ensure!(checksum::sha256(&bytes) == found.images_sha256, "{}: is damaged", images.display());
-        let (values, shape) = npy::read_images(&images)?;
+        ensure!(sha256(&bytes) == found.images_sha256, "{}: is damaged", images.display());
+        let (values, shape) = array::read_images(&images)?;
         let pictures = found.gallery.iter().map(Vec::len).sum::<usize>() + found.population.len();
         let columns = found.class_columns.len();
         let classes = [found.labels.len(), found.each_class.len()];

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 /// A colour map over `[-1, 1]`. The names and the colours are those of zennit's `--cmap`.
 ///
-/// The first six diverge from a neutral colour at 0. The others run one way from −1 to 1, so they want
-/// [`Norm::Absolute`] or [`Norm::Unaligned`].
+/// The first six diverge from a neutral colour at 0. The others are sequential and need [`Norm::Absolute`] or
+/// [`Norm::Unaligned`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Colormap {
@@ -80,14 +80,14 @@ impl Colormap {
     }
 }
 
-/// How the relevance of one picture becomes `[-1, 1]`: zennit's `--relevance-norm`.
+/// Normalisation of the relevance of one picture to `[-1, 1]`: zennit's `--relevance-norm`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Norm {
     /// `R / max|R|`: 0 stays 0, and signs can be compared
     #[default]
     Symmetric,
-    /// `2·|R| / max|R| − 1`: only the size counts, 0 becomes −1
+    /// `2·|R| / max|R| − 1`: the absolute value, 0 becomes −1
     Absolute,
     /// `2·(R − min R) / (max R − min R) − 1`: the whole range is used, 0 lies anywhere
     Unaligned,
@@ -95,8 +95,8 @@ pub enum Norm {
 
 /// Maps `values` to `[-1, 1]` as `norm` says.
 ///
-/// A picture without range (all zero, or all equal for [`Norm::Unaligned`]) becomes the image of 0: 0 for
-/// [`Norm::Symmetric`], −1 for the others. Values that are not finite do not set the range; they stay what they are.
+/// A picture without range (all zero, or all equal for [`Norm::Unaligned`]) becomes 0 for [`Norm::Symmetric`], −1 for the
+/// others. Non-finite values do not affect the range and stay unchanged.
 pub fn normalise(norm: Norm, values: &[f32]) -> Vec<f32> {
     let (low, high) = range(values);
     let largest = high.max(-low);
@@ -105,7 +105,7 @@ pub fn normalise(norm: Norm, values: &[f32]) -> Vec<f32> {
         Norm::Absolute => (0.0, largest, -1.0),
         Norm::Unaligned => (low, high - low, -1.0),
     };
-    // `is_finite` and the comparison together refuse an empty picture (−∞), a flat one (0) and an overflow (∞).
+    // This excludes an empty picture (−∞), a constant one (0) and an overflow (∞).
     if !(span.is_finite() && span > 0.0) {
         return vec![nothing; values.len()];
     }
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn norms_do_what_their_names_say() {
+    fn norms_map_to_their_ranges() {
         let r = [-1.0, 0.0, 4.0];
         assert_eq!(normalise(Norm::Symmetric, &r), [-0.25, 0.0, 1.0]);
         assert_eq!(normalise(Norm::Absolute, &r), [-0.5, -1.0, 1.0]);
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_without_range_is_the_image_of_zero() {
+    fn a_picture_without_range_becomes_zero() {
         assert_eq!(normalise(Norm::Symmetric, &[0.0, -0.0]), [0.0, 0.0]);
         assert_eq!(normalise(Norm::Absolute, &[0.0]), [-1.0]);
         assert_eq!(normalise(Norm::Unaligned, &[3.0, 3.0]), [-1.0, -1.0]);

@@ -13,7 +13,7 @@ pub struct Line {
     pub label: String,
     /// `(x, y)` from left to right; a point that is not finite leaves a gap
     pub points: Vec<(f64, f64)>,
-    /// drawn dashed and grey, for what the others are compared with
+    /// drawn dashed and grey, as a reference
     pub dashed: bool,
 }
 
@@ -26,7 +26,7 @@ pub struct LineChart {
     pub x_label: String,
     /// name and unit of the vertical axis
     pub y_label: String,
-    /// where the horizontal axis is labelled, half a step of air around it; chosen when empty
+    /// where the horizontal axis is labelled, with half a step of margin; chosen automatically when empty
     pub x_ticks: Vec<f64>,
     /// whether the vertical axis shows 0 even if every value is far from it
     pub from_zero: bool,
@@ -60,7 +60,7 @@ impl LineChart {
     /// The chart as an SVG document.
     ///
     /// # Errors
-    /// If the drawing library refuses, which well-formed charts do not provoke.
+    /// If the drawing library fails.
     pub fn svg(&self) -> Result<String> {
         let mut svg = String::new();
         self.draw(&mut svg)
@@ -76,11 +76,11 @@ impl LineChart {
     fn x_axis(&self) -> Axis {
         match (self.x_ticks.first(), self.x_ticks.last()) {
             (Some(&first), Some(&last)) => {
-                let air = (last - first) / (2 * self.x_ticks.len().max(2) - 2) as f64;
-                let air = if air > 0.0 { air } else { 0.5 };
+                let margin = (last - first) / (2 * self.x_ticks.len().max(2) - 2) as f64;
+                let margin = if margin > 0.0 { margin } else { 0.5 };
                 Axis {
-                    low: first - air,
-                    high: last + air,
+                    low: first - margin,
+                    high: last + margin,
                     ticks: self.x_ticks.clone(),
                     decimals: decimals(&self.x_ticks),
                 }
@@ -124,7 +124,7 @@ impl LineChart {
         let mut colours = PALETTE.iter().cycle();
         for (i, line) in self.lines.iter().enumerate() {
             let colour = if line.dashed { GREY } else { *colours.next().unwrap_or(&INK) };
-            // Where the colours are used up, they come again with another stroke.
+            // After the last colour, colours repeat with another stroke.
             let broken = match (line.dashed, i / PALETTE.len()) {
                 (true, _) => Some((7, 5)),
                 (_, 0) => None,
@@ -179,8 +179,8 @@ impl Axis {
         let (low, high) = match (low, high) {
             (low, high) if low > high => (0.0, 1.0),
             (low, high) if high - low <= 1e-12 * high.abs().max(low.abs()) => {
-                let air = if low == 0.0 { 1.0 } else { low.abs() / 2.0 };
-                (low - air, high + air)
+                let margin = if low == 0.0 { 1.0 } else { low.abs() / 2.0 };
+                (low - margin, high + margin)
             }
             range => range,
         };

@@ -1,9 +1,9 @@
-//! Many pictures on one sheet: Figures 4.7 and 4.8 of the thesis are both such a [`Grid`].
+//! Grids of pictures, such as Figures 4.7 and 4.8 of the thesis.
 
 use super::colormap::{Colormap, Norm};
 use super::picture::{Canvas, ColourBar, FAINT, GLYPH, INK, PAPER, Rgb, heatmap, input, text_width, wrap};
 
-/// Pictures in labelled rows and columns, with a title above and a caption below; an empty text takes no room.
+/// Pictures in labelled rows and columns, with a title above and a caption below; an empty text takes no space.
 #[derive(Clone, Debug, Default)]
 pub struct Grid {
     /// one line above everything
@@ -21,7 +21,7 @@ pub struct Grid {
 /// One row of a [`Grid`].
 #[derive(Clone, Debug, Default)]
 pub struct GridRow {
-    /// what stands at the left, "Deep-7"
+    /// label at the left, "Deep-7"
     pub label: String,
     /// the pictures, from the left
     pub cells: Vec<Canvas>,
@@ -31,7 +31,7 @@ pub struct GridRow {
     pub apart: bool,
 }
 
-/// Around each picture, for heatmaps may be as white as the paper.
+/// The frame of a picture, since a heatmap may be as white as the background.
 const EDGE: Rgb = [216, 216, 216];
 const MARGIN: usize = 24;
 const GAP: usize = 8;
@@ -54,7 +54,7 @@ impl Grid {
         let cells_width = widths.iter().sum::<usize>() + GAP * columns.saturating_sub(1);
         let width = (left + cells_width + MARGIN).max(2 * MARGIN + text_width(&self.title, 2));
 
-        // A wide sheet is looked at from further away.
+        // Text on a wide sheet is larger.
         let small = if width >= WIDE { 2 } else { 1 };
         let top = MARGIN + if self.title.is_empty() { 0 } else { 2 * GLYPH + 2 * GAP };
         let bar = self.bar.as_ref().map(|bar| bar.lying(100 * small, small));

@@ -1,6 +1,7 @@
 //! Pictures in memory: a canvas of RGB pixels, and heatmaps and inputs drawn on it.
 
 use super::colormap::{Colormap, Norm, normalise, range};
+use crate::io::atomic::write_atomically;
 use anyhow::{Context, Result};
 use font8x8::legacy::{BASIC_LEGACY, GREEK_LEGACY, LATIN_LEGACY, NOTHING_TO_DISPLAY};
 use std::path::Path;
@@ -12,13 +13,13 @@ pub type Rgb = [u8; 3];
 pub const PAPER: Rgb = [255, 255, 255];
 /// The colour of text.
 pub const INK: Rgb = [34, 34, 34];
-/// The colour of what should recede: captions, frames, ticks.
+/// The colour of captions, frames and ticks.
 pub const FAINT: Rgb = [120, 120, 120];
 
 /// Side of one character at scale 1, in pixels.
 pub const GLYPH: usize = 8;
 
-/// A picture, row by row from the top left. What is drawn past its edge is cut off.
+/// A picture, row by row from the top left. Drawing is clipped at its edges.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Canvas {
     /// columns, in pixels
@@ -119,7 +120,7 @@ impl Canvas {
     /// If the file cannot be written, or the canvas has no pixels.
     pub fn save_png(&self, path: &Path) -> Result<()> {
         let bytes = self.png()?;
-        super::write_atomically(path, |file| Ok(file.write_all(&bytes)?))
+        write_atomically(path, |file| Ok(file.write_all(&bytes)?))
     }
 }
 
@@ -152,7 +153,7 @@ pub fn heatmap(rows: usize, cols: usize, values: &[f32], cmap: Colormap, norm: N
     coloured(rows, cols, &normalise(norm, values), cmap, scale)
 }
 
-/// An input picture in grey: `low` is black and `high` is white, the bounds of the pixels as the network sees them.
+/// An input picture in grey: `low` is black and `high` is white, the pixel range of the network.
 ///
 /// # Panics
 /// If `values` does not hold `rows·cols` values.

@@ -1,5 +1,5 @@
-//! Figures 3.4 to 3.6: a relu neuron of two inputs as a landscape, and where each rule of deep Taylor decomposition
-//! finds the root point that it expands around.
+//! Figures 3.4 to 3.6: contour plot of a relu neuron of two inputs, with the root point of each rule of deep Taylor
+//! decomposition.
 
 use super::curve::{Axis, FONT, FONT_UNIT, GREY, INK, PALETTE};
 use anyhow::{Result, anyhow};
@@ -17,7 +17,7 @@ pub struct Neuron {
     pub a: [f64; 2],
 }
 
-/// A rule, named by what it allows the inputs to be.
+/// A rule of deep Taylor decomposition, with its input domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rule {
     /// Any real number.

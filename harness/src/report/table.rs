@@ -42,7 +42,7 @@ impl Table {
         &self.rows
     }
 
-    /// Whether a column holds numbers only, which stand at its right.
+    /// Whether a column holds numbers only, which are right-aligned.
     pub fn is_numeric(&self, column: usize) -> bool {
         let mut cells =
             self.rows.iter().map(|row| row[column].as_str()).filter(|cell| !is_missing(cell)).peekable();
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_stand_at_the_right() {
+    fn numbers_are_right_aligned() {
         let expected = "\
 cell      T  accuracy  speed
 -------  --  --------  -----
@@ -155,7 +155,7 @@ Deep     14                –
 
     #[test]
     #[should_panic(expected = "a row of 1 cells in a table of 2 columns")]
-    fn a_ragged_row_is_refused() {
+    fn a_row_of_wrong_length_panics() {
         Table::new(&["a", "b"]).row(vec!["x".into()]);
     }
 }

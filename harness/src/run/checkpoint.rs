@@ -1,15 +1,15 @@
-//! What resuming needs, in one file that is written atomically: parameters, moments, place.
+//! The checkpoint of a training, one file written atomically: parameters, optimiser moments, epoch.
 
-use crate::exchange::{self, ModelFile};
+use crate::io::tensors::{self, TensorFile};
 use anyhow::{Context, Result, bail};
 use model::train::State;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// What to do about a file that is no checkpoint.
-const ADVICE: &str = "it is no checkpoint of this program; give --overwrite or choose another --out";
+/// What to do about a file that is not a checkpoint.
+const ADVICE: &str = "it is not a checkpoint of this program; give --overwrite or choose another --out";
 
-/// A training between two epochs.
+/// The state of a training between two epochs.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Checkpoint {
     /// Epochs done.
@@ -22,14 +22,14 @@ pub struct Checkpoint {
     pub values: Vec<f32>,
     /// The settings they belong to, as JSON.
     pub settings: String,
-    /// Checksums of the data they were learnt from, as JSON.
+    /// Checksums of the training data, as JSON.
     pub data: String,
     /// Lines of `metrics.csv` up to here.
     pub metrics: String,
 }
 
 impl Checkpoint {
-    /// Writes it, atomically.
+    /// Writes the checkpoint atomically.
     ///
     /// # Errors
     /// If the file cannot be written.
@@ -51,16 +51,16 @@ impl Checkpoint {
             ("m".to_owned(), vector(&self.state.m)),
             ("v".to_owned(), vector(&self.state.v)),
         ]);
-        exchange::write(path, &ModelFile { metadata, tensors })
+        tensors::write(path, &TensorFile { metadata, tensors })
     }
 
-    /// Reads one back.
+    /// Reads a checkpoint.
     ///
     /// # Errors
     /// If it is damaged; the message names the file and what is missing.
     pub fn read(path: &Path) -> Result<Checkpoint> {
         let name = path.display();
-        let file = exchange::read(path)?;
+        let file = tensors::read(path)?;
         let text = |key: &str| -> Result<&String> {
             file.metadata.get(key).with_context(|| format!("{name}: `{key}` is missing; {ADVICE}"))
         };
@@ -77,7 +77,7 @@ impl Checkpoint {
         };
         let best = match file.metadata.get("best_accuracy").map(|text| text.parse::<f64>()) {
             Some(Ok(accuracy)) => Some((number("best_epoch")?, accuracy)),
-            Some(Err(_)) => bail!("{name}: `best_accuracy` is no number; {ADVICE}"),
+            Some(Err(_)) => bail!("{name}: `best_accuracy` is not a number; {ADVICE}"),
             None => None,
         };
         Ok(Checkpoint {
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_checkpoint_comes_back_as_it_was() {
+    fn a_checkpoint_is_read_back_as_written() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("resume.safetensors");
         let state = State { steps: 7, m: vec![0.5, -1.0], v: vec![] };

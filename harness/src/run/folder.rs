@@ -1,24 +1,24 @@
-//! A run's folder: opened before the computing starts, held by one process at a time, never overwritten
-//! without being asked.
+//! The folder of a run: opened before the computation starts, locked by one process at a time, never overwritten without
+//! `--overwrite`.
 
-use crate::lock;
+use crate::io::lock;
 use anyhow::{Context, Result, bail};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-/// What to do with a folder that holds a run already.
+/// What to do with a folder that already holds a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Existing {
-    /// Refuse.
+    /// Keep it: an error.
     Keep,
-    /// Go on with it.
+    /// Continue the run.
     Resume,
-    /// Delete the run's own files first.
+    /// Delete the files of the run first.
     Overwrite,
 }
 
 impl Existing {
-    /// From the flags of a command.
+    /// The choice made by `--resume` and `--overwrite`.
     pub fn from_flags(resume: bool, overwrite: bool) -> Existing {
         match (resume, overwrite) {
             (true, _) => Existing::Resume,
@@ -32,7 +32,7 @@ impl Existing {
 pub const FILES: [&str; 5] =
     ["run.json", "metrics.csv", "last.safetensors", "best.safetensors", "resume.safetensors"];
 
-/// A run's folder while this process works in it.
+/// The folder of a run, locked by this process.
 #[derive(Debug)]
 pub struct RunFolder {
     path: PathBuf,
@@ -40,21 +40,21 @@ pub struct RunFolder {
 }
 
 impl RunFolder {
-    /// Makes the folder of a run, or opens the one that is there.
+    /// Creates the folder of a run, or opens an existing one.
     ///
     /// # Errors
-    /// If a run is there and `existing` says to keep it, if another process works in it, or if it cannot be
+    /// If it holds a run and `existing` is [`Existing::Keep`], if another process is using it, or if it cannot be
     /// written.
     pub fn open(path: &Path, existing: Existing) -> Result<RunFolder> {
         let name = path.display();
-        // Before a folder that is to be kept is touched at all.
+        // Before anything is written to the folder.
         if existing == Existing::Keep {
             refuse_run(path)?;
         }
-        fs::create_dir_all(path).with_context(|| format!("{name}: the run folder cannot be made"))?;
+        fs::create_dir_all(path).with_context(|| format!("{name}: the run folder cannot be created"))?;
         let _lock = lock::hold(path)?;
         match existing {
-            // Once more: another process may have started and ended a run here in between.
+            // Again, under the lock: another process may have finished a run here in between.
             Existing::Keep => refuse_run(path)?,
             Existing::Resume => {}
             Existing::Overwrite => {
@@ -66,12 +66,12 @@ impl RunFolder {
         Ok(RunFolder { path: path.to_owned(), _lock })
     }
 
-    /// Where the file of that name is.
+    /// The path of a file in the folder.
     pub fn join(&self, file: &str) -> PathBuf {
         self.path.join(file)
     }
 
-    /// Removes what a process left that was killed while it wrote: `.run.json.x7Ab2K` and the like.
+    /// Removes temporary files such as `.run.json.x7Ab2K` of a process that was killed while it wrote.
     ///
     /// # Errors
     /// If a file cannot be removed.
@@ -91,7 +91,7 @@ impl RunFolder {
         Ok(())
     }
 
-    /// The first of a run's files that is there.
+    /// The first file of a run that exists.
     pub fn found(&self) -> Option<PathBuf> {
         found(&self.path)
     }
@@ -104,7 +104,7 @@ fn found(folder: &Path) -> Option<PathBuf> {
 fn refuse_run(folder: &Path) -> Result<()> {
     let Some(file) = found(folder) else { return Ok(()) };
     bail!(
-        "{}: holds a run already ({}); choose another --out, --resume or --overwrite",
+        "{}: already holds a run ({}); choose another --out, --resume or --overwrite",
         folder.display(),
         file.display()
     )
@@ -114,18 +114,18 @@ fn remove(file: &Path) -> Result<()> {
     fs::remove_file(file).with_context(|| format!("{}: cannot be removed", file.display()))
 }
 
-/// Refuses a file that is there, unless it may be replaced.
+/// Refuses an existing file, unless it may be replaced.
 ///
 /// # Errors
 /// If the file exists and `overwrite` is not set.
 pub fn refuse_existing(file: &Path, overwrite: bool) -> Result<()> {
     if file.exists() && !overwrite {
-        bail!("{}: is there already; choose another name or --overwrite", file.display());
+        bail!("{}: already exists; choose another name or --overwrite", file.display());
     }
     Ok(())
 }
 
-/// `runs/<name>`, or the first of `runs/<name>-2`, `-3`, … that is not there.
+/// `runs/<name>`, or the first of `runs/<name>-2`, `-3`, … that does not exist.
 pub fn free(name: &str) -> PathBuf {
     let at = |n: usize| match n {
         1 => PathBuf::from("runs").join(name),
@@ -139,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_run_is_only_overwritten_when_asked() {
+    fn a_run_is_overwritten_only_with_the_option() {
         let folder = tempfile::tempdir().unwrap();
         let open = |existing| RunFolder::open(folder.path(), existing);
         open(Existing::Keep).unwrap();
@@ -151,7 +151,7 @@ mod tests {
         assert!(folder.path().join("metrics.csv").exists());
         open(Existing::Overwrite).unwrap();
         assert!(!folder.path().join("metrics.csv").exists());
-        assert!(folder.path().join("mine.txt").exists(), "a stranger's file stays");
+        assert!(folder.path().join("mine.txt").exists(), "other files stay");
     }
 
     #[test]
@@ -160,14 +160,14 @@ mod tests {
         for existing in [Existing::Keep, Existing::Resume, Existing::Overwrite] {
             let first = RunFolder::open(folder.path(), existing).unwrap();
             let error = RunFolder::open(folder.path(), existing).unwrap_err().to_string();
-            assert!(error.contains("another process works in it"), "{error}");
+            assert!(error.contains("another process is using it"), "{error}");
             drop(first);
         }
         RunFolder::open(folder.path(), Existing::Resume).unwrap();
     }
 
     #[test]
-    fn what_a_killed_process_had_not_finished_is_removed() {
+    fn temporary_files_of_a_killed_process_are_removed() {
         let folder = tempfile::tempdir().unwrap();
         for name in [".resume.safetensors.x7Ab2K", ".mine.safetensors.x7Ab2K", ".run.json-old"] {
             fs::write(folder.path().join(name), "part").unwrap();

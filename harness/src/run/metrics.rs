@@ -1,8 +1,8 @@
-//! `metrics.csv`: a line an epoch, readable while the run goes on.
+//! `metrics.csv`: one line per epoch, readable during the run.
 //!
-//! No times: the same run gives the same bytes. `run.json` has the seconds.
+//! It holds no times, so that the same run gives the same bytes; `run.json` has the seconds.
 
-use crate::report::write_atomically;
+use crate::io::atomic::write_atomically;
 use anyhow::{Context, Result};
 use model::Evaluation;
 use std::fmt::Write as _;
@@ -10,7 +10,7 @@ use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-/// The file and what is in it.
+/// The file and its lines.
 pub struct Metrics {
     file: File,
     path: PathBuf,
@@ -18,10 +18,10 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Opens the file with these lines of earlier epochs in it.
+    /// Opens the file and writes the lines of earlier epochs.
     ///
-    /// They come from the checkpoint and not from the file: a process that was killed may have left half a line
-    /// there, or one of an epoch that will be run again.
+    /// They come from the checkpoint, not from the file: a killed process may have left an incomplete line, or one of an
+    /// epoch that will be run again.
     ///
     /// # Errors
     /// If the file cannot be written.
@@ -44,7 +44,7 @@ impl Metrics {
         &self.lines
     }
 
-    /// Adds an epoch: training, validation and test, and the gradient's norm at each step.
+    /// Adds an epoch: results on training, validation and test samples, and the gradient norm at each time step.
     ///
     /// # Errors
     /// If the file cannot be written.
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_torn_file_is_made_whole_from_the_checkpoints_lines() {
+    fn an_incomplete_file_is_restored_from_the_checkpoint() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.csv");
         let read = || std::fs::read_to_string(&path).unwrap();
@@ -83,8 +83,8 @@ mod tests {
         );
         let whole = read();
         assert!(whole.ends_with(&lines) && whole.lines().count() == 2, "{whole}");
-        for torn in [&whole[..whole.len() - 9], &format!("{whole}{lines}2,0."), ""] {
-            std::fs::write(&path, torn).unwrap();
+        for incomplete in [&whole[..whole.len() - 9], &format!("{whole}{lines}2,0."), ""] {
+            std::fs::write(&path, incomplete).unwrap();
             let again = Metrics::open(&path, 2, lines.clone()).unwrap();
             assert_eq!((read().as_str(), again.lines()), (whole.as_str(), lines.as_str()));
         }

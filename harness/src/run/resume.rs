@@ -1,28 +1,31 @@
-//! Whether a folder holds the run that is asked for, and where that stands.
+//! Finds the checkpoint to continue from, and checks that it belongs to the same run.
 
 use super::checkpoint::Checkpoint;
+use super::context::RunContext;
 use super::folder::RunFolder;
 use super::settings::Settings;
-use super::training::Surroundings;
-use crate::cli::Misuse;
+use crate::error::UsageError;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use std::path::Path;
 
-/// The name of the file that a run goes on from.
+/// The name of the checkpoint file.
 pub const RESUME: &str = "resume.safetensors";
 
-/// What the folder's run goes on from; `None` if it was stopped before its first epoch was done, or never
-/// started. Nothing is written.
+/// The checkpoint of the run in the folder; `None` if it was stopped in its first epoch, or never started. Nothing is
+/// written.
 ///
 /// # Errors
-/// If the folder's run has other settings but for the number of epochs, or other data; if it has done more
-/// epochs already; or if a file is damaged.
-pub fn from(folder: &RunFolder, settings: &Settings, around: &Surroundings) -> Result<Option<Checkpoint>> {
+/// If the run in the folder has other settings (but for the number of epochs) or other data, or more epochs than asked
+/// for; or if a file is damaged.
+pub fn from(folder: &RunFolder, settings: &Settings, context: &RunContext) -> Result<Option<Checkpoint>> {
     let (resume, manifest) = (folder.join(RESUME), folder.join("run.json"));
     let json = |path: &Path, text: &str| -> Result<Value> {
         serde_json::from_str(text).with_context(|| {
-            format!("{}: is no run of this program; give --overwrite or choose another --out", path.display())
+            format!(
+                "{}: is not a run of this program; give --overwrite or choose another --out",
+                path.display()
+            )
         })
     };
     let (from, found_settings, found_data, checkpoint) = if resume.exists() {
@@ -37,7 +40,7 @@ pub fn from(folder: &RunFolder, settings: &Settings, around: &Surroundings) -> R
         (manifest, settings, data, None)
     } else if let Some(file) = folder.found() {
         bail!(
-            "{}: belongs to no run that can go on, {RESUME} and run.json are missing; give --overwrite or choose another --out",
+            "{}: belongs to a run that cannot be continued, {RESUME} and run.json are missing; give --overwrite or choose another --out",
             file.display()
         );
     } else {
@@ -48,17 +51,17 @@ pub fn from(folder: &RunFolder, settings: &Settings, around: &Surroundings) -> R
         .is_ok_and(|found| Settings { epochs: settings.epochs, ..found } == *settings);
     ensure!(
         same,
-        "{from}: is of a run with other settings; found {found_settings}, asked for {}; give it the same or choose another --out",
+        "{from}: is of a run with other settings; found {found_settings}, requested {}; use the same settings or choose another --out",
         serde_json::to_string(settings)?
     );
     ensure!(
-        found_data == serde_json::to_value(around.sha256)?,
-        "{from}: has learnt from other files named {}; give it the same data or choose another --out",
-        around.dataset.name
+        found_data == serde_json::to_value(context.sha256)?,
+        "{from}: was trained on other files named {}; use the same data or choose another --out",
+        context.dataset.name
     );
     if let Some(Checkpoint { epoch, .. }) = checkpoint.as_ref().filter(|c| c.epoch > settings.epochs) {
-        bail!(Misuse(format!(
-            "{from}: has done {epoch} epochs, more than --epochs {}; ask for at least {epoch}",
+        bail!(UsageError(format!(
+            "{from}: has {epoch} epochs, more than --epochs {}; use at least --epochs {epoch}",
             settings.epochs
         )));
     }

@@ -1,15 +1,16 @@
-//! What a training is made of: defaults, an optional TOML file, and the command line, later ones first.
+//! Settings of a training: defaults, overridden by an optional TOML file, overridden by the command line.
 
-use crate::cli::Misuse;
-use crate::input;
+use super::architecture::{Setting, check_name, file_name};
+use crate::error::UsageError;
+use crate::io::file;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use model::train::{DropoutPolicy, Optimiser, TrainOptions};
-use model::{Architecture, Core, ModelError, PoolKind, Task};
+use model::{Architecture, Core, EncoderLayer, ModelError, PoolKind, Task};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
-/// How the parameters follow the gradient.
+/// The optimiser.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OptimiserName {
@@ -19,24 +20,34 @@ pub enum OptimiserName {
     Sgd,
 }
 
-/// How convolutional encoders pool.
+/// Pooling of convolutional encoders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PoolName {
-    /// Largest value of the window
+    /// Maximum of the window
     Max,
     /// Sum of the window
     Sum,
 }
 
-/// Settings as a file or the command line gives them; each may be left out.
+/// Settings from a file or the command line; each is optional.
 #[derive(Clone, Debug, Default, PartialEq, Args, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Given {
-    /// shallow, deep, deepv2 or convdeep [default: deep]
+pub struct PartialSettings {
+    /// Preset that the architecture starts from: shallow, deep, deepv2 or convdeep [default: deep]; with --encoder and
+    /// --core any other name
     #[arg(long, value_name = "NAME")]
     pub cell: Option<String>,
-    /// Steps T; divides the image's columns [default: 7]
+    /// Layers of the encoder, comma-separated: a width for a dense layer, conv5x24, max-pool, sum-pool; or none
+    #[arg(long, value_name = "LAYERS")]
+    pub encoder: Option<Setting<Vec<EncoderLayer>>>,
+    /// Recurrent core: rnn:COMBINE:RECURRENT, the widths of its two layers
+    #[arg(long, value_name = "CORE")]
+    pub core: Option<Setting<Core>>,
+    /// Widths of the hidden head layers, comma-separated; or none
+    #[arg(long, value_name = "WIDTHS")]
+    pub head: Option<Setting<Vec<usize>>>,
+    /// Sequence length T; must divide the image columns [default: 7]
     #[arg(long, value_name = "T")]
     pub seq_len: Option<usize>,
     /// mnist, fashion-mnist, kmnist, synth or the name of a folder [default: synth]
@@ -45,7 +56,7 @@ pub struct Given {
     /// Epochs [default: 6]
     #[arg(long, value_name = "N")]
     pub epochs: Option<u64>,
-    /// Samples a step [default: 50]
+    /// Batch size [default: 50]
     #[arg(long, value_name = "N")]
     pub batch: Option<usize>,
     /// Learning rate [default: 5e-4]
@@ -57,16 +68,16 @@ pub struct Given {
     /// Momentum of SGD [default: 0.9]
     #[arg(long, value_name = "X")]
     pub momentum: Option<f32>,
-    /// Drop probability [default: the cell's: 0.5, Shallow 0]
+    /// Drop probability [default: 0.5, without an encoder 0]
     #[arg(long, value_name = "P")]
     pub dropout: Option<f32>,
-    /// Seed of initial values, order and dropout [default: 1]
+    /// Seed of initial parameters, sample order and dropout [default: 1]
     #[arg(long, value_name = "S")]
     pub seed: Option<u64>,
     /// Training samples held out for validation [default: a twelfth]
     #[arg(long, value_name = "N")]
     pub validation: Option<usize>,
-    /// Use only the first N training samples, the held-out ones included
+    /// Use only the first N training samples, including those held out
     #[arg(long, value_name = "N")]
     pub limit_train: Option<usize>,
     /// Use only the first N test samples
@@ -75,13 +86,13 @@ pub struct Given {
     /// Range that pixels are scaled to, LOW,HIGH [default: -1,1]
     #[arg(long, value_name = "LOW,HIGH", value_parser = parse_range, allow_hyphen_values = true)]
     pub input_range: Option<Range>,
-    /// Pooling of ConvDeep [default: max]
+    /// Kind of all pools of the encoder
     #[arg(long, value_enum, value_name = "KIND")]
     pub pool: Option<PoolName>,
-    /// Width of the combine layer [default: the cell's]
+    /// Width of the combine layer, over that of the core
     #[arg(long, value_name = "N")]
     pub combine: Option<usize>,
-    /// Width of the recurrent layer [default: 128]
+    /// Width of the recurrent layer, over that of the core
     #[arg(long, value_name = "N")]
     pub recurrent: Option<usize>,
 }
@@ -90,10 +101,10 @@ pub struct Given {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Range(pub f32, pub f32);
 
-/// `-1,1` as a range.
+/// Parses `-1,1`.
 ///
 /// # Errors
-/// If it is not two numbers.
+/// If the text is not two numbers.
 pub fn parse_range(text: &str) -> Result<Range, String> {
     let numbers: Option<Vec<f32>> = text.split(',').map(|part| part.trim().parse().ok()).collect();
     match numbers.as_deref() {
@@ -104,10 +115,12 @@ pub fn parse_range(text: &str) -> Result<Range, String> {
 
 /// Complete settings of one training; `run.json` holds them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-#[allow(missing_docs)] // each is documented in `Given`
+#[serde(rename_all = "kebab-case", try_from = "StoredSettings")]
+#[allow(missing_docs)] // each is documented in `PartialSettings`
 pub struct Settings {
+    /// Name of the architecture in folders and files: a preset's, that of an entry of `[[architectures]]`, or a description.
     pub cell: String,
+    pub architecture: Architecture,
     pub seq_len: usize,
     pub dataset: String,
     pub epochs: u64,
@@ -121,38 +134,117 @@ pub struct Settings {
     pub limit_train: Option<usize>,
     pub limit_test: Option<usize>,
     pub input_range: Range,
-    pub pool: PoolName,
-    pub combine: usize,
-    pub recurrent: usize,
 }
 
-impl Given {
-    /// The settings of a TOML file, with those of the command line over them.
+/// Settings as `run.json` and checkpoints store them. Those without an architecture have a preset, a kind of pool and two
+/// widths.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct StoredSettings {
+    cell: String,
+    architecture: Option<Architecture>,
+    seq_len: usize,
+    dataset: String,
+    epochs: u64,
+    batch: usize,
+    lr: f32,
+    optimiser: OptimiserName,
+    momentum: f32,
+    dropout: f32,
+    seed: u64,
+    validation: Option<usize>,
+    limit_train: Option<usize>,
+    limit_test: Option<usize>,
+    input_range: Range,
+    pool: Option<PoolName>,
+    combine: Option<usize>,
+    recurrent: Option<usize>,
+}
+
+impl TryFrom<StoredSettings> for Settings {
+    type Error = ModelError;
+
+    fn try_from(stored: StoredSettings) -> Result<Settings, ModelError> {
+        let StoredSettings { pool, combine, recurrent, .. } = stored;
+        let architecture = match stored.architecture {
+            Some(architecture) => architecture,
+            None => resized(Architecture::preset(&stored.cell)?, pool, combine, recurrent),
+        };
+        Ok(Settings {
+            cell: stored.cell,
+            architecture,
+            seq_len: stored.seq_len,
+            dataset: stored.dataset,
+            epochs: stored.epochs,
+            batch: stored.batch,
+            lr: stored.lr,
+            optimiser: stored.optimiser,
+            momentum: stored.momentum,
+            dropout: stored.dropout,
+            seed: stored.seed,
+            validation: stored.validation,
+            limit_train: stored.limit_train,
+            limit_test: stored.limit_test,
+            input_range: stored.input_range,
+        })
+    }
+}
+
+/// An architecture with other pools and widths of the core.
+fn resized(
+    mut architecture: Architecture,
+    pool: Option<PoolName>,
+    new_combine: Option<usize>,
+    new_recurrent: Option<usize>,
+) -> Architecture {
+    let Core::Rnn { combine, recurrent } = &mut architecture.core;
+    *combine = new_combine.unwrap_or(*combine);
+    *recurrent = new_recurrent.unwrap_or(*recurrent);
+    match pool {
+        Some(pool) => architecture.with_pools(pool.into()),
+        None => architecture,
+    }
+}
+
+impl From<PoolName> for PoolKind {
+    fn from(name: PoolName) -> PoolKind {
+        match name {
+            PoolName::Max => PoolKind::Max,
+            PoolName::Sum => PoolKind::Sum,
+        }
+    }
+}
+
+impl PartialSettings {
+    /// These settings over those of a TOML file.
     ///
     /// # Errors
     /// If the file cannot be read, or has an unknown or mistyped key; the message names it.
-    pub fn over_file(self, path: Option<&Path>) -> Result<Given> {
+    pub fn over_file(self, path: Option<&Path>) -> Result<PartialSettings> {
         let Some(path) = path else { return Ok(self) };
         let name = path.display();
-        let bytes = input::read(path, MAX_BYTES)?;
+        let bytes = file::read(path, MAX_BYTES)?;
         let text = String::from_utf8(bytes).map_err(|error| {
-            Misuse(format!("{name}: is not UTF-8 text ({error}), expected TOML settings"))
+            UsageError(format!("{name}: is not UTF-8 text ({error}), expected TOML settings"))
         })?;
-        let file: Given = toml::from_str(&text).map_err(|error| {
+        let file: PartialSettings = toml::from_str(&text).map_err(|error| {
             let place = error.span().map_or(String::new(), |span| {
                 let before = text.get(..span.start).unwrap_or_default();
                 let line = before.matches('\n').count() + 1;
                 format!(" line {line}, {:?}:", text.lines().nth(line - 1).unwrap_or_default())
             });
-            Misuse(format!("{name}:{place} {}", one_line(error.message())))
+            UsageError(format!("{name}:{place} {}", one_line(error.message())))
         })?;
         Ok(self.over(file))
     }
 
-    /// These, and where one is left out, the other's.
-    pub fn over(self, below: Given) -> Given {
-        Given {
+    /// These settings, and those of `below` where one is missing.
+    pub fn over(self, below: PartialSettings) -> PartialSettings {
+        PartialSettings {
             cell: self.cell.or(below.cell),
+            encoder: self.encoder.or(below.encoder),
+            core: self.core.or(below.core),
+            head: self.head.or(below.head),
             seq_len: self.seq_len.or(below.seq_len),
             dataset: self.dataset.or(below.dataset),
             epochs: self.epochs.or(below.epochs),
@@ -172,16 +264,14 @@ impl Given {
         }
     }
 
-    /// Fills in the defaults and checks what can be checked without data.
+    /// Adds the defaults and checks what can be checked without data.
     ///
     /// # Errors
-    /// [`Misuse`] that names the setting, its value and what is allowed.
+    /// [`UsageError`] that names the setting, its value and what is allowed.
     pub fn complete(self) -> Result<Settings> {
-        let name = self.cell.unwrap_or_else(|| "deep".to_owned());
-        let preset = Architecture::preset(&name).map_err(|error| Misuse(format!("--cell: {error}")))?;
-        let Core::Rnn { combine, recurrent } = preset.core;
+        let (cell, architecture) = self.architecture()?;
         let settings = Settings {
-            cell: name,
+            cell,
             seq_len: self.seq_len.unwrap_or(7),
             dataset: self.dataset.unwrap_or_else(|| "synth".to_owned()),
             epochs: self.epochs.unwrap_or(6),
@@ -189,22 +279,53 @@ impl Given {
             lr: self.lr.unwrap_or(5e-4),
             optimiser: self.optimiser.unwrap_or(OptimiserName::Adam),
             momentum: self.momentum.unwrap_or(0.9),
-            dropout: self.dropout.unwrap_or(DropoutPolicy::draft(&preset).rate),
+            dropout: self.dropout.unwrap_or(DropoutPolicy::draft(&architecture).rate),
+            architecture,
             seed: self.seed.unwrap_or(1),
             validation: self.validation,
             limit_train: self.limit_train,
             limit_test: self.limit_test,
             input_range: self.input_range.unwrap_or(Range(-1.0, 1.0)),
-            pool: self.pool.unwrap_or(PoolName::Max),
-            combine: self.combine.unwrap_or(combine),
-            recurrent: self.recurrent.unwrap_or(recurrent),
         };
         settings.check()?;
         Ok(settings)
     }
+
+    /// The architecture and its name.
+    ///
+    /// It starts from the preset `cell`, or Deep; encoder, core and head replace its parts. A `cell` that is not a preset
+    /// names an architecture of which encoder and core are given.
+    fn architecture(&self) -> Result<(String, Architecture), UsageError> {
+        let refuse = |error: String| UsageError(format!("--cell: {error}"));
+        let encoder = self.encoder.as_ref().map(Setting::get).transpose()?;
+        let core = self.core.as_ref().map(Setting::get).transpose()?;
+        let head = self.head.as_ref().map(Setting::get).transpose()?;
+        let is_preset = encoder.is_none() && core.is_none() && head.is_none();
+        let cell = self.cell.as_deref().unwrap_or("deep");
+        let preset = Architecture::preset(cell);
+        let own_name = preset.is_err();
+        let base = match preset {
+            Ok(preset) => preset,
+            Err(error) => {
+                let (Some(encoder), Some(core)) = (&encoder, core) else {
+                    return Err(refuse(format!("{error}; a name of your own needs --encoder and --core")));
+                };
+                check_name(cell).map_err(refuse)?;
+                Architecture { encoder: encoder.clone(), core, head: Vec::new() }
+            }
+        };
+        let parts = Architecture {
+            encoder: encoder.unwrap_or(base.encoder),
+            core: core.unwrap_or(base.core),
+            head: head.unwrap_or(base.head),
+        };
+        let architecture = resized(parts, self.pool, self.combine, self.recurrent);
+        let name = if own_name || is_preset { cell.to_owned() } else { file_name(&architecture) };
+        Ok((name, architecture))
+    }
 }
 
-/// The longest file of settings.
+/// The largest settings file.
 const MAX_BYTES: u64 = 1 << 20;
 
 fn one_line(text: &str) -> String {
@@ -212,8 +333,12 @@ fn one_line(text: &str) -> String {
 }
 
 impl Settings {
-    fn check(&self) -> Result<(), Misuse> {
-        let refuse = |text: String| Err(Misuse(text));
+    /// Checks what can be checked without data.
+    ///
+    /// # Errors
+    /// [`UsageError`] that names the setting, its value and what is allowed.
+    pub fn check(&self) -> Result<(), UsageError> {
+        let refuse = |text: String| Err(UsageError(text));
         let counts = [("batch", self.batch), ("seq-len", self.seq_len), ("epochs", self.epochs as usize)];
         if let Some((name, _)) = counts.into_iter().find(|&(_, count)| count == 0) {
             return refuse(format!("--{name} is 0; it must be at least 1"));
@@ -230,36 +355,30 @@ impl Settings {
         Ok(())
     }
 
-    /// What the model says of these settings, with the option that it is about.
-    pub fn misuse(&self, error: ModelError) -> Misuse {
+    /// An error of the model as a usage error that names the option.
+    pub fn usage_error(&self, error: ModelError) -> UsageError {
         let option = match error {
             ModelError::SequenceLength { seq_len, .. } => format!("--seq-len {seq_len}: "),
             ModelError::Range { what: "low" | "high", .. } => "--input-range: ".to_owned(),
+            ModelError::LayerOrder { .. } => "--encoder: ".to_owned(),
             _ => String::new(),
         };
-        Misuse(format!("{option}{error}"))
+        UsageError(format!("{option}{error}"))
     }
 
-    /// The architecture with the chosen widths and pools.
-    ///
-    /// # Errors
-    /// If no preset has that name.
-    pub fn architecture(&self) -> Result<Architecture> {
-        let core = Core::Rnn { combine: self.combine, recurrent: self.recurrent };
-        let pool = match self.pool {
-            PoolName::Max => PoolKind::Max,
-            PoolName::Sum => PoolKind::Sum,
-        };
-        Ok(Architecture { core, ..Architecture::preset(&self.cell)? }.with_pools(pool))
-    }
-
-    /// How the network is trained.
+    /// Optimiser, batch, seed and dropout.
     pub fn train_options(&self) -> TrainOptions {
-        let dropout = DropoutPolicy { rate: self.dropout, encoder: true, head: true };
+        let dropout = DropoutPolicy { rate: self.dropout, ..DropoutPolicy::draft(&self.architecture) };
         TrainOptions { optimiser: self.optimiser(), batch: self.batch, seed: self.seed, dropout }
     }
 
-    /// What the network will see.
+    /// The preset whose architecture this is, whatever its name.
+    pub fn preset(&self) -> Option<&'static str> {
+        let name = self.architecture.name();
+        Architecture::PRESETS.into_iter().find(|preset| *preset == name)
+    }
+
+    /// The task: shape of the input, sequence length, classes and pixel range.
     pub fn task(&self, rows: usize, cols: usize, classes: usize) -> Task {
         let Range(low, high) = self.input_range;
         Task { rows, cols, seq_len: self.seq_len, classes, low, high }
@@ -273,11 +392,12 @@ impl Settings {
         }
     }
 
-    /// `Deep-7`
+    /// `Deep-7`: the name of a preset or of a named architecture, else a description of the layers.
     pub fn title(&self) -> String {
-        let cell =
-            Architecture::preset(&self.cell).map_or_else(|_| self.cell.clone(), |preset| preset.title());
-        format!("{cell}-{}", self.seq_len)
+        let own_name = !Architecture::PRESETS.contains(&self.cell.as_str())
+            && self.cell != file_name(&self.architecture);
+        let name = if own_name { self.cell.clone() } else { self.architecture.title() };
+        format!("{name}-{}", self.seq_len)
     }
 }
 
@@ -286,9 +406,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_goes_over_the_file_and_the_file_over_the_defaults() {
-        let file: Given = toml::from_str("cell = \"shallow\"\nseq-len = 4\nepochs = 9").unwrap();
-        let line = Given { epochs: Some(2), ..Given::default() };
+    fn the_command_line_overrides_the_file_and_the_file_the_defaults() {
+        let file: PartialSettings = toml::from_str("cell = \"shallow\"\nseq-len = 4\nepochs = 9").unwrap();
+        let line = PartialSettings { epochs: Some(2), ..PartialSettings::default() };
         let settings = line.over(file).complete().unwrap();
         assert_eq!((settings.cell.as_str(), settings.seq_len, settings.epochs), ("shallow", 4, 2));
         assert_eq!((settings.batch, settings.dropout), (50, 0.0));
@@ -297,21 +417,66 @@ mod tests {
     #[test]
     fn an_unknown_or_mistyped_key_is_refused_by_name() {
         for (text, name) in [("epoch = 3", "epoch"), ("batch = \"many\"", "batch")] {
-            let error = toml::from_str::<Given>(text).unwrap_err().to_string();
+            let error = toml::from_str::<PartialSettings>(text).unwrap_err().to_string();
             assert!(error.contains(name), "{error}");
         }
     }
 
     #[test]
-    fn settings_that_cannot_work_are_refused() {
-        for given in [
-            Given { batch: Some(0), ..Given::default() },
-            Given { lr: Some(f32::NAN), ..Given::default() },
-            Given { dropout: Some(1.0), ..Given::default() },
-            Given { cell: Some("lstm".to_owned()), ..Given::default() },
+    fn parts_replace_those_of_the_preset_and_name_the_architecture() {
+        let complete = |text: &str| toml::from_str::<PartialSettings>(text).unwrap().complete().unwrap();
+        let named = |text: &str| {
+            let settings = complete(text);
+            (settings.cell.clone(), settings.title(), settings.dropout)
+        };
+        let other = "encoder = \"256\"\ncore = \"rnn:128:256\"\nhead = [32]\n";
+        assert_eq!(named("seq-len = 4"), ("deep".to_owned(), "Deep-4".to_owned(), 0.5));
+        let (cell, title) =
+            ("dense256-rnn128_256-head32".to_owned(), "dense256-rnn128:256-head32-7".to_owned());
+        assert_eq!(named(other), (cell.clone(), title.clone(), 0.5));
+        assert_eq!(named(&format!("cell = \"convdeep\"\n{other}")), (cell, title, 0.5));
+        assert_eq!(
+            named(&format!("cell = \"mine\"\n{other}")),
+            ("mine".to_owned(), "mine-7".to_owned(), 0.5)
+        );
+        let (title, dropout) = ("rnn48:24-7".to_owned(), 0.0);
+        let narrow = "cell = \"shallow\"\ncombine = 48\nrecurrent = 24";
+        assert_eq!(named(narrow), ("shallow".to_owned(), title, dropout));
+        assert_eq!(named("encoder = [{ dense = 512 }]").0, "deep");
+        let sum = complete("cell = \"convdeep\"\npool = \"sum\"");
+        assert!(sum.title().contains("sum-pool") && sum.preset().is_none());
+        assert_eq!(
+            complete("encoder = \"none\"\ncore = \"rnn:768:128\"\nhead = []").preset(),
+            Some("shallow")
+        );
+    }
+
+    #[test]
+    fn settings_without_an_architecture_are_read() {
+        let text = r#"{"cell":"convdeep","seq-len":4,"dataset":"synth","epochs":2,"batch":50,"lr":0.0005,
+            "optimiser":"adam","momentum":0.9,"dropout":0.5,"seed":1,"validation":null,"limit-train":null,
+            "limit-test":null,"input-range":[-1.0,1.0],"pool":"sum","combine":48,"recurrent":24}"#;
+        let stored: Settings = serde_json::from_str(text).unwrap();
+        let line =
+            "cell = \"convdeep\"\nseq-len = 4\nepochs = 2\npool = \"sum\"\ncombine = 48\nrecurrent = 24";
+        assert_eq!(stored, toml::from_str::<PartialSettings>(line).unwrap().complete().unwrap());
+        let again = serde_json::to_string(&stored).unwrap();
+        assert_eq!(serde_json::from_str::<Settings>(&again).unwrap(), stored, "{again}");
+        let error = serde_json::from_str::<Settings>(&text.replace("convdeep", "lstm")).unwrap_err();
+        assert!(error.to_string().contains("lstm"), "{error}");
+    }
+
+    #[test]
+    fn invalid_settings_are_refused() {
+        for partial in [
+            PartialSettings { batch: Some(0), ..PartialSettings::default() },
+            PartialSettings { lr: Some(f32::NAN), ..PartialSettings::default() },
+            PartialSettings { dropout: Some(1.0), ..PartialSettings::default() },
+            PartialSettings { cell: Some("lstm".to_owned()), ..PartialSettings::default() },
+            PartialSettings { core: Some(Setting::Text("lstm:3".to_owned())), ..PartialSettings::default() },
         ] {
-            let error = given.complete().unwrap_err();
-            assert!(error.downcast_ref::<Misuse>().is_some(), "{error}");
+            let error = partial.complete().unwrap_err();
+            assert!(error.downcast_ref::<UsageError>().is_some(), "{error}");
         }
     }
 }

@@ -1,127 +1,71 @@
-//! The training loop over epochs: metrics, manifest and checkpoints as it goes.
+//! The training loop over epochs, with metrics, manifest and checkpoints.
 //!
-//! A checkpoint is written after each epoch, so a process that is stopped loses at most one.
+//! A checkpoint is written after each epoch, so an interruption loses at most one epoch.
 
 use super::checkpoint::Checkpoint;
+use super::context::RunContext;
 use super::folder::{Existing, RunFolder};
+use super::manifest::{Manifest, Outcome};
 use super::metrics::Metrics;
 use super::resume::{self, RESUME};
 use super::settings::Settings;
-use super::{Interrupted, check_stop};
-use crate::cli::Misuse;
-use crate::dataset::{Dataset, SplitSha256};
-use crate::images::Scaled;
+use crate::dataset::Dataset;
+use crate::dataset::samples::Scaled;
+use crate::error::UsageError;
+use crate::io::json::write_json;
+use crate::io::machine::{commit, cpu};
+use crate::io::progress::Job;
 use crate::model_file;
-use crate::progress::{Job, Progress};
-use crate::report::write_atomically;
+use crate::signal::{Interrupted, check_stop};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use kernels::Kernels;
 use model::train::{TrainOptions, Trainer, shuffled};
 use model::{Evaluation, Evaluator, ModelError, Network, Samples};
-use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::time::Instant;
 
 /// Samples evaluated at once.
 const CHUNK: usize = 250;
 
-/// Checksums of the files a run has seen.
-#[derive(Clone, Debug, Serialize)]
-pub struct DataSha256 {
-    /// Training half.
-    pub train: SplitSha256,
-    /// Test half.
-    pub test: SplitSha256,
-}
-
-/// What surrounds a run.
-#[derive(Debug)]
-pub struct Surroundings<'a> {
-    /// The data, mapped; runs side by side share it.
-    pub dataset: &'a Dataset,
-    /// Its checksums.
-    pub sha256: &'a DataSha256,
-    /// The kernel set.
-    pub kernels: &'a Kernels,
-    /// Where progress goes.
-    pub progress: &'a Progress,
-}
-
-/// What a run came to.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Outcome {
-    /// `Deep-7`
-    pub title: String,
-    /// Variables of the network.
-    pub variables: usize,
-    /// Accuracy on the held-out training samples after the last epoch.
-    pub validation_accuracy: f64,
-    /// Accuracy on the test set after the last epoch.
-    pub test_accuracy: f64,
-    /// Test samples that leave a whole layer at zero.
-    pub test_dead: usize,
-    /// Epoch of the best validation accuracy.
-    pub best_epoch: u64,
-    /// Seconds of this process.
-    pub seconds: f64,
-}
-
-#[derive(Serialize)]
-struct Manifest<'a> {
-    state: &'a str,
-    settings: &'a Settings,
-    variables: usize,
-    dataset: &'a str,
-    samples: [usize; 3],
-    data_sha256: &'a DataSha256,
-    version: &'a str,
-    commit: Option<&'a str>,
-    cpu: &'a str,
-    kernels: &'a str,
-    threads: usize,
-    seconds: f64,
-    outcome: Option<&'a Outcome>,
-}
-
-/// Which samples a run learns from, validates on and tests on.
-struct Division {
+/// The split into training, validation and test samples.
+struct SampleSplit {
     train: usize,
     validation: std::ops::Range<usize>,
     test: usize,
 }
 
-fn divide(settings: &Settings, dataset: &Dataset) -> Result<Division> {
+fn split_samples(settings: &Settings, dataset: &Dataset) -> Result<SampleSplit> {
     let total = settings.limit_train.unwrap_or(usize::MAX).min(dataset.train.len());
     let held_out = settings.validation.unwrap_or(total / 12);
     if held_out == 0 || held_out >= total {
         let text = format!(
             "{held_out} of {total} training samples held out; both parts need at least one: see --validation and --limit-train"
         );
-        bail!(Misuse(text));
+        bail!(UsageError(text));
     }
     let test = settings.limit_test.unwrap_or(usize::MAX).min(dataset.test.len());
-    ensure!(test > 0, Misuse("--limit-test is 0; it must be at least 1".to_owned()));
-    Ok(Division { train: total - held_out, validation: total - held_out..total, test })
+    ensure!(test > 0, UsageError("--limit-test is 0; it must be at least 1".to_owned()));
+    Ok(SampleSplit { train: total - held_out, validation: total - held_out..total, test })
 }
 
 /// Trains one network in `out`.
 ///
 /// # Errors
-/// If the folder holds another run, another process works in it, a file cannot be written, numbers stop being
-/// finite, or the run is interrupted. The last good checkpoint stays.
-pub fn train(settings: &Settings, out: &Path, existing: Existing, around: &Surroundings) -> Result<Outcome> {
-    let Surroundings { dataset, kernels, .. } = *around;
+/// If the folder holds another run, another process is using it, a file cannot be written, a value is not finite, or the
+/// run is interrupted. The last checkpoint stays.
+pub fn train(settings: &Settings, out: &Path, existing: Existing, context: &RunContext) -> Result<Outcome> {
+    let RunContext { dataset, kernels, .. } = *context;
     let begin = Instant::now();
     let task = settings.task(dataset.rows, dataset.cols, dataset.classes);
-    let network = Network::new(settings.architecture()?, task, settings.seed)
-        .map_err(|error| settings.misuse(error))?;
-    let division = divide(settings, dataset)?;
+    let network = Network::new(settings.architecture.clone(), task, settings.seed)
+        .map_err(|error| settings.usage_error(error))?;
+    let split = split_samples(settings, dataset)?;
     let variables = network.variables();
-    // Before the folder is locked: a program that is on its way to start would hold the lock of one that is killed.
+    // Before the folder is locked: a child process would inherit the lock and hold it if this process is killed.
     let (commit, cpu) = (commit(), cpu());
     let folder = RunFolder::open(out, existing)?;
     let checkpoint = match existing {
-        Existing::Resume => resume::from(&folder, settings, around)?,
+        Existing::Resume => resume::from(&folder, settings, context)?,
         Existing::Keep | Existing::Overwrite => None,
     };
     let write_manifest = |state: &str, outcome: Option<&Outcome>| {
@@ -130,8 +74,8 @@ pub fn train(settings: &Settings, out: &Path, existing: Existing, around: &Surro
             settings,
             variables,
             dataset: &dataset.name,
-            samples: [division.train, division.validation.len(), division.test],
-            data_sha256: around.sha256,
+            samples: [split.train, split.validation.len(), split.test],
+            data_sha256: context.sha256,
             version: env!("CARGO_PKG_VERSION"),
             commit: commit.as_deref(),
             cpu: &cpu,
@@ -143,15 +87,15 @@ pub fn train(settings: &Settings, out: &Path, existing: Existing, around: &Surro
         write_json(&folder.join("run.json"), &manifest)
     };
     folder.tidy()?;
-    // First of all files, so that a folder whose run was stopped says whose it is.
+    // Written first, so that the folder of an interrupted run has its settings.
     write_manifest("running", None)?;
-    let ended = Run::new(settings, &folder, around, network, &division, checkpoint).and_then(|mut run| {
+    let ended = Run::new(settings, &folder, context, network, &split, checkpoint).and_then(|mut run| {
         let found = run.epochs()?;
         Ok((run, found))
     });
     let (run, (validation, test)) = ended.inspect_err(|error| {
         let state = if error.is::<Interrupted>() { "interrupted" } else { "failed" };
-        // On a full disk this fails as well; the first error is the one to tell.
+        // On a full disk this fails as well; the first error is reported.
         let _ = write_manifest(state, None);
     })?;
     let outcome = Outcome {
@@ -167,12 +111,12 @@ pub fn train(settings: &Settings, out: &Path, existing: Existing, around: &Surro
     Ok(outcome)
 }
 
-/// A training on its way.
+/// A running training.
 struct Run<'a> {
     settings: &'a Settings,
     folder: &'a RunFolder,
-    around: &'a Surroundings<'a>,
-    division: &'a Division,
+    context: &'a RunContext<'a>,
+    split: &'a SampleSplit,
     train_set: Scaled,
     test_set: Scaled,
     trainer: Trainer,
@@ -187,16 +131,16 @@ impl<'a> Run<'a> {
     fn new(
         settings: &'a Settings,
         folder: &'a RunFolder,
-        around: &'a Surroundings<'a>,
+        context: &'a RunContext<'a>,
         mut network: Network,
-        division: &'a Division,
+        split: &'a SampleSplit,
         checkpoint: Option<Checkpoint>,
     ) -> Result<Run<'a>> {
         let task = *network.task();
         let scaled = |split| Scaled::new(split, task.low, task.high);
-        let evaluator = Evaluator::new(&network, CHUNK.min(division.test.max(division.validation.len())));
-        // A batch is at most all samples: `--batch` may say more without needing more memory.
-        let batch = settings.batch.min(division.train);
+        let evaluator = Evaluator::new(&network, CHUNK.min(split.test.max(split.validation.len())));
+        // A batch larger than the training set needs no more memory than the training set.
+        let batch = settings.batch.min(split.train);
         let at = || folder.join(RESUME).display().to_string();
         let Checkpoint { epoch, best, state, values, metrics, .. } = checkpoint.unwrap_or_default();
         if epoch > 0 {
@@ -209,10 +153,10 @@ impl<'a> Run<'a> {
         Ok(Run {
             settings,
             folder,
-            around,
-            division,
-            train_set: scaled(&around.dataset.train),
-            test_set: scaled(&around.dataset.test),
+            context,
+            split,
+            train_set: scaled(&context.dataset.train),
+            test_set: scaled(&context.dataset.test),
             trainer,
             evaluator,
             metrics: Metrics::open(&folder.join("metrics.csv"), task.seq_len, metrics)?,
@@ -221,50 +165,50 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// All epochs that are left; validation and test of the last.
+    /// Runs the remaining epochs; returns validation and test results of the last one.
     fn epochs(&mut self) -> Result<(Evaluation, Evaluation)> {
         let Settings { epochs, batch, .. } = *self.settings;
-        let steps = self.division.train.div_ceil(batch) as u64;
+        let steps = self.split.train.div_ceil(batch) as u64;
         let left = epochs.saturating_sub(self.epoch);
-        let job = self.around.progress.job(&self.settings.title(), left.saturating_mul(steps));
+        let job = self.context.progress.job(&self.settings.title(), left.saturating_mul(steps));
         let mut last = None;
         while self.epoch < epochs {
-            let (seen, norms) = self.learn(&job)?;
-            let (validation, test) = self.judge()?;
-            self.around.dataset.unchanged()?;
+            let (train, norms) = self.train_epoch(&job)?;
+            let (validation, test) = self.evaluate()?;
+            self.context.dataset.unchanged()?;
             self.epoch += 1;
-            self.metrics.add(self.epoch, [seen, validation, test], &norms)?;
+            self.metrics.add(self.epoch, [train, validation, test], &norms)?;
             self.save(validation.accuracy())?;
             last = Some((validation, test));
             let dead = match test.dead {
                 0 => String::new(),
-                n => format!(", {n} test samples with a dead layer"),
+                n => format!(", {n} test samples with an all-zero layer"),
             };
             job.message(&format!(
                 "epoch {}/{epochs}, loss {:.4}, validation {:.4}, test {:.4}{dead}",
                 self.epoch,
-                seen.mean_loss(),
+                train.mean_loss(),
                 validation.accuracy(),
                 test.accuracy()
             ));
         }
         job.finish();
-        // A run that was finished already has nothing to train, and is only judged.
-        last.map_or_else(|| self.judge(), Ok)
+        // A finished run has no epochs left and is only evaluated.
+        last.map_or_else(|| self.evaluate(), Ok)
     }
 
-    /// One epoch of steps: what was seen, and the mean norm of the gradient at each step of the sequence.
-    fn learn(&mut self, job: &Job) -> Result<(Evaluation, Vec<f64>)> {
+    /// Trains one epoch; returns the training results and the mean gradient norm at each time step.
+    fn train_epoch(&mut self, job: &Job) -> Result<(Evaluation, Vec<f64>)> {
         let Settings { batch, seed, .. } = *self.settings;
-        let kernels = self.around.kernels;
-        let order = shuffled(self.division.train, seed, self.epoch);
+        let kernels = self.context.kernels;
+        let order = shuffled(self.split.train, seed, self.epoch);
         let steps = order.len().div_ceil(batch);
-        let mut seen = Evaluation::default();
+        let mut train = Evaluation::default();
         let mut norms = vec![0.0; self.settings.seq_len];
         let (title, epoch) = (self.settings.title(), self.epoch + 1);
-        let told = |error: ModelError, step: usize| {
+        let describe = |error: ModelError, step: usize| {
             let advice = match error {
-                ModelError::NotFinite { .. } => "; the last good checkpoint is kept; try a smaller --lr",
+                ModelError::NotFinite { .. } => "; the last checkpoint is kept; try a smaller --lr",
                 _ => "",
             };
             anyhow!("{title}, epoch {epoch}, step {step}: {error}{advice}")
@@ -272,26 +216,26 @@ impl<'a> Run<'a> {
         for (step, batch) in order.chunks(batch).enumerate() {
             check_stop()?;
             let found = self.trainer.step(kernels, &self.train_set, batch);
-            seen.add(found.map_err(|error| told(error, step + 1))?);
+            train.add(found.map_err(|error| describe(error, step + 1))?);
             for (sum, norm) in norms.iter_mut().zip(self.trainer.step_norms()) {
                 *sum += norm / steps as f64;
             }
             job.advance(1);
         }
-        self.trainer.check_parameters().map_err(|error| told(error, steps))?;
-        Ok((seen, norms))
+        self.trainer.check_parameters().map_err(|error| describe(error, steps))?;
+        Ok((train, norms))
     }
 
-    /// Validation and test.
-    fn judge(&mut self) -> Result<(Evaluation, Evaluation)> {
-        let (kernels, network, division) = (self.around.kernels, self.trainer.network(), self.division);
-        let mut of = |set: &Scaled, range| evaluate(kernels, network, &mut self.evaluator, set, range);
-        let validation = of(&self.train_set, division.validation.clone())?;
-        Ok((validation, of(&self.test_set, 0..division.test)?))
+    /// Evaluates on validation and test samples.
+    fn evaluate(&mut self) -> Result<(Evaluation, Evaluation)> {
+        let (kernels, network, split) = (self.context.kernels, self.trainer.network(), self.split);
+        let mut on = |set: &Scaled, range| evaluate(kernels, network, &mut self.evaluator, set, range);
+        let validation = on(&self.train_set, split.validation.clone())?;
+        Ok((validation, on(&self.test_set, 0..split.test)?))
     }
 
-    /// The models, then the checkpoint: whatever stops the process in between, the epoch is run again and
-    /// writes the same.
+    /// Writes the models, then the checkpoint: if the process is killed in between, the epoch is repeated with the same
+    /// result.
     fn save(&mut self, accuracy: f64) -> Result<()> {
         let network = self.trainer.network();
         if self.best.is_none_or(|(_, best)| accuracy > best) {
@@ -305,17 +249,17 @@ impl<'a> Run<'a> {
             state: self.trainer.state().clone(),
             values: network.values().to_vec(),
             settings: serde_json::to_string(self.settings)?,
-            data: serde_json::to_string(self.around.sha256)?,
+            data: serde_json::to_string(self.context.sha256)?,
             metrics: self.metrics.lines().to_owned(),
         };
         checkpoint.write(&self.folder.join(RESUME))
     }
 }
 
-/// Evaluates a range of samples through bounded memory.
+/// Evaluates a range of samples in bounded memory.
 ///
 /// # Errors
-/// If a label is no class of the network.
+/// If a label is not a class of the network.
 pub fn evaluate(
     kernels: &Kernels,
     network: &Network,
@@ -329,28 +273,4 @@ pub fn evaluate(
         sum.add(evaluator.evaluate(kernels, network, samples, chunk)?);
     }
     Ok(sum)
-}
-
-/// Writes a value as indented JSON, atomically.
-///
-/// # Errors
-/// If the file cannot be written.
-pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
-    let text = serde_json::to_string_pretty(value)?;
-    write_atomically(path, |file| Ok(file.write_all(text.as_bytes())?))
-}
-
-/// The commit of the working folder, where there is one.
-fn commit() -> Option<String> {
-    let output = std::process::Command::new("git").args(["rev-parse", "HEAD"]).output().ok()?;
-    let text = String::from_utf8(output.stdout).ok()?;
-    output.status.success().then(|| text.trim().to_owned())
-}
-
-/// The CPU's name, where the system tells it.
-pub fn cpu() -> String {
-    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let line = info.lines().find_map(|line| line.strip_prefix("model name"));
-    line.and_then(|line| line.split_once(':'))
-        .map_or("unknown".to_owned(), |(_, name)| name.trim().to_owned())
 }

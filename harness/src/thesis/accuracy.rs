@@ -1,14 +1,14 @@
-//! Table 4.5, and how the networks got there: training curves and gradient norms.
+//! Table 4.5, training curves and gradient norms.
 
 use super::networks::{Net, Set, text};
 use super::printed;
 use crate::report::curve::{Line, LineChart};
-use crate::report::page::{Figure, Picture, Section};
+use crate::report::document::{Figure, Picture, Section};
 use crate::report::table::Table;
 use anyhow::Result;
 use serde_json::{Value, json};
 
-/// A chart as a figure; its lines are its numbers.
+/// A chart as a figure, with its points as data.
 pub(super) fn chart(name: String, caption: String, chart: &LineChart) -> Result<Figure> {
     let line = |line: &Line| json!({ "label": line.label, "points": line.points });
     let data = json!(chart.lines.iter().map(line).collect::<Vec<Value>>());
@@ -31,7 +31,7 @@ pub(super) fn section(sets: &[Set]) -> Result<Section> {
     for set in sets {
         for net in &set.nets {
             let accuracy = net.accuracy();
-            let thesis = printed::accuracy(set.published(), &net.settings.cell, net.settings.seq_len);
+            let thesis = printed::accuracy(set.published(), net.settings.preset(), net.settings.seq_len);
             let difference = accuracy.zip(thesis).map(|(ours, thesis)| ours.mean - thesis);
             let criterion = printed::criterion(set.published()).zip(accuracy);
             let verdict = criterion.map(|(least, ours)| if ours.mean >= least { "met" } else { "not met" });
@@ -48,15 +48,15 @@ pub(super) fn section(sets: &[Set]) -> Result<Section> {
             ]);
         }
     }
-    let caption = "Table 4.5. Accuracy after the last epoch, beside what the thesis prints for MNIST, and whether the \
-                   criterion of Table 4.4 is met. Networks of equal accuracy can be compared by their heatmaps.";
+    let caption = "Table 4.5. Accuracy after the last epoch, the value printed in the thesis for the same network on MNIST, and whether the \
+                   criterion of Table 4.4 is met. Heatmaps are compared between networks of equal accuracy.";
     section.table("table-4.5", caption, table);
     for set in sets.iter().filter(|set| !set.nets.is_empty()) {
         section.figure(training(set, "train_loss", "training loss (nats)", "loss",
-            "Mean cross-entropy of the training samples, under dropout. All lines should fall; a line that stays up \
-             has a learning rate that does not suit it.")?);
+            "Mean cross-entropy on the training samples, with dropout. A line that does not fall indicates an \
+             unsuitable learning rate.")?);
         section.figure(training(set, "validation_accuracy", "validation accuracy (1 = all correct)", "accuracy",
-            "Accuracy on held-out training samples. The lines should end close together: the networks are equally good.")?);
+            "Accuracy on held-out training samples. The lines should end close together: the networks are equally accurate.")?);
         if let Some(figure) = gradients(set)? {
             section.figure(figure);
         }
@@ -91,7 +91,7 @@ fn capital(word: &str) -> String {
     word[..1].to_uppercase() + &word[1..]
 }
 
-/// Norm of the loss's gradient at layer 4 of each step, in the first and the last epoch.
+/// Norm of the gradient of the loss at layer 4 of each step, in the first and the last epoch.
 fn gradients(set: &Set) -> Result<Option<Figure>> {
     let mut lines = Vec::new();
     for net in set.adam().filter(|net| net.settings.seq_len > 1) {
@@ -100,13 +100,13 @@ fn gradients(set: &Set) -> Result<Option<Figure>> {
             let of = |t: usize| {
                 let column = net.first().metrics.get(&format!("gradient_norm_{t}"))?;
                 let norm = if last { column.last() } else { column.first() };
-                // Steps are counted from the last one back: 0 is where the loss is.
+                // Steps are counted back from the last one, at which the loss is computed.
                 Some((t as f64 - steps as f64, norm?.log10()))
             };
             (1..=steps).filter_map(of).collect()
         };
         lines.push(Line { label: net.title.to_owned(), points: norms(true), dashed: false });
-        if net.settings.cell == "shallow" && Some(steps) == set.main_length() {
+        if !net.has_encoder() && Some(steps) == set.main_length() {
             let label = format!("{}, epoch 1", net.title);
             lines.push(Line { label, points: norms(false), dashed: true });
         }
@@ -124,8 +124,8 @@ fn gradients(set: &Set) -> Result<Option<Figure>> {
         ..LineChart::default()
     };
     let caption = format!(
-        "Gradients through time on {}, mean over the last epoch (dashed: the first). The loss is at the right end; a line \
-         that falls to the left is a gradient that vanishes, one that rises explodes. One unit is a factor of ten.",
+        "Gradient norm at each time step on {}, mean over the last epoch (dashed: the first). The loss is at the right end; a \
+         line that falls to the left is a vanishing gradient, one that rises an exploding one. One unit is a factor of ten.",
         set.title()
     );
     chart(format!("gradients-{}", set.name), caption, &of).map(Some)

@@ -1,6 +1,6 @@
-//! Two reproductions side by side: every table that both have, row by row.
+//! Compares two reproductions: every table that both have, row by row.
 
-use crate::report::page::{Report, Section};
+use crate::report::document::{Report, Section};
 use crate::report::table::Table;
 use serde_json::Value;
 
@@ -15,8 +15,8 @@ pub fn compare(names: [&str; 2], reports: [&Report; 2]) -> Report {
     Report {
         title: format!("{} against {}", names[0], names[1]),
         lead: vec![format!(
-            "A is {}, B is {}. A cell that is the same in both stands once; else A → B, and the difference B − A where both \
-             are numbers.",
+            "A is {}, B is {}. Equal values are shown once; others as A → B, with the difference B − A if both are \
+             numbers.",
             names[0], names[1]
         )],
         sections: vec![section],
@@ -24,16 +24,16 @@ pub fn compare(names: [&str; 2], reports: [&Report; 2]) -> Report {
     }
 }
 
-/// Rows of both tables, those of the second that the first lacks at the end. A row is known by its first cells: as
-/// many as tell the first table's rows apart.
+/// Rows of both tables, those of the second only at the end. Rows are matched by their first cells: as many as make the
+/// rows of the first table distinct.
 fn joined(a: &Table, b: &Table) -> Table {
     let columns: Vec<&str> = a.columns().iter().map(String::as_str).collect();
     let mut table = Table::new(&columns);
-    let apart = |keys: &usize| {
+    let distinct = |keys: &usize| {
         let rows = a.rows();
         (0..rows.len()).all(|i| rows[..i].iter().all(|other| other[..*keys] != rows[i][..*keys]))
     };
-    let keys = (1..columns.len()).find(apart).unwrap_or(columns.len());
+    let keys = (1..columns.len()).find(distinct).unwrap_or(columns.len());
     let key = |row: &[String]| row[..keys.min(row.len())].to_vec();
     for row in a.rows() {
         match b.rows().iter().find(|other| key(other) == key(row) && other.len() == row.len()) {
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_meet_by_their_names() {
+    fn rows_are_matched_by_their_first_cells() {
         let table = |rows: &[[&str; 3]]| {
             let mut table = Table::new(&["data", "network", "test"]);
             for row in rows {

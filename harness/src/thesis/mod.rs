@@ -1,4 +1,4 @@
-//! The thesis's tables, figures and statements from the finished runs of an experiment.
+//! The tables, figures and claims of the thesis, from the finished runs of an experiment.
 
 mod accuracy;
 pub mod compare;
@@ -9,31 +9,30 @@ mod printed;
 mod setup;
 mod statements;
 
-use crate::experiment::Rate;
+use crate::experiment::definition::Rate;
 use crate::experiment::folder::{Loaded, Run, State};
-use crate::report::page::{Report, Section};
+use crate::report::document::{Report, Section};
 use crate::report::table::Table;
 use anyhow::Result;
 use networks::Set;
 use serde_json::{Value, json};
 
-/// The report of an experiment's folder. It depends on what the folder holds and on nothing else.
+/// The report of an experiment's folder. It depends on the content of the folder only.
 ///
 /// # Errors
-/// If a drawing cannot be made.
+/// If a figure cannot be drawn.
 pub fn report(loaded: &Loaded) -> Result<Report> {
     let sets = Set::of(loaded);
     let experiment = &loaded.experiment;
     let finished = loaded.runs.iter().filter(|run| run.finished().is_some()).count();
     let names: Vec<&str> = sets.iter().map(Set::title).collect();
     let names = if names.is_empty() { "no data".to_owned() } else { names.join(" and ") };
-    let mut statements = Section::new("Statements");
+    let mut statements = Section::new("Claims of the thesis");
     statements.text(
-        "The claims of the thesis, judged by the numbers of this reproduction. Each has a fixed threshold; checks are not the thesis's, but a heatmap that fails them explains less than it seems. A claim \
-         that fails says so.",
+        "The claims of the thesis, tested on this reproduction. Each has a fixed threshold. Rows named check are sanity checks that are not in the thesis: heatmaps that fail them are not reliable explanations.",
     );
-    sets.iter().for_each(|set| statements.text(statements::words(set, experiment)));
-    let caption = "Claims of the thesis, with the number that decides each.";
+    sets.iter().for_each(|set| statements.text(statements::summary(set, experiment)));
+    let caption = "Claims of the thesis, with value and threshold of each.";
     statements.table("statements", caption, statements::table(&sets, experiment));
     let mut sections = vec![statements, runs(loaded)];
     sections.push(setup::background(experiment, &sets)?);
@@ -49,11 +48,11 @@ pub fn report(loaded: &Loaded) -> Result<Report> {
         lead: vec![
             "A reproduction of P. Chormai, Designing Recurrent Neural Networks for Explainability (TU Berlin, 2018): \
              relu networks that read an image strip by strip, and layer-wise relevance propagation (LRP, deep Taylor \
-             decomposition) that hands every decision back to the pixels."
+             decomposition), which attributes each decision to the input pixels."
                 .to_owned(),
             format!(
-                "{finished} of {} runs are whole. Numbers with ± are mean and standard deviation over seeds; pictures show \
-                 the first seed. Every number is in report.json and tables/, every figure in figures/.",
+                "{finished} of {} runs are complete. Numbers with ± are mean and standard deviation over seeds; figures show \
+                 the first seed. All numbers are in report.json and tables/, all figures in figures/.",
                 loaded.runs.len()
             ),
         ],
@@ -62,8 +61,8 @@ pub fn report(loaded: &Loaded) -> Result<Report> {
     })
 }
 
-/// What is there of a run, in words.
-fn word(state: &State) -> String {
+/// The state of a run in words.
+fn state_text(state: &State) -> String {
     match state {
         State::Done(_) => "done".to_owned(),
         State::Missing => "missing".to_owned(),
@@ -82,7 +81,7 @@ fn runs(loaded: &Loaded) -> Section {
         let shown = |of: Option<String>| of.unwrap_or_default();
         vec![
             run.planned.folder.clone(),
-            word(&run.state),
+            state_text(&run.state),
             settings.epochs.to_string(),
             settings.batch.to_string(),
             settings.lr.to_string(),
@@ -95,10 +94,10 @@ fn runs(loaded: &Loaded) -> Section {
         table.row(row(run));
     });
     for (name, error) in loaded.sets.iter().filter_map(|(name, set)| Some((name, set.as_ref().err()?))) {
-        section.text(format!("The samples of {name} cannot be shown: {error}."));
+        section.text(format!("The samples of {name} cannot be read: {error}."));
     }
-    let caption = "What was trained and what is there of it. Samples: to learn from, held out for validation, to test on. \
-                   Seconds are those of the process that ended the training, beside others.";
+    let caption = "The runs and their state. Samples: training, validation, test. Seconds: run time of the last process of \
+                   the training, which may have shared the CPU with others.";
     section.table("runs", caption, table);
     let mut machines: Vec<String> = Vec::new();
     for run in loaded.runs.iter().filter_map(Run::finished) {
@@ -113,8 +112,8 @@ fn runs(loaded: &Loaded) -> Section {
     }
     if let Rate::Search(_) = loaded.experiment.lr {
         section.text(
-            "Learning rates were searched for each set, cell and T: every candidate is trained for a few epochs, and the \
-             best accuracy on held-out training samples wins, the smaller rate of equals. The test set has no part in it.",
+            "Learning rates were searched for each data set, network and T: every candidate is trained for a few epochs, and \
+             the one with the best validation accuracy is used, the smaller rate of equals. The test set is not used.",
         );
         let mut table = Table::new(&["network", "learning rate", "validation accuracy", "chosen"]);
         for (group, tried) in &loaded.rates.0 {
@@ -128,18 +127,22 @@ fn runs(loaded: &Loaded) -> Section {
                 ]);
             }
         }
-        section.table("learning-rates", "Candidates of the learning rate and what they came to.", table);
+        section.table(
+            "learning-rates",
+            "Candidates of the learning rate and their validation accuracy.",
+            table,
+        );
     }
     section
 }
 
-/// Every number of every run at full length.
+/// Every number of every run at full precision.
 fn data(loaded: &Loaded) -> Value {
     let run = |run: &Run| {
         let finished = run.finished();
         json!({
             "run": run.planned.folder,
-            "state": word(&run.state),
+            "state": state_text(&run.state),
             "settings": run.planned.settings,
             "outcome": finished.map(|run| &run.outcome),
             "metrics": finished.map(|run| &run.metrics),

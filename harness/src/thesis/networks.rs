@@ -1,9 +1,9 @@
-//! The runs of a set as networks: what differs by the seed only belongs together.
+//! The runs of a data set grouped by network: runs of a group differ in the seed only.
 
 use crate::experiment::folder::{Finished, Loaded};
 use crate::measure::numbers::mean_and_deviation;
-use crate::measure::samples::Chosen;
-use crate::report::share::{cosine, jensen_shannon_distance, normalised};
+use crate::measure::samples::SampleSelection;
+use crate::measure::shares::{cosine, jensen_shannon_distance, normalised};
 use crate::run::settings::{OptimiserName, Settings};
 
 /// A network of an experiment and its finished runs, by seed.
@@ -11,7 +11,7 @@ use crate::run::settings::{OptimiserName, Settings};
 pub struct Net<'a> {
     /// `Deep-7`, `Deep-7 (SGD)`
     pub title: &'a str,
-    /// What it was trained with; the seed is the first run's.
+    /// Its settings; the seed is that of the first run.
     pub settings: &'a Settings,
     /// Its finished runs, at least one.
     pub runs: Vec<&'a Finished>,
@@ -42,25 +42,25 @@ pub fn text(value: Option<Spread>, decimals: usize) -> String {
     value.map_or("–".to_owned(), |value| value.text(decimals))
 }
 
-/// A set with its networks.
+/// A data set with its networks.
 #[derive(Clone, Debug)]
 pub struct Set<'a> {
     /// The name of its folder.
     pub name: &'a str,
     /// Its samples.
-    pub chosen: &'a Chosen,
+    pub selection: &'a SampleSelection,
     /// Its networks with at least one finished run, in the order of the plan.
     pub nets: Vec<Net<'a>>,
 }
 
 impl<'a> Set<'a> {
-    /// The readable sets of an experiment.
+    /// The readable data sets of an experiment.
     pub fn of(loaded: &'a Loaded) -> Vec<Set<'a>> {
         let readable = loaded.sets.iter().filter_map(|(name, set)| Some((name, set.as_ref().ok()?)));
-        readable.map(|(name, chosen)| Set { name, chosen, nets: nets(loaded, name) }).collect()
+        readable.map(|(name, selection)| Set { name, selection, nets: nets(loaded, name) }).collect()
     }
 
-    /// How texts call it.
+    /// Its name in texts.
     pub fn title(&self) -> &str {
         match self.published() {
             "mnist" => "MNIST",
@@ -70,35 +70,31 @@ impl<'a> Set<'a> {
         }
     }
 
-    /// How tables and charts call it.
+    /// Its name in tables and charts.
     pub fn label(&self) -> &str {
         if self.published().is_empty() { self.name } else { self.title() }
     }
 
-    /// The published set it is, or nothing.
+    /// The name of the published set that it is, or empty.
     pub fn published(&self) -> &str {
-        self.chosen.published.as_deref().unwrap_or_default()
+        self.selection.published.as_deref().unwrap_or_default()
     }
 
-    /// The networks that Adam has trained: the thesis's own.
+    /// The networks trained by Adam, as in the thesis.
     pub fn adam(&self) -> impl Iterator<Item = &Net<'a>> {
         self.nets.iter().filter(|net| net.settings.optimiser == OptimiserName::Adam)
     }
 
-    /// The networks that Adam has trained on sequences of this length.
+    /// The networks trained by Adam on sequences of this length.
     pub fn of_length(&self, seq_len: usize) -> Vec<&Net<'a>> {
         self.adam().filter(|net| net.settings.seq_len == seq_len).collect()
     }
 
-    /// A cell's network.
-    pub fn net(&self, cell: &str, seq_len: usize) -> Option<&Net<'a>> {
-        self.adam().find(|net| net.settings.cell == cell && net.settings.seq_len == seq_len)
-    }
-
-    /// The same network, trained by the other optimiser.
+    /// The same network, trained by SGD.
     pub fn by_sgd(&self, of: &Net) -> Option<&Net<'a>> {
         let same = |net: &&Net| {
-            (&net.settings.cell, net.settings.seq_len) == (&of.settings.cell, of.settings.seq_len)
+            net.settings.architecture == of.settings.architecture
+                && net.settings.seq_len == of.settings.seq_len
         };
         self.nets.iter().filter(|net| net.settings.optimiser == OptimiserName::Sgd).find(same)
     }
@@ -111,7 +107,7 @@ impl<'a> Set<'a> {
         lengths
     }
 
-    /// The length that the thesis looks at most closely: 7, or the longest there is.
+    /// The length of the main results: 7, or else the longest.
     pub fn main_length(&self) -> Option<usize> {
         let lengths = self.lengths();
         lengths.iter().copied().find(|&t| t == 7).or(lengths.last().copied())
@@ -119,7 +115,7 @@ impl<'a> Set<'a> {
 
     /// Share of the class's pixel intensity in each step.
     pub fn pixel_share(&self, seq_len: usize) -> Vec<f64> {
-        steps(&self.chosen.class_columns, seq_len)
+        steps(&self.selection.class_columns, seq_len)
     }
 }
 
@@ -146,7 +142,12 @@ fn steps(columns: &[f64], seq_len: usize) -> Vec<f64> {
 }
 
 impl Net<'_> {
-    /// The run whose pictures are shown.
+    /// Whether the network encodes each step before the recurrent core; otherwise the core reads the pixels.
+    pub fn has_encoder(&self) -> bool {
+        !self.settings.architecture.encoder.is_empty()
+    }
+
+    /// The run whose figures are shown.
     pub fn first(&self) -> &Finished {
         self.runs[0]
     }

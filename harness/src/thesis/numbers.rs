@@ -1,61 +1,62 @@
-//! The numbers beside the heatmaps: shares, conservation, pixel flipping, classes, randomisation.
+//! Quantitative evaluation of the heatmaps: shares, conservation, pixel flipping, class dependence, randomisation.
 
 use super::accuracy::chart;
 use super::networks::{Net, Set, Spread, text};
-use super::printed;
+use super::printed::{self, PrintedShare};
 use crate::measure::flipping::{Fill, Flipped, Order};
 use crate::measure::heatmaps::MAIN;
-use crate::measure::{Measured, OfMethod};
+use crate::measure::result::{Measured, OfMethod};
+use crate::measure::shares::{cosine, jensen_shannon_distance};
 use crate::report::curve::{Line, LineChart};
-use crate::report::page::Section;
-use crate::report::share::{cosine, jensen_shannon_distance};
+use crate::report::document::Section;
 use crate::report::table::Table;
 use anyhow::Result;
 
 pub(super) fn section(set: &Set) -> Result<Section> {
-    let mut section = Section::new(&format!("Numbers beside the heatmaps of {}", set.title()));
-    let chosen = set.chosen;
+    let mut section = Section::new(&format!("Quantitative evaluation of the heatmaps of {}", set.title()));
+    let selection = set.selection;
     for t in set.lengths().into_iter().filter(|&t| t > 1) {
         let caption = format!(
-            "Share of each step over the test samples of class {}, T = {t}, deep Taylor: what Figure 4.9 draws. Cosine (1 is \
-             best) and Jensen–Shannon distance (0 is best) are to the pixels' share.",
-            chosen.class
+            "Share of each step over the test samples of class {}, T = {t}, deep Taylor, as drawn in Figure 4.9. \
+             Cosine (1 is best) and Jensen–Shannon distance (0 is best) are to the share of the pixels.",
+            selection.class
         );
         section.table(format!("shares-{}-t{t}", set.name), caption, shares(set, t));
     }
-    let caption = "Conservation of deep Taylor on the whole test set: error is |f − ΣR − lost| / |f|, lost is what dead units \
-                   kept, as a share of |f|; f ≤ 0 counts decisions without evidence. Largest values are over all seeds.";
+    let caption = "Conservation of deep Taylor on the whole test set: error is |f − ΣR − absorbed| / |f|; absorbed is the relevance \
+                   that units with an empty denominator do not propagate, as a share of |f|; f ≤ 0 counts explained logits \
+                   that are not positive. Maxima are over all seeds.";
     section.table(format!("conservation-{}", set.name), caption, conservation(set));
     if let Some(t) = set.main_length() {
         let nets = set.of_length(t);
         let pixels = set.pixel_share(t);
         let caption = format!(
-            "All methods at T = {t}. Last step, cosine and JS distance: share of relevance per step, class {}, against the \
-             pixels'. Then, on {} test samples of all classes: share of negative relevance; conservation error and lost \
-             share, mean and largest; noise, Σ|R_i − R_j| / Σ|R| over adjacent pixels; other class, the mean size of the \
-             cosine between the heatmaps of the true class and of its strongest rival: near 1, the method ignores the \
-             class.",
-            chosen.class,
-            chosen.measured.len()
+            "All methods at T = {t}. Last step, cosine and JS distance: share of relevance per step, class {}, compared \
+             with the pixels. Then, on {} test samples of all classes: share of negative relevance; conservation error and \
+             absorbed share, mean and maximum; noise, Σ|R_i − R_j| / Σ|R| over adjacent pixels; other class, the mean |cosine| \
+             between the heatmaps of the true class and of the largest other logit: near 1, the method does not depend on \
+             the class.",
+            selection.class,
+            selection.measured.len()
         );
         section.table(format!("methods-{}", set.name), caption, methods(&nets, &pixels));
         let caption = format!(
-            "Share of each step by method over the test samples of class {}, T = {t}. The control spreads evenly.",
-            chosen.class
+            "Share of each step by method over the test samples of class {}, T = {t}. The control random is uniform.",
+            selection.class
         );
         section.table(format!("method-shares-{}", set.name), caption, method_shares(&nets, t));
-        let caption = "AOPC by pixel flipping: the mean fall of P(class) as regions are removed, most relevant first (higher is \
+        let caption = "AOPC by pixel flipping: the mean drop of P(class) as regions are removed, most relevant first (higher is \
                        better), least relevant first (lower is better), or in random order, and filled with background or \
-                       noise. random is the control: a method below it has found nothing.";
+                       noise. random is the control: a method below it has found no evidence.";
         section.table(format!("aopc-{}", set.name), caption, flipping(&nets));
         for net in &nets {
             let at = net.settings;
             let name = format!("flipping-{}-{}-{}", at.cell, at.seq_len, set.name);
             section.figure(chart(name, flipping_caption(net), &flipping_chart(net))?);
         }
-        let caption = "Cascading randomisation: mean rank correlation of the heatmaps' sizes |R| with the original ones once the weights \
-                       from the logits down to a layer are random (1: unchanged). What stays high shows the input or the \
-                       method, not what was learnt; random never looks at the network, so it stays 1.";
+        let caption = "Cascading randomisation: mean rank correlation of |R| with the original heatmaps once the weights \
+                       from the logits down to a layer are random (1: unchanged). A high value shows that the heatmaps do not \
+                       depend on what was learnt; the control random does not depend on the network, so it stays 1.";
         section.table(
             format!("randomisation-{}", set.name),
             caption,
@@ -83,8 +84,8 @@ fn shares(set: &Set, t: usize) -> Table {
         table.row(std::iter::once(name).chain(cells).chain(rest).collect());
     };
     let last = |share: &[f64]| share.last().map_or(String::new(), |last| format!("{last:.3}"));
-    let printed = |of: &str| printed::shares(set.published(), set.chosen.class, t, of);
     add("pixels".to_owned(), &pixels, [last(&pixels), String::new(), String::new()]);
+    let mut sources: Vec<PrintedShare> = Vec::new();
     for net in set.of_length(t) {
         let rest = [
             text(net.last_steps(MAIN, 1), 3),
@@ -92,15 +93,19 @@ fn shares(set: &Set, t: usize) -> Table {
             text(net.distance(MAIN, &pixels), 3),
         ];
         add(net.title.to_owned(), &net.share(MAIN), rest);
-        if let Some(share) = printed(&net.settings.cell) {
-            let name = format!("{}, finished thesis", net.title);
-            let to = [cosine(&share, &pixels), jensen_shannon_distance(&share, &pixels)];
+        let name = net.settings.architecture.name();
+        if let Some(printed) = printed::share(set.published(), set.selection.class, t, &name) {
+            let share = &printed.network;
+            let to = [cosine(share, &printed.pixels), jensen_shannon_distance(share, &printed.pixels)];
             let [cosine, distance] = to.map(|value| format!("{value:.3}"));
-            add(name, &share, [last(&share), cosine, distance]);
+            add(format!("{}, {}", net.title, printed.source), share, [last(share), cosine, distance]);
+            if sources.iter().all(|other| other.source != printed.source) {
+                sources.push(printed);
+            }
         }
     }
-    if let Some(share) = printed("pixels") {
-        add("pixels, finished thesis".to_owned(), &share, [last(&share), String::new(), String::new()]);
+    for PrintedShare { source, pixels, .. } in sources {
+        add(format!("pixels, {source}"), &pixels, [last(&pixels), String::new(), String::new()]);
     }
     table
 }
@@ -115,8 +120,8 @@ fn conservation(set: &Set) -> Table {
         "explained",
         "error mean",
         "error max",
-        "lost mean",
-        "lost max",
+        "absorbed mean",
+        "absorbed max",
         "negative share",
         "f ≤ 0",
     ];
@@ -131,8 +136,8 @@ fn conservation(set: &Set) -> Table {
             test.explanations.to_string(),
             mean(|of| of.test.conservation_error_mean),
             small(net.largest(|run| run.measured.test.conservation_error_max)),
-            mean(|of| of.test.lost_share_mean),
-            small(net.largest(|run| run.measured.test.lost_share_max)),
+            mean(|of| of.test.absorbed_share_mean),
+            small(net.largest(|run| run.measured.test.absorbed_share_max)),
             text(net.spread(|run| Some(run.measured.test.negative_share)), 4),
             net.runs.iter().map(|run| run.measured.test.not_positive).sum::<usize>().to_string(),
         ]);
@@ -159,8 +164,8 @@ fn methods(nets: &[&Net], pixels: &[f64]) -> Table {
         "negative",
         "error mean",
         "error max",
-        "lost mean",
-        "lost max",
+        "absorbed mean",
+        "absorbed max",
         "noise",
         "other class",
     ]);
@@ -182,8 +187,8 @@ fn methods(nets: &[&Net], pixels: &[f64]) -> Table {
                 text(spread(net, method, |of| Some(of.summary.negative_share)), 3),
                 of(|of| of.summary.conservation_error_mean),
                 largest(|of| of.summary.conservation_error_max),
-                of(|of| of.summary.lost_share_mean),
-                largest(|of| of.summary.lost_share_max),
+                of(|of| of.summary.absorbed_share_mean),
+                largest(|of| of.summary.absorbed_share_max),
                 text(spread(net, method, |of| of.noise), 2),
                 text(spread(net, method, |of| of.rival_cosine), 3),
             ]);
@@ -258,13 +263,12 @@ fn flipping_chart(net: &Net) -> LineChart {
 fn flipping_caption(net: &Net) -> String {
     format!(
         "Pixel flipping on {}: regions are set to background, most relevant first, and the probability of the class \
-         predicted at first is watched. The faster a line falls below the dashed one, the better the method has found the \
-         evidence.",
+         predicted for the original image is measured. A line that falls faster than the dashed one has found evidence.",
         net.title
     )
 }
 
-fn randomisation(nets: &[&Net], of: impl Fn(&crate::measure::randomise::Likeness) -> Option<f64>) -> Table {
+fn randomisation(nets: &[&Net], of: impl Fn(&crate::measure::randomise::Similarity) -> Option<f64>) -> Table {
     let mut layers: Vec<&str> = Vec::new();
     let cascades = nets.iter().filter_map(|net| net.first().measured.methods.first());
     let mut longest: Vec<&OfMethod> = cascades.collect();
@@ -281,7 +285,7 @@ fn randomisation(nets: &[&Net], of: impl Fn(&crate::measure::randomise::Likeness
         for method in names(net) {
             let cell = |layer: &&str| {
                 let found = spread(net, method, |of_method| {
-                    of(of_method.randomised.iter().find(|likeness| likeness.layer == *layer)?)
+                    of(of_method.randomised.iter().find(|similarity| similarity.layer == *layer)?)
                 });
                 text(found, 3)
             };

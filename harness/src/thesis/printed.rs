@@ -1,4 +1,4 @@
-//! What the thesis prints.
+//! Numbers printed in the thesis.
 
 /// Table 4.2: hyper-parameters.
 pub const HYPER_PARAMETERS: [(&str, &str); 4] =
@@ -18,7 +18,7 @@ pub const VARIABLES: [(&str, [usize; 4]); 4] = [
     ("convdeep", [647_594, 283_178, 197_162, 197_162]),
 ];
 
-/// Table 4.4: the accuracy that a network must reach before its heatmaps are worth looking at.
+/// Table 4.4: the accuracy that a network must reach before its heatmaps are evaluated.
 pub fn criterion(set: &str) -> Option<f64> {
     match set {
         "mnist" => Some(0.98),
@@ -27,9 +27,9 @@ pub fn criterion(set: &str) -> Option<f64> {
     }
 }
 
-/// Table 4.5: test accuracy on MNIST.
-pub fn accuracy(set: &str, cell: &str, seq_len: usize) -> Option<f64> {
-    match (set, cell, seq_len) {
+/// Table 4.5: test accuracy on MNIST of the network of a preset.
+pub fn accuracy(set: &str, preset: Option<&str>, seq_len: usize) -> Option<f64> {
+    match (set, preset?, seq_len) {
         ("mnist", "shallow", 1) => Some(0.9813),
         ("mnist", "shallow", 4) => Some(0.9830),
         ("mnist", "shallow", 7) => Some(0.9807),
@@ -40,16 +40,77 @@ pub fn accuracy(set: &str, cell: &str, seq_len: usize) -> Option<f64> {
     }
 }
 
-/// Share of each step, digit 1 of MNIST, T = 7: the values that the finished thesis prints for Figure 4.9. Its cells
-/// were narrower and its dropout 0.2.
-pub const SHARES_OF_ONES: [(&str, [f64; 7]); 3] = [
-    ("shallow", [0.0, 0.0, 0.006, 0.054, 0.176, 0.330, 0.433]),
-    ("deep", [0.009, 0.021, 0.069, 0.439, 0.295, 0.098, 0.069]),
-    ("pixels", [0.0, 0.007, 0.113, 0.649, 0.214, 0.017, 0.0]),
+/// The figure that shows a preset.
+pub fn figure(preset: &str) -> &'static str {
+    match preset {
+        "shallow" | "deep" => "4.4",
+        _ => "4.5",
+    }
+}
+
+/// Share of each step, digit 1 of MNIST, T = 7.
+struct Shares {
+    /// Where it is printed.
+    source: &'static str,
+    pixels: [f64; 7],
+    /// By the name of the architecture.
+    networks: [(&'static str, [f64; 7]); 2],
+}
+
+const SHARES_OF_ONES: [Shares; 2] = [
+    Shares {
+        source: "draft, read off Figure 4.9",
+        pixels: [0.0, 0.010, 0.118, 0.632, 0.228, 0.012, 0.0],
+        networks: [
+            ("shallow", [0.0, 0.003, 0.020, 0.095, 0.170, 0.288, 0.422]),
+            ("deep", [0.0, 0.006, 0.048, 0.507, 0.268, 0.090, 0.081]),
+        ],
+    },
+    Shares {
+        source: "finished thesis",
+        pixels: [0.0, 0.007, 0.113, 0.649, 0.214, 0.017, 0.0],
+        networks: [
+            ("rnn256:256", [0.0, 0.0, 0.006, 0.054, 0.176, 0.330, 0.433]),
+            ("dense256-rnn128:256-head32", [0.009, 0.021, 0.069, 0.439, 0.295, 0.098, 0.069]),
+        ],
+    },
 ];
 
-/// Its share of each step for a cell, or for the pixels.
-pub fn shares(set: &str, class: usize, seq_len: usize, of: &str) -> Option<[f64; 7]> {
+/// A printed share of each step, and where it is printed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PrintedShare {
+    /// Where it is printed.
+    pub source: &'static str,
+    /// Share of each step of the network.
+    pub network: [f64; 7],
+    /// Share of each step of the pixels.
+    pub pixels: [f64; 7],
+}
+
+/// The printed share of each step of a network, by the name of its architecture.
+pub fn share(set: &str, class: usize, seq_len: usize, architecture: &str) -> Option<PrintedShare> {
     let known = set == "mnist" && class == 1 && seq_len == 7;
-    SHARES_OF_ONES.iter().find(|(name, _)| known && *name == of).map(|&(_, shares)| shares)
+    SHARES_OF_ONES.iter().filter(|_| known).find_map(|Shares { source, pixels, networks }| {
+        let (_, network) = networks.iter().find(|(name, _)| *name == architecture)?;
+        Some(PrintedShare { source, network: *network, pixels: *pixels })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn printed_numbers_belong_to_one_architecture() {
+        let source = |name: &str| share("mnist", 1, 7, name).map(|share| share.source);
+        assert_eq!(source("deep"), Some("draft, read off Figure 4.9"));
+        assert_eq!(source("rnn256:256"), Some("finished thesis"));
+        assert_eq!((source("rnn48:24"), share("mnist", 2, 7, "deep")), (None, None));
+        assert_eq!((accuracy("mnist", Some("deep"), 7), accuracy("mnist", None, 7)), (Some(0.9852), None));
+        for shares in SHARES_OF_ONES {
+            for share in shares.networks.iter().map(|(_, share)| share).chain([&shares.pixels]) {
+                assert!((share.iter().sum::<f64>() - 1.0).abs() < 5e-3, "{share:?}");
+            }
+        }
+    }
 }

@@ -1,54 +1,56 @@
-//! Chapters 3 and 4 up to the results: how rules find their root points, the data, the cells, the setting.
+//! Chapters 3 and 4 up to the results: root points of the rules, data, architectures, hyper-parameters.
 
 use super::networks::Set;
 use super::printed;
-use crate::experiment::Experiment;
+use crate::experiment::definition::Experiment;
+use crate::experiment::rates::Rates;
 use crate::measure::heatmaps::MAIN;
 use crate::report::colormap::{Colormap, Norm};
-use crate::report::page::{Figure, Picture, Section};
+use crate::report::document::{Figure, Picture, Section};
 use crate::report::panel::{Grid, GridRow};
 use crate::report::picture::{heatmap, input};
 use crate::report::root_point::{self, Neuron, Rule};
 use crate::report::table::Table;
-use crate::report::{cell, picture};
+use crate::report::{architecture, picture};
+use crate::run::settings::Settings;
 use anyhow::Result;
 use model::{Architecture, Network, Task};
 use serde_json::{Value, json};
 
-/// A picture of a canvas.
+/// A canvas as a picture.
 pub(super) fn png(canvas: &picture::Canvas) -> Result<Picture> {
     Ok(Picture::Png(canvas.png()?, canvas.width))
 }
 
 /// Figures 3.2 and 3.4 to 3.6.
 pub(super) fn background(experiment: &Experiment, sets: &[Set]) -> Result<Section> {
-    let mut section = Section::new("What an explanation is (chapter 3)");
+    let mut section = Section::new("Explanation methods (chapter 3)");
     if let Some(figure) = sets.first().map(global_and_local).transpose()?.flatten() {
         section.figure(figure);
     }
-    let chosen = &experiment.measure.neuron;
-    let neuron = Neuron { w: chosen.weights, b: chosen.bias, a: chosen.activations };
+    let settings = &experiment.measure.neuron;
+    let neuron = Neuron { w: settings.weights, b: settings.bias, a: settings.activations };
     let pictures = [
         (
             "3.4",
             "Root points of the three rules",
             &Rule::ALL[..],
-            "From the point a, each rule walks in its own direction to the line R = 0, where it expands. w² takes the \
-          steepest way, which may leave the domain; z⁺ and zᵝ stay inside theirs.",
+            "Each rule searches from the point a in its own direction for the root point on the line R = 0. w² takes the \
+          steepest direction, which may leave the input domain; the root points of z⁺ and zᵝ are inside their domains.",
         ),
         (
             "3.5",
             "z⁺: activations are not negative",
             &[Rule::ZPlus][..],
-            "The dashed frame is the domain a ≥ 0. z⁺ only lets go of inputs with a positive weight, so the root point \
-          keeps the other activation and stays in the frame.",
+            "The dashed frame is the domain a ≥ 0. z⁺ only decreases inputs with a positive weight, so the root point \
+          keeps the other activation and stays in the domain.",
         ),
         (
             "3.6",
             "zᵝ: pixels lie in −1…1",
             &[Rule::ZBeta][..],
-            "The dashed frame is the domain −1 ≤ a ≤ 1. zᵝ walks towards the corner of the frame that speaks least for \
-          the neuron, so the root point stays in the frame.",
+            "The dashed frame is the domain −1 ≤ a ≤ 1. zᵝ searches towards the corner of the domain that excites the neuron \
+          least, so the root point stays in the domain.",
         ),
     ];
     for (number, title, rules, caption) in pictures {
@@ -59,7 +61,7 @@ pub(super) fn background(experiment: &Experiment, sets: &[Set]) -> Result<Sectio
             name: format!("figure-{number}"),
             caption: format!("Figure {number}. {of} over its two activations, with contour lines of R. {caption}"),
             picture: Picture::Svg(root_point::svg(title, neuron, rules)?),
-            data: json!({ "neuron": chosen, "rules": rules.iter().map(|rule| rule.name()).collect::<Vec<_>>() }),
+            data: json!({ "neuron": settings, "rules": rules.iter().map(|rule| rule.name()).collect::<Vec<_>>() }),
         });
     }
     let mut table = Table::new(&["rule", "v₁", "v₂", "ã₁", "ã₂", "R(ã)", "R₁", "R₂", "R₁ + R₂"]);
@@ -70,23 +72,25 @@ pub(super) fn background(experiment: &Experiment, sets: &[Set]) -> Result<Sectio
         table.row(std::iter::once(rule.name().to_owned()).chain(texts).collect());
     }
     let caption = "Table to Figures 3.4–3.6: search direction v, root point ã and the relevance each rule gives the two \
-                   inputs. All hand on the same sum, R(a).";
+                   inputs. The sum is R(a) for every rule.";
     section.table("figure-3.4-numbers", caption, table);
     Ok(section)
 }
 
-/// Figure 3.2: what the usual member of a class looks like, against what makes this one a member.
+/// Figure 3.2: global analysis (prototype of a class) against local analysis (heatmap of a sample).
 fn global_and_local(set: &Set) -> Result<Option<Figure>> {
     let Some(net) = set.main_length().and_then(|t| set.of_length(t).pop()) else { return Ok(None) };
-    let chosen = set.chosen;
-    let (rows, cols, size) = (chosen.rows, chosen.cols, chosen.size());
+    let selection = set.selection;
+    let (rows, cols, size) = (selection.rows, selection.cols, selection.size());
     let prototypes = net.first().group("prototypes", size);
     let maps = net.first().group(&format!("{MAIN}/each-class"), size);
-    let Some(at) = chosen.labels.iter().position(|&label| usize::from(label) == chosen.class) else {
+    let Some(at) = selection.labels.iter().position(|&label| usize::from(label) == selection.class) else {
         return Ok(None);
     };
-    let (Some(prototype), Some(map)) = (prototypes.get(chosen.class), maps.get(at)) else { return Ok(None) };
-    let image = chosen.each_class_images()[at];
+    let (Some(prototype), Some(map)) = (prototypes.get(selection.class), maps.get(at)) else {
+        return Ok(None);
+    };
+    let image = selection.each_class_images()[at];
     let cells = vec![
         input(rows, cols, prototype, 0.0, 1.0, 4),
         input(rows, cols, image, 0.0, 1.0, 4),
@@ -98,10 +102,10 @@ fn global_and_local(set: &Set) -> Result<Option<Figure>> {
         ..Grid::default()
     };
     let caption = format!(
-        "Figure 3.2. Global against local analysis of class {} by {}. Left: what the network is surest of \
-         (activation maximisation, pulled to the mean image). Middle: one test sample. Right: which of its pixels speak \
-         for the decision (red, deep Taylor).",
-        chosen.class, net.title
+        "Figure 3.2. Global against local analysis of class {} by {}. Left: prototype by activation \
+         maximisation, regularised towards the mean image. Middle: one test sample. Right: its deep Taylor heatmap; red \
+         pixels have positive relevance.",
+        selection.class, net.title
     );
     Ok(Some(Figure {
         name: "figure-3.2".to_owned(),
@@ -115,47 +119,47 @@ fn global_and_local(set: &Set) -> Result<Option<Figure>> {
 pub(super) fn data(experiment: &Experiment, sets: &[Set]) -> Result<Section> {
     let mut section = Section::new("Data (section 4.1)");
     for set in sets {
-        let chosen = set.chosen;
+        let selection = set.selection;
         let number = match set.published() {
             "mnist" => "Figure 4.1. ",
             "fashion-mnist" => "Figure 4.2. ",
             _ => "",
         };
-        let per_class = chosen.gallery.iter().map(Vec::len).max().unwrap_or(0);
+        let per_class = selection.gallery.iter().map(Vec::len).max().unwrap_or(0);
         let mut columns: Vec<Vec<&[f32]>> = Vec::new();
         let mut from = 0;
-        for of in &chosen.gallery {
-            columns.push((from..from + of.len()).map(|i| chosen.image(i)).collect());
+        for of in &selection.gallery {
+            columns.push((from..from + of.len()).map(|i| selection.image(i)).collect());
             from += of.len();
         }
-        let draw = |image: &&[f32]| input(chosen.rows, chosen.cols, image, 0.0, 1.0, 2);
+        let draw = |image: &&[f32]| input(selection.rows, selection.cols, image, 0.0, 1.0, 2);
         let row = |i: usize| GridRow {
             cells: columns.iter().filter_map(|column| column.get(i)).map(draw).collect(),
             ..GridRow::default()
         };
         let grid = Grid {
-            column_labels: chosen.labels.iter().map(u8::to_string).collect(),
+            column_labels: selection.labels.iter().map(u8::to_string).collect(),
             rows: (0..per_class).map(row).collect(),
             ..Grid::default()
         };
         let caption = format!(
-            "{number}Test samples of each class of {}: a column a class, labelled above. {} training and {} test samples \
+            "{number}Test samples of each class of {}: one column per class, labelled above. {} training and {} test samples \
              of {}×{} pixels.",
             set.title(),
-            chosen.train,
-            chosen.test,
-            chosen.rows,
-            chosen.cols
+            selection.train,
+            selection.test,
+            selection.rows,
+            selection.cols
         );
         let name = format!("samples-{}", set.name);
-        section.figure(Figure { name, caption, picture: png(&grid.draw())?, data: json!(chosen.gallery) });
+        section.figure(Figure { name, caption, picture: png(&grid.draw())?, data: json!(selection.gallery) });
     }
     let mut table = Table::new(&["data", "T", "thesis", "ours"]);
     for set in sets {
         for &t in &lengths(experiment) {
             let thesis = printed::LENGTHS.iter().position(|&of| of == t).map(|i| printed::DIMENSIONS[i]);
             let thesis = thesis.filter(|_| !set.published().is_empty()).unwrap_or("–");
-            let ours = format!("{}×{}", set.chosen.rows, set.chosen.cols / t.max(1));
+            let ours = format!("{}×{}", set.selection.rows, set.selection.cols / t.max(1));
             table.row(vec![set.label().to_owned(), t.to_string(), thesis.to_owned(), ours]);
         }
     }
@@ -172,27 +176,37 @@ fn lengths(experiment: &Experiment) -> Vec<usize> {
 
 /// Figures 4.4 to 4.6, Tables 4.2 to 4.4.
 pub(super) fn cells(experiment: &Experiment, sets: &[Set]) -> Result<Section> {
-    let mut section = Section::new("Architectures and setting (sections 4.3, 4.4)");
+    let mut section = Section::new("Architectures and hyper-parameters (sections 4.3, 4.4)");
     let t = sets.first().and_then(Set::main_length).or(lengths(experiment).last().copied()).unwrap_or(1);
     let task = Task { seq_len: t, ..Task::default() };
-    for name in &experiment.cells {
-        let Ok(preset) = Architecture::preset(name) else { continue };
-        let (layers, recurrent) = cell::layers(&preset, &task);
+    let plan = experiment.plan(&Rates::default())?;
+    let mut drawn: Vec<&Settings> = Vec::new();
+    for settings in plan.iter().map(|planned| &planned.settings) {
+        if drawn.iter().any(|other| other.architecture == settings.architecture) {
+            continue;
+        }
+        drawn.push(settings);
+        let (layers, recurrent) = architecture::layers(&settings.architecture, &task);
         let widths: Vec<Value> = layers
             .iter()
             .chain(&recurrent)
             .map(|layer| json!({ "layer": layer.number, "shape": layer.shape, "neurons": layer.width }))
             .collect();
-        let number = if matches!(name.as_str(), "shallow" | "deep") { "4.4" } else { "4.5" };
+        let title = Settings { seq_len: t, ..settings.clone() }.title();
+        let (name, number) = match settings.preset() {
+            Some(preset) => {
+                let number = printed::figure(preset);
+                (format!("figure-{number}-{preset}"), format!("Figures {number} and 4.6. "))
+            }
+            None => (format!("architecture-{}", settings.cell), String::new()),
+        };
         section.figure(Figure {
-            name: format!("figure-{number}-{name}"),
+            name,
             caption: format!(
-                "Figures {number} and 4.6. {} at T = {t}: numbers are neurons, the height of a box grows with their square \
-                 root. Layer 4 (orange) joins what the encoder has made of a step with what layer 5 (green) hands on from \
-                 the step before.",
-                preset.title()
+                "{number}{title}: numbers are neurons, the height of a box grows with their square root. Layer 4 \
+                 (orange) combines the encoding of a step with the output of layer 5 (green) from the previous step."
             ),
-            picture: Picture::Svg(cell::svg(&preset, &task)?),
+            picture: Picture::Svg(architecture::svg(&title, &settings.architecture, &task)?),
             data: json!(widths),
         });
     }
@@ -211,23 +225,19 @@ pub(super) fn cells(experiment: &Experiment, sets: &[Set]) -> Result<Section> {
             table.row(vec![(*name).to_owned(), (*thesis).to_owned(), ours]);
         }
     }
-    section.table("table-4.2", "Table 4.2. Hyper-parameters. Shallow has no layer to drop from.", table);
+    section.table("table-4.2", "Table 4.2. Hyper-parameters. Networks without an encoder are trained without dropout unless it is set.", table);
     let mut table = Table::new(&["cell", "T", "thesis", "ours", "equal"]);
     for (name, row) in printed::VARIABLES {
+        let preset = Architecture::preset(name)?;
         for (seq_len, thesis) in printed::LENGTHS.into_iter().zip(row) {
-            let ours = Network::new(Architecture::preset(name)?, Task { seq_len, ..Task::default() }, 0)?
-                .variables();
+            let ours = Network::new(preset.clone(), Task { seq_len, ..Task::default() }, 0)?.variables();
             let equal = if ours == thesis { "yes" } else { "no" };
-            let title = Architecture::preset(name)?.title().to_owned();
+            let title = preset.title();
             let texts = [seq_len.to_string(), thesis.to_string(), ours.to_string(), equal.to_owned()];
             table.row(std::iter::once(title).chain(texts).collect());
         }
     }
-    section.table(
-        "table-4.3",
-        "Table 4.3. Variables of each cell with its default widths, 28×28 images, 10 classes.",
-        table,
-    );
+    section.table("table-4.3", "Table 4.3. Variables of each preset, 28×28 images, 10 classes.", table);
     let mut table = Table::new(&["data", "criterion", "networks", "met by", "verdict"]);
     for set in sets {
         let Some(criterion) = printed::criterion(set.published()) else { continue };

@@ -1,29 +1,29 @@
-//! The claims of the thesis, judged by the numbers: each with its threshold, its value, and whether it holds.
+//! The claims of the thesis, each with a value, a threshold and a verdict.
 
 use super::networks::{Net, Set};
 use super::printed;
-use crate::experiment::Experiment;
+use crate::experiment::definition::Experiment;
 use crate::experiment::folder::Finished;
-use crate::experiment::search::Rates;
-use crate::measure::Measured;
+use crate::experiment::rates::Rates;
 use crate::measure::flipping::{Flipped, Order};
 use crate::measure::heatmaps::MAIN;
 use crate::measure::numbers::mean;
+use crate::measure::result::Measured;
 use crate::report::table::Table;
 use crate::run::settings::{OptimiserName, Settings};
 
-/// How far the accuracies of two cells may be apart. The thesis calls .9807 and .9852 equal.
+/// The largest difference of accuracies that counts as equal. The thesis calls .9807 and .9852 equal.
 const EQUAL_ACCURACY: f64 = 0.01;
-/// How much of the relevance lies in the last quarter of the steps where it "mostly concentrates on the right".
+/// Share of relevance in the last quarter of the steps from which it "mostly concentrates on the right".
 const CONCENTRATED: f64 = 0.5;
-/// Cosine to the pixels' share from which relevance "follows the digit"; the thesis's own Deep-7 has .943.
+/// Cosine to the share of the pixels from which relevance "follows the digit"; Deep-7 of the thesis has .943.
 const FOLLOWS: f64 = 0.9;
-/// Conservation error that rounding to f32 leaves.
+/// Conservation error due to rounding to f32.
 const CONSERVED: f64 = 1e-4;
 
-/// Cosine from which two heatmaps are the same picture.
+/// Cosine from which two heatmaps are practically equal.
 const ALIKE: f64 = 0.95;
-/// Rank correlation above which a heatmap has little to do with the weights.
+/// Rank correlation above which a heatmap hardly depends on the weights.
 const UNLEARNT: f64 = 0.5;
 
 /// One claim about one network or pair.
@@ -68,8 +68,8 @@ pub fn table(sets: &[Set], experiment: &Experiment) -> Table {
     table
 }
 
-/// The verdicts on a set in words: which claims hold for all networks, for some, for none.
-pub fn words(set: &Set, experiment: &Experiment) -> String {
+/// The verdicts on a data set in words: which claims hold for all networks, for some, for none.
+pub fn summary(set: &Set, experiment: &Experiment) -> String {
     sentence(set.title(), &all(set, experiment))
 }
 
@@ -78,28 +78,28 @@ fn sentence(title: &str, statements: &[Statement]) -> String {
     for statement in statements.iter().filter(|statement| statement.value.is_some()) {
         let holds = usize::from(statement.verdict() == "holds");
         match claims.iter_mut().find(|(claim, ..)| *claim == statement.claim) {
-            Some((_, held, judged)) => (*held, *judged) = (*held + holds, *judged + 1),
+            Some((_, held, tested)) => (*held, *tested) = (*held + holds, *tested + 1),
             None => claims.push((statement.claim, holds, 1)),
         }
     }
     let list = |wanted: fn(usize, usize) -> bool, counted: bool| {
-        let shown = |&(claim, held, judged): &(&str, usize, usize)| match counted {
-            true => format!("{claim} ({held} of {judged})"),
+        let shown = |&(claim, held, tested): &(&str, usize, usize)| match counted {
+            true => format!("{claim} ({held} of {tested})"),
             false => claim.to_owned(),
         };
-        let of = claims.iter().filter(|&&(_, held, judged)| wanted(held, judged)).map(shown);
+        let of = claims.iter().filter(|&&(_, held, tested)| wanted(held, tested)).map(shown);
         let of = of.collect::<Vec<_>>().join("; ");
         if of.is_empty() { "none".to_owned() } else { of }
     };
     format!(
-        "On {title}, these hold throughout: {}. These hold for some networks: {}. These fail: {}.",
-        list(|held, judged| held == judged, false),
-        list(|held, judged| held > 0 && held < judged, true),
+        "On {title}, these claims hold for all networks: {}. These hold for some: {}. These fail: {}.",
+        list(|held, tested| held == tested, false),
+        list(|held, tested| held > 0 && held < tested, true),
         list(|held, _| held == 0, false)
     )
 }
 
-/// Four digits of any size of number.
+/// A number with four decimals, or in scientific notation if it is small.
 fn number(value: f64) -> String {
     match value.abs() {
         0.0 => "0".to_owned(),
@@ -121,30 +121,33 @@ fn all(set: &Set, experiment: &Experiment) -> Vec<Statement> {
         }
     }
     for t in set.lengths() {
-        let (shallow, deep) = (set.net("shallow", t), set.net("deep", t));
-        if let (Some(shallow), Some(deep)) = (shallow, deep) {
-            let gap = accuracy(shallow).zip(accuracy(deep)).map(|(a, b)| (a - b).abs());
-            let of = format!("{} and {}", shallow.title, deep.title);
-            say("Shallow and Deep are equally accurate", &of, "difference", gap, true, EQUAL_ACCURACY);
+        let (encoded, plain): (Vec<&Net>, Vec<&Net>) =
+            set.of_length(t).into_iter().partition(|net| net.has_encoder());
+        for (a, b) in plain.iter().flat_map(|a| encoded.iter().map(move |b| (a, b))) {
+            let gap = accuracy(a).zip(accuracy(b)).map(|(a, b)| (a - b).abs());
+            let of = format!("{} and {}", a.title, b.title);
+            let claim = "networks with and without an encoder are equally accurate";
+            say(claim, &of, "difference", gap, true, EQUAL_ACCURACY);
         }
     }
     for net in set.of_length(1) {
         let number = "AOPC of most relevant first, above a random order's";
-        say("the heatmaps of T = 1 are sound", net.title, number, gain(net), false, 0.0);
+        say("the heatmaps of T = 1 find the evidence", net.title, number, gain(net), false, 0.0);
     }
     let follows = match set.published() {
-        "fashion-mnist" => "Deep follows the garment, of which the thesis is not sure",
-        _ => "Deep follows the digit",
+        "fashion-mnist" => "relevance with an encoder follows the garment, of which the thesis is not sure",
+        _ => "relevance with an encoder follows the digit",
     };
     for t in set.lengths().into_iter().filter(|&t| t > 1) {
         let pixels = set.pixel_share(t);
         let quarter = t.div_ceil(4);
-        if let Some(net) = set.net("shallow", t) {
+        for net in set.of_length(t).into_iter().filter(|net| !net.has_encoder()) {
             let value = net.last_steps(MAIN, quarter).map(|spread| spread.mean);
+            let claim = "relevance without an encoder concentrates on the last steps";
             let number = "share of relevance in the last quarter of the steps";
-            say("Shallow concentrates on the right", net.title, number, value, false, CONCENTRATED);
+            say(claim, net.title, number, value, false, CONCENTRATED);
         }
-        for net in set.of_length(t).into_iter().filter(|net| net.settings.cell != "shallow") {
+        for net in set.of_length(t).into_iter().filter(|net| net.has_encoder()) {
             let value = net.cosine(MAIN, &pixels).map(|spread| spread.mean);
             let number = "cosine of relevance and pixels, by step";
             say(follows, net.title, number, value, false, FOLLOWS);
@@ -153,28 +156,28 @@ fn all(set: &Set, experiment: &Experiment) -> Vec<Statement> {
     optimisers(set, experiment, &mut say);
     for net in set.adam() {
         let value = net.largest(|run| run.measured.test.conservation_error_max);
-        let number = "largest |f − ΣR − lost| / |f| on the test set";
+        let number = "largest |f − ΣR − absorbed| / |f| on the test set";
         say("relevance is conserved (Eq. 3.8)", net.title, number, Some(value), true, CONSERVED);
     }
-    for net in set.adam().filter(|net| net.settings.seq_len > 1 && net.settings.cell != "shallow") {
+    for net in set.adam().filter(|net| net.settings.seq_len > 1 && net.has_encoder()) {
         let number = "AOPC of most relevant first, above a random order's";
-        say("Deep's heatmaps find the evidence", net.title, number, gain(net), false, 0.0);
+        say("heatmaps with an encoder find the evidence", net.title, number, gain(net), false, 0.0);
     }
     for net in set.adam() {
         let value = net.spread(|run| run.measured.method(MAIN)?.rival_cosine).map(|spread| spread.mean);
-        let number = "size of the cosine between the true class's heatmap and its rival's";
+        let number = "mean |cosine| of the heatmaps of the true class and of the largest other logit";
         say("check: heatmaps depend on the class", net.title, number, value, true, ALIKE);
     }
     for net in set.adam() {
         let last = |run: &Finished| run.measured.method(MAIN)?.randomised.last()?.rank_correlation;
         let value = net.spread(last).map(|spread| spread.mean);
-        let number = "rank correlation of |R| with that of a network of random weights";
-        say("check: heatmaps depend on what was learnt", net.title, number, value, true, UNLEARNT);
+        let number = "rank correlation of |R| with that of a network with random weights";
+        say("check: heatmaps depend on the learnt weights", net.title, number, value, true, UNLEARNT);
     }
     found
 }
 
-/// How much more than chance it hurts to remove the most relevant regions first, mean over the fillings.
+/// AOPC of removing the most relevant regions first, above that of a random order, mean over the fills.
 fn gain(net: &Net) -> Option<f64> {
     let aopc = |curves: &[Flipped], order| {
         mean(curves.iter().filter(|of| of.order == order).map(|of| Some(of.aopc)))
@@ -186,7 +189,7 @@ fn gain(net: &Net) -> Option<f64> {
     net.spread(|run| of(&run.measured)).map(|spread| spread.mean)
 }
 
-/// Section 4.4: heatmaps of networks trained by Adam are less noisy. Judged where both were trained.
+/// Section 4.4: heatmaps of networks trained by Adam are less noisy. Tested where both were trained.
 fn optimisers(
     set: &Set,
     experiment: &Experiment,
@@ -235,11 +238,11 @@ mod tests {
             below: false,
             threshold: 0.5,
         };
-        let judged =
+        let tested =
             [of("a", Some(1.0)), of("b", Some(1.0)), of("b", Some(0.0)), of("c", Some(0.0)), of("d", None)];
         assert_eq!(
-            sentence("MNIST", &judged),
-            "On MNIST, these hold throughout: a. These hold for some networks: b (1 of 2). These fail: c."
+            sentence("MNIST", &tested),
+            "On MNIST, these claims hold for all networks: a. These hold for some: b (1 of 2). These fail: c."
         );
     }
 

@@ -1,74 +1,30 @@
-//! `harness explain`: the relevance of every pixel for a decision.
+//! `harness explain`: the relevance of every input pixel for a decision.
 
+pub mod args;
 mod write;
 
-use super::source::{Source, SourceArgs};
-use crate::cli::{Common, Misuse};
-use crate::explaining::{Summary, explain_all};
-use crate::output::{out, outln};
-use crate::report::colormap::{Colormap, Norm};
+use super::source::Source;
+use crate::context::GlobalOptions;
+use crate::error::UsageError;
+use crate::io::output::{out, outln};
+use crate::measure::explanations::{ExplanationRequest, Summary, explain_all};
 use crate::report::table::Table;
 use crate::run::folder::refuse_existing;
-use crate::run::stop_on_signals;
+use crate::signal::stop_on_signals;
 use anyhow::{Result, bail};
-use clap::Args;
+use args::ExplainArgs;
 use model::Network;
-use model::explain::{Method, Target};
-use std::path::PathBuf;
-use write::{Asked, Visit};
-
-/// How relevance is found.
-#[derive(Debug, Args)]
-pub struct MethodArgs {
-    /// deep-taylor, lrp, z-plus, w-square, sensitivity, simple-taylor or guided-backprop
-    #[arg(long, value_name = "NAME", default_value = "deep-taylor")]
-    pub method: String,
-    /// Weight of what excites, for lrp; α − β = 1
-    #[arg(long, value_name = "X", default_value_t = 2.0)]
-    pub alpha: f32,
-    /// Weight of what inhibits, for lrp
-    #[arg(long, value_name = "X", default_value_t = 1.0)]
-    pub beta: f32,
-}
-
-/// Arguments of `harness explain`.
-#[derive(Debug, Args)]
-pub struct ExplainArgs {
-    #[command(flatten)]
-    source: SourceArgs,
-    #[command(flatten)]
-    method: MethodArgs,
-    /// Which logit: predicted, true, a class number, or all
-    #[arg(long, value_name = "WHICH", default_value = "predicted")]
-    target: String,
-    /// Only samples of this class
-    #[arg(long, value_name = "K")]
-    class: Option<u8>,
-    /// Only the first N of them [default: all; 16 where pictures are written]
-    #[arg(long, value_name = "N")]
-    samples: Option<usize>,
-    /// FILE.npy: relevance; FILE.npz: x_batch, y_batch, a_batch; else a folder for pictures
-    #[arg(long, value_name = "FILE|DIR")]
-    out: PathBuf,
-    /// Colours of the pictures
-    #[arg(long, value_enum, default_value_t = Colormap::Bwr)]
-    cmap: Colormap,
-    /// How a picture's relevance is scaled
-    #[arg(long, value_enum, default_value_t = Norm::Symmetric)]
-    relevance_norm: Norm,
-    /// Replace a file, or pictures in a folder, that is there
-    #[arg(long)]
-    overwrite: bool,
-}
+use model::explain::Target;
+use write::{Request, Visit};
 
 const PICTURES: usize = 16;
 
-/// The logit that a word names.
+/// The logit that an option names.
 fn target(text: &str, network: &Network, source: &Source) -> Result<Target> {
     Ok(match text {
         "predicted" => Target::Predicted,
         "true" if source.has_labels() => Target::True,
-        "true" => bail!(Misuse("--target true: the input has no labels; give --labels".to_owned())),
+        "true" => bail!(UsageError("--target true: the input has no labels; give --labels".to_owned())),
         "all" => Target::All,
         number => {
             let classes = network.task().classes;
@@ -79,42 +35,24 @@ fn target(text: &str, network: &Network, source: &Source) -> Result<Target> {
                     classes - 1
                 )
             };
-            Target::Class(class.ok_or_else(|| Misuse(why()))?)
+            Target::Class(class.ok_or_else(|| UsageError(why()))?)
         }
     })
-}
-
-impl MethodArgs {
-    /// The method.
-    ///
-    /// # Errors
-    /// [`Misuse`] if none has that name, or α and β do not go together.
-    pub fn parse(&self) -> Result<Method> {
-        let method = Method::by_name(&self.method, self.alpha, self.beta).ok_or_else(|| {
-            Misuse(format!("--method {}: it must be one of {}", self.method, Method::NAMES.join(", ")))
-        })?;
-        if let Method::Lrp { alpha, beta } = method
-            && !((alpha - beta - 1.0).abs() < 1e-6 && beta >= 0.0)
-        {
-            bail!(Misuse(format!("--alpha {alpha} --beta {beta}: α − β must be 1 and β at least 0")));
-        }
-        Ok(method)
-    }
 }
 
 /// Runs `harness explain`.
 ///
 /// # Errors
-/// If the model or the samples cannot be read, an option does not fit, or the output cannot be written.
-pub fn run(args: &ExplainArgs, common: &Common) -> Result<()> {
+/// If the model or the samples cannot be read, an option is invalid, or the output cannot be written.
+pub fn run(args: &ExplainArgs, options: &GlobalOptions) -> Result<()> {
     stop_on_signals()?;
     let method = args.method.parse()?;
-    let kernels = common.kernels(common.thread_count()?)?;
+    let kernels = options.kernels(options.thread_count()?)?;
     let (network, source) = args.source.open()?;
     let target = target(&args.target, &network, &source)?;
     let samples = source.samples();
     if args.class.is_some() && !source.has_labels() {
-        bail!(Misuse("--class: the input has no labels; give --labels".to_owned()));
+        bail!(UsageError("--class: the input has no labels; give --labels".to_owned()));
     }
     let extension = args.out.extension().and_then(|e| e.to_str()).unwrap_or_default().to_lowercase();
     let pictures = !matches!(extension.as_str(), "npy" | "npz");
@@ -122,17 +60,18 @@ pub fn run(args: &ExplainArgs, common: &Common) -> Result<()> {
     let of_class = |&i: &usize| args.class.is_none_or(|class| samples.label(i) == class);
     let indices: Vec<usize> = (0..samples.len()).filter(of_class).take(limit).collect();
     if indices.is_empty() {
-        bail!(Misuse("no sample is left: see --class and --samples".to_owned()));
+        bail!(UsageError("no sample is selected: see --class and --samples".to_owned()));
     }
     if !pictures {
         refuse_existing(&args.out, args.overwrite)?;
     }
     let targets = if target == Target::All { network.task().classes } else { 1 };
-    let asked = Asked { task: network.task(), source: &source, indices: &indices, targets };
-    let progress = common.progress();
+    let request = Request { task: network.task(), source: &source, indices: &indices, targets };
+    let explained = ExplanationRequest { network: &network, samples, indices: &indices, target };
+    let progress = options.progress();
     let job = progress.job("explaining", indices.len() as u64);
     let explain = |visit: &mut Visit| {
-        let summary = explain_all(&kernels, &network, method, samples, &indices, target, |chunk, found| {
+        let summary = explain_all(&kernels, method, explained, |chunk, found| {
             visit(chunk, &found)?;
             job.advance(chunk.len() as u64);
             Ok(())
@@ -142,15 +81,15 @@ pub fn run(args: &ExplainArgs, common: &Common) -> Result<()> {
         Ok(summary)
     };
     let summary = match extension.as_str() {
-        "npy" => asked.to_npy(&args.out, explain)?,
-        "npz" => asked.to_npz(&args.out, explain)?,
-        _ => asked.to_pictures(args, explain)?,
+        "npy" => request.to_npy(&args.out, explain)?,
+        "npz" => request.to_npz(&args.out, explain)?,
+        _ => request.to_pictures(args, explain)?,
     };
-    print_summary(args, common, &summary)
+    print_summary(args, options, &summary)
 }
 
-fn print_summary(args: &ExplainArgs, common: &Common, summary: &Summary) -> Result<()> {
-    if common.json {
+fn print_summary(args: &ExplainArgs, options: &GlobalOptions, summary: &Summary) -> Result<()> {
+    if options.json {
         return outln!(
             "{}",
             serde_json::json!({ "method": args.method.method, "out": args.out, "summary": summary })
@@ -161,9 +100,9 @@ fn print_summary(args: &ExplainArgs, common: &Common, summary: &Summary) -> Resu
         "explanations",
         "conservation error",
         "largest",
-        "lost share",
-        "largest lost",
-        "lose > 1e-4",
+        "absorbed share",
+        "largest absorbed",
+        "absorb > 1e-4",
         "f ≤ 0",
     ]);
     table.row(vec![
@@ -171,9 +110,9 @@ fn print_summary(args: &ExplainArgs, common: &Common, summary: &Summary) -> Resu
         summary.explanations.to_string(),
         format!("{:.1e}", summary.conservation_error_mean),
         format!("{:.1e}", summary.conservation_error_max),
-        format!("{:.1e}", summary.lost_share_mean),
-        format!("{:.1e}", summary.lost_share_max),
-        summary.losing.to_string(),
+        format!("{:.1e}", summary.absorbed_share_mean),
+        format!("{:.1e}", summary.absorbed_share_max),
+        summary.absorbing.to_string(),
         summary.not_positive.to_string(),
     ]);
     out!("{table}")?;

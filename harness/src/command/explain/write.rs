@@ -1,12 +1,12 @@
-//! Where explanations go: arrays or pictures, written as they are found.
+//! Writes explanations as they are computed: arrays or pictures.
 
-use super::ExplainArgs;
+use super::args::ExplainArgs;
 use crate::command::source::Source;
-use crate::explaining::{CHUNK, Summary};
-use crate::report::export::{Array, Export};
+use crate::io::export::{Array, Export};
+use crate::io::json::write_json;
+use crate::measure::explanations::{CHUNK, Summary};
 use crate::report::picture::{ColourBar, heatmap, input, side_by_side};
-use crate::run::check_stop;
-use crate::run::training::write_json;
+use crate::signal::check_stop;
 use anyhow::{Context, Result, ensure};
 use model::Task;
 use model::explain::Explanation;
@@ -14,18 +14,18 @@ use serde::Serialize;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Takes what is found of some samples: an explanation of all of them for each target.
+/// Receives the indices of some samples and their explanations, one for each target.
 pub(super) type Visit<'a> = dyn FnMut(&[usize], &[Explanation]) -> Result<()> + 'a;
 
-/// What is explained: which samples of a source, each for how many targets.
-pub(super) struct Asked<'a> {
+/// The samples that are explained, and the number of targets of each.
+pub(super) struct Request<'a> {
     pub task: &'a Task,
     pub source: &'a Source,
     pub indices: &'a [usize],
     pub targets: usize,
 }
 
-impl Asked<'_> {
+impl Request<'_> {
     fn size(&self) -> usize {
         self.task.rows * self.task.cols
     }
@@ -42,8 +42,8 @@ impl Asked<'_> {
         Ok(summary)
     }
 
-    /// `.npz` as Quantus takes it: `x_batch` and `a_batch` `[N · targets, rows, cols]`, inputs and relevance, and
-    /// `y_batch` `[N · targets]`, the classes explained. These come last, as they are known last.
+    /// `.npz` with the names of Quantus: `x_batch` and `a_batch` `[N · targets, rows, cols]`, inputs and relevance, and
+    /// `y_batch` `[N · targets]`, the explained classes, which are known last.
     pub fn to_npz(&self, out: &Path, explain: impl FnOnce(&mut Visit) -> Result<Summary>) -> Result<Summary> {
         let shape = [self.indices.len() * self.targets, self.task.rows, self.task.cols];
         let mut npz = Export::npz(out)?;
@@ -99,10 +99,10 @@ impl Asked<'_> {
     }
 }
 
-/// A folder that is filled with pictures. Unless it is finished, those that were drawn go again.
+/// A folder being filled with pictures. If it is dropped before it is finished, its pictures are removed.
 struct Pictures {
     folder: PathBuf,
-    /// Whether it was made for them.
+    /// Whether it was created for them.
     new: bool,
     lines: Vec<Line>,
 }
@@ -114,7 +114,7 @@ struct Line {
     label: Option<u8>,
     target: usize,
     logit: f32,
-    lost: f64,
+    absorbed: f64,
     conservation_error: f64,
 }
 
@@ -123,28 +123,28 @@ impl Pictures {
         let name = out.display();
         ensure!(!out.is_file(), "{name}: is a file; give a folder, or a name that ends in .npy or .npz");
         let full = out.join("explanations.json").exists();
-        ensure!(!full || overwrite, "{name}: holds pictures already; choose another --out or --overwrite");
+        ensure!(!full || overwrite, "{name}: already holds pictures; choose another --out or --overwrite");
         let new = !out.exists();
-        fs::create_dir_all(out).with_context(|| format!("{name}: the folder cannot be made"))?;
+        fs::create_dir_all(out).with_context(|| format!("{name}: the folder cannot be created"))?;
         Ok(Pictures { folder: out.to_owned(), new, lines: Vec::new() })
     }
 
-    /// Draws what was found of the `i`th sample of a batch.
+    /// Draws the explanation of the `i`th sample of a batch.
     fn draw(
         &mut self,
         args: &ExplainArgs,
-        asked: &Asked,
+        request: &Request,
         sample: usize,
         i: usize,
         batch: &Explanation,
     ) -> Result<()> {
         const SCALE: usize = 8;
-        let (task, samples, size) = (asked.task, asked.source.samples(), asked.size());
+        let (task, samples, size) = (request.task, request.source.samples(), request.size());
         let mut x = vec![0.0; size];
         samples.pixels(sample, &mut x);
         let r = &batch.relevance[i * size..][..size];
         let (target, logit) = (batch.target[i], batch.explained[i]);
-        let label = asked.source.has_labels().then(|| samples.label(sample));
+        let label = request.source.has_labels().then(|| samples.label(sample));
         let label_text = label.map_or(String::new(), |label| format!("label {label}, "));
         let caption = format!("sample {sample}, {label_text}class {target}: {logit:.2}");
         let left = input(task.rows, task.cols, &x, task.low, task.high, SCALE);
@@ -152,8 +152,8 @@ impl Pictures {
         let bar = ColourBar::of(args.cmap, args.relevance_norm, r);
         let picture = format!("{sample:05}-class-{target}.png");
         side_by_side(&left, &right, &bar, &caption).save_png(&self.folder.join(&picture))?;
-        let (lost, conservation_error) = (batch.absorbed[i], batch.conservation_error[i]);
-        self.lines.push(Line { picture, sample, label, target, logit, lost, conservation_error });
+        let (absorbed, conservation_error) = (batch.absorbed[i], batch.conservation_error[i]);
+        self.lines.push(Line { picture, sample, label, target, logit, absorbed, conservation_error });
         Ok(())
     }
 
@@ -167,7 +167,7 @@ impl Pictures {
 
 impl Drop for Pictures {
     fn drop(&mut self) {
-        // An error is on its way already, and says more than that something could not be removed.
+        // Another error is being returned; a failure to remove a file is ignored.
         for line in &self.lines {
             let _ = fs::remove_file(self.folder.join(&line.picture));
         }

@@ -1,25 +1,24 @@
-//! What measured steps come to: a table, a summary, or JSON.
+//! Totals of the measured steps: a table, a summary, or JSON.
 
-use super::Step;
+use super::step::Step;
 use crate::report::table::Table;
 use kernels::profile::Call;
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// All calls of one kernel on one shape.
+/// All calls of one kernel with one shape.
 struct Row {
     first: Call,
     took: Vec<Duration>,
-    /// Of a step: calls, and seconds if each takes what the median call takes.
+    /// Per step: number of calls, and seconds if each takes the median time.
     calls: f64,
     seconds: f64,
 }
 
-/// What the steps come to.
+/// Totals of the steps.
 ///
-/// Each call counts with the median of its kernel and shape, and so does what is outside kernels: where
-/// another process takes the processor for a while, that belongs to no kernel. On a quiet machine the
-/// medians add up to the median step.
+/// Each call counts with the median of its kernel and shape, and so does the time outside kernels, so that time taken by
+/// other processes is not attributed to a kernel. On an idle machine the medians add up to the median step.
 pub(super) struct Totals {
     batch: f64,
     /// Seconds of a step as measured: median, smallest, largest.
@@ -150,12 +149,12 @@ impl Totals {
 
 #[cfg(test)]
 mod tests {
-    use super::super::What;
-    use super::super::tests::steps;
+    use super::super::args::What;
+    use super::super::step::tests::steps;
     use super::*;
 
     #[test]
-    fn a_step_has_the_flop_of_its_equations_and_shares_that_make_a_whole() {
+    fn a_step_has_the_flop_of_its_equations_and_shares_that_sum_to_one() {
         let found = Totals::new(&steps(What::Train), 1e9, 4);
         // Shallow at T = 2: pixels 392, r 128, combine 768, 10 classes; products of weights by rows.
         let (pixels, r, c) = (392 * 768, 128 * 768, 768 * 10);

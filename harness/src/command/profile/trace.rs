@@ -1,6 +1,6 @@
 //! Measured steps as a trace for Perfetto or chrome://tracing.
 
-use super::Step;
+use super::step::Step;
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -26,8 +26,8 @@ pub(super) fn events(steps: &[Step]) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use super::super::What;
-    use super::super::tests::steps;
+    use super::super::args::What;
+    use super::super::step::tests::steps;
     use super::*;
 
     #[test]

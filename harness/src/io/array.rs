@@ -1,7 +1,7 @@
-//! NumPy's `.npy`: arrays in, and those out that are at hand; [`super::export`] writes what is not.
+//! Reads `.npy` arrays, and writes those that are in memory; [`super::export`] writes larger ones in parts.
 //!
-//! `ndarray-npy` knows the formats. Around it stand the checks that a file from elsewhere needs: a header may claim any
-//! length and any shape, so both are compared with the file before anything is allocated.
+//! `ndarray-npy` parses the format. An untrusted header may claim any length and any shape, so both are compared with the
+//! size of the file before anything is allocated.
 
 use super::export::Export;
 use anyhow::{Context, Result, bail, ensure};
@@ -13,7 +13,7 @@ use std::ops::Range;
 use std::path::Path;
 
 /// A header of a plain array takes about 120 bytes; NumPy itself refuses above 10,000.
-const LONGEST_HEADER: usize = 10_000;
+const MAX_HEADER: usize = 10_000;
 /// A plain array's header opens two brackets, or three with a type such as `<M8[ns]`. The library's parser doubles its
 /// time with each level of nesting, or worse: ten braces and a long text keep it busy for half a minute.
 const MAX_BRACKETS: usize = 3;
@@ -68,7 +68,7 @@ pub fn read_labels(path: &Path) -> Result<Vec<i64>> {
         "<i8" => labels::<i64>(path, opened),
         "<i4" => labels::<i32>(path, opened),
         "|u1" | "<u1" => {
-            // A byte has no order, and the library knows it only so.
+            // A byte has no endianness; the library accepts this spelling only.
             opened.header.type_descriptor = u8::type_descriptor();
             labels::<u8>(path, opened)
         }
@@ -95,7 +95,7 @@ pub fn write_f32(path: &Path, shape: &[usize], data: &[f32]) -> Result<()> {
     npy.finish()
 }
 
-/// Opens a file and has the library read its header, once that is known to be short and flat.
+/// Opens a file, checks that its header is short and flat, and parses it.
 fn open(path: &Path) -> Result<Opened> {
     let name = path.display();
     let mut file = File::open(path).with_context(|| format!("{name}: cannot be opened"))?;
@@ -108,10 +108,10 @@ fn open(path: &Path) -> Result<Opened> {
     };
 
     let mut start = Vec::new();
-    file.by_ref().take(LONGEST_HEADER as u64 + 12).read_to_end(&mut start).with_context(not_npy)?;
+    file.by_ref().take(MAX_HEADER as u64 + 12).read_to_end(&mut start).with_context(not_npy)?;
     let text = announced(&start);
     ensure!(
-        text.len() <= LONGEST_HEADER && text.end <= start.len(),
+        text.len() <= MAX_HEADER && text.end <= start.len(),
         "{name}: announces a header of {} bytes in a file of {size}, expected less: the file is damaged",
         text.len()
     );
@@ -125,7 +125,7 @@ fn open(path: &Path) -> Result<Opened> {
             let version = if minor == 0 { major.to_string() } else { format!("{major}.{minor}") };
             bail!("{name}: is NumPy format {version}, expected 1, 2 or 3: save it again with `numpy.save`")
         }
-        // What the parser has to say takes several lines.
+        // The parser's message takes several lines.
         Err(ReadHeaderError::Parse(_)) => bail!(not_plain()),
     };
     let descr = header.type_descriptor.as_string().with_context(not_plain)?.clone();
@@ -138,9 +138,9 @@ fn open(path: &Path) -> Result<Opened> {
     Ok(Opened { header, descr, file, rest: size.saturating_sub(first) })
 }
 
-/// Where the text of the header lies, going by the length in front of it: the library allocates that much unseen.
+/// The range of the header text, by the length in front of it, which the library would allocate unchecked.
 ///
-/// Empty if the library will refuse the file before it comes to the length.
+/// Empty if the library refuses the file before it reads the length.
 fn announced(start: &[u8]) -> Range<usize> {
     match start.strip_prefix(b"\x93NUMPY") {
         Some(&[1, _, a, b, ..]) => 10..10 + usize::from(u16::from_le_bytes([a, b])),
@@ -160,7 +160,7 @@ fn labels<T: ReadableElement + Into<i64>>(path: &Path, opened: Opened) -> Result
     Ok(values::<T>(path, opened)?.into_iter().map(Into::into).collect())
 }
 
-/// The values of an array, once the file is known to hold just them.
+/// The values of an array, after checking that the file holds exactly as many.
 fn values<T: ReadableElement>(path: &Path, opened: Opened) -> Result<Vec<T>> {
     let name = path.display();
     let Opened { header: Header { shape, type_descriptor, .. }, file, rest, .. } = opened;
@@ -176,7 +176,7 @@ fn values<T: ReadableElement>(path: &Path, opened: Opened) -> Result<Vec<T>> {
     T::read_to_end_exact_vec(file, &type_descriptor, count).with_context(|| format!("{name}: cannot be read"))
 }
 
-/// The name of a type as people know it.
+/// The NumPy name of a type.
 fn kind(descr: &str) -> String {
     let known = match descr.trim_start_matches(['<', '>', '|', '=']) {
         "f8" => "float64",
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_an_image_array_is_refused_in_one_line() {
+    fn files_other_than_image_arrays_are_refused_in_one_line() {
         let of = |descr: &str, order: &str, shape: &str, data: usize| {
             let text = format!("{{'descr': '{descr}', 'fortran_order': {order}, 'shape': {shape}, }}\n");
             refusal(&with_header(&text, &vec![0; data]))

@@ -1,8 +1,8 @@
-//! Figures 4.4 to 4.6: a cell drawn from the data that defines it, each layer with its width.
+//! Figures 4.4 to 4.6: diagram of an architecture, each layer with its width.
 
 use super::curve::{FONT, FONT_UNIT, GREY, INK, PALETTE};
 use anyhow::{Result, anyhow};
-use model::{Architecture, Core, EncoderLayer, Task};
+use model::{Architecture, Core, EncoderLayer, PoolKind, Task};
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
@@ -11,7 +11,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 pub struct Layer {
     /// Its number in the thesis.
     pub number: String,
-    /// What it is.
+    /// Its kind.
     pub kind: String,
     /// Its shape as text: `512`, `14×2×24`.
     pub shape: String,
@@ -19,40 +19,45 @@ pub struct Layer {
     pub width: usize,
 }
 
-/// A cell on a task as the layers of its figure: from the input to the logits, and the recurrent one.
-pub fn layers(cell: &Architecture, task: &Task) -> (Vec<Layer>, Option<Layer>) {
+/// An architecture on a task as the layers of its figure: from the input to the logits, and the recurrent one.
+pub fn layers(architecture: &Architecture, task: &Task) -> (Vec<Layer>, Option<Layer>) {
     let layer = |number: &str, kind: &str, shape: String, width| Layer {
         number: number.to_owned(),
         kind: kind.to_owned(),
         shape,
         width,
     };
-    let (mut rows, mut cols) = (task.rows, task.step_cols());
+    let (mut rows, mut cols, mut channels) = (task.rows, task.step_cols(), 1);
     let mut found = vec![layer("x", "input", format!("{rows}×{cols}"), rows * cols)];
-    let (mut dense, mut convs) = (0, 0);
-    let mut channels = 1;
-    for encoder in &cell.encoder {
+    let (mut dense, mut convolutions) = (0, 0);
+    for encoder in &architecture.encoder {
+        let image = |rows: usize, cols: usize, channels: usize| {
+            (format!("{rows}×{cols}×{channels}"), rows * cols * channels)
+        };
         match *encoder {
             EncoderLayer::Dense(units) => {
                 dense += 1;
                 found.push(layer(&format!("1{}", "′".repeat(dense)), "dense", units.to_string(), units));
             }
-            EncoderLayer::Conv { size, channels: outputs, .. } => {
-                (channels, convs) = (outputs, convs + 1);
-                let shape = format!("{rows}×{cols}×{channels}");
-                let kind = format!("conv {size}×{size}");
-                found.push(layer(&format!("C{convs}"), &kind, shape, rows * cols * channels));
+            EncoderLayer::Conv { size, channels: filters, .. } => {
+                (convolutions, channels) = (convolutions + 1, filters);
+                let (shape, width) = image(rows, cols, channels);
+                found.push(layer(&format!("C{convolutions}"), &format!("conv {size}×{size}"), shape, width));
             }
-            EncoderLayer::Pool(_) => {
+            EncoderLayer::Pool(kind) => {
                 (rows, cols) = (rows.div_ceil(2), cols.div_ceil(2));
-                let shape = format!("{rows}×{cols}×{channels}");
-                found.push(layer(&format!("P{convs}"), "pool 2×2", shape, rows * cols * channels));
+                let (shape, width) = image(rows, cols, channels);
+                let kind = match kind {
+                    PoolKind::Max => "pool 2×2",
+                    PoolKind::Sum => "sum 2×2",
+                };
+                found.push(layer(&format!("P{convolutions}"), kind, shape, width));
             }
         }
     }
-    let Core::Rnn { combine, recurrent } = cell.core;
+    let Core::Rnn { combine, recurrent } = architecture.core;
     found.push(layer("4", "combine", combine.to_string(), combine));
-    for (i, &units) in cell.head.iter().enumerate() {
+    for (i, &units) in architecture.head.iter().enumerate() {
         found.push(layer(&format!("4{}", "′".repeat(i + 1)), "head", units.to_string(), units));
     }
     found.push(layer("6", "logits", task.classes.to_string(), task.classes));
@@ -65,13 +70,13 @@ const MIDDLE: i32 = 130;
 const BELOW: i32 = 272;
 const HALF: i32 = 13;
 
-/// The drawing of a cell.
+/// The diagram of an architecture, with this title.
 ///
 /// # Errors
-/// If the drawing library refuses, which cells do not provoke.
-pub fn svg(cell: &Architecture, task: &Task) -> Result<String> {
+/// If the drawing library fails.
+pub fn svg(title: &str, architecture: &Architecture, task: &Task) -> Result<String> {
     let mut svg = String::new();
-    draw(&mut svg, cell, task).map_err(|error| anyhow!("{} was not drawn: {error}", cell.title()))?;
+    draw(&mut svg, title, architecture, task).map_err(|error| anyhow!("{title} was not drawn: {error}"))?;
     Ok(svg)
 }
 
@@ -82,7 +87,8 @@ fn half_height(width: usize) -> i32 {
 
 fn draw<'a>(
     svg: &'a mut String,
-    cell: &Architecture,
+    title: &str,
+    architecture: &Architecture,
     task: &Task,
 ) -> Result<(), Box<dyn std::error::Error + 'a>> {
     let centred = |size: f64| {
@@ -91,9 +97,9 @@ fn draw<'a>(
     };
     let root = SVGBackend::with_string(svg, SIZE).into_drawing_area();
     root.fill(&WHITE)?;
-    let title = format!("{}-{}: neurons of each layer", cell.title(), task.seq_len);
+    let title = format!("{title}: neurons of each layer");
     root.draw(&Text::new(title, (24, 16), (FONT, 17.0 * FONT_UNIT).into_font().color(&INK)))?;
-    let (layers, recurrent) = layers(cell, task);
+    let (layers, recurrent) = layers(architecture, task);
     let space = (SIZE.0 as i32 - 60) / layers.len() as i32;
     let x = |i: usize| 30 + space / 2 + space * i as i32;
     let block =
@@ -168,7 +174,7 @@ mod tests {
     #[test]
     fn the_drawing_has_every_width() {
         let task = Task { seq_len: 4, ..Task::default() };
-        let svg = svg(&Architecture::preset("deep").unwrap(), &task).unwrap();
+        let svg = svg("Deep-4", &Architecture::preset("deep").unwrap(), &task).unwrap();
         for text in ["Deep-4", "28×7", "512", "256", "64", "128", "recurrent"] {
             assert!(svg.contains(text), "{text}");
         }

@@ -1,9 +1,9 @@
-//! Arrays that leave as they are computed: one as `.npy`, several as `.npz`, each of any length through one buffer.
+//! Writes arrays as they are computed: one as `.npy`, several as `.npz`, of any length in constant memory.
 //!
 //! Entries of an `.npz` are stored, not compressed, and dated 1980-01-01: the same arrays give the same bytes. Beyond 4 GiB
 //! they are zip64.
 
-use super::draft::Draft;
+use super::atomic::AtomicFile;
 use anyhow::{Context, Result};
 use ndarray_npy::WritableElement;
 use ndarray_npy::npy::header::{Header, Layout};
@@ -13,21 +13,21 @@ use std::path::{Path, PathBuf};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, ZipWriter};
 
-/// A file of arrays on its way; it has no name before it is finished, and is gone when it is dropped before.
+/// A file of arrays being written. It appears when it is finished, and is removed if it is dropped before.
 pub struct Export {
     path: PathBuf,
     to: Container,
 }
 
 enum Container {
-    Npy(Draft),
-    Npz(Box<ZipWriter<Draft>>),
+    Npy(AtomicFile),
+    Npz(Box<ZipWriter<AtomicFile>>),
 }
 
-/// An array of the file, whose values are still to come.
+/// An array of the file being written.
 pub struct Array<'a, A> {
     export: &'a mut Export,
-    /// Values that are missing.
+    /// Values that are still to be written.
     left: usize,
     kind: PhantomData<A>,
 }
@@ -38,34 +38,34 @@ impl Export {
     /// # Errors
     /// If it cannot be created.
     pub fn npy(path: &Path) -> Result<Export> {
-        Ok(Export { path: path.to_owned(), to: Container::Npy(Draft::open(path)?) })
+        Ok(Export { path: path.to_owned(), to: Container::Npy(AtomicFile::open(path)?) })
     }
 
-    /// A file for arrays that have names.
+    /// A file for named arrays.
     ///
     /// # Errors
     /// If it cannot be created.
     pub fn npz(path: &Path) -> Result<Export> {
-        let zip = Box::new(ZipWriter::new(Draft::open(path)?));
+        let zip = Box::new(ZipWriter::new(AtomicFile::open(path)?));
         Ok(Export { path: path.to_owned(), to: Container::Npz(zip) })
     }
 
-    /// Begins an array in C order behind those that are complete; its name counts in an `.npz`.
+    /// Begins the next array, in C order; the name is used in an `.npz` only.
     ///
     /// # Errors
     /// If it cannot be written.
     ///
     /// # Panics
-    /// If the shape holds more values than there are numbers.
+    /// If the number of values overflows a `usize`.
     pub fn array<A: WritableElement>(&mut self, name: &str, shape: &[usize]) -> Result<Array<'_, A>> {
         let product = shape.iter().try_fold(1usize, |product, &n| product.checked_mul(n));
         let left = product.expect("a shape whose values can be counted");
-        let at = || Draft::unfinished(&self.path);
+        let at = || AtomicFile::unfinished(&self.path);
         let (type_descriptor, shape) = (A::type_descriptor(), shape.to_vec());
         let header =
             Header { type_descriptor, layout: Layout::Standard, shape }.to_bytes().with_context(at)?;
         if let Container::Npz(zip) = &mut self.to {
-            // Lengths of 64 bits are asked for beforehand, and only where there is need: some readers do not know them.
+            // zip64 only for entries that need it: some readers do not support it.
             let bytes =
                 (left as u64).saturating_mul(size_of::<A>() as u64).saturating_add(header.len() as u64);
             let options = SimpleFileOptions::default()
@@ -74,25 +74,25 @@ impl Export {
                 .large_file(bytes > u64::from(u32::MAX));
             zip.start_file(format!("{name}.npy"), options).with_context(at)?;
         }
-        self.to.write_all(&header).with_context(|| Draft::unfinished(&self.path))?;
+        self.to.write_all(&header).with_context(|| AtomicFile::unfinished(&self.path))?;
         Ok(Array { export: self, left, kind: PhantomData })
     }
 
-    /// Completes the file and gives it its name.
+    /// Completes the file; it appears under its name.
     ///
     /// # Errors
     /// If the disk is full.
     pub fn finish(self) -> Result<()> {
-        let draft = match self.to {
-            Container::Npy(draft) => draft,
-            Container::Npz(zip) => zip.finish().with_context(|| Draft::unfinished(&self.path))?,
+        let file = match self.to {
+            Container::Npy(file) => file,
+            Container::Npz(zip) => zip.finish().with_context(|| AtomicFile::unfinished(&self.path))?,
         };
-        draft.commit()
+        file.commit()
     }
 }
 
 impl<A: WritableElement> Array<'_, A> {
-    /// The next values.
+    /// Writes the next values.
     ///
     /// # Errors
     /// If they cannot be written.
@@ -103,10 +103,10 @@ impl<A: WritableElement> Array<'_, A> {
         let left = self.left.checked_sub(values.len());
         self.left = left.expect("no more values than the shape holds");
         let Export { path, to } = &mut *self.export;
-        A::write_slice(values, to).with_context(|| Draft::unfinished(path))
+        A::write_slice(values, to).with_context(|| AtomicFile::unfinished(path))
     }
 
-    /// The array is complete.
+    /// Ends the array.
     ///
     /// # Panics
     /// If values are missing.
@@ -118,14 +118,14 @@ impl<A: WritableElement> Array<'_, A> {
 impl Write for Container {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Container::Npy(draft) => draft.write(bytes),
+            Container::Npy(file) => file.write(bytes),
             Container::Npz(zip) => zip.write(bytes),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match self {
-            Container::Npy(draft) => draft.flush(),
+            Container::Npy(file) => file.flush(),
             Container::Npz(zip) => zip.flush(),
         }
     }
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_given_up_leaves_no_trace() {
+    fn a_dropped_export_leaves_no_file() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a");
         for open in [Export::npy, Export::npz] {
@@ -203,7 +203,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "values that the shape holds")]
-    fn an_array_that_is_cut_short_is_a_mistake() {
+    fn an_incomplete_array_panics() {
         let dir = tempfile::tempdir().unwrap();
         let mut npy = Export::npy(&dir.path().join("a")).unwrap();
         npy.array::<f32>("a", &[2, 2]).unwrap().end();

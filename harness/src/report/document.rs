@@ -1,24 +1,19 @@
 //! A report as data: sections of text, tables and figures. One value makes the page, the JSON, the CSVs and the figure
-//! files, so none of them can say anything that the others do not.
-
-mod html;
+//! files, so that they always agree.
 
 use super::table::Table;
-use super::write_atomically;
-use anyhow::{Context, Result};
 use serde_json::{Value, json};
-use std::path::Path;
 
 /// A report.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
-    /// What it is about.
+    /// Its title.
     pub title: String,
-    /// What it is in short, under the title.
+    /// Introductory paragraphs.
     pub lead: Vec<String>,
     /// Its sections.
     pub sections: Vec<Section>,
-    /// Every number at full length, for machines.
+    /// Every number at full precision, for machines.
     pub data: Value,
 }
 
@@ -72,24 +67,20 @@ pub enum Picture {
 }
 
 impl Figure {
-    /// The file it is kept in.
-    fn file(&self) -> String {
+    pub(super) fn file(&self) -> String {
         match self.picture {
             Picture::Svg(_) => format!("{}.svg", self.name),
             Picture::Png(..) => format!("{}.png", self.name),
         }
     }
 
-    fn bytes(&self) -> &[u8] {
+    pub(super) fn bytes(&self) -> &[u8] {
         match &self.picture {
             Picture::Svg(svg) => svg.as_bytes(),
             Picture::Png(png, _) => png,
         }
     }
 }
-
-/// Folders and files that [`Report::write`] makes.
-const FOLDERS: [&str; 2] = ["figures", "tables"];
 
 impl Section {
     /// A section without parts.
@@ -137,7 +128,7 @@ impl Report {
         })
     }
 
-    /// Everything the page says, and the numbers at full length.
+    /// The content of the page, and the numbers at full precision.
     pub fn json(&self) -> Value {
         let part = |part: &Part| match part {
             Part::Text(text) => json!({ "text": text }),
@@ -152,37 +143,5 @@ impl Report {
         let section = |section: &Section| json!({ "title": section.title, "parts": section.parts.iter().map(part).collect::<Vec<_>>() });
         let sections: Vec<Value> = self.sections.iter().map(section).collect();
         json!({ "title": self.title, "lead": self.lead, "sections": sections, "data": self.data })
-    }
-
-    /// The page: one HTML document that needs nothing else.
-    pub fn html(&self) -> String {
-        html::page(self).into_string()
-    }
-
-    /// Writes `report.html`, `report.json`, `tables/*.csv` and `figures/*`.
-    ///
-    /// # Errors
-    /// If a file cannot be written.
-    pub fn write(&self, folder: &Path) -> Result<()> {
-        let save =
-            |file: &str, bytes: &[u8]| write_atomically(&folder.join(file), |out| Ok(out.write_all(bytes)?));
-        for inner in FOLDERS.map(|inner| folder.join(inner)) {
-            // What an earlier report left there may be no part of this one.
-            if inner.exists() {
-                std::fs::remove_dir_all(&inner)
-                    .with_context(|| format!("{}: cannot be removed", inner.display()))?;
-            }
-            std::fs::create_dir_all(&inner)
-                .with_context(|| format!("{}: cannot be made", inner.display()))?;
-        }
-        for (name, _, table) in self.tables() {
-            save(&format!("tables/{name}.csv"), table.to_csv().as_bytes())?;
-        }
-        for figure in self.figures() {
-            save(&format!("figures/{}", figure.file()), figure.bytes())?;
-        }
-        let text = serde_json::to_string_pretty(&self.json())?;
-        save("report.json", text.as_bytes())?;
-        save("report.html", self.html().as_bytes())
     }
 }

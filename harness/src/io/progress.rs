@@ -1,10 +1,10 @@
-//! Progress on stderr: bars on a terminal, plain lines elsewhere, nothing where it is not wanted.
+//! Progress on stderr: bars on a terminal, plain lines elsewhere, nothing with `--quiet`.
 
-use crate::output::remark;
+use crate::io::output::status;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
 
-/// Where progress goes.
+/// Where progress is shown.
 #[derive(Clone, Debug)]
 pub struct Progress {
     bars: Option<MultiProgress>,
@@ -32,7 +32,7 @@ impl Progress {
         Progress { bars, lines: !terminal, run: None }
     }
 
-    /// The same place, where every job is called by the name of a run: many run side by side.
+    /// The same display, where every job has the name of a run, for runs in parallel.
     #[must_use]
     pub fn of_run(&self, name: &str) -> Progress {
         Progress { run: Some(name.to_owned()), ..self.clone() }
@@ -54,36 +54,36 @@ impl Progress {
         Job { bar, name: name.to_owned(), lines: self.lines }
     }
 
-    /// One line that stays.
-    pub fn say(&self, text: &str) {
+    /// A line that stays on the screen.
+    pub fn line(&self, text: &str) {
         match &self.bars {
-            // A line that cannot be shown on stderr has nowhere else to go.
+            // A failure to write to stderr is ignored.
             Some(bars) => drop(bars.println(text)),
-            None if self.lines => remark!("{text}"),
+            None if self.lines => status!("{text}"),
             None => {}
         }
     }
 }
 
 impl Job {
-    /// `parts` more are done.
+    /// Advances the job by `parts`.
     pub fn advance(&self, parts: u64) {
         if let Some(bar) = &self.bar {
             bar.inc(parts);
         }
     }
 
-    /// What the job has come to.
+    /// Shows a result of the job.
     pub fn message(&self, text: &str) {
         if let Some(bar) = &self.bar {
             bar.set_message(text.to_owned());
         }
         if self.lines {
-            remark!("{}: {text}", self.name);
+            status!("{}: {text}", self.name);
         }
     }
 
-    /// The job is over; its bar goes.
+    /// Ends the job and removes its bar.
     pub fn finish(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();

@@ -1,12 +1,12 @@
-//! Files in memory, and what becomes of a process whose file is shortened: the only `unsafe` of this crate.
+//! Memory-mapped files, and a SIGBUS handler for files that are truncated while mapped: the only `unsafe` of this crate.
 //!
-//! A mapping shares its pages with the file. Where another process cuts the file off, or the disk fails, the next read
-//! of a lost page raises SIGBUS, which would end this process without a word. So a handler looks the address up among
-//! the mapped files, says in one line which it was, and exits with status 1. Nothing can be saved at that point, and
-//! nothing needs to be: what is finished is in its place, and what is not has no name yet.
+//! A mapping shares its pages with the file. If another process truncates the file, or the disk fails, the next read of
+//! a missing page raises SIGBUS, which would end this process without a message. A handler finds the address among the
+//! mapped files, prints the name of the file in one line, and exits with status 1. Nothing needs to be saved then:
+//! finished files are complete, and unfinished ones have no name yet.
 //!
-//! Within the page of its new end a shortened file reads as zeros, without a signal. For that and for files that are
-//! written to there is [`Map::unchanged`], asked before results count.
+//! A truncated file reads as zeros within its last page, without a signal. [`Map::unchanged`] detects that, and writes to
+//! the file; it is called before results are used.
 
 use std::fs::File;
 use std::io;
@@ -24,10 +24,10 @@ use nix::libc::{c_int, c_void, siginfo_t};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use signal_hook::low_level;
 
-/// What befell a file, and what to do.
-const CHANGED: &str = "was shortened or written to while it was in use; put it back and run again, train and reproduce with --resume";
+/// What happened to a file, and what to do.
+const CHANGED: &str = "was truncated or modified while it was in use; restore it and run again, train and reproduce with --resume";
 
-/// A file's content, mapped read-only, for which the handler of SIGBUS answers.
+/// A file mapped read-only and known to the SIGBUS handler.
 #[derive(Debug)]
 pub struct Map {
     bytes: Mmap,
@@ -36,37 +36,37 @@ pub struct Map {
     place: &'static AtomicPtr<Mapped>,
 }
 
-/// By what a change of the file is noticed: its length and when it was last written to.
+/// What shows a change of the file: its length and modification time.
 type State = (u64, Option<SystemTime>);
 
-/// What the handler knows of a mapping.
+/// What the handler needs to know of a mapping.
 struct Mapped {
     start: usize,
     end: usize,
     line: Box<[u8]>,
 }
 
-/// Files that can be mapped at once; a data set has four.
-const PLACES: usize = 256;
-/// The mappings, for the handler: it may neither lock nor allocate.
-static MAPPED: [AtomicPtr<Mapped>; PLACES] = [const { AtomicPtr::new(ptr::null_mut()) }; PLACES];
-/// Calls of the handler. After the first one nothing is freed that it may be looking at.
+/// Maximal number of mapped files; a data set has four.
+const MAX_MAPPINGS: usize = 256;
+/// The mappings, for the handler, which may neither lock nor allocate.
+static MAPPED: [AtomicPtr<Mapped>; MAX_MAPPINGS] = [const { AtomicPtr::new(ptr::null_mut()) }; MAX_MAPPINGS];
+/// Calls of the handler. After the first one, entries are no longer freed, since the handler may be reading them.
 static FAULTS: AtomicUsize = AtomicUsize::new(0);
-/// Whether a thread is on its way to end the process.
-static TOLD: AtomicBool = AtomicBool::new(false);
+/// Whether a thread is already reporting the fault.
+static REPORTED: AtomicBool = AtomicBool::new(false);
 
 impl Map {
-    /// Maps the first `len` bytes of `file`, which is called `path`; the caller has seen that it has as many.
+    /// Maps the first `len` bytes of `file`, at `path`; the caller has checked that it has as many.
     ///
     /// # Errors
-    /// If the system refuses, or as many files are mapped as there are places.
+    /// If the system refuses, or too many files are mapped.
     pub fn new(file: File, len: usize, path: &Path) -> Result<Map> {
         static HANDLER: OnceLock<Result<(), Errno>> = OnceLock::new();
-        HANDLER.get_or_init(install).context("the handler of SIGBUS cannot be set")?;
+        HANDLER.get_or_init(install).context("the handler of SIGBUS cannot be installed")?;
         let state = state(&file)?;
         // SAFETY: the mapping is private to this value and read-only, no slice of it outlives `self`, and a `u8` has no
         // invalid value. Another process can still write into the file, so that later reads see other pixels, which
-        // `unchanged` tells; or shorten it, so that a read raises SIGBUS, from which `on_bus_error` does not return.
+        // `unchanged` detects; or truncate it, so that a read raises SIGBUS, from which `on_bus_error` does not return.
         let bytes = unsafe { MmapOptions::new().len(len).map(&file) }?;
         let start = bytes.as_ptr() as usize;
         let line = format!("error: {}: {CHANGED}\n", path.display()).into_bytes().into_boxed_slice();
@@ -78,7 +78,7 @@ impl Map {
         if place.is_none() {
             release(mapped);
         }
-        let place = place.with_context(|| format!("{PLACES} files are mapped already"))?;
+        let place = place.with_context(|| format!("{MAX_MAPPINGS} files are mapped already"))?;
         Ok(Map { bytes, file, state, place })
     }
 
@@ -87,7 +87,7 @@ impl Map {
         &self.bytes
     }
 
-    /// Whether the file has neither been shortened nor written to since it was mapped.
+    /// Checks that the file has been neither truncated nor modified since it was mapped.
     ///
     /// # Errors
     /// If it has.
@@ -100,7 +100,7 @@ impl Map {
 impl Drop for Map {
     fn drop(&mut self) {
         let mapped = self.place.swap(ptr::null_mut(), SeqCst);
-        // A handler that runs may have taken the pointer before it went; one that comes later finds null.
+        // A running handler may have read the pointer before the swap; a later one finds null.
         if FAULTS.load(SeqCst) == 0 {
             release(mapped);
         }
@@ -114,33 +114,33 @@ fn state(file: &File) -> io::Result<State> {
 
 /// Frees what `Map::new` made.
 fn release(mapped: *mut Mapped) {
-    // SAFETY: `mapped` is from `Box::into_raw`, and its one `Map` hands it in once, when no handler can see it.
+    // SAFETY: `mapped` is from `Box::into_raw`, and its one `Map` releases it once, when no handler can see it.
     drop(unsafe { Box::from_raw(mapped) });
 }
 
-/// Sets the handler.
+/// Installs the handler.
 fn install() -> Result<(), Errno> {
-    // On the stack for signals, as std does it, in case the thread's own is what is wrong.
+    // On the alternate signal stack, as std does it, in case the thread's own stack overflowed.
     let flags = SaFlags::SA_SIGINFO | SaFlags::SA_ONSTACK;
     let action = SigAction::new(SigHandler::SigAction(on_bus_error), flags, SigSet::empty());
-    // SAFETY: `on_bus_error` keeps to what a handler may do: atomics, write, exit and restoring the default.
+    // SAFETY: `on_bus_error` does only what is async-signal-safe: atomics, write, exit and restoring the default.
     unsafe { sigaction(Signal::SIGBUS, &action) }.map(drop)
 }
 
-/// Ends the process with a line if the address that cannot be read is a mapped file's, else as SIGBUS does.
+/// Ends the process with an error message if the faulting address is in a mapped file, else as SIGBUS does by default.
 extern "C" fn on_bus_error(_signal: c_int, info: *mut siginfo_t, _context: *mut c_void) {
     FAULTS.fetch_add(1, SeqCst);
-    // SAFETY: with `SA_SIGINFO` the system hands in a `siginfo_t` that is valid as long as the handler runs.
+    // SAFETY: with `SA_SIGINFO` the system passes a `siginfo_t` that is valid as long as the handler runs.
     let info = unsafe { &*info };
-    // SAFETY: of a SIGBUS the system fills the address in; where a process sent it (`si_code` ≤ 0), it is not asked for.
+    // SAFETY: the kernel sets the address of a SIGBUS; if a process sent the signal (`si_code` ≤ 0), it is not read.
     let address = (info.si_code > 0).then(|| unsafe { info.si_addr() } as usize);
     let Some(mapped) = address.and_then(find) else {
-        // The process ends in here.
+        // The process ends in this call.
         let _ = low_level::emulate_default_handler(Signal::SIGBUS as c_int);
         low_level::abort();
     };
-    if TOLD.swap(true, SeqCst) {
-        // Another thread has said so and is about to exit: this one comes back at once, until it has.
+    if REPORTED.swap(true, SeqCst) {
+        // Another thread is reporting and about to exit: this one faults again until it has.
         return;
     }
     let _ = nix::unistd::write(io::stderr(), &mapped.line);
@@ -150,7 +150,7 @@ extern "C" fn on_bus_error(_signal: c_int, info: *mut siginfo_t, _context: *mut 
 /// The mapping that holds an address; for the handler only.
 fn find(address: usize) -> Option<&'static Mapped> {
     let all = MAPPED.iter().map(|place| place.load(SeqCst));
-    // SAFETY: what is not null is from `Map::new`, complete before it was stored, and not freed once `FAULTS` counts.
+    // SAFETY: a non-null pointer is from `Map::new`, complete before it was stored, and not freed once `FAULTS` counts.
     let mut all = all.filter_map(|mapped| unsafe { mapped.as_ref() });
     all.find(|mapped| (mapped.start..mapped.end).contains(&address))
 }
@@ -168,8 +168,8 @@ mod tests {
     }
 
     #[test]
-    fn a_place_is_free_again_once_its_map_is_gone() {
-        for _ in 0..2 * PLACES {
+    fn a_dropped_map_frees_its_entry() {
+        for _ in 0..2 * MAX_MAPPINGS {
             let (_file, map) = file(b"one");
             assert_eq!(map.bytes(), b"one");
         }
@@ -190,10 +190,10 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_shortened_by_a_byte_is_told() {
+    fn a_file_truncated_by_a_byte_is_detected() {
         let (three, map) = file(b"three");
         map.unchanged().unwrap();
         three.as_file().set_len(4).unwrap();
-        assert!(map.unchanged().unwrap_err().to_string().contains("was shortened"));
+        assert!(map.unchanged().unwrap_err().to_string().contains("was truncated"));
     }
 }

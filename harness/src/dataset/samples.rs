@@ -37,7 +37,7 @@ impl Samples for Scaled {
     }
 }
 
-/// Images of an array file; labels may be absent, then every label is 0.
+/// Images of an array file; without labels, every label is 0.
 #[derive(Clone, Debug, Default)]
 pub struct Arrays {
     /// `[N, rows, cols]`

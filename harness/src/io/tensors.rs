@@ -1,25 +1,21 @@
-//! Model files: parameters and what is needed to rebuild the network, in safetensors.
+//! Safetensors files: named f32 tensors and text metadata.
 //!
-//! Tensors are named `encoder.0.weight`, `combine.bias` and so on, all F32. The metadata keys are [`KEYS`]; a file may
-//! hold others, which are kept. Any reader of safetensors opens these files.
+//! All tensors are F32. Any reader of safetensors opens these files.
 
-use crate::input;
-use crate::report::write_atomically;
+use crate::io::atomic::write_atomically;
+use crate::io::file;
 use anyhow::{Context, Result, bail, ensure};
 use safetensors::{Dtype, SafeTensors};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// The metadata that describes a network: its cell, sequence length, image size, classes, pooling and input range.
-pub const KEYS: [&str; 8] = ["cell", "seq_len", "rows", "cols", "classes", "pool", "low", "high"];
-
-/// The content of a model file.
+/// The content of a file.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct ModelFile {
-    /// what the network is, as text; see [`KEYS`]
+pub struct TensorFile {
+    /// Text by key.
     pub metadata: BTreeMap<String, String>,
-    /// shape and values of each tensor by name
+    /// Shape and values of each tensor by name.
     pub tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
 }
 
@@ -29,24 +25,24 @@ const MAX_BYTES: u64 = 13 << 28;
 /// The name under which safetensors keeps the metadata between the tensors.
 const METADATA: &str = "__metadata__";
 
-/// Reads a model file.
+/// Reads a file.
 ///
 /// # Errors
-/// One line that names the file if it is no safetensors file, if its header does not fit in it, or if a tensor is not
+/// One line that names the file if it is not a safetensors file, if its header does not fit in it, or if a tensor is not
 /// F32 or holds a value that is not finite.
-pub fn read(path: &Path) -> Result<ModelFile> {
+pub fn read(path: &Path) -> Result<TensorFile> {
     let name = path.display();
-    let bytes = input::read(path, MAX_BYTES)?;
+    let bytes = file::read(path, MAX_BYTES)?;
     let Some((length, rest)) = bytes.split_first_chunk::<8>() else {
         bail!("{name}: holds {} bytes, expected a safetensors file: check that this is a model", bytes.len());
     };
     let header = u64::from_le_bytes(*length);
     ensure!(
         header <= rest.len() as u64,
-        "{name}: announces a header of {header} bytes in a file of {}, expected less: it is cut off or no model",
+        "{name}: announces a header of {header} bytes in a file of {}, expected less: it is truncated or not a model",
         bytes.len()
     );
-    let refused = || format!("{name}: is not a sound safetensors file: write the model again");
+    let refused = || format!("{name}: is not a valid safetensors file: write the model again");
     let (_, head) = SafeTensors::read_metadata(&bytes).with_context(refused)?;
     let file = SafeTensors::deserialize(&bytes).with_context(refused)?;
     let views: BTreeMap<String, _> = file.tensors().into_iter().collect();
@@ -70,7 +66,7 @@ pub fn read(path: &Path) -> Result<ModelFile> {
     }
     let metadata =
         head.metadata().iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect();
-    Ok(ModelFile { metadata, tensors })
+    Ok(TensorFile { metadata, tensors })
 }
 
 /// One entry of the header.
@@ -81,17 +77,17 @@ enum Entry<'a> {
     Tensor { dtype: &'static str, shape: &'a [usize], data_offsets: [usize; 2] },
 }
 
-/// Writes a model file, atomically; the same content gives the same bytes.
+/// Writes a file atomically; the same content gives the same bytes.
 ///
-/// The header is built here: the safetensors crate keeps the metadata in a hash map, whose order changes from run to run.
+/// The header is built here, because the safetensors crate keeps the metadata in a hash map of random order.
 ///
 /// # Errors
-/// If the file cannot be written, or would be one that [`read`] refuses: a value is not finite, or a tensor bears the
+/// If the file cannot be written, or [`read`] would refuse it: a value is not finite, or a tensor has the
 /// name of the metadata.
 ///
 /// # Panics
 /// If a tensor does not hold as many values as its shape says.
-pub fn write(path: &Path, model: &ModelFile) -> Result<()> {
+pub fn write(path: &Path, model: &TensorFile) -> Result<()> {
     let name = path.display();
     ensure!(
         !model.tensors.contains_key(METADATA),
@@ -132,9 +128,9 @@ mod tests {
     use super::*;
     use safetensors::tensor::TensorView;
 
-    fn sample() -> ModelFile {
-        ModelFile {
-            metadata: KEYS.iter().map(|key| (key.to_string(), format!("value \"{key}\""))).collect(),
+    fn sample() -> TensorFile {
+        TensorFile {
+            metadata: ["rows", "cell", "low"].map(|key| (key.to_owned(), format!("value \"{key}\""))).into(),
             tensors: BTreeMap::from([
                 ("combine.weight".into(), (vec![2, 3], vec![0.0, -0.0, 1.5, 1e-40, -7.0, f32::MAX])),
                 ("Combine.bias".into(), (vec![3], vec![1.0, 2.0, 3.0])),
@@ -154,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_model_comes_back_as_written() {
+    fn tensors_are_read_back_as_written() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("m.safetensors");
         write(&path, &sample()).unwrap();
@@ -170,9 +166,7 @@ mod tests {
         let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
         let header = std::str::from_utf8(&bytes[8..8 + length]).unwrap();
         let mut places: Vec<usize> = Vec::new();
-        let mut keys = KEYS;
-        keys.sort_unstable();
-        for key in keys {
+        for key in ["cell", "low", "rows"] {
             places.push(header.find(&format!("\"{key}\":")).unwrap());
         }
         assert!(places.is_sorted() && length.is_multiple_of(8));
@@ -194,13 +188,13 @@ mod tests {
     }
 
     #[test]
-    fn unsound_files_are_refused_in_one_line() {
+    fn invalid_files_are_refused_in_one_line() {
         assert!(refusal(b"abc").contains("holds 3 bytes, expected a safetensors file"));
         assert!(
             refusal(&[0xff; 64]).contains("announces a header of 18446744073709551615 bytes in a file of 64")
         );
         assert!(refusal(b"\x02\0\0\0\0\0\0\0{").contains("announces a header of 2 bytes"));
-        assert!(refusal(b"\x02\0\0\0\0\0\0\0[]").contains("is not a sound safetensors file"));
+        assert!(refusal(b"\x02\0\0\0\0\0\0\0[]").contains("is not a valid safetensors file"));
         let view = TensorView::new(Dtype::I64, vec![1], &[0; 8]).unwrap();
         let text = refusal(&safetensors::serialize([("labels", view)], None).unwrap());
         assert!(text.contains("tensor labels is I64, expected F32"), "{text}");
@@ -211,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_not_be_read_is_not_written() {
+    fn a_file_that_read_would_refuse_is_not_written() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("m.safetensors");
         let mut model = sample();

@@ -1,7 +1,7 @@
-//! The report as one HTML document: style and pictures inline, no script, nothing fetched.
+//! The report as one HTML document: style and pictures inline, no script, no external resources.
 
-use super::{Figure, Part, Picture, Report, Section};
-use crate::report::table::Table;
+use super::document::{Figure, Part, Picture, Report, Section};
+use super::table::Table;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
@@ -54,7 +54,7 @@ fn section(number: usize, section: &Section) -> Markup {
     }
 }
 
-/// Verdicts get a colour beside their word; numbers stand at the right; short texts stay on one line.
+/// Verdicts are coloured; numbers are right-aligned; short texts are not wrapped.
 fn class(cell: &str, right: bool) -> Option<&'static str> {
     match cell {
         "holds" | "met" | "done" => Some("good"),
@@ -66,7 +66,7 @@ fn class(cell: &str, right: bool) -> Option<&'static str> {
     }
 }
 
-/// Letters of a text that stays on one line.
+/// Characters of a text that is not wrapped.
 const SHORT: usize = 24;
 
 fn table_of(name: &str, caption: &str, table: &Table) -> Markup {
@@ -111,7 +111,7 @@ fn figure_of(figure: &Figure) -> Markup {
     }
 }
 
-/// An SVG document without what only a file of its own has.
+/// An SVG document without its XML prologue.
 fn inline(svg: &str) -> &str {
     svg.find("<svg").map_or(svg, |from| svg[from..].trim_end())
 }

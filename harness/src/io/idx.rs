@@ -18,7 +18,7 @@ pub const IMAGES_MAGIC: u32 = 0x803;
 /// First word of a file of labels: bytes in one dimension.
 pub const LABELS_MAGIC: u32 = 0x801;
 
-/// What an IDX file holds.
+/// The content of an IDX file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// `count × rows × cols` pixels.
@@ -69,7 +69,7 @@ impl Header {
     /// Reads the header of a `kind` file from the start of `source`; `path` is named in errors.
     ///
     /// # Errors
-    /// If it is cut short, holds something else, or claims nothing or more than can be.
+    /// If it is truncated, of another kind, empty, or claims an impossible size.
     pub fn read(source: impl Read, kind: Kind, path: &Path) -> anyhow::Result<Self> {
         let (file, what, need) = (path.display(), kind.name(), kind.header_len());
         let mut bytes = Vec::with_capacity(need);
@@ -122,19 +122,19 @@ pub struct Idx {
 impl Idx {
     /// Maps the unpacked file at `path` after checking that it is as long as its header says.
     ///
-    /// A file that is shortened while it is mapped ends the process with a line, see [`Map`]. Files that this crate writes
+    /// A file that is truncated while it is mapped ends the process with an error message, see [`Map`]. Files that this crate writes
     /// are replaced by renaming, which leaves a mapping intact.
     ///
     /// # Errors
-    /// If the file cannot be read, is no `kind` file, or has another length than its header claims.
+    /// If the file cannot be read, is not a `kind` file, or has another length than its header claims.
     pub fn open(path: &Path, kind: Kind) -> anyhow::Result<Self> {
         let name = path.display();
-        // Asked before opening: to open a pipe would wait for its writer.
+        // Checked before opening: opening a pipe would block until it has a writer.
         let meta = std::fs::metadata(path).with_context(|| format!("{name}: cannot open"))?;
         ensure!(meta.is_file(), "{name}: not a file, expected IDX {}; remove or rename it", kind.name());
         let file = File::open(path).with_context(|| format!("{name}: cannot open"))?;
         let header = Header::read(&file, kind, path)?;
-        let found = file.metadata().with_context(|| format!("{name}: cannot tell its size"))?.len();
+        let found = file.metadata().with_context(|| format!("{name}: cannot read its size"))?.len();
         let Header { count, rows, cols, file_len, .. } = header;
         ensure!(
             found == file_len,
@@ -145,7 +145,7 @@ impl Idx {
         Ok(Self { path: path.to_path_buf(), header, map })
     }
 
-    /// Where the file is.
+    /// The path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -165,7 +165,7 @@ impl Idx {
         self.map.bytes()
     }
 
-    /// Whether the file is still the one that was opened, so that what was read from it counts.
+    /// Checks that the file has not changed since it was opened, so that results are valid.
     ///
     /// # Errors
     /// If it was written to or shortened since.

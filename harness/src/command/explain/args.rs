@@ -1,0 +1,39 @@
+//! Arguments of `harness explain`.
+
+use crate::command::method::MethodArgs;
+use crate::command::source::SourceArgs;
+use crate::report::colormap::{Colormap, Norm};
+use clap::Args;
+use std::path::PathBuf;
+
+/// Arguments of `harness explain`.
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// The model and the samples.
+    #[command(flatten)]
+    pub source: SourceArgs,
+    /// The method of explanation.
+    #[command(flatten)]
+    pub method: MethodArgs,
+    /// The logit to explain: predicted, true, a class number, or all
+    #[arg(long, value_name = "WHICH", default_value = "predicted")]
+    pub target: String,
+    /// Only samples of this class
+    #[arg(long, value_name = "K")]
+    pub class: Option<u8>,
+    /// Only the first N of them [default: all; 16 for pictures]
+    #[arg(long, value_name = "N")]
+    pub samples: Option<usize>,
+    /// FILE.npy: relevance; FILE.npz: x_batch, y_batch, a_batch; anything else: a folder for pictures
+    #[arg(long, value_name = "FILE|DIR")]
+    pub out: PathBuf,
+    /// Colour map of the pictures
+    #[arg(long, value_enum, default_value_t = Colormap::Bwr)]
+    pub cmap: Colormap,
+    /// Normalisation of the relevance of a picture
+    #[arg(long, value_enum, default_value_t = Norm::Symmetric)]
+    pub relevance_norm: Norm,
+    /// Replace an existing file, or pictures in a folder
+    #[arg(long)]
+    pub overwrite: bool,
+}

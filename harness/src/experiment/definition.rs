@@ -1,0 +1,127 @@
+//! An experiment as a TOML file describes it. The presets are such files.
+
+use super::rates::Search;
+use crate::error::UsageError;
+use crate::io::file;
+use crate::measure::settings::Measure;
+use crate::run::architecture::NamedArchitecture;
+use crate::run::settings::PartialSettings;
+use anyhow::{Result, ensure};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+use std::str::FromStr;
+
+/// Names of the presets and their files.
+pub const PRESETS: [(&str, &str); 3] = [
+    ("quick", include_str!("presets/quick.toml")),
+    ("draft", include_str!("presets/draft.toml")),
+    ("full", include_str!("presets/full.toml")),
+];
+
+/// The largest experiment file.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// An experiment as a TOML file describes it: every cell at every length with every seed on every set.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Experiment {
+    /// The name of the results.
+    pub name: String,
+    /// Data sets.
+    pub datasets: Vec<String>,
+    /// Names of presets or of `architectures`.
+    pub cells: Vec<String>,
+    /// Sequence lengths T.
+    pub seq_lens: Vec<usize>,
+    /// Seeds.
+    pub seeds: Vec<u64>,
+    /// The learning rate, or `"search"`.
+    pub lr: Rate,
+    /// Settings that all trainings share.
+    #[serde(default)]
+    pub train: PartialSettings,
+    /// Further trainings, over `train`; on every data set and with every seed unless they name one.
+    #[serde(default)]
+    pub also: Vec<PartialSettings>,
+    /// How a learning rate is searched.
+    #[serde(default)]
+    pub search: Search,
+    /// Architectures other than the presets, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub architectures: Vec<NamedArchitecture>,
+    /// What is measured of each network.
+    #[serde(default)]
+    pub measure: Measure,
+}
+
+/// A learning rate, or a search for one.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Rate {
+    /// The same for all trainings.
+    Fixed(f64),
+    /// The best on the held-out training samples, for each cell and T.
+    Search(Keyword),
+}
+
+/// The keyword in place of a rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Keyword {
+    /// See [`super::search`].
+    Search,
+}
+
+impl FromStr for Rate {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Rate, String> {
+        match text {
+            "search" => Ok(Rate::Search(Keyword::Search)),
+            number => {
+                number.parse().map(Rate::Fixed).map_err(|_| "it must be a number or `search`".to_owned())
+            }
+        }
+    }
+}
+
+impl Experiment {
+    /// A preset, or the experiment of a TOML file.
+    ///
+    /// # Errors
+    /// [`UsageError`] that names the file and the key that is unknown, missing or mistyped.
+    pub fn by_name(name: &str) -> Result<Experiment> {
+        if let Some((name, text)) = PRESETS.iter().find(|(preset, _)| *preset == name) {
+            return Experiment::parse(text, name);
+        }
+        let path = Path::new(name);
+        let names = PRESETS.map(|(name, _)| name).join(", ");
+        let is_file = path.extension().is_some() || path.exists();
+        ensure!(
+            is_file,
+            UsageError(format!(
+                "{name}: unknown command or experiment; give {names}, a TOML file, or see --help"
+            ))
+        );
+        Experiment::read(path)
+    }
+
+    /// The experiment of a TOML file.
+    ///
+    /// # Errors
+    /// If it cannot be read or is too large, or [`UsageError`] if it is not an experiment.
+    pub fn read(path: &Path) -> Result<Experiment> {
+        let name = path.display().to_string();
+        let bytes = file::read(path, MAX_BYTES)?;
+        let text = String::from_utf8(bytes).map_err(|error| {
+            UsageError(format!("{name}: is not UTF-8 text ({error}), expected the TOML of an experiment"))
+        })?;
+        Experiment::parse(&text, &name)
+    }
+
+    pub(super) fn parse(text: &str, name: &str) -> Result<Experiment> {
+        let one_line = |text: String| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let found = toml::from_str(text);
+        Ok(found.map_err(|error| UsageError(format!("{name}: {}", one_line(error.to_string()))))?)
+    }
+}

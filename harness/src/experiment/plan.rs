@@ -1,0 +1,195 @@
+//! The trainings of an experiment.
+
+use super::definition::{Experiment, Rate};
+use super::rates::Rates;
+use crate::dataset::files::canonical_name;
+use crate::error::UsageError;
+use crate::run::architecture::NamedArchitecture;
+use crate::run::settings::{OptimiserName, PartialSettings, Settings};
+use anyhow::{Result, ensure};
+
+/// One training of an experiment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Planned {
+    /// Its folder within that of the experiment, `mnist/deep-7-seed1`.
+    pub folder: String,
+    /// Data set, cell, T and optimiser: runs of a group differ in the seed only, and share a learning rate.
+    pub group: String,
+    /// `Deep-7`, `Deep-7 (SGD)`
+    pub title: String,
+    /// Its settings.
+    pub settings: Settings,
+    /// Whether its learning rate is searched.
+    pub searched: bool,
+}
+
+impl Experiment {
+    /// All trainings, in the order of data sets, then `cells`, `seq-lens`, `also`, then seeds. A searched rate is taken from
+    /// `rates`, or the first candidate if it is not known yet.
+    ///
+    /// # Errors
+    /// [`UsageError`] that names the invalid setting.
+    pub fn plan(&self, rates: &Rates) -> Result<Vec<Planned>> {
+        let lists = [
+            ("datasets", self.datasets.is_empty()),
+            ("cells", self.cells.is_empty()),
+            ("seq-lens", self.seq_lens.is_empty()),
+            ("seeds", self.seeds.is_empty()),
+        ];
+        if let Some((name, _)) = lists.iter().find(|(_, empty)| *empty) {
+            return Err(UsageError(format!("{name} must name at least one")).into());
+        }
+        NamedArchitecture::check(&self.architectures)?;
+        self.search.check()?;
+        self.measure.check()?;
+        let listed = |partial: &PartialSettings| {
+            let PartialSettings { cell, encoder, core, head, seq_len, dataset, lr, seed, .. } = partial;
+            let architecture = cell.is_some() || encoder.is_some() || core.is_some() || head.is_some();
+            architecture || seq_len.is_some() || dataset.is_some() || lr.is_some() || seed.is_some()
+        };
+        ensure!(
+            !listed(&self.train),
+            UsageError(
+                "[train] holds cell, encoder, core, head, seq-len, dataset, lr or seed; these are lists of the experiment"
+                    .to_owned()
+            )
+        );
+        let grid = self.cells.iter().flat_map(|cell| {
+            let of = |&seq_len| PartialSettings {
+                cell: Some(cell.clone()),
+                seq_len: Some(seq_len),
+                ..PartialSettings::default()
+            };
+            self.seq_lens.iter().map(of)
+        });
+        let rows: Vec<PartialSettings> = grid.chain(self.also.iter().cloned()).collect();
+        let mut all: Vec<Planned> = Vec::new();
+        for dataset in &self.datasets {
+            let dataset = canonical_name(dataset)?;
+            for row in rows.iter().filter(|row| row.dataset.as_ref().is_none_or(|of| *of == dataset)) {
+                for &seed in self.seeds.iter().filter(|&&seed| row.seed.is_none_or(|of| of == seed)) {
+                    let own = PartialSettings {
+                        dataset: Some(dataset.clone()),
+                        seed: Some(seed),
+                        ..PartialSettings::default()
+                    };
+                    let planned = self.planned(own.over(row.clone()).over(self.train.clone()), rates)?;
+                    let repeated = all.iter().any(|other| other.folder == planned.folder);
+                    ensure!(!repeated, UsageError(format!("{} is listed twice", planned.folder)));
+                    all.push(planned);
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    /// The settings of a run, with the layers of a named architecture.
+    fn resolved(&self, partial: PartialSettings) -> PartialSettings {
+        let named = self.architectures.iter().find(|named| Some(&named.name) == partial.cell.as_ref());
+        match named {
+            Some(NamedArchitecture { encoder, core, head, .. }) => PartialSettings {
+                encoder: partial.encoder.or_else(|| Some(encoder.clone())),
+                core: partial.core.or_else(|| Some(core.clone())),
+                head: partial.head.or_else(|| Some(head.clone())),
+                ..partial
+            },
+            None => partial,
+        }
+    }
+
+    fn planned(&self, partial: PartialSettings, rates: &Rates) -> Result<Planned> {
+        let searched = partial.lr.is_none() && matches!(self.lr, Rate::Search(_));
+        let lr = partial.lr;
+        let mut settings = PartialSettings { lr: lr.or(Some(1.0)), ..self.resolved(partial) }.complete()?;
+        let (mut group, mut title) =
+            (format!("{}/{}-{}", settings.dataset, settings.cell, settings.seq_len), settings.title());
+        if settings.optimiser == OptimiserName::Sgd {
+            (group, title) = (format!("{group}-sgd"), format!("{title} (SGD)"));
+        }
+        if lr.is_none() {
+            settings.lr = match self.lr {
+                Rate::Fixed(rate) => rate as f32,
+                Rate::Search(_) => rates.get(&group).unwrap_or(self.search.rates[0]) as f32,
+            };
+            settings.check()?;
+        }
+        let folder = format!("{group}-seed{}", settings.seed);
+        Ok(Planned { folder, group, title, settings, searched })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::experiment::definition::PRESETS;
+
+    #[test]
+    fn every_preset_is_an_experiment_that_can_be_planned() {
+        for ((name, _), runs) in PRESETS.into_iter().zip([6, 16, 108]) {
+            let experiment = Experiment::by_name(name).unwrap();
+            assert_eq!(experiment.name, name);
+            assert_eq!(experiment.plan(&Rates::default()).unwrap().len(), runs, "{name}");
+            let again = toml::to_string(&experiment).unwrap();
+            assert_eq!(Experiment::parse(&again, name).unwrap(), experiment, "{again}");
+        }
+    }
+
+    #[test]
+    fn architectures_are_named_in_cells_and_in_further_trainings() {
+        let text = "name = \"x\"\ndatasets = [\"synth\"]\ncells = [\"wide\", \"deep\"]\nseq-lens = [4]\nseeds = [1]\n\
+            lr = 0.1\n[[architectures]]\nname = \"wide\"\nencoder = \"conv3x8,max-pool,1024\"\ncore = \"rnn:64:32\"\n\
+            [[also]]\ncell = \"wide\"\nseq-len = 7\nhead = [16]\n\
+            [[also]]\nencoder = \"256\"\ncore = \"rnn:128:256\"\nhead = \"32\"\nseq-len = 4\n";
+        let plan = Experiment::parse(text, "x.toml").unwrap().plan(&Rates::default()).unwrap();
+        let found: Vec<(&str, String)> =
+            plan.iter().map(|run| (&run.title[..], run.settings.architecture.name())).collect();
+        let name = |name: &str| name.to_owned();
+        assert_eq!(
+            found,
+            [
+                ("wide-4", name("conv3x8-max-pool-dense1024-rnn64:32")),
+                ("Deep-4", name("deep")),
+                ("wide-7", name("conv3x8-max-pool-dense1024-rnn64:32-head16")),
+                ("dense256-rnn128:256-head32-4", name("dense256-rnn128:256-head32")),
+            ]
+        );
+        assert_eq!(plan[3].folder, "synth/dense256-rnn128_256-head32-4-seed1");
+        for (from, to, word) in [
+            ("name = \"wide\"", "name = \"deep\"", "preset"),
+            ("cells = [\"wide\"", "cells = [\"wild\"", "wild"),
+            ("[[architectures]]", "[train]\ncore = \"rnn:1:1\"\n[[architectures]]", "[train]"),
+        ] {
+            let changed = Experiment::parse(&text.replace(from, to), "x.toml").unwrap();
+            let error = changed.plan(&Rates::default()).unwrap_err();
+            assert!(error.is::<UsageError>() && error.to_string().contains(word), "{error}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_device_is_refused() {
+        let error = Experiment::by_name("/dev/zero").unwrap_err();
+        assert!(format!("{error:#}").contains("a device"), "{error:#}");
+    }
+
+    #[test]
+    fn invalid_experiments_are_refused_by_name() {
+        let quick = PRESETS[0].1;
+        for (text, word) in [
+            (quick.replace("seeds = [1]", "seeds = []"), "seeds"),
+            (quick.replace("seq-lens", "seqlens"), "seqlens"),
+            (quick.replace("lr = 5e-4", "lr = \"find\""), "lr"),
+            (quick.replace("[train]", "[train]\nseed = 4"), "[train]"),
+            (quick.replace("[1, 4, 7]", "[4, 4]"), "deep-4"),
+            (quick.replace("samples = 50", "samples = 0"), "samples"),
+        ] {
+            let error = Experiment::parse(&text, "x.toml")
+                .and_then(|found| found.plan(&Rates::default()))
+                .map(|_| ())
+                .unwrap_err();
+            let line = format!("{error:#}");
+            assert!(error.downcast_ref::<UsageError>().is_some() && !line.contains('\n'), "{line}");
+            assert!(line.contains(word) || word == "deep-4" && line.contains("shallow-4"), "{word}: {line}");
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! Files and streams: whatever has no notion of networks or experiments. Every other module may use these.
+
+pub mod array;
+pub mod atomic;
+pub mod export;
+pub mod file;
+pub mod hash;
+pub mod idx;
+pub mod json;
+pub mod lock;
+pub mod machine;
+pub mod map;
+pub mod output;
+pub mod progress;
+pub mod tensors;

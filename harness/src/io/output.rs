@@ -1,0 +1,89 @@
+//! Output: results on stdout, status lines on stderr. Nothing else writes to either.
+//!
+//! A reader that closes the pipe (`harness kernels | head -1`) does not stop the command: further output is discarded,
+//! and the exit status is that of the command. Any other failure to write results, such as a full disk, is an error.
+
+use anyhow::{Context, Result};
+use std::fmt;
+use std::io::{self, ErrorKind, Write};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+/// Results, without a line end.
+macro_rules! out {
+    ($($text:tt)*) => { $crate::io::output::write_result(format_args!($($text)*)) };
+}
+
+/// A line of results.
+macro_rules! outln {
+    ($($text:tt)*) => { $crate::io::output::write_result(format_args!("{}\n", format_args!($($text)*))) };
+}
+
+/// A status line on stderr; it is discarded if stderr is closed.
+macro_rules! status {
+    ($($text:tt)*) => { $crate::io::output::write_status(format_args!($($text)*)) };
+}
+
+pub(crate) use {out, outln, status};
+
+/// Whether this process is the program. Tests share one stdout and capture what `print!` writes, so they use that.
+static PROGRAM: AtomicBool = AtomicBool::new(false);
+
+/// From now on results go to the stdout of the process.
+pub(crate) fn use_process_streams() {
+    PROGRAM.store(true, Relaxed);
+}
+
+/// Writes to stdout and flushes.
+///
+/// # Errors
+/// As [`ignore_broken_pipe`].
+#[expect(clippy::print_stdout, reason = "in tests only, see `PROGRAM`")]
+pub(crate) fn write_result(text: fmt::Arguments) -> Result<()> {
+    if !PROGRAM.load(Relaxed) {
+        print!("{text}");
+        return Ok(());
+    }
+    let mut stdout = io::stdout().lock();
+    ignore_broken_pipe(stdout.write_fmt(text).and_then(|()| stdout.flush()))
+}
+
+/// Has clap print its help on stdout, or what is wrong with the arguments on stderr.
+///
+/// # Errors
+/// As [`ignore_broken_pipe`].
+pub(crate) fn help(usage: &clap::Error) -> Result<()> {
+    ignore_broken_pipe(usage.print().and_then(|()| io::stdout().flush()))
+}
+
+/// The result of a write to stdout, where a closed pipe is not an error.
+///
+/// # Errors
+/// If stdout cannot be written for any other reason.
+fn ignore_broken_pipe(written: io::Result<()>) -> Result<()> {
+    match written {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("cannot write results to stdout; files under --out are complete"),
+    }
+}
+
+/// Writes a line to stderr; a failure is ignored, since there is nowhere to report it.
+#[expect(clippy::print_stderr, reason = "in tests only, see `PROGRAM`")]
+pub(crate) fn write_status(text: fmt::Arguments) {
+    if !PROGRAM.load(Relaxed) {
+        return eprintln!("{text}");
+    }
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_broken_pipe_is_ignored() {
+        assert!(ignore_broken_pipe(Ok(())).is_ok());
+        assert!(ignore_broken_pipe(Err(ErrorKind::BrokenPipe.into())).is_ok());
+        let error = format!("{:#}", ignore_broken_pipe(Err(ErrorKind::StorageFull.into())).unwrap_err());
+        assert!(error.starts_with("cannot write results to stdout") && error.contains("storage"), "{error}");
+    }
+}

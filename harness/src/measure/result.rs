@@ -1,0 +1,90 @@
+//! `measured.json`: everything measured of one run.
+
+use super::explanations::Summary;
+use super::flipping::Flipped;
+use super::randomise;
+use super::samples::SampleSelection;
+use super::settings::Measure;
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+
+/// Files that measuring writes to a run's folder.
+pub const FILES: [&str; 2] = ["measured.json", "heatmaps.npy"];
+
+/// Increased when the same settings give other numbers, so that old measurements are repeated.
+const VERSION: u32 = 2;
+
+/// The results of one method on one network.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OfMethod {
+    /// Its name.
+    pub method: String,
+    /// Conservation, absorbed and negative relevance on the measured samples.
+    pub summary: Summary,
+    /// Relevance of each image column, summed over the class's test samples.
+    pub class_columns: Vec<f64>,
+    /// Mean total variation of a heatmap over its absolute sum: see [`numbers::noise`].
+    pub noise: Option<f64>,
+    /// Mean size of the cosine between the heatmaps of the true class and of its strongest rival.
+    pub rival_cosine: Option<f64>,
+    /// Pixel flipping by this method's order.
+    pub flipped: Vec<Flipped>,
+    /// Similarity to the original heatmaps as layers are randomised, from the logits down.
+    pub randomised: Vec<randomise::Similarity>,
+}
+
+/// Heatmaps or images kept in `heatmaps.npy`: a name and how many.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Group {
+    /// `deep-taylor/each-class`, `deep-taylor/population`, `prototypes`, …
+    pub name: String,
+    /// Pictures.
+    pub count: usize,
+}
+
+/// Everything measured of one run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Measured {
+    /// SHA-256 of the model that was measured.
+    pub model_sha256: String,
+    /// SHA-256 of `heatmaps.npy`.
+    pub heatmaps_sha256: String,
+    /// The settings and samples, as JSON.
+    #[serde(alias = "asked")]
+    pub request: String,
+    /// Deep Taylor on every test sample.
+    pub test: Summary,
+    /// Each method on the measured samples.
+    pub methods: Vec<OfMethod>,
+    /// Pixel flipping in random order, which is every method's baseline.
+    pub random_order: Vec<Flipped>,
+    /// `P(class | prototype)`, by class.
+    pub prototype_probability: Vec<f64>,
+    /// What `heatmaps.npy` holds, in order.
+    pub groups: Vec<Group>,
+}
+
+impl Measured {
+    /// The results of one method.
+    pub fn method(&self, name: &str) -> Option<&OfMethod> {
+        self.methods.iter().find(|of| of.method == name)
+    }
+}
+
+/// The settings and samples of a measurement, as JSON.
+///
+/// # Errors
+/// If they cannot be written as JSON.
+pub fn request(measure: &Measure, selection: &SampleSelection) -> Result<String> {
+    // The neuron of Figures 3.4 to 3.6 is not part of a run.
+    let measure = Measure { neuron: Measure::default().neuron, ..measure.clone() };
+    Ok(serde_json::to_string(&(
+        VERSION,
+        measure,
+        &selection.measured,
+        &selection.population,
+        selection.test,
+    ))?)
+}

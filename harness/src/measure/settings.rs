@@ -1,0 +1,78 @@
+//! What is measured of each network of an experiment.
+
+use super::heatmaps::{self, Relevance};
+use crate::error::UsageError;
+use serde::{Deserialize, Serialize};
+
+/// What is measured, as set by an experiment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Measure {
+    /// Methods of explanation; `random` is a control that does not depend on the network.
+    pub methods: Vec<String>,
+    /// Test samples of all classes that pixel flipping, noise, classes and randomisation are measured on.
+    pub samples: usize,
+    /// The class whose test samples show where relevance goes along the sequence (Figures 4.8 and 4.9).
+    pub class: usize,
+    /// Samples of that class that are drawn (Figure 4.8).
+    pub population: usize,
+    /// Side of the regions that pixel flipping removes.
+    pub region: usize,
+    /// The neuron of Figures 3.4 to 3.6.
+    pub neuron: Neuron,
+}
+
+/// A relu neuron of two inputs: `R = max(0, w·a + b)`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Neuron {
+    /// Weights.
+    pub weights: [f64; 2],
+    /// Bias, not positive.
+    pub bias: f64,
+    /// The point that is explained; within 0…1, so that each of the three rules applies.
+    pub activations: [f64; 2],
+}
+
+impl Default for Measure {
+    fn default() -> Measure {
+        Measure {
+            methods: heatmaps::NAMES.map(str::to_owned).to_vec(),
+            samples: 100,
+            class: 1,
+            population: 16,
+            region: 4,
+            neuron: Neuron { weights: [1.0, -0.6], bias: -0.15, activations: [0.8, 0.45] },
+        }
+    }
+}
+
+impl Measure {
+    /// Checks what can be checked without data.
+    ///
+    /// # Errors
+    /// [`UsageError`] that names the setting.
+    pub fn check(&self) -> Result<(), UsageError> {
+        let refuse = |text: String| Err(UsageError(format!("[measure] {text}")));
+        if self.samples == 0 || self.population == 0 || self.region == 0 {
+            return refuse("samples, population and region must be at least 1".to_owned());
+        }
+        let unknown = self.methods.iter().find(|name| Relevance::by_name(name).is_none());
+        if let Some(name) = unknown {
+            return refuse(format!("methods names {name}; use {}", heatmaps::NAMES.join(", ")));
+        }
+        if !self.methods.iter().any(|name| name == heatmaps::MAIN) {
+            return refuse(format!("methods must hold {}, which the figures show", heatmaps::MAIN));
+        }
+        let Neuron { weights, bias, activations } = self.neuron;
+        let value = weights[0] * activations[0] + weights[1] * activations[1] + bias;
+        let inside = activations.iter().all(|a| (0.0..=1.0).contains(a));
+        // A NaN fails both comparisons.
+        if !(inside && bias <= 0.0 && value > 0.0 && value.is_finite()) {
+            return refuse(format!(
+                "neuron is {value} at its activations; it must be above 0, with a bias of at most 0 and activations in 0…1"
+            ));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,44 @@
+//! Writes a report: page, JSON, tables and figures.
+
+use super::document::Report;
+use super::html;
+use crate::io::atomic::write_atomically;
+use anyhow::{Context, Result};
+use std::path::Path;
+
+/// Folders and files that [`Report::write`] makes.
+const FOLDERS: [&str; 2] = ["figures", "tables"];
+
+impl Report {
+    /// The page: one HTML document that needs nothing else.
+    pub fn html(&self) -> String {
+        html::page(self).into_string()
+    }
+
+    /// Writes `report.html`, `report.json`, `tables/*.csv` and `figures/*`.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    pub fn write(&self, folder: &Path) -> Result<()> {
+        let save =
+            |file: &str, bytes: &[u8]| write_atomically(&folder.join(file), |out| Ok(out.write_all(bytes)?));
+        for inner in FOLDERS.map(|inner| folder.join(inner)) {
+            // What an earlier report left there may be no part of this one.
+            if inner.exists() {
+                std::fs::remove_dir_all(&inner)
+                    .with_context(|| format!("{}: cannot be removed", inner.display()))?;
+            }
+            std::fs::create_dir_all(&inner)
+                .with_context(|| format!("{}: cannot be made", inner.display()))?;
+        }
+        for (name, _, table) in self.tables() {
+            save(&format!("tables/{name}.csv"), table.to_csv().as_bytes())?;
+        }
+        for figure in self.figures() {
+            save(&format!("figures/{}", figure.file()), figure.bytes())?;
+        }
+        let text = serde_json::to_string_pretty(&self.json())?;
+        save("report.json", text.as_bytes())?;
+        save("report.html", self.html().as_bytes())
+    }
+}
