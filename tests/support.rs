@@ -150,10 +150,10 @@ pub fn random_samples(n: usize, size: usize, classes: usize, seed: u64) -> Array
 
 /// Every method, and the numbers that LRP goes by here.
 pub const METHODS: [Method; 7] = [
-    Method::DeepTaylor,
-    Method::Lrp { alpha: 1.0, beta: 0.0 },
-    Method::Lrp { alpha: 2.0, beta: 1.0 },
-    Method::WSquare,
+    Method::DEEP_TAYLOR,
+    Method::lrp(1.0, 0.0),
+    Method::lrp(2.0, 1.0),
+    Method::W_SQUARE,
     Method::Sensitivity,
     Method::SimpleTaylor,
     Method::GuidedBackprop,

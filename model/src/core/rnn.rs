@@ -123,7 +123,7 @@ struct Rules {
 impl Rules {
     fn new(layer: &Rnn, setup: &Setup) -> Option<Rules> {
         let &Rnn { e, r, c, .. } = layer;
-        let of_e: Rule = setup.rule(layer.input.domain, layer.input.place())?;
+        let of_e: Rule = setup.rule(layer.input.domain, if layer.input.is_pixels() { Place::First } else { Place::Middle })?;
         let of_r = setup.rule(Domain::NonNegative, Place::Middle)?;
         let combine = setup.parameters.weight(layer.combine);
         let shared = Rule::shared(&[&of_e, &of_r]);
@@ -229,7 +229,7 @@ impl CoreStage for RnnStage {
     }
 
     fn relevance(&mut self, kernels: &Kernels, operands: CoreRelevance) -> Result<(), ModelError> {
-        let CoreRelevance { samples: n, e, r_e, absorbed } = operands;
+        let CoreRelevance { samples: n, e, r_e, ledger } = operands;
         let Rnn { steps, e: inputs, r, c, input, .. } = self.layer;
         let rules = self.rules.as_mut().expect("a pass for relevance has packed the rules");
         let Rules { combine_e, combine_r, shared, recurrent, bases, ratios: c_of } = rules;
@@ -254,30 +254,36 @@ impl CoreStage for RnnStage {
                     z: None,
                     r_out: MatRef::new(&self.back_a[at.clone()], n, c),
                     c: MatMut::new(&mut c_of[group][at.clone()], n, c),
-                    absorbed,
+                    absorbed: &mut ledger.layer(self.layer.combine).absorbed[step(t, n, 1)],
                 };
                 ratios(kernels, operands)?;
             }
-            if let Some(recurrent) = recurrent.as_ref()
+            if let (Some(recurrent), Some(layer)) = (recurrent.as_ref(), self.layer.recurrent)
                 && t > 0
             {
                 let c_t: Vec<MatRef> = c_of.iter().map(|c_of| MatRef::new(&c_of[at.clone()], n, c)).collect();
                 let r_in = MatMut::new(&mut self.back_r, n, r);
                 messages(kernels, Messages { rule: combine_r, c: &c_t, a: r_t, r_in })?;
+                let back_r = &self.back_r[..n * r];
+                ledger.layer(self.layer.combine).add_negative(t * n, r, back_r);
+                let before = step(t - 1, n, c);
                 let operands = Relevance {
                     rule: recurrent,
                     a: MatRef::new(&self.a[step(t - 1, n, c)], n, c),
                     z: None,
-                    r_out: MatRef::new(&self.back_r, n, r),
-                    r_in: MatMut::new(&mut self.back_a[step(t - 1, n, c)], n, c),
-                    absorbed,
+                    r_out: MatRef::new(back_r, n, r),
+                    r_in: MatMut::new(&mut self.back_a[before.clone()], n, c),
+                    absorbed: &mut ledger.layer(layer).absorbed[step(t - 1, n, 1)],
                 };
                 relevance(kernels, operands)?;
+                ledger.layer(layer).add_negative((t - 1) * n, c, &self.back_a[before]);
             }
         }
         let c_all: Vec<MatRef> = c_of.iter().map(|c_of| MatRef::new(c_of, rows, c)).collect();
-        let r_in = MatMut::new(r_e, rows, inputs);
-        Ok(messages(kernels, Messages { rule: combine_e, c: &c_all, a: e, r_in })?)
+        let r_in = MatMut::new(&mut *r_e, rows, inputs);
+        messages(kernels, Messages { rule: combine_e, c: &c_all, a: e, r_in })?;
+        ledger.layer(self.layer.combine).add_negative(0, inputs, &r_e[..rows * inputs]);
+        Ok(())
     }
 
     fn repack(&mut self, parameters: &Parameters) {

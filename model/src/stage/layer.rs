@@ -95,10 +95,13 @@ pub(crate) struct Relevance<'a> {
     pub rows: usize,
     pub x: &'a [f32],
     pub y: &'a [f32],
+    /// Relevance of the output; of the logits, the rows `γ` of the explained values.
     pub r_y: &'a [f32],
     /// Overwritten.
     pub r_x: &'a mut [f32],
-    /// For each row, what `ε` absorbs is added.
+    /// The explained values, one a sample, which the layer of the logits redistributes.
+    pub f: &'a [f32],
+    /// For each row, what stabilisers absorb is added.
     pub absorbed: &'a mut [f64],
 }
 

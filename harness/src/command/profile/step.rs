@@ -118,7 +118,7 @@ pub(super) mod tests {
             .unwrap();
             return train(&args, &settings, &kernels, &profile, network, &*samples).unwrap();
         }
-        let mut explainer = Explainer::new(&kernels, &network, Method::DeepTaylor, 4).unwrap();
+        let mut explainer = Explainer::new(&kernels, &network, Method::DEEP_TAYLOR, 4).unwrap();
         let explained = |step| {
             explainer.explain(&kernels, &*samples, &batch(4, 80, step), Target::Predicted)?;
             Ok(())

@@ -76,7 +76,7 @@ impl Layer {
         let mut r = Vec::new();
         for (sums, of_windows) in sums.chunks_exact(k).zip(self.r.chunks_exact(self.r.len() / images)) {
             let relu: Vec<f32> = sums.iter().map(|&s| s.max(0.0) as f32).collect();
-            let (_, from) = max_pool((conv.rows, conv.cols, conv.outputs), self.shape.window, &relu);
+            let (_, from) = max_pool([conv.rows, conv.cols, conv.outputs], self.shape.window, &relu);
             let mut of_image = vec![0.0; k];
             from.iter().zip(of_windows).for_each(|(&from, &r)| of_image[from] = r);
             r.extend(of_image);
