@@ -36,9 +36,9 @@ fn f64s(xs: &[f32]) -> Vec<f64> {
 
 /// Sampled elements, and what a reference implementation says of each.
 fn check(what: &str, found: &[f32], expected: impl Fn(usize) -> f64) {
-    let places = sample(found.len());
-    let found: Vec<f32> = places.iter().map(|&i| found[i]).collect();
-    assert_close(what, &found, &places.into_iter().map(expected).collect::<Vec<f64>>());
+    let sampled = sample(found.len());
+    let found: Vec<f32> = sampled.iter().map(|&i| found[i]).collect();
+    assert_close(what, &found, &sampled.into_iter().map(expected).collect::<Vec<f64>>());
 }
 
 fn optimisers(c: &mut Criterion) {
@@ -148,7 +148,7 @@ fn pooling(c: &mut Criterion) {
         forward.bench_function(label(&kernels), |bench| bench.iter(|| run(&mut y)));
     }
     forward.finish();
-    // Relevance goes to the place that is written beside each pooled value; pixels are only written.
+    // Relevance goes to the argmax position of each pooled value; pixels are only written.
     let mut backward = group(c, "max_pool_back", bytes);
     for kernels in sets() {
         let mut y = vec![0.0; pooled * channels];

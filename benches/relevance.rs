@@ -3,16 +3,11 @@
 
 use benches::{BATCH, activations, assert_close, best, floats, label, sample};
 use criterion::measurement::WallTime;
-use criterion::{
-    BatchSize, BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main,
-};
-use kernels::pack::{Part, pack};
-use kernels::relevance::alpha_beta::alpha_beta;
-use kernels::relevance::w_square::{dense_denominators, w_square};
-use kernels::relevance::z_beta::{ZBeta, z_beta, z_beta_conv};
-use kernels::relevance::z_plus::{z_plus, z_plus_conv};
-use kernels::relevance::{EPS, PackedPart};
-use kernels::{Conv, ConvShape, Epilogue, Init, Kernels, MatMut, MatRef, Panels, conv, gemm, reference};
+use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use kernels::pack::pack;
+use kernels::reference::{self, Input};
+use kernels::relevance::{PackedRule, Relevance, RelevanceConv, Rule, relevance, relevance_conv};
+use kernels::{Conv, ConvShape, Epilogue, Init, Kernels, MatMut, MatRef, Panels, conv, gemm};
 use std::time::Duration;
 
 /// Layers `[N, J, K]`: the combine layer of the deep cell a batch, seven steps of it, a test set; and
@@ -38,104 +33,51 @@ fn conv_id(kernels: &Kernels, shape: &ConvShape) -> BenchmarkId {
     BenchmarkId::new(label(kernels), format!("{size}x{size}-{inputs}-{outputs}-on-{rows}x{cols}"))
 }
 
-/// Compares sampled samples, `J` and `K` floats each, with a reference implementation that is given sample and relevance.
-fn check(
-    what: &str,
-    [n, j, k]: [usize; 3],
-    r: &[f32],
-    r_in: &[f32],
-    expected: impl Fn(usize, &[f64]) -> Vec<f64>,
-) {
-    for i in sample(n) {
-        let r: Vec<f64> = r[i * k..][..k].iter().map(|&r| f64::from(r)).collect();
-        assert_close(what, &r_in[i * j..][..j], &expected(i, &r));
-    }
+/// A rule and the products that it cannot do without.
+struct Case {
+    name: &'static str,
+    rule: Rule,
+    products: usize,
+    shapes: &'static [[usize; 3]],
 }
 
-fn z_plus_dense(c: &mut Criterion) {
-    for shape @ [n, j, k] in DENSE {
-        let mut group = group(c, "z_plus", 4 * n * j * k);
-        let (a, w, r) = (activations(n * j, 1), floats(j * k, 2), activations(n * k, 3));
-        let positive = PackedPart::dense(Panels::new(&pack(&w, j, k), j, k), Part::Positive);
-        for kernels in best() {
-            let (mut r_in, mut lost) = (vec![0.0; n * j], vec![0.0; n]);
-            let mut run = |r_in: &mut [f32]| {
-                let (a, r) = (MatRef::new(&a, n, j), MatRef::new(&r, n, k));
-                z_plus(&kernels, a, &positive, r, MatMut::new(r_in, n, j), &mut lost).expect("shapes fit");
-            };
-            run(&mut r_in);
-            check("z_plus", shape, &r, &r_in, |i, r| {
-                reference::z_plus(&a[i * j..][..j], &w, r, f64::from(EPS)).0
-            });
-            group.bench_function(id(&kernels, shape), |bench| bench.iter(|| run(&mut r_in)));
+/// The rules of dense layers; the forward product is there already when z^β needs it.
+fn dense(c: &mut Criterion) {
+    let case = |name, rule, products, shapes| Case { name, rule, products, shapes };
+    for Case { name, rule, products, shapes } in [
+        case("z_plus", Rule::z_plus(), 2, &DENSE[..]),
+        case("alpha_beta", Rule::alpha_beta(2.0, 1.0), 4, &DENSE[1..2]),
+        case("epsilon", Rule::epsilon(1e-6), 2, &DENSE[1..2]),
+        case("w_square", Rule::w_square(), 1, &[PIXELS]),
+        case("z_beta", Rule::z_beta(-1.0, 1.0), 2, &[PIXELS]),
+    ] {
+        for &shape @ [n, j, k] in shapes {
+            let mut group = group(c, name, 2 * products * n * j * k);
+            let x = if shape == PIXELS { floats(n * j, 1) } else { activations(n * j, 1) };
+            let (w, r) = (floats(j * k, 2), activations(n * k, 3));
+            let panels = pack(&w, j, k);
+            let panels = Panels::new(&panels, j, k);
+            let packed = &PackedRule::dense(&rule, panels);
+            let (a, r_out) = (MatRef::new(&x, n, j), MatRef::new(&r, n, k));
+            for kernels in best() {
+                let (mut r_in, mut absorbed, mut z) = (vec![0.0; n * j], vec![0.0; n], vec![0.0; n * k]);
+                let product = MatMut::new(&mut z, n, k);
+                gemm(&kernels, a, panels, Init::Zero, Epilogue::Store, product).expect("shapes fit");
+                let z = packed.reads_forward().then(|| MatRef::new(&z, n, k));
+                let mut run = |r_in: &mut [f32]| {
+                    let r_in = MatMut::new(r_in, n, j);
+                    let operands = Relevance { rule: packed, a, z, r_out, r_in, absorbed: &mut absorbed };
+                    relevance(&kernels, operands).expect("shapes fit");
+                };
+                run(&mut r_in);
+                for i in sample(n) {
+                    let r: Vec<f64> = r[i * k..][..k].iter().map(|&r| f64::from(r)).collect();
+                    let (want, _) = reference::relevance(&rule, &x[i * j..][..j], &w, &r);
+                    assert_close(name, &r_in[i * j..][..j], &want);
+                }
+                group.bench_function(id(&kernels, shape), |bench| bench.iter(|| run(&mut r_in)));
+            }
         }
-    }
-}
-
-fn alpha_beta_dense(c: &mut Criterion) {
-    let shape @ [n, j, k] = DENSE[1];
-    let mut group = group(c, "alpha_beta", 8 * n * j * k);
-    let (a, w, r) = (activations(n * j, 1), floats(j * k, 2), activations(n * k, 3));
-    let packed = pack(&w, j, k);
-    let part = |part| PackedPart::dense(Panels::new(&packed, j, k), part);
-    let (positive, negative) = (part(Part::Positive), part(Part::Negative));
-    for kernels in best() {
-        let (mut r_in, mut lost) = (vec![0.0; n * j], vec![0.0; n]);
-        let mut run = |r_in: &mut [f32]| {
-            let (a, r) = (MatRef::new(&a, n, j), MatRef::new(&r, n, k));
-            let out = MatMut::new(r_in, n, j);
-            alpha_beta(&kernels, (2.0, 1.0), a, &positive, &negative, r, out, &mut lost).expect("shapes fit");
-        };
-        run(&mut r_in);
-        check("alpha_beta", shape, &r, &r_in, |i, r| {
-            reference::alpha_beta((2.0, 1.0), &a[i * j..][..j], &w, r, f64::from(EPS)).0
-        });
-        group.bench_function(id(&kernels, shape), |bench| bench.iter(|| run(&mut r_in)));
-    }
-}
-
-fn w_square_dense(c: &mut Criterion) {
-    let shape @ [n, j, k] = PIXELS;
-    let mut group = group(c, "w_square", 2 * n * j * k);
-    let (w, r) = (floats(j * k, 1), activations(n * k, 2));
-    let square = PackedPart::dense(Panels::new(&pack(&w, j, k), j, k), Part::Square);
-    let z = dense_denominators(&square);
-    for kernels in best() {
-        let (mut r_in, mut ratio, mut lost) = (vec![0.0; n * j], vec![0.0; n * k], vec![0.0; n]);
-        let mut run = |r_in: &mut [f32]| {
-            let (r, out) = (MatRef::new(&r, n, k), MatMut::new(r_in, n, j));
-            w_square(&kernels, &square, &z, r, out, &mut ratio, &mut lost).expect("shapes fit");
-        };
-        run(&mut r_in);
-        check("w_square", shape, &r, &r_in, |_, r| reference::w_square(j, &w, r, f64::from(EPS)).0);
-        group.bench_function(id(&kernels, shape), |bench| bench.iter(|| run(&mut r_in)));
-    }
-}
-
-/// The forward product is there already when z^β needs it; copying it in is not timed.
-fn z_beta_dense(c: &mut Criterion) {
-    let shape @ [n, j, k] = PIXELS;
-    let mut group = group(c, "z_beta", 4 * n * j * k);
-    let (x, w, r) = (floats(n * j, 1), floats(j * k, 2), activations(n * k, 3));
-    let packed = pack(&w, j, k);
-    let weights = Panels::new(&packed, j, k);
-    let rule = ZBeta::dense(weights, -1.0, 1.0);
-    for kernels in best() {
-        let (mut r_in, mut lost, mut z) = (vec![0.0; n * j], vec![0.0; n], vec![0.0; n * k]);
-        let view = MatRef::new(&x, n, j);
-        let product = MatMut::new(&mut z, n, k);
-        gemm(&kernels, view, weights, Init::Zero, Epilogue::Store, product).expect("shapes fit");
-        let mut run = |z: &mut [f32], r_in: &mut [f32]| {
-            let (r, out) = (MatRef::new(&r, n, k), MatMut::new(r_in, n, j));
-            z_beta(&kernels, &rule, view, z, r, out, &mut lost).expect("shapes fit");
-        };
-        run(&mut z.clone(), &mut r_in);
-        check("z_beta", shape, &r, &r_in, |i, r| {
-            reference::z_beta(&x[i * j..][..j], &w, (-1.0, 1.0), r, f64::from(EPS)).0
-        });
-        group.bench_function(id(&kernels, shape), |bench| {
-            bench.iter_batched_ref(|| z.clone(), |z| run(z, &mut r_in), BatchSize::LargeInput);
-        });
     }
 }
 
@@ -176,94 +118,71 @@ impl Filters {
         vec![0.0; self.pixels() * self.shape.inputs]
     }
 
-    fn planes_of_outputs(&self) -> Vec<f32> {
-        vec![0.0; self.images * self.shape.output().len()]
-    }
-
     /// FLOP of one product.
     fn flop(&self) -> usize {
         2 * self.pixels() * self.shape.patch() * self.shape.outputs
     }
 
-    /// Compares all images with a reference implementation that is given pixels, dense weights and relevance.
-    fn check(&self, what: &str, r_in: &[f32], expected: impl Fn(&[f32], &[f32], &[f64]) -> Vec<f64>) {
+    /// Compares all images with the definition of the rule, for the dense layer that a convolution is.
+    fn check(&self, what: &str, rule: &Rule, r_in: &[f32]) {
         let dense = reference::conv_as_dense(&self.shape, &self.w);
+        let connected = reference::conv_as_dense(&self.shape, &vec![1.0; self.w.len()]);
         let (j, k) = (self.x.len() / self.images, self.r.len() / self.images);
-        check(what, [self.images, j, k], &self.r, r_in, |i, r| expected(&self.x[i * j..][..j], &dense, r));
+        let w = |i: usize, o: usize| (connected[i * k + o] != 0.0).then(|| dense[i * k + o]);
+        for i in 0..self.images {
+            let r: Vec<f64> = self.r[i * k..][..k].iter().map(|&r| f64::from(r)).collect();
+            let input = Input { rule, a: &self.x[i * j..][..j], w: &w };
+            let (want, _) = reference::shared_relevance(&[input], &r);
+            assert_close(what, &r_in[i * j..][..j], &want[0]);
+        }
+    }
+
+    /// The forward product.
+    fn forward(&self, kernels: &Kernels) -> Vec<f32> {
+        let Filters { shape, images, planes: x, .. } = self;
+        let mut z = vec![0.0; self.pixels() * shape.outputs];
+        let (init, epilogue) = (Init::Zero, Epilogue::Store);
+        let (images, y) = (*images, MatMut::new(&mut z, self.pixels(), shape.outputs));
+        conv(kernels, Conv { shape, images, x, w: self.panels(), init, epilogue, y }).expect("shapes fit");
+        z
+    }
+
+    fn packed(&self, kernels: &Kernels, rule: &Rule) -> PackedRule {
+        PackedRule::conv(kernels, rule, &self.shape, self.panels()).expect("shapes fit")
+    }
+
+    fn run(&self, kernels: &Kernels, rule: &PackedRule, z: &[f32], r_in: &mut [f32]) {
+        let (a, r_out) = (&self.planes, self.r());
+        let r_in = MatMut::new(r_in, self.pixels(), self.shape.inputs);
+        let z = rule.reads_forward().then(|| MatRef::new(z, self.pixels(), self.shape.outputs));
+        let absorbed = &mut [0.0; BATCH][..self.images];
+        relevance_conv(kernels, RelevanceConv { rule, a, z, r_out, r_in, absorbed }).expect("shapes fit");
     }
 }
 
-/// The same filters on a smaller image, whose dense reference implementation is not too large to compare with.
+/// The same filters on a smaller image, whose dense layer is not too large to compare with.
 fn small(shape: ConvShape) -> Filters {
     Filters::new(ConvShape { rows: 5, cols: 4, ..shape }, 2)
 }
 
-fn z_plus_filters(c: &mut Criterion) {
-    let run = |kernels: &Kernels, f: &Filters, part: &PackedPart, ratio: &mut [f32], r_in: &mut [f32]| {
-        let (out, mut lost) = (MatMut::new(r_in, f.pixels(), f.shape.inputs), [0.0; BATCH]);
-        let lost = &mut lost[..f.images];
-        z_plus_conv(kernels, &f.shape, &f.planes, part, f.r(), out, ratio, lost).expect("shapes fit");
-    };
-    let (tiny, full) = (small(CONV), Filters::new(CONV, BATCH));
-    let part = PackedPart::conv(&CONV, full.panels(), Part::Positive);
-    let mut group = group(c, "z_plus_conv", 2 * full.flop());
-    for kernels in best() {
-        let mut r_in = tiny.r_in();
-        run(&kernels, &tiny, &part, &mut tiny.planes_of_outputs(), &mut r_in);
-        tiny.check("z_plus_conv", &r_in, |a, w, r| reference::z_plus(a, w, r, f64::from(EPS)).0);
-        let (mut ratio, mut r_in) = (full.planes_of_outputs(), full.r_in());
-        group.bench_function(conv_id(&kernels, &CONV), |bench| {
-            bench.iter(|| run(&kernels, &full, &part, &mut ratio, &mut r_in));
-        });
+/// The rules of convolutions.
+fn filters(c: &mut Criterion) {
+    for (name, rule, shape) in
+        [("z_plus_conv", Rule::z_plus(), CONV), ("z_beta_conv", Rule::z_beta(-1.0, 1.0), PIXEL_CONV)]
+    {
+        let (tiny, full) = (small(shape), Filters::new(shape, BATCH));
+        let mut group = group(c, name, 2 * full.flop());
+        for kernels in best() {
+            let mut r_in = tiny.r_in();
+            tiny.run(&kernels, &tiny.packed(&kernels, &rule), &tiny.forward(&kernels), &mut r_in);
+            tiny.check(name, &rule, &r_in);
+            let (packed, z, mut r_in) = (full.packed(&kernels, &rule), full.forward(&kernels), full.r_in());
+            group.bench_function(conv_id(&kernels, &shape), |bench| {
+                bench.iter(|| full.run(&kernels, &packed, &z, &mut r_in));
+            });
+        }
     }
 }
 
-fn z_beta_filters(c: &mut Criterion) {
-    let forward = |kernels: &Kernels, f: &Filters| {
-        let mut z = f.planes_of_outputs();
-        let out = f.shape.output().pixels_mut(&mut z, f.images);
-        conv(
-            kernels,
-            Conv {
-                shape: &f.shape,
-                x: &f.planes,
-                images: f.images,
-                w: f.panels(),
-                init: Init::Zero,
-                epilogue: Epilogue::Store,
-                y: out,
-            },
-        )
-        .expect("shapes fit");
-        z
-    };
-    let run = |kernels: &Kernels, f: &Filters, rule: &ZBeta, z: &mut [f32], r_in: &mut [f32]| {
-        let (out, mut lost) = (MatMut::new(r_in, f.pixels(), f.shape.inputs), [0.0; BATCH]);
-        let lost = &mut lost[..f.images];
-        z_beta_conv(kernels, rule, &f.shape, &f.planes, z, f.r(), out, lost).expect("shapes fit");
-    };
-    let (tiny, full) = (small(PIXEL_CONV), Filters::new(PIXEL_CONV, BATCH));
-    let mut group = group(c, "z_beta_conv", 2 * full.flop());
-    for kernels in best() {
-        let rule = |f: &Filters| ZBeta::conv(&kernels, &f.shape, f.panels(), -1.0, 1.0).expect("shapes fit");
-        let mut r_in = tiny.r_in();
-        run(&kernels, &tiny, &rule(&tiny), &mut forward(&kernels, &tiny), &mut r_in);
-        tiny.check("z_beta_conv", &r_in, |x, w, r| reference::z_beta(x, w, (-1.0, 1.0), r, f64::from(EPS)).0);
-        let (rule, z, mut r_in) = (rule(&full), forward(&kernels, &full), full.r_in());
-        group.bench_function(conv_id(&kernels, &PIXEL_CONV), |bench| {
-            let step = |z: &mut Vec<f32>| run(&kernels, &full, &rule, z, &mut r_in);
-            bench.iter_batched_ref(|| z.clone(), step, BatchSize::LargeInput);
-        });
-    }
-}
-
-criterion_group!(
-    benches,
-    z_plus_dense,
-    alpha_beta_dense,
-    w_square_dense,
-    z_beta_dense,
-    z_plus_filters,
-    z_beta_filters
-);
+criterion_group!(benches, dense, filters);
 criterion_main!(benches);

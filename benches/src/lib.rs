@@ -79,11 +79,11 @@ pub fn activations(len: usize, seed: u64) -> Vec<f32> {
     floats(len, seed).into_iter().map(|x| x.max(0.0)).collect()
 }
 
-/// Some of `0..len`, the ends among them: the places at which a large result is checked.
+/// Some of `0..len`, the ends among them, at which a large result is checked.
 pub fn sample(len: usize) -> Vec<usize> {
-    let mut places: Vec<usize> = (0..len.min(8)).map(|i| i * (len - 1) / (len.min(8) - 1).max(1)).collect();
-    places.dedup();
-    places
+    let mut sampled: Vec<usize> = (0..len.min(8)).map(|i| i * (len - 1) / (len.min(8) - 1).max(1)).collect();
+    sampled.dedup();
+    sampled
 }
 
 /// Compares with an f64 reference implementation, relative to its largest value.
@@ -134,9 +134,9 @@ mod tests {
     #[test]
     fn a_sample_has_both_ends() {
         for len in [1, 2, 7, 8, 9, 1000] {
-            let places = sample(len);
-            assert_eq!((places[0], places[places.len() - 1]), (0, len - 1));
-            assert!(places.len() <= 8 && places.windows(2).all(|w| w[0] < w[1]), "{places:?}");
+            let sampled = sample(len);
+            assert_eq!((sampled[0], sampled[sampled.len() - 1]), (0, len - 1));
+            assert!(sampled.len() <= 8 && sampled.windows(2).all(|w| w[0] < w[1]), "{sampled:?}");
         }
         assert!(sample(0).is_empty());
     }

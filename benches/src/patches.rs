@@ -19,7 +19,7 @@ pub fn patch(shape: &ConvShape, x: &[f32], p: usize) -> Vec<f32> {
     patch
 }
 
-/// Weights HWIO for the way back, as the definition says: turned, inputs and outputs exchanged.
+/// Weights HWIO of the backward pass, as the definition says: reversed, inputs and outputs exchanged.
 pub fn turned(shape: &ConvShape, w: &[f32]) -> Vec<f32> {
     let (area, inputs, outputs) = (shape.size * shape.size, shape.inputs, shape.outputs);
     let at = |q: usize, o: usize, i: usize| w[((area - 1 - q) * inputs + i) * outputs + o];

@@ -26,9 +26,9 @@ use crate::testing::{activations, floats, kernel_sets, shapes};
 
 const SHAPES: usize = 200;
 
-/// A number in `from..to` that `seed` and `place` decide.
-fn pick(seed: u64, place: u64, from: usize, to: usize) -> usize {
-    let mixed = (seed * 31 + place + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+/// A number in `from..to` that `seed` and `index` decide.
+fn pick(seed: u64, index: u64, from: usize, to: usize) -> usize {
+    let mixed = (seed * 31 + index + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     from + (mixed >> 33) as usize % (to - from)
 }
 
@@ -216,13 +216,13 @@ pub fn images(kernels: &Kernels, batch: &Batch, seed: u64) -> Results {
     let out = MatMut::new(&mut y, pooled, inputs);
     pool(kernels, pooling, images, a, out).expect("shapes fit");
     let above = floats(pooled * inputs, seed + 6);
-    for way in [PoolBack::Gradient { guided: false }, PoolBack::Relevance { eps: EPS }] {
+    for what in [PoolBack::Gradient { guided: false }, PoolBack::Relevance { eps: EPS }] {
         add(&mut results, "pool back", vec![0.0; images * input.len()], |out| {
             let (y, above) = (MatRef::new(&y, pooled, inputs), MatRef::new(&above, pooled, inputs));
             let to = input.pixels_mut(out, images);
             pool_backward(
                 kernels,
-                PoolBackward { shape: pooling, images, what: way, a, pooled: y, back: above, out: to },
+                PoolBackward { shape: pooling, images, what, a, pooled: y, back: above, out: to },
             )
         });
     }

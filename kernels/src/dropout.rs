@@ -1,4 +1,4 @@
-//! Inverted dropout whose mask is a function of a seed and a place, so that it depends neither on
+//! Inverted dropout whose mask is a function of a seed and an element's number, so that it depends neither on
 //! the order of the work nor on threads.
 
 /// Inverted dropout: a unit is dropped with probability `p`, else scaled by `1 / (1 − p)`.
@@ -25,12 +25,12 @@ impl Dropout {
         self.scale
     }
 
-    /// The factor of the unit at `place`: 0 or [`Dropout::scale`].
+    /// The factor of the unit at `index`: 0 or [`Dropout::scale`].
     #[inline(always)]
-    pub fn factor(&self, place: u64) -> f32 {
-        let mixed = self.seed ^ (place >> 32).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    pub fn factor(&self, index: u64) -> f32 {
+        let mixed = self.seed ^ (index >> 32).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         // Two rounds of a 32-bit finaliser (xor-shift-multiply), keyed by both halves of the seed.
-        let mut x = (place as u32) ^ (mixed as u32);
+        let mut x = (index as u32) ^ (mixed as u32);
         x = (x ^ (x >> 16)).wrapping_mul(0x7FEB_352D);
         x = (x ^ (x >> 15)).wrapping_mul(0x846C_A68B);
         x = (x ^ (x >> 16)).wrapping_add((mixed >> 32) as u32);
@@ -41,10 +41,10 @@ impl Dropout {
     }
 
     #[inline(always)]
-    pub(crate) fn factors(&self, place: u64) -> [f32; 16] {
+    pub(crate) fn factors(&self, index: u64) -> [f32; 16] {
         let mut factors = [0.0; 16];
         for (i, factor) in factors.iter_mut().enumerate() {
-            *factor = self.factor(place + i as u64);
+            *factor = self.factor(index + i as u64);
         }
         factors
     }

@@ -147,7 +147,7 @@ impl ConvShape {
         Plane { rows: self.rows, cols: self.cols, channels: self.inputs, pad: self.size / 2 }
     }
 
-    /// The output with the border that the way back needs.
+    /// The output with the border that the backward pass needs.
     pub const fn output(&self) -> Plane {
         Plane { rows: self.rows, cols: self.cols, channels: self.outputs, pad: self.size / 2 }
     }
@@ -157,7 +157,7 @@ impl ConvShape {
         volume([self.size, self.size, self.inputs])
     }
 
-    /// The convolution that runs backwards: outputs and inputs change places.
+    /// The convolution of the backward pass: inputs and outputs are exchanged.
     pub const fn reversed(&self) -> ConvShape {
         ConvShape { inputs: self.outputs, outputs: self.inputs, ..*self }
     }

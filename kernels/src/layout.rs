@@ -224,7 +224,7 @@ pub struct Strided<'a> {
 }
 
 impl<'a> Strided<'a> {
-    /// A matrix `[rows, cols]` with strides of its own for rows and columns.
+    /// A matrix `[rows, cols]` with a stride for rows and one for columns.
     ///
     /// # Panics
     /// If an element is beyond `data`.

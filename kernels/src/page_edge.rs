@@ -2,7 +2,7 @@
 //! of a page, or the first the first, and the page beyond is not mapped. A read or write too far ends
 //! the test process; the results must have the bits that ordinary memory gives.
 //!
-//! The runs are those of [`crate::bits`]. While one is on its way, the allocator of the tests puts
+//! The runs are those of [`crate::bits`]. While one of them runs, the allocator of the tests puts
 //! whatever its thread asks for at the edge: operands, packed weights, outputs and scratch alike.
 
 use crate::bits::{self, Batch, Results};
@@ -60,7 +60,7 @@ impl Runs {
         if base.is_null() {
             let len = const { NonZeroUsize::new(RESERVED).expect("not 0") };
             let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE;
-            // SAFETY: fresh addresses, nobody's before.
+            // SAFETY: fresh addresses that nothing uses.
             let Ok(map) = (unsafe { mmap_anonymous(None, len, ProtFlags::PROT_NONE, flags) }) else {
                 return ptr::null_mut();
             };
@@ -126,7 +126,7 @@ unsafe impl GlobalAlloc for AtEdges {
         let at = at - at % PAGE;
         let mut runs = runs();
         let next = &mut runs.free[layout.size().div_ceil(PAGE)];
-        // SAFETY: the run is nobody's from here on, and at least a page.
+        // SAFETY: nothing uses the run from here on, and at least a page.
         unsafe { base.wrapping_add(at).cast::<usize>().write(*next) };
         *next = at;
     }

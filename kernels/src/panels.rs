@@ -4,7 +4,7 @@ use crate::layout::{STRIP, volume};
 
 /// Packed weights `[k, n]`: strips of [`STRIP`] columns, each `k` rows of 16 adjacent floats.
 ///
-/// Columns beyond `n` are zero. Element `(i, j)` stands at `(j / 16)·stride + i·16 + j % 16`.
+/// Columns beyond `n` are zero. Element `(i, j)` is at `(j / 16)·stride + i·16 + j % 16`.
 #[derive(Clone, Copy, Debug)]
 pub struct Panels<'a> {
     pub(crate) data: &'a [f32],
@@ -18,13 +18,13 @@ pub const fn panels_len(k: usize, n: usize) -> usize {
     volume([n.div_ceil(STRIP), k, STRIP])
 }
 
-/// Place of element `(i, j)` of packed weights with `k` rows.
+/// Index of element `(i, j)` of packed weights with `k` rows.
 pub const fn panel_index(k: usize, i: usize, j: usize) -> usize {
     (j / STRIP) * k * STRIP + i * STRIP + j % STRIP
 }
 
 impl<'a> Panels<'a> {
-    /// Views `data` as packed `[k, n]` weights.
+    /// Views `data` as packed `[k, n]` weights. [`PackedWeights`](crate::PackedWeights) packs and checks.
     ///
     /// # Panics
     /// If `data` has another length than [`panels_len`].

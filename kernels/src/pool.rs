@@ -12,7 +12,7 @@ use std::ops::Range;
 /// How a window becomes one value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PoolKind {
-    /// The largest value; gradient and relevance go to the first place in row-major order that has it.
+    /// The largest value; gradient and relevance go to its first position in row-major order.
     Max,
     /// The sum; relevance is shared in proportion to the activations.
     Sum,
@@ -184,10 +184,10 @@ fn split(kernels: &Kernels, shape: PoolShape, images: usize, work: &(dyn Fn(Rang
     kernels.threads().split(shape.window_rows(images), cost, work);
 }
 
-/// What comes back through a pooling layer.
+/// What a pooling layer propagates to its input.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum PoolBack {
-    /// A gradient, through the relu in front of the pool as well; `guided` cuts what is negative.
+    /// A gradient, of the relu in front of the pool as well; `guided` sets negative gradients to zero.
     Gradient {
         /// Guided backprop.
         guided: bool,
@@ -327,14 +327,14 @@ mod tests {
 
     const EPS: f32 = 1e-9;
 
-    /// What the reference implementations say of a batch: pooled values, and the ways back of a gradient, a guided gradient
+    /// What the reference implementations give for a batch: pooled values, and a gradient, a guided gradient
     /// and relevance.
     struct Expected {
         y: Vec<f64>,
         back: [Vec<f64>; 3],
     }
 
-    const WAYS: [PoolBack; 3] = [
+    const KINDS: [PoolBack; 3] = [
         PoolBack::Gradient { guided: false },
         PoolBack::Gradient { guided: true },
         PoolBack::Relevance { eps: EPS },
@@ -349,15 +349,15 @@ mod tests {
             let (largest, from) = reference::max_pool(at, size, x);
             let (sums, into) = reference::sum_pool(at, size, x);
             for (i, &a) in x.iter().enumerate() {
-                let wins = shape.kind == PoolKind::Sum || from[into[i]] == i;
-                let (a, r) = (f64::from(a), if wins { f64::from(back[into[i]]) } else { 0.0 });
+                let is_argmax = shape.kind == PoolKind::Sum || from[into[i]] == i;
+                let (a, r) = (f64::from(a), if is_argmax { f64::from(back[into[i]]) } else { 0.0 });
                 let gradient = if a > 0.0 { r } else { 0.0 };
                 let share = match shape.kind {
                     PoolKind::Max => r,
                     PoolKind::Sum => r * a / (sums[into[i]] + f64::from(EPS)),
                 };
-                for (way, value) in expected.back.iter_mut().zip([gradient, gradient.max(0.0), share]) {
-                    way.push(value);
+                for (kind, value) in expected.back.iter_mut().zip([gradient, gradient.max(0.0), share]) {
+                    kind.push(value);
                 }
             }
             match shape.kind {
@@ -368,7 +368,7 @@ mod tests {
         expected
     }
 
-    /// Runs a pool and its ways back on every kernel set and compares them with the reference implementations.
+    /// Runs a pool, forward and backward, on every kernel set and compares them with the reference implementations.
     fn check(shape: PoolShape, images: usize, pad: usize, x: &[f32], back: &[f32]) {
         let PoolShape { rows, cols, channels, .. } = shape;
         let want = expected(shape, x, back, images);
@@ -383,17 +383,17 @@ mod tests {
             assert_close("pool", &y, &want.y, 1e-5);
             bits[3].check(&kernels, "pool", &y);
             let (y, r) = (MatRef::new(&y, pooled, channels), MatRef::new(back, pooled, channels));
-            for (i, way) in WAYS.into_iter().enumerate() {
+            for (i, kind) in KINDS.into_iter().enumerate() {
                 let mut out = vec![7.0; images * plane.len()];
                 let to = plane.pixels_mut(&mut out, images);
                 pool_backward(
                     &kernels,
-                    PoolBackward { shape, images, what: way, a, pooled: y, back: r, out: to },
+                    PoolBackward { shape, images, what: kind, a, pooled: y, back: r, out: to },
                 )
                 .expect("fits");
                 let found = plane.pixels_of(&out, images);
                 let found: Vec<f32> = (0..found.rows()).flat_map(|i| found.row(i).to_vec()).collect();
-                assert_close(&format!("{shape:?} {way:?}"), &found, &want.back[i], 1e-5);
+                assert_close(&format!("{shape:?} {kind:?}"), &found, &want.back[i], 1e-5);
                 bits[i].check(&kernels, "pool_backward", &found);
                 let mut inside = plane.pixels_mut(&mut out, images);
                 (0..found.len() / channels).for_each(|i| inside.row_mut(i).fill(7.0));
@@ -448,7 +448,7 @@ mod tests {
                     PoolBackward {
                         shape,
                         images: 1,
-                        what: WAYS[2],
+                        what: KINDS[2],
                         a: x,
                         pooled: MatRef::new(&y, 1, 1),
                         back: r,

@@ -1,4 +1,4 @@
-//! Where the time goes: a kernel set that carries a [`Profile`] notes each call of a public kernel.
+//! Where the time goes: a kernel set that carries a [`Profile`] records each call of a public kernel.
 //!
 //! A kernel that calls others counts once, as the outermost: `z_plus_conv`, not its convolutions. Where
 //! no profile is carried a call costs one branch. What a call is worth follows from the shapes:
@@ -31,7 +31,7 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub struct Profile {
     begin: Instant,
-    /// A call is under way; those it makes are part of it.
+    /// A call has begun and not ended; those it makes are part of it.
     inside: AtomicBool,
     calls: Mutex<Vec<Call>>,
 }
@@ -124,7 +124,7 @@ impl Default for Profile {
     }
 }
 
-/// A call under way; it ends where this is dropped.
+/// A call that has begun; it ends where this is dropped.
 #[derive(Debug)]
 #[must_use = "the call ends where the span is dropped"]
 pub struct Span<'a>(Option<Open<'a>>);

@@ -49,8 +49,8 @@ pub fn kernel_sets() -> Vec<Kernels> {
     sets
 }
 
-/// How many of so many shapes a test that goes through them takes: all, or `KERNELS_SHAPES` at most where
-/// a run takes long, as under valgrind.
+/// How many of `all` shapes a test uses: all, or at most `KERNELS_SHAPES` where a run takes long, as under
+/// valgrind.
 pub fn shapes(all: usize) -> usize {
     let most = std::env::var("KERNELS_SHAPES").ok().map(|most| most.parse().expect("a number of shapes"));
     most.unwrap_or(all).clamp(1, all)

@@ -1,10 +1,10 @@
 //! How work is split. A kernel's items are independent, so the split never changes a bit.
 //!
-//! A split is announced in one atomic word; whoever is awake claims parts of it, the caller too, so
-//! the caller waits only for parts that another thread has begun. A worker that finds nothing to do
-//! spins for a while, then sleeps. Where another process takes the processor from a worker in the
-//! middle of a part, the caller loses time waiting; it then works alone for many times as long, and
-//! longer each time that goes on, so that threads cost little where there are no processors for them.
+//! A split is announced in one atomic word; workers that spin, and the caller, claim parts of it,
+//! so the caller waits only for parts that another thread has begun. A worker that finds nothing to do
+//! spins for a while, then sleeps. Where the operating system preempts a worker in the
+//! middle of a part, the caller stalls; it then backs off: it works alone for many times as long, and
+//! longer each time that stalls go on, so that threads cost little where there are no cores for them.
 
 use crate::buffer::Buffer;
 use crate::layout::STRIP;
@@ -17,23 +17,23 @@ use std::sync::{Arc, OnceLock};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-/// Multiply-adds that a part must have to be worth another thread's while.
+/// Multiply-adds that a part must have for another thread to pay off.
 const WORTH_A_THREAD: usize = if cfg!(test) { 1 } else { 200_000 };
 /// How long a worker looks for work before it sleeps: longer than the gap between two kernels.
 const SPIN_TIME: Duration = Duration::from_micros(100);
 /// How long the caller may wait for a part before that counts as a stall, if it is a quarter of the
 /// time it has worked as well.
 const STALL: Duration = Duration::from_micros(100);
-/// Work alone after a stall, in lengths of the stall: at first,
+/// For how many lengths of a stall the caller works alone after it: at first,
 const BACKOFF: u64 = 16;
 /// and at most, if stalls go on.
 const MAX_BACKOFF: u64 = 64;
-/// A stall so many lengths of it after the last one is no accident.
-const SOON: u64 = 64;
-/// So many announcements that no worker came to are a stall, too: they only wake workers that take
-/// the caller's own processor.
-const USELESS: usize = 8;
-/// What that counts for, where workers do not come at all.
+/// A stall at most so many of its lengths after the last one doubles the backoff.
+const STALLS_AGAIN: u64 = 64;
+/// So many announcements in a row of which no worker claimed a part count as a stall, too: waking workers then
+/// takes the caller's own core.
+const MAX_UNANSWERED: usize = 8;
+/// The length of that stall.
 const NO_WORKER_PENALTY: Duration = Duration::from_millis(1);
 /// Parts of a split that the word has bits for.
 const MAX_PARTS: usize = u16::MAX as usize;
@@ -114,26 +114,26 @@ impl Drop for ThreadPool {
     }
 }
 
-/// A borrowed job whose lifetime has been forgotten.
+/// A borrowed job, without its lifetime.
 type Job = *const (dyn Fn(usize) + Sync);
 
-/// Where work is announced and claimed.
+/// One split at a time: announced by a caller, claimed part by part.
 struct WorkQueue {
     /// The number of the announcement, its parts, and the next part: 32, 16 and 16 bits.
     word: AtomicU64,
     /// Parts of the present announcement that are finished.
     finished: AtomicUsize,
     job: UnsafeCell<Option<Job>>,
-    /// A caller is at the queue; another one works alone.
+    /// A caller uses the queue; any other one works alone.
     taken: AtomicBool,
     panicked: AtomicBool,
     closed: AtomicBool,
     /// Nanoseconds since `start` until when the caller works alone.
     alone_until: AtomicU64,
-    /// For how many lengths of the last stall.
+    /// For how many lengths of the last stall that is.
     backoff: AtomicU64,
     /// Announcements of which the caller did all parts itself, one after the other.
-    useless: AtomicUsize,
+    unanswered: AtomicUsize,
     start: Instant,
     workers: Vec<Worker>,
 }
@@ -144,7 +144,7 @@ struct Worker {
     thread: OnceLock<Thread>,
 }
 
-// SAFETY: `job` is written by the one caller at the queue while nobody else may read it: workers read
+// SAFETY: `job` is written by the one caller that uses the queue while no worker may read it: workers read
 // it only between the claim of a part and the count of that part as finished, and the caller does not
 // leave before all are. The job itself is `Sync`.
 unsafe impl Sync for WorkQueue {}
@@ -168,7 +168,7 @@ impl WorkQueue {
             closed: AtomicBool::new(false),
             alone_until: AtomicU64::new(0),
             backoff: AtomicU64::new(BACKOFF),
-            useless: AtomicUsize::new(0),
+            unanswered: AtomicUsize::new(0),
             start: Instant::now(),
             workers: (0..workers).map(|_| Worker::default()).collect(),
         }
@@ -178,7 +178,7 @@ impl WorkQueue {
         u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// Does all parts, [`MAX_PARTS`] at most, with what workers there are; false if the caller had better work alone.
+    /// Does all parts, [`MAX_PARTS`] at most, with the workers that claim them; false if the caller must work alone.
     fn run(&self, parts: usize, job: &(dyn Fn(usize) + Sync)) -> bool {
         let alone_until = self.alone_until.load(Ordering::Relaxed);
         if alone_until > 0 && self.nanos() < alone_until {
@@ -189,7 +189,7 @@ impl WorkQueue {
         }
         self.finished.store(0, Ordering::Relaxed);
         self.panicked.store(false, Ordering::Relaxed);
-        // SAFETY: this caller has the queue and no part is claimed, so nobody else looks at the job;
+        // SAFETY: this caller has the queue and no part is claimed, so no worker reads the job;
         // the lifetime may be forgotten because the guard below waits for all parts, and nothing
         // can panic between the announcement and the guard.
         unsafe {
@@ -207,9 +207,9 @@ impl WorkQueue {
             claimed += 1;
         }
         drop(guard);
-        let useless = if claimed == parts { self.useless.load(Ordering::Relaxed) + 1 } else { 0 };
-        self.useless.store(useless % USELESS, Ordering::Relaxed);
-        if useless == USELESS {
+        let unanswered = if claimed == parts { self.unanswered.load(Ordering::Relaxed) + 1 } else { 0 };
+        self.unanswered.store(unanswered % MAX_UNANSWERED, Ordering::Relaxed);
+        if unanswered == MAX_UNANSWERED {
             self.back_off(NO_WORKER_PENALTY);
         }
         assert!(!self.panicked.load(Ordering::Relaxed), "a kernel panicked on another thread");
@@ -228,7 +228,7 @@ impl WorkQueue {
         let stall = u64::try_from(stall.as_nanos()).unwrap_or(u64::MAX);
         let (now, last) = (self.nanos(), self.alone_until.load(Ordering::Relaxed));
         // A stall not long after the last one: there is no processor for the workers.
-        let again = last > 0 && now.saturating_sub(last) < stall.saturating_mul(SOON);
+        let again = last > 0 && now.saturating_sub(last) < stall.saturating_mul(STALLS_AGAIN);
         let backoff = if again { self.backoff.load(Ordering::Relaxed) * 2 } else { BACKOFF };
         let backoff = backoff.min(MAX_BACKOFF);
         self.backoff.store(backoff, Ordering::Relaxed);
@@ -260,7 +260,7 @@ impl WorkQueue {
         }
     }
 
-    /// A worker's life.
+    /// The loop of a worker.
     fn serve(&self, i: usize) {
         let worker = &self.workers[i];
         worker.thread.get_or_init(thread::current);
@@ -323,7 +323,7 @@ impl Guard<'_> {
 
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
-        // What the caller did not claim because it panics, nobody shall; nor is it waited for.
+        // Parts that the caller did not claim because it panics are not computed, nor waited for.
         while thread::panicking() && self.queue.claim().is_some() {
             self.queue.finished.fetch_add(1, Ordering::Release);
         }
@@ -345,10 +345,10 @@ impl Drop for Guard<'_> {
     }
 }
 
-/// Memory of which the parts of a split write places of their own.
+/// Memory of which each part of a split writes its own range.
 pub(crate) struct Shared<T>(*mut T);
 
-// SAFETY: a borrowed slice of plain numbers; `slice` asks that nobody else has the same places.
+// SAFETY: a borrowed slice of plain numbers; `slice` requires that ranges do not overlap.
 unsafe impl<T: Send> Send for Shared<T> {}
 // SAFETY: as above.
 unsafe impl<T: Send> Sync for Shared<T> {}
@@ -363,8 +363,8 @@ impl<T> Shared<T> {
     }
 
     /// # Safety
-    /// The range lies in the slice that it was made of, which is still borrowed, and nobody else has a
-    /// place in it.
+    /// The range lies in the slice that it was made of, which is still borrowed, and no other part of the
+    /// split uses it.
     #[inline(always)]
     #[allow(clippy::mut_from_ref)] // that is what it is for
     pub unsafe fn slice(&self, range: Range<usize>) -> &mut [T] {

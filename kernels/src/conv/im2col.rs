@@ -1,4 +1,4 @@
-//! Patches written out, for who wants the matrix itself; the kernels of this crate walk it in place.
+//! Patches written out, for callers that want the matrix itself; the kernels of this crate read it in place.
 
 use crate::image::ConvShape;
 

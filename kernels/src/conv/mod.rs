@@ -1,5 +1,5 @@
 //! Convolution as a product over patches. With a border of zeros around the image a patch is
-//! `size` runs of adjacent floats, so the tile walks it in place: im2col that is never written.
+//! `size` runs of adjacent floats, so the tile reads it in place: im2col that is never written.
 
 pub mod im2col;
 pub mod max_pool;
@@ -112,7 +112,7 @@ impl<'a> ByImages<'a> {
             a: [0, plane.line(), 1],
             b: [0, run * STRIP, STRIP],
         };
-        // A patch starts at its pixel's upper left, which the border moves to the pixel's own place.
+        // A patch starts at its pixel's upper left, which the border moves to the position of the pixel itself.
         let problem = PanelProduct { a: x, a_rows: plane.map(), loops, b: w, init, epilogue, c }.problem();
         ByImages { shape, x, w, problem }
     }
@@ -121,8 +121,8 @@ impl<'a> ByImages<'a> {
     ///
     /// # Safety
     /// These images are readable, each with its border: the patch of the last pixel ends with the last float
-    /// of its plane. `w` and `c` have the convolution's shape, and the rows of `c` of these images are nobody
-    /// else's.
+    /// of its plane. `w` and `c` have the convolution's shape, and the rows of `c` of these images are written
+    /// by no other thread.
     pub unsafe fn run(&self, kernels: &Kernels, images: Range<usize>) {
         let pixels = self.shape.rows * self.shape.cols;
         // SAFETY: the caller's promise.

@@ -1,6 +1,6 @@
 //! Convolution with one output channel: a column of 16 lanes would do the work of one. Instead each
-//! pixel's channels meet all taps of the filter in one product, `t[p, tap] = x(p)·w[tap]`, and a
-//! pixel of the output adds up what its neighbours hold for it, line by line.
+//! pixel's channels are multiplied with all taps of the filter in one product, `t[p, tap] = x(p)·w[tap]`, and a
+//! pixel of the output adds up its neighbours' products, line by line.
 
 use crate::exec::Kernels;
 use crate::gemm::epilogue::finish_block;
@@ -11,7 +11,7 @@ use crate::panels::{Panels, panel_index, panels_len};
 use crate::threads::with_scratch;
 use std::ops::Range;
 
-/// Whether the detour is the shorter way.
+/// Whether this takes less time than the product over patches.
 pub(super) fn pays(shape: &ConvShape) -> bool {
     shape.outputs == 1 && shape.inputs >= 8 && shape.size > 1
 }
@@ -20,7 +20,7 @@ pub(super) fn pays(shape: &ConvShape) -> bool {
 ///
 /// # Safety
 /// `problem` is that of the convolution of the planes `x` with weights `w`, checked; the rows of `c` of
-/// these images are nobody else's. Only these images need to be readable.
+/// these images are written by no other thread. Only these images need to be readable.
 pub(super) unsafe fn run(
     kernels: &Kernels,
     shape: &ConvShape,
@@ -65,7 +65,7 @@ pub(super) unsafe fn run(
     });
 }
 
-/// What the pixels around `(y, x)` hold for it, line by line; those outside the image hold nothing.
+/// The sum of what the pixels around `(y, x)` contribute to it, line by line; there are none outside the image.
 fn add_taps(shape: &ConvShape, t: &[f32], y: usize, x: usize) -> f32 {
     let (half, size) = (shape.size / 2, shape.size);
     let mut sum = 0.0;

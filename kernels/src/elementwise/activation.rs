@@ -1,4 +1,4 @@
-//! The softplus bias and its derivative, relu after a bias, and the way back through relu.
+//! The softplus bias and its derivative, relu after a bias, and the gradient of relu.
 
 use super::rows::{Map, each};
 use super::{Loop, exp, ln_1p, run};

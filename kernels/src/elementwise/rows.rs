@@ -10,7 +10,7 @@ use std::ops::Range;
 
 /// A function of up to sixteen adjacent elements.
 pub(crate) trait Map<const N: usize>: Sync {
-    /// `x` are the lanes of the inputs, `out` what stands in the output; `n` is the first column.
+    /// `x` are the lanes of the inputs, `out` those of the output; `n` is the first column.
     ///
     /// # Safety
     /// `n + lanes` is at most the columns.

@@ -8,11 +8,11 @@ use crate::simd::{Kernel, Simd};
 use crate::threads::with_scratch;
 use std::ops::Range;
 
-/// Floats of packed strips that leave room in L2 for the rows that meet them.
+/// Floats of packed strips that leave room in L2 for the rows that they are multiplied with.
 const PACKED: usize = 64 * 1024;
 /// From so many tiles of rows on, strips of a plain matrix are copied before they are read so often,
 const PACK_FROM_TILES: usize = 16;
-/// if its rows are so many floats apart that they fall into the same few cache sets.
+/// if its rows are so many floats apart that they share a few cache sets.
 const PACK_FROM_STEP: usize = 256;
 
 /// Computes some rows of a product on the calling thread.
@@ -29,7 +29,7 @@ pub(super) unsafe fn run_rows(backend: Backend, problem: &Problem, rows: Range<u
     });
 }
 
-/// Some rows of a product; who runs it promises what [`Problem::run`] asks for, for these rows.
+/// Some rows of a product. Running it needs what [`Problem::run`] needs, for these rows.
 struct Part<'a> {
     problem: Problem<'a>,
     rows: Range<usize>,
@@ -45,7 +45,7 @@ impl Kernel for Part<'_> {
         let blocks = rows.len().div_ceil(BLOCK);
         for i in 0..blocks {
             let (from, to) = (rows.len() * i / blocks, rows.len() * (i + 1) / blocks);
-            // SAFETY: who makes a part promises what `Problem::run` asks for.
+            // SAFETY: whoever makes a part promises what `Problem::run` needs.
             unsafe { block(simd, &problem, rows.start + from..rows.start + to, packed) };
         }
     }
@@ -60,16 +60,17 @@ unsafe fn block<S: Simd>(simd: S, problem: &Problem, rows: Range<usize>, packed:
     let mut strip = 0;
     while strip < strips {
         let group = next_group::<S>(problem, strips - strip);
-        let tiles = rows.len().div_ceil(group.most_rows::<S>());
+        let tiles = rows.len().div_ceil(group.max_rows::<S>());
+        let heights = Heights::of(rows.len(), tiles);
         // SAFETY: these strips of `b` are readable, by the caller's promise, with 16 columns where the
         // group is `WHOLE`: a last strip that has fewer makes a group of another edge. Tiles lie
         // inside the rows and strips that the caller promises.
         unsafe {
             if tiles >= PACK_FROM_TILES && group.edge == WHOLE && !packed.is_empty() {
                 let packed = pack_strips(simd, problem, strip, group.strips, packed);
-                run_group(simd, &packed, &block, strip, group, rows.len(), tiles);
+                run_group(simd, &packed, &block, strip, group, heights);
             } else {
-                run_group(simd, problem, &block, strip, group, rows.len(), tiles);
+                run_group(simd, problem, &block, strip, group, heights);
             }
         }
         strip += group.strips;
@@ -85,7 +86,7 @@ struct Group {
 
 impl Group {
     #[inline(always)]
-    fn most_rows<S: Simd>(self) -> usize {
+    fn max_rows<S: Simd>(self) -> usize {
         if self.edge == HALF { S::HALF_ROWS } else { S::TILE_ROWS[self.strips - 1] }
     }
 }
@@ -111,7 +112,7 @@ fn next_group<S: Simd>(problem: &Problem, left: usize) -> Group {
     }
 }
 
-/// Copies strips `strip..strip + width` of the plain matrix `b`; the product returned reads the copy.
+/// Copies strips `strip..strip + width` of the plain matrix `b`; the problem returned reads the copy.
 ///
 /// # Safety
 /// Every term of those strips is readable, 16 columns of it, in the innermost loop alone.
@@ -143,7 +144,25 @@ unsafe fn pack_strips<'a, S: Simd>(
     of_copy
 }
 
-/// Tiles of two heights at most, one row apart.
+/// Rows in tiles of two heights at most, one row apart.
+#[derive(Clone, Copy)]
+struct Heights {
+    /// Rows of the tall tiles.
+    tallest: usize,
+    tall: usize,
+    short: usize,
+}
+
+impl Heights {
+    #[inline(always)]
+    fn of(rows: usize, tiles: usize) -> Self {
+        let tallest = rows.div_ceil(tiles);
+        let short = tallest * tiles - rows;
+        Heights { tallest, tall: tiles - short, short }
+    }
+}
+
+/// All tiles of a group of strips.
 ///
 /// # Safety
 /// As [`Problem::run`], for the block's rows and these strips.
@@ -154,13 +173,10 @@ unsafe fn run_group<S: Simd>(
     block: &Block,
     strip: usize,
     group: Group,
-    rows: usize,
-    tiles: usize,
+    heights: Heights,
 ) {
-    let tallest = rows.div_ceil(tiles);
-    let short = tallest * tiles - rows;
-    let counts = (tiles - short, short);
-    call_with_shape!(S, tallest, (group.strips, group.edge), enter, (simd, problem, block, strip, counts));
+    let tallest = heights.tallest;
+    call_with_shape!(S, tallest, (group.strips, group.edge), enter, (simd, problem, block, strip, heights));
 }
 
 #[inline(always)]
@@ -169,7 +185,8 @@ fn enter<S: Simd, const R: usize, const L: usize, const V: usize, const EDGE: u8
     problem: &Problem,
     block: &Block,
     strip: usize,
-    (tall, short): (usize, usize),
+    heights: Heights,
 ) {
+    let Heights { tall, short, .. } = heights;
     simd.enter(Tiles::<R, L, V, EDGE> { problem, block, strip, tall, short });
 }

@@ -1,4 +1,4 @@
-//! What happens to finished sums on their way to the output.
+//! The epilogue: what is done with finished sums before they are stored.
 
 use super::problem::{Block, Epilogue, Init, Problem, Stabiliser};
 use crate::dropout::Dropout;
@@ -169,7 +169,7 @@ impl Lanes for Multiply<'_> {
     }
 }
 
-/// Brings a summed tile from its buffer through the epilogue to `c`.
+/// Applies the epilogue to the sums of a tile, from a buffer to `c`.
 pub(super) struct Finish<'a, const V: usize> {
     pub problem: &'a Problem<'a>,
     pub block: &'a Block,
@@ -252,7 +252,7 @@ pub(crate) unsafe fn finish_block(
     for (i, sums) in sums.chunks_exact_mut(sums_row.max(1)).take(rows).enumerate() {
         for (j, sum) in sums[..problem.n].iter_mut().enumerate() {
             // SAFETY: row and column of `c`, or of the init, which has its shape. `problem.c` itself may
-            // stand before a block of rows, outside of what it points to.
+            // point in front of a block of rows, outside of its slice.
             *sum += unsafe {
                 match &problem.init {
                     Init::Zero => break,
@@ -272,7 +272,7 @@ pub(crate) unsafe fn finish_block(
     }
 }
 
-/// A row of sums, of any length, that stands in a buffer.
+/// A row of sums, of any length, in a buffer.
 #[derive(Clone, Copy)]
 pub(crate) struct Line {
     /// Row of the product.
@@ -282,7 +282,7 @@ pub(crate) struct Line {
     pub c: *mut f32,
 }
 
-/// Brings a row of sums through the epilogue to its output.
+/// Applies the epilogue to a row of sums and writes its output.
 ///
 /// # Safety
 /// The row's floats are readable in `sums` and in the epilogue's operands and writable in `c`.

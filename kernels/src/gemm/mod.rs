@@ -133,7 +133,7 @@ impl Problem<'_> {
     /// Computes rows `0..m`, split over the threads.
     ///
     /// # Safety
-    /// Every term of every row is readable, and rows `0..m` of `c` are writable and nobody else's.
+    /// Every term of every row is readable, and rows `0..m` of `c` are written by no other thread.
     pub(crate) unsafe fn run(&self, kernels: &Kernels, m: usize) {
         let cost = m * self.n * self.loops.len().max(1);
         kernels.threads().split(m, cost, &|rows| {

@@ -288,7 +288,7 @@ impl PanelRows {
     }
 }
 
-/// Rows that meet all strips before the next rows do.
+/// Rows that are multiplied with all strips before the next rows are.
 pub(crate) const BLOCK: usize = 256;
 
 /// Where each row of a block starts in an operand, in floats: worked out once for all strips.

@@ -18,7 +18,7 @@ pub(crate) const MASKED: u8 = 2;
 
 /// `tall` tiles of `R` rows, then `short` ones of `L = R − 1`, all over the same `V` strips.
 ///
-/// Who runs it promises what [`Problem::run`] asks for, for the block's rows and these strips.
+/// Running it needs what [`Problem::run`] needs, for the block's rows and these strips.
 pub(crate) struct Tiles<'a, const R: usize, const L: usize, const V: usize, const EDGE: u8> {
     pub problem: &'a Problem<'a>,
     pub block: &'a Block,
@@ -32,7 +32,7 @@ impl<const R: usize, const L: usize, const V: usize, const EDGE: u8> Kernel for 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let Tiles { problem, block, strip, tall, short } = self;
-        // A copy, which no store can reach: what it holds is read once for all tiles.
+        // A copy that no store can alias: it is read once for all tiles.
         let ends_here = (strip + V) * STRIP > problem.n;
         let column = Column {
             a: problem.a,
@@ -55,7 +55,7 @@ impl<const R: usize, const L: usize, const V: usize, const EDGE: u8> Kernel for 
             },
         };
         for i in 0..tall {
-            // SAFETY: the promise of who runs it.
+            // SAFETY: as running this needs.
             unsafe { tile::<S, R, V, EDGE>(simd, problem, block, column, i * R, strip) };
         }
         for i in 0..short {
@@ -100,7 +100,7 @@ unsafe fn tile<S: Simd, const R: usize, const V: usize, const EDGE: u8>(
     let Column { last_lanes, .. } = column;
     // SAFETY: the caller's promise: the offsets are filled for these rows.
     let c_row = |r: usize| unsafe { column.c.wrapping_add(block.c.get(row + r)) };
-    // Output and epilogue's matrix are waited for while the sums run.
+    // Output and epilogue's matrix are prefetched while the sums are computed.
     for r in 0..R {
         for v in 0..V {
             prefetch(c_row(r).wrapping_add(v * column.c_strip));

@@ -3,13 +3,13 @@
 use super::packed::{Denominator, PackedRule, PanelGroup, products, reads_forward};
 use super::ratios::{Known, Quotients, add_absorbed};
 use super::terms::SharedGroup;
-use crate::exec::Kernels;
 use crate::conv::ByImages;
 use crate::error::{ShapeError, axis};
+use crate::exec::Kernels;
 use crate::gemm::problem::{Epilogue, Init, Output};
-use crate::profile::Work;
 use crate::image::{ConvShape, Plane};
 use crate::layout::{MatMut, MatRef, volume};
+use crate::profile::Work;
 use crate::threads::{Shared, with_scratch};
 use std::ops::Range;
 

@@ -4,7 +4,6 @@
 use super::packed::{Denominator, FilterGroup, PackedRule, products, reads_forward};
 use super::ratios::add_absorbed;
 use super::terms::SharedGroup;
-use crate::exec::Kernels;
 use crate::conv::max_pool::back::{Back, Values};
 use crate::conv::max_pool::ratios::{Denominators, Dots, Ratio};
 use crate::conv::max_pool::visit::{ArgmaxPositions, block_len, blocks, images_a_block};
@@ -13,10 +12,11 @@ use crate::conv::max_pool::{
 };
 use crate::conv::{Conv, conv};
 use crate::error::{ShapeError, axis};
+use crate::exec::Kernels;
 use crate::gemm::problem::{Epilogue, Init};
-use crate::profile::Work;
 use crate::layout::{MatMut, MatRef, STRIP, volume};
 use crate::panels::Panels;
+use crate::profile::Work;
 use crate::threads::{Shared, with_scratch};
 use std::ops::Range;
 

@@ -3,13 +3,13 @@
 use super::packed::{Denominator, PackedRule, PanelGroup, products, reads_forward};
 use super::ratios::{Known, Quotients, add_absorbed};
 use super::terms::SharedGroup;
-use crate::exec::Kernels;
 use crate::elementwise::rows::{Map, each};
 use crate::error::{ShapeError, axis};
+use crate::exec::Kernels;
 use crate::gemm::gemm;
 use crate::gemm::problem::{Epilogue, Init, Output, PanelProduct, ReductionLoops};
-use crate::profile::Work;
 use crate::layout::{MatMut, MatRef, Rows};
+use crate::profile::Work;
 use crate::simd::Simd;
 use crate::threads::{Shared, with_scratch};
 use std::ops::Range;

@@ -6,14 +6,14 @@
 //! - a constant: one term that does not read the inputs (w², flat).
 
 use super::terms::{Group, InputMap, Rule, SharedGroup, Term};
-use crate::exec::Kernels;
 use crate::buffer::Buffer;
 use crate::conv::max_pool::filters::Lines;
 use crate::conv::max_pool::{ConvMaxPoolShape, Filters};
 use crate::conv::{Conv, conv};
 use crate::error::{ShapeError, axis};
-use crate::gemm::problem::{Epilogue, Init};
+use crate::exec::Kernels;
 use crate::gemm::pack::{self, Part};
+use crate::gemm::problem::{Epilogue, Init};
 use crate::image::ConvShape;
 use crate::layout::{MatMut, MatRef, Rows, volume};
 use crate::panels::{Panels, panels_len};

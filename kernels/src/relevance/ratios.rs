@@ -2,10 +2,10 @@
 
 use super::packed::{Denominator, PackedGroup};
 use super::terms::{SharedGroup, Stabiliser};
-use crate::exec::Kernels;
 use crate::elementwise::reduce::Chains;
-use crate::simd::lanes::{load, store};
+use crate::exec::Kernels;
 use crate::layout::{MatRef, Rows, STRIP};
+use crate::simd::lanes::{load, store};
 use crate::simd::{Kernel, Simd};
 use std::ops::Range;
 

@@ -1,4 +1,4 @@
-//! The scalar reference implementation: `f32::mul_add`, one lane at a time. Slow, and the same bits as AVX2 and AVX-512.
+//! The scalar backend: `f32::mul_add`, one lane at a time. Slow, and the same bits as AVX2 and AVX-512.
 
 use super::{Kernel, Simd};
 

@@ -20,7 +20,7 @@ use draw::Draw;
 /// A kernel's operands, its call, and what must hold.
 type Case = fn(&mut Draw);
 
-const CASES: [Case; 28] = [
+const CASES: [Case; 22] = [
     constructors::matrices,
     constructors::panels,
     constructors::planes,
@@ -34,15 +34,9 @@ const CASES: [Case; 28] = [
     pooled::back,
     pooled::weight_gradient,
     pooled::relevance,
-    relevance::z_plus,
-    relevance::alpha_beta,
-    relevance::w_square,
-    relevance::z_beta,
-    relevance::joint,
-    relevance_conv::z_plus,
-    relevance_conv::alpha_beta,
-    relevance_conv::w_square,
-    relevance_conv::z_beta,
+    relevance::one_input,
+    relevance::shared,
+    relevance_conv::relevance,
     elementwise::column_sums,
     elementwise::cross_entropy,
     elementwise::softplus,

@@ -11,7 +11,7 @@ pub fn offset(map: &Rows, i: usize) -> u128 {
     (pixel * map.step as u128).saturating_add(line_at).saturating_add(line / height * map.image as u128)
 }
 
-/// A matrix; between its rows, and before the first one, stands what is no number.
+/// A matrix; between its rows, and before the first one, are NaNs.
 #[derive(Clone, Debug)]
 pub struct Mat {
     pub data: Vec<f32>,

@@ -3,14 +3,14 @@
 use super::convolution::{floats, huge, images_of, inside, near, patch, small};
 use super::draw::{Draw, panels, same, times};
 use super::operand::{Mat, Out, agrees, close, largest, same_bits};
-use super::relevance_conv::pixels;
+use super::relevance::{domain, rule};
+use super::relevance_conv::of_image;
 use kernels::conv::max_pool::{
     ConvMaxPool, ConvMaxPoolInputGradient, ConvMaxPoolShape, ConvMaxPoolWeightGradient, Filters, MaxIndices,
     conv_max_pool, conv_max_pool_input_gradient, conv_max_pool_weight_gradient,
 };
 use kernels::pack::{Part, pack, unpack};
-use kernels::relevance::EPS;
-use kernels::relevance::pooled::{PooledRule, relevance_pooled};
+use kernels::relevance::{PackedRule, RelevanceConvMaxPool, relevance_conv_max_pool};
 use kernels::{Epilogue, Kernels, MatMut, Panels, Rows, panels_len, reference};
 
 /// A layer and a batch that fit, and what comes of them.
@@ -98,7 +98,7 @@ impl Forward {
         (conv.rows * conv.cols * conv.inputs, conv.rows * conv.cols * conv.outputs)
     }
 
-    /// What the windows hand back, or something that does not fit.
+    /// What the windows propagate, or something that does not fit.
     fn values(&self, draw: &mut Draw) -> Mat {
         let rows = draw.near(self.images * self.shape.windows());
         let cols = draw.near(self.shape.conv.outputs);
@@ -247,7 +247,7 @@ pub fn back(draw: &mut Draw) {
             *want += v[image * k + o] * (w.max(0.0) * (x + 1.0) + w.min(0.0) * (x - 1.0));
         }
     }
-    close("way back", &out.written(), &want, 1.0);
+    close("input gradient", &out.written(), &want, 1.0);
 }
 
 pub fn weight_gradient(draw: &mut Draw) {
@@ -290,49 +290,46 @@ pub fn weight_gradient(draw: &mut Draw) {
 }
 
 pub fn relevance(draw: &mut Draw) {
-    let way = draw.below(4);
-    let mut layer = Forward::drawn(draw, if way == 2 { pixels } else { Draw::activations });
+    let rule = rule(draw);
+    let mut layer = Forward::drawn(draw, domain(&rule));
     let (conv, packed) = (layer.shape.conv, layer.packed());
     let panels = Panels::new(&packed, conv.patch(), conv.outputs);
-    let rule = match way {
-        0 => Ok(PooledRule::alpha_beta(&layer.shape, panels, 1.0, 0.0)),
-        1 => Ok(PooledRule::alpha_beta(&layer.shape, panels, 2.0, 1.0)),
-        2 => PooledRule::z_beta(layer.kernels, &layer.shape, panels, -1.0, 1.0),
-        _ => PooledRule::w_square(layer.kernels, &layer.shape, panels),
-    };
-    let rule = rule.expect("the layer's weights");
+    let packed =
+        &PackedRule::conv_max_pool(layer.kernels, &rule, &layer.shape, panels).expect("the layer's weights");
     let r_out = layer.values(draw);
     let mut r_in = layer.lines(draw);
     let (x_len, z_len) = (draw.near_len(layer.x.len()), draw.near_len(layer.z.len()));
-    let mut lost = vec![1.0; draw.near_len(layer.images)];
-    let images = lost.len();
-    let z_fits = way != 2 || same(&[(z_len, windows(&layer.shape, images) * conv.outputs as u128)]);
+    let mut absorbed = vec![1.0; draw.near_len(layer.images)];
+    let images = absorbed.len();
+    let z_fits = same(&[(z_len, windows(&layer.shape, images) * conv.outputs as u128)]);
     let fits = have(&layer.shape, layer.images, &r_out, images)
         && layer.have_lines(&r_in, images)
         && same(&[(x_len, floats(&conv.input(), images))])
-        && z_fits;
+        && (!packed.reads_forward() || z_fits);
     layer.x.resize(x_len, 1.0);
     layer.z.resize(z_len, 1.0);
     let Forward { kernels, x, z, max_indices, .. } = &layer;
-    let result = relevance_pooled(kernels, &rule, x, max_indices, z, r_out.view(), r_in.view(), &mut lost);
-    if !agrees(draw, result, fits) {
-        assert!(lost.iter().all(|&lost| lost == 1.0), "lost something although it was refused");
+    let operands = RelevanceConvMaxPool {
+        rule: packed,
+        x,
+        max_indices,
+        z: Some(z),
+        r_out: r_out.view(),
+        r_in: r_in.view(),
+        absorbed: &mut absorbed,
+    };
+    if !agrees(draw, relevance_conv_max_pool(kernels, operands), fits) {
+        assert!(absorbed.iter().all(|&a| a == 1.0), "absorbed something although it was refused");
         return r_in.untouched();
     }
     let ((j, k), found) = (layer.dense_size(), r_in.written());
-    let (r, eps) = (layer.at_positions(&r_out.plain(), images), f64::from(EPS));
-    let (x, dense) = (inside(&conv.input(), &layer.x, images), reference::conv_as_dense(&conv, &layer.w));
+    let r = layer.at_positions(&r_out.plain(), images);
+    let x = inside(&conv.input(), &layer.x, images);
     let scale = 4.0 * largest(&r_out.plain()) * k.max(1) as f64;
     for i in 0..images {
-        let r = &r[i * k..][..k];
-        let x = if x.is_empty() { &[][..] } else { &x[i * j..][..j] };
-        let (want, of_lost) = match way {
-            0 => reference::z_plus(x, &dense, r, eps),
-            1 => reference::alpha_beta((2.0, 1.0), x, &dense, r, eps),
-            2 => reference::z_beta(x, &dense, (-1.0, 1.0), r, eps),
-            _ => reference::w_square(j, &dense, r, eps),
-        };
+        let a = if x.is_empty() { &[][..] } else { &x[i * j..][..j] };
+        let (want, of_stabilisers) = of_image(&conv, &rule, a, &layer.w, &r[i * k..][..k]);
         close("relevance", &found[i * j..][..j], &want, scale);
-        close("lost", &[(lost[i] - 1.0) as f32], &[of_lost], scale);
+        close("absorbed", &[(absorbed[i] - 1.0) as f32], &[of_stabilisers], scale);
     }
 }

@@ -13,21 +13,6 @@ pub fn ours<'a>(mut work: impl FnMut(&Kernels) + Send + 'a) -> Candidate<'a> {
     Box::new(move |kernels, calls| timed(calls, || work(kernels)))
 }
 
-/// Calls of ours that spoil an operand: `spoilt` becomes a copy of `whole` before each, outside the clock.
-pub fn ours_spoiling<'a>(
-    whole: &'a [f32],
-    mut work: impl FnMut(&Kernels, &mut [f32]) + Send + 'a,
-) -> Candidate<'a> {
-    let mut spoilt = whole.to_vec();
-    Box::new(move |kernels, calls| {
-        let mut one = || {
-            spoilt.copy_from_slice(whole);
-            timed(1, || work(kernels, &mut spoilt))
-        };
-        (0..calls).map(|_| one()).sum()
-    })
-}
-
 /// Calls of another library.
 pub fn theirs<'a>(mut work: impl FnMut() + Send + 'a) -> Candidate<'a> {
     Box::new(move |_, calls| timed(calls, &mut work))

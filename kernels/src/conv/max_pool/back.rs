@@ -1,4 +1,5 @@
-//! Back to the input: each argmax hands its filter, times its gradient or ratio, to its patch.
+//! The backward pass to the input: the filter of each argmax position, times its gradient or ratio, is added over
+//! its patch.
 
 use super::filters::{Filters, Lines};
 use super::shape::{Columns, ConvMaxPoolShape, MaxIndices};
@@ -110,7 +111,7 @@ fn dense(kernels: &Kernels, back: &Back, images: usize, d_h: &[f32]) -> Result<(
     Ok(())
 }
 
-/// What the positions of an image's windows hand on.
+/// Gradient or relevance at the argmax positions of an image.
 #[derive(Clone, Copy)]
 pub(crate) struct Values<'a> {
     /// `[windows, outputs]`
@@ -133,13 +134,13 @@ impl<'a> Values<'a> {
         }
     }
 
-    /// Those of one image whose values stand in a buffer.
+    /// Those of one image whose values are in a buffer.
     pub fn buffered(shape: &ConvMaxPoolShape, v: &'a [f32], max_indices: &'a [f32]) -> Self {
         Values { max_indices, v, step: shape.conv.outputs }
     }
 }
 
-/// The way back of whole images.
+/// The backward pass of whole images.
 pub(crate) struct Back<'a> {
     pub filters: &'a Filters,
     pub epilogues: &'a [Epilogue<'a>],
@@ -148,7 +149,7 @@ pub(crate) struct Back<'a> {
 }
 
 impl Back<'_> {
-    /// The plane that an image's sums stand in: with room for what the windows at the edge and whole
+    /// The plane of an image's sums: with room for what the windows at the edge and whole
     /// registers reach beyond.
     fn plane(&self) -> (usize, usize) {
         let shape = &self.filters.shape;
@@ -168,13 +169,13 @@ impl Back<'_> {
         }
     }
 
-    /// Words with a bit for each output, of each place of each window of an image.
+    /// Words with a bit for each output, of each pixel of each window of an image.
     fn words(&self) -> usize {
         let shape = &self.filters.shape;
         shape.windows() * shape.window_area() * shape.conv.outputs.div_ceil(WORD)
     }
 
-    /// One image's way back.
+    /// The backward pass of one image.
     pub fn image(&self, kernels: &Kernels, image: usize, values: Values, scratch: &mut [f32]) {
         let shape = &self.filters.shape;
         let (line, len) = self.plane();
@@ -196,19 +197,19 @@ impl Back<'_> {
         }
         let (sums, words) = scratch.split_at_mut(len);
         assert!(words.len() >= 2 * self.words() && words.as_ptr().cast::<u64>().is_aligned());
-        // SAFETY: as many floats as there are bytes, where a word may stand; any bits are a word.
-        let won = unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast::<u64>(), self.words()) };
-        kernels.backend().run(Won { shape, values, won: &mut *won });
+        // SAFETY: as many floats as there are bytes, aligned for a word; any bits are a word.
+        let masks = unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast::<u64>(), self.words()) };
+        kernels.backend().run(ArgmaxMasks { shape, values, masks: &mut *masks });
         for part in 0..self.epilogues.len() {
             sums.fill(0.0);
-            let (won, sums) = (&*won, &mut *sums);
-            kernels.backend().run(Pixels { filters, part, values, won, line, sums: &mut *sums });
+            let (masks, sums) = (&*masks, &mut *sums);
+            kernels.backend().run(Pixels { filters, part, values, masks, line, sums: &mut *sums });
             finish(part, sums);
         }
     }
 }
 
-/// Brings an image's sums, line by line, through the epilogue to the output.
+/// Applies the epilogue to an image's sums and writes the output, line by line.
 struct Finish<'a> {
     back: &'a Back<'a>,
     image: usize,
@@ -236,47 +237,47 @@ impl Kernel for Finish<'_> {
     }
 }
 
-/// Which outputs have won each place of each window and have something to hand on:
-/// `[window][place][word]`, a bit for each output.
-struct Won<'a> {
+/// Which outputs have their maximum at each pixel of each window, and propagate a value that is not zero:
+/// `[window][pixel][word]`, a bit for each output.
+struct ArgmaxMasks<'a> {
     shape: &'a ConvMaxPoolShape,
     values: Values<'a>,
-    won: &'a mut [u64],
+    masks: &'a mut [u64],
 }
 
-impl Kernel for Won<'_> {
+impl Kernel for ArgmaxMasks<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Won { shape, values, won } = self;
-        let (outputs, max_indices) = (shape.conv.outputs, shape.window_area());
+        let ArgmaxMasks { shape, values, masks } = self;
+        let (outputs, window_area) = (shape.conv.outputs, shape.window_area());
         let words = outputs.div_ceil(WORD);
-        for (window, won) in won.chunks_exact_mut((max_indices * words).max(1)).enumerate() {
+        for (window, masks) in masks.chunks_exact_mut((window_area * words).max(1)).enumerate() {
             let of_window = &values.max_indices[window * outputs..][..outputs];
             let v = &values.v[window * values.step..][..outputs];
-            won.fill(0);
+            masks.fill(0);
             for n in (0..outputs).step_by(STRIP) {
                 let lanes = STRIP.min(outputs - n);
-                // SAFETY: max_indices and values of this window.
+                // SAFETY: argmax positions and values of this window.
                 let (at, v) = unsafe {
                     (load(simd, of_window.as_ptr().add(n), lanes), load(simd, v.as_ptr().add(n), lanes))
                 };
-                for place in 0..max_indices {
-                    let bits = simd.where_equal(at, simd.splat(place as f32), v);
-                    won[place * words + n / WORD] |= u64::from(bits) << (n % WORD);
+                for index in 0..window_area {
+                    let bits = simd.where_equal(at, simd.splat(index as f32), v);
+                    masks[index * words + n / WORD] |= u64::from(bits) << (n % WORD);
                 }
             }
         }
     }
 }
 
-/// Pixel by pixel: the filters that have won it are summed in registers, then laid over its patch.
+/// Pixel by pixel: the filters with their maximum there are summed in registers, then added over its patch.
 struct Pixels<'a> {
     filters: &'a Filters,
     part: usize,
     values: Values<'a>,
-    /// From [`Won`].
-    won: &'a [u64],
+    /// From [`ArgmaxMasks`].
+    masks: &'a [u64],
     line: usize,
     sums: &'a mut [f32],
 }
@@ -325,22 +326,22 @@ impl Pixels<'_> {
             let (col, dx) = (x / window, x % window);
             for row in 0..filters.shape.out_rows() {
                 let at = row * filters.shape.out_cols() + col;
-                let won = &self.won[at * filters.shape.window_area() * words..]
+                let masks = &self.masks[at * filters.shape.window_area() * words..]
                     [..filters.shape.window_area() * words];
                 let v = &values.v[at * values.step..][..outputs];
                 for dy in 0..window.min(conv.rows - row * window) {
-                    let (y, place) = (row * window + dy, dy * window + dx);
+                    let (y, index) = (row * window + dy, dy * window + dx);
                     let to = (y + filter_line) * self.line + x * conv.inputs + skipped + first * STRIP;
                     let to = self.sums[to..][..V * STRIP].as_mut_ptr();
-                    for (word, &won) in won[place * words..][..words].iter().enumerate() {
-                        if won == 0 {
+                    for (word, &masks) in masks[index * words..][..words].iter().enumerate() {
+                        if masks == 0 {
                             continue;
                         }
-                        let (mut won, mut acc) = (won, [simd.splat(0.0); V]);
-                        while won != 0 {
-                            let o = word * WORD + won.trailing_zeros() as usize;
-                            won &= won - 1;
-                            // SAFETY: a bit stands for an output, whose filter has these strips.
+                        let (mut masks, mut acc) = (masks, [simd.splat(0.0); V]);
+                        while masks != 0 {
+                            let o = word * WORD + masks.trailing_zeros() as usize;
+                            masks &= masks - 1;
+                            // SAFETY: a bit is an output, whose filter has these strips.
                             unsafe {
                                 let value = simd.splat(*v.get_unchecked(o));
                                 let row = rows.wrapping_add(o * padded);
@@ -363,8 +364,8 @@ impl Pixels<'_> {
     }
 }
 
-/// Window by window: where its patch fits half a register, filters that were moved to each place of the
-/// window need not be asked which pixel they have won.
+/// Window by window: where its patch fits half a register, filters are kept shifted to each pixel of the
+/// window, so that nothing depends on which pixel has the maximum.
 struct Windows<'a> {
     filters: &'a Filters,
     moved: &'a [f32],
@@ -398,8 +399,8 @@ impl Windows<'_> {
     fn pass<S: Simd, const L: usize>(&mut self, simd: S) {
         let (filters, values, moved) = (self.filters, self.values, self.moved);
         let ConvMaxPoolShape { conv, window } = filters.shape;
-        let (outputs, places_a_window) = (conv.outputs, filters.shape.window_area());
-        assert_eq!(moved.len(), outputs * places_a_window * L * STRIP);
+        let (outputs, window_area) = (conv.outputs, filters.shape.window_area());
+        assert_eq!(moved.len(), outputs * window_area * L * STRIP);
         let (zero, two) = (simd.splat(0.0), self.planes.len() > self.len);
         for row in 0..filters.shape.out_rows() {
             for col in 0..filters.shape.out_cols() {
@@ -417,12 +418,12 @@ impl Windows<'_> {
                     while live != 0 {
                         let o = first + live.trailing_zeros() as usize;
                         live &= live - 1;
-                        // SAFETY: a bit stands for an output; a place is a small whole number, one of the
+                        // SAFETY: a bit is an output; an index is a small whole number, one of the
                         // window's, for which this filter was moved.
                         unsafe {
                             let value = simd.splat(*v.get_unchecked(o));
-                            let place = max_indices.get_unchecked(o).to_int_unchecked::<u32>() as usize;
-                            let at = (o * places_a_window + place) * L * STRIP;
+                            let index = max_indices.get_unchecked(o).to_int_unchecked::<u32>() as usize;
+                            let at = (o * window_area + index) * L * STRIP;
                             debug_assert!(at + L * STRIP <= moved.len());
                             let filter = moved.as_ptr().wrapping_add(at);
                             for (line, acc) in acc.iter_mut().enumerate() {

@@ -1,4 +1,4 @@
-//! A convolution's weights, one filter an output, as the positions of a max-pool meet them.
+//! A convolution's weights, one filter an output, in the layout of the backward pass.
 
 use super::shape::{Columns, ConvMaxPoolShape};
 use crate::buffer::Buffer;
@@ -11,8 +11,8 @@ use crate::panels::{Panels, panel_index, panels_len};
 /// - `groups`: for each group of columns the taps that count there, line by line, padded with zeros to
 ///   whole registers, `[part][line][output][strips·16]`
 /// - `moved`: where the patch of a whole window fits half a register, the first part's lines in the
-///   lower half and the second part's in the upper, moved to each place of the window,
-///   `[output][place][line of the window's patch][16]`
+///   lower half and the second part's in the upper, shifted to each pixel of the window,
+///   `[output][pixel][line of the window's patch][16]`
 #[derive(Clone, Debug)]
 pub struct Filters {
     pub(super) shape: ConvMaxPoolShape,
@@ -123,13 +123,13 @@ impl Filters {
         if self.moved.is_empty() {
             return;
         }
-        let (max_indices, lines) = (self.shape.window_area(), self.patch_lines());
+        let (window_area, lines) = (self.shape.window_area(), self.patch_lines());
         for (i, part) in self.parts.iter().flatten().enumerate() {
-            for (o, place, line) in (0..conv.outputs).flat_map(|o| {
-                (0..max_indices).flat_map(move |place| (0..conv.size).map(move |line| (o, place, line)))
+            for (o, index, line) in (0..conv.outputs).flat_map(|o| {
+                (0..window_area).flat_map(move |index| (0..conv.size).map(move |line| (o, index, line)))
             }) {
-                let at = ((o * max_indices + place) * lines + place / window + line) * STRIP;
-                let at = at + i * (STRIP / 2) + place % window * conv.inputs;
+                let at = ((o * window_area + index) * lines + index / window + line) * STRIP;
+                let at = at + i * (STRIP / 2) + index % window * conv.inputs;
                 for (to, &w) in self.moved[at..][..run].iter_mut().zip(floats(&self.shape, w, o, line, 0)) {
                     *to = part.of(w);
                 }
@@ -141,7 +141,7 @@ impl Filters {
         self.parts.into_iter().flatten()
     }
 
-    /// The filters as each group of columns meets them.
+    /// The filters of each group of columns.
     pub(super) fn groups(&self) -> &[Lines] {
         &self.groups
     }
@@ -151,12 +151,12 @@ impl Filters {
         self.shape.conv.size + self.shape.window - 1
     }
 
-    /// The filters moved to each place of the window, if its patch fits half a register.
+    /// The filters shifted to each pixel of the window, if its patch fits half a register.
     pub(super) fn moved(&self) -> Option<&[f32]> {
         (!self.moved.is_empty()).then_some(&self.moved[..])
     }
 
-    /// A part as the products of any convolution take it: packed forwards, or turned for the way back. Taps
+    /// A part as the products of any convolution take it: packed forwards, or reversed for the backward pass. Taps
     /// that lie beside the image wherever they are laid may be 0.
     pub(crate) fn panels(&self, part: usize, back: bool) -> Vec<f32> {
         let conv = self.shape.conv;

@@ -1,4 +1,4 @@
-//! Forwards: convolution, bias, relu and max-pool of a few images at a time, so that the sums of the
+//! The forward pass: convolution, bias, relu and max-pool of a few images at a time, so that the sums of the
 //! convolution stay in the cache.
 
 use super::shape::{Columns, ConvMaxPoolShape, MaxIndices};
@@ -36,7 +36,7 @@ pub struct ConvMaxPool<'a> {
     pub z: Option<&'a mut [f32]>,
 }
 
-/// `y[window] = max over its pixels of relu(x ∗ w + bias)`, and where each maximum stands.
+/// `y[window] = max over its pixels of relu(x ∗ w + bias)`, and the position of each maximum.
 ///
 /// # Errors
 /// [`ShapeError`] if an operand does not have the layer's shape; nothing is written then.
@@ -246,7 +246,7 @@ impl Kernel for Pool<'_> {
                     // SAFETY: the bias is padded to whole strips.
                     let bias = unsafe { simd.load(bias.as_ptr().add(n)) };
                     let zero = simd.splat(0.0);
-                    let (mut most, mut place, mut sum) = (zero, zero, zero);
+                    let (mut most, mut index, mut sum) = (zero, zero, zero);
                     for dy in 0..height {
                         for dx in 0..width {
                             let pixel = pixels + dy * cols + left + dx;
@@ -260,14 +260,14 @@ impl Kernel for Pool<'_> {
                             let more = simd.sub(a, most);
                             most = simd.select(more, a, most);
                             sum = simd.select(more, s, sum);
-                            place = simd.select(more, simd.splat((dy * size + dx) as f32), place);
+                            index = simd.select(more, simd.splat((dy * size + dx) as f32), index);
                         }
                     }
                     let at = (first + window) * outputs + n;
                     // SAFETY: channels of this window, which no other part of the split has.
                     unsafe {
                         store(simd, y.as_ptr().add(y_first + window * y_map.step + n), lanes, most);
-                        store(simd, max_indices.as_ptr().add(at), lanes, place);
+                        store(simd, max_indices.as_ptr().add(at), lanes, index);
                         if let Some(z) = z {
                             store(simd, z.as_ptr().add(at), lanes, sum);
                         }

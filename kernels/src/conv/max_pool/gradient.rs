@@ -1,4 +1,4 @@
-//! The weight gradient: each filter sums the patches of the pixels that it has won.
+//! The weight gradient: each filter sums the patches at its argmax positions.
 
 use super::shape::{Columns, ConvMaxPoolShape, MaxIndices};
 use super::visit::{ArgmaxPositions, Live, block_len, blocks, images_a_block};
@@ -74,7 +74,7 @@ pub fn conv_max_pool_weight_gradient(
                 let (o, first) = (filters.start + i / conv.size, i % conv.size * shape.run());
                 for (q, &sum) in line[..columns.run].iter().enumerate() {
                     let at = panel_index(conv.patch(), first + columns.skipped + q, o);
-                    // SAFETY: a place of `d_w`, whose column this part alone has.
+                    // SAFETY: an element of `d_w`, whose column this part alone has.
                     unsafe { *d_w.as_ptr().add(at) = sum };
                 }
             }
@@ -154,7 +154,7 @@ struct Lines<'a> {
 }
 
 impl Lines<'_> {
-    /// Adds `value·patch` of the positions of filter `o` to `L` lines of `V` strips of sums, from the float
+    /// Adds `value·patch` at the argmax positions of filter `o` to `L` lines of `V` strips of sums, from the float
     /// `first` of each patch on; of half a register where `HALF`.
     #[inline(always)]
     #[allow(clippy::needless_range_loop)] // unrolled, unlike iterators over arrays of arrays
@@ -208,7 +208,7 @@ impl Lines<'_> {
         for line in 0..L {
             let x = self.x.as_ptr().wrapping_add(at + line * self.step);
             for strip in 0..V {
-                // SAFETY: a argmax's pixel is one of its image; its patch ends in it, and a register that
+                // SAFETY: an argmax position is a pixel of its image; its patch ends in it, and a register that
                 // begins in the patch ends in the room behind the images.
                 let x = unsafe {
                     let x = x.add(strip * STRIP);

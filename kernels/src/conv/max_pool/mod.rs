@@ -1,9 +1,9 @@
 //! A relu convolution with a max-pool behind it, as one layer.
 //!
-//! A max-pool lets one pixel of each window through, so what comes back to the convolution is zero at
-//! the others: three of four in a 2×2 window. Forwards, the convolution's sums go through bias, relu
-//! and pool while they are in the cache, and the place of each maximum is kept. Backwards, for
-//! gradients as for relevance, only the positions are visited.
+//! A max-pool propagates to one pixel of each window, so the gradient of the convolution is zero at the
+//! others: three of four in a 2×2 window. Bias, relu and pool are applied to the convolution's sums while
+//! they are in the cache, and the argmax positions are kept. The backward passes, of gradients and of
+//! relevance, visit those positions alone.
 
 pub(crate) mod back;
 pub(crate) mod filters;

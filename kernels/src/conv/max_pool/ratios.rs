@@ -1,4 +1,4 @@
-//! The ratios `R / (z + ε)` of relevance rules, at the positions alone.
+//! The ratios `R / (z + ε)` of relevance rules, at the argmax positions alone.
 
 use super::back::Values;
 use super::filters::Lines;
@@ -10,7 +10,7 @@ use crate::simd::lanes::{load, store};
 use crate::simd::{Kernel, Simd};
 use std::ops::Range;
 
-/// `z = patch(argmax)·filter` where the argmax has relevance, 0 elsewhere.
+/// `z = patch·filter` at each argmax position that has relevance, 0 elsewhere.
 pub(crate) struct Dots<'a> {
     pub shape: &'a ConvMaxPoolShape,
     pub filters: &'a Lines,
@@ -31,7 +31,7 @@ impl Kernel for Dots<'_> {
     #[inline(always)]
     fn run<S: Simd>(mut self, simd: S) {
         let live = &mut Live::new();
-        // Zeros choose the way for any size.
+        // Zeros select the code for any size.
         let (size, strips) = match self.positions.fit_a_list(&self.images) {
             true => (self.shape.conv.size, self.filters.columns.strips()),
             false => (0, 0),
@@ -74,7 +74,7 @@ impl Dots<'_> {
                 for line in 0..HELD {
                     let x = self.x.as_ptr().wrapping_add(patch + line * step);
                     for strip in 0..V {
-                        // SAFETY: a argmax's pixel is one of its image; its patch ends in it, and a register
+                        // SAFETY: an argmax position is a pixel of its image; its patch ends in it, and a register
                         // that begins in the patch ends in the room behind the images.
                         let x = unsafe { simd.load(x.add(strip * STRIP)) };
                         acc[strip] = simd.mul_add(x, filter[line][strip], acc[strip]);
@@ -120,12 +120,12 @@ impl Dots<'_> {
     }
 }
 
-/// `z` of the positions of an image's windows.
+/// `z` at the argmax positions of an image.
 #[derive(Clone, Copy)]
 pub(crate) enum Denominators<'a> {
-    /// What stands in `c`, of [`Dots`].
+    /// What [`Dots`] has written to `c`.
     Found,
-    /// `[windows, outputs]`, less this constant of each of the argmax's `[pixels, outputs]`.
+    /// `[windows, outputs]`, less this constant of the argmax pixel, `[pixels, outputs]`.
     Less(&'a [f32], &'a [f32]),
     /// This constant alone.
     Constant(&'a [f32]),
@@ -168,11 +168,11 @@ impl Kernel for Ratio<'_> {
                     let z = match z {
                         Denominators::Found => load(simd, c.as_ptr().add(of), lanes),
                         Denominators::Less(z, v) => {
-                            let v = at_max_indices(simd, shape, &v[n..], (row, col), max_indices, lanes);
+                            let v = at_max_indices(simd, shape, &v[n..], [row, col], max_indices, lanes);
                             simd.sub(load(simd, z.as_ptr().add(of), lanes), v)
                         }
                         Denominators::Constant(v) => {
-                            at_max_indices(simd, shape, &v[n..], (row, col), max_indices, lanes)
+                            at_max_indices(simd, shape, &v[n..], [row, col], max_indices, lanes)
                         }
                     };
                     let r = simd.mul(load(simd, r_at.as_ptr().add(n), lanes), coefficient);
@@ -183,7 +183,7 @@ impl Kernel for Ratio<'_> {
     }
 }
 
-/// `lanes` of `v` `[pixels, outputs]`, which begins with the first of them, at the max_indices of a window.
+/// `lanes` of `v` `[pixels, outputs]`, which begins with the first of them, at the argmax positions of a window.
 ///
 /// # Safety
 /// The image has the window, and each of its pixels these lanes.
@@ -192,7 +192,7 @@ unsafe fn at_max_indices<S: Simd>(
     simd: S,
     shape: &ConvMaxPoolShape,
     v: &[f32],
-    (row, col): (usize, usize),
+    [row, col]: [usize; 2],
     max_indices: S::F,
     lanes: usize,
 ) -> S::F {
@@ -204,7 +204,7 @@ unsafe fn at_max_indices<S: Simd>(
             let pixel = (top + y) * conv.cols + left + x;
             // SAFETY: the caller's promise.
             let of_pixel = unsafe { load(simd, v.as_ptr().add(pixel * conv.outputs), lanes) };
-            // Places count up, so the last that is not beyond the argmax's is its own.
+            // Indices count up, so the last one that is not beyond the argmax is the argmax.
             let reached = simd.sub(max_indices, simd.splat((y * window + x) as f32 - 0.5));
             of_max_indices = simd.select(reached, of_pixel, of_max_indices);
         }

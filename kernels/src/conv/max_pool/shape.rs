@@ -16,9 +16,9 @@ pub struct ConvMaxPoolShape {
     pub window: usize,
 }
 
-/// The place of the maximum in each window of each channel: its pixel's number in the window, row-major.
+/// The argmax position of each window of each channel: the number of its pixel in the window, row-major.
 ///
-/// Only [`conv_max_pool`] writes them, so a place is always one of its image.
+/// Only [`conv_max_pool`] writes them, so each is a pixel of its image.
 #[derive(Clone, Debug)]
 pub struct MaxIndices {
     shape: ConvMaxPoolShape,
@@ -28,7 +28,7 @@ pub struct MaxIndices {
 }
 
 impl MaxIndices {
-    /// Room for the max_indices of `images` images; the first of each window, until [`conv_max_pool`] is called.
+    /// Room for `images` images; each is the first pixel of its window, until [`conv_max_pool`] is called.
     ///
     /// # Panics
     /// If the layer's windows have no pixel.
@@ -60,7 +60,7 @@ impl MaxIndices {
     }
 }
 
-/// Adjacent columns of pixels that meet the same taps of a filter's line.
+/// Adjacent columns of pixels that have the same taps of a filter's line.
 #[derive(Clone, Debug)]
 pub(crate) struct Columns {
     pub pixels: Range<usize>,
@@ -99,7 +99,7 @@ impl ConvMaxPoolShape {
         volume([self.out_rows(), self.out_cols()])
     }
 
-    /// MaxIndices of a window.
+    /// Pixels of a window.
     pub(super) const fn window_area(&self) -> usize {
         self.window * self.window
     }
@@ -114,7 +114,7 @@ impl ConvMaxPoolShape {
         axis(kernel, "size", "window", self.window.clamp(1, MAX_WINDOW), self.window)
     }
 
-    /// Checks what the windows hand back: a row for each, evenly spaced.
+    /// Checks a gradient or relevance of the windows: a row for each, evenly spaced.
     pub(crate) fn check_values(
         &self,
         kernel: &'static str,
@@ -173,27 +173,27 @@ impl ConvMaxPoolShape {
         })
     }
 
-    /// The gradient or relevance `v` of the windows, at the positions' pixels in padded planes: what the
+    /// The gradient or relevance `v` of the windows, at the argmax positions of padded planes: what the
     /// kernels for any convolution take.
     pub(super) fn expand(&self, max_indices: &[f32], v: &MatRef, images: usize) -> Vec<f32> {
         let plane = self.conv.output();
         let mut dense = vec![0.0; images * plane.len()];
         let mut pixels = plane.pixels_mut(&mut dense, images);
         for (window, max_indices) in max_indices.chunks_exact(self.conv.outputs.max(1)).enumerate() {
-            for (o, (&place, &v)) in max_indices.iter().zip(v.row(window)).enumerate() {
+            for (o, (&index, &v)) in max_indices.iter().zip(v.row(window)).enumerate() {
                 if v != 0.0 {
-                    pixels.row_mut(self.pixel(window, place as usize))[o] = v;
+                    pixels.row_mut(self.pixel(window, index as usize))[o] = v;
                 }
             }
         }
         dense
     }
 
-    /// The pixel, counted through all images, of a place in a window.
-    pub(crate) fn pixel(&self, window: usize, place: usize) -> usize {
+    /// The pixel, counted through all images, of an index in a window.
+    pub(crate) fn pixel(&self, window: usize, index: usize) -> usize {
         let (image, window) = (window / self.windows(), window % self.windows());
-        let row = window / self.out_cols() * self.window + place / self.window;
-        let col = window % self.out_cols() * self.window + place % self.window;
+        let row = window / self.out_cols() * self.window + index / self.window;
+        let col = window % self.out_cols() * self.window + index % self.window;
         (image * self.conv.rows + row) * self.conv.cols + col
     }
 }
@@ -208,7 +208,7 @@ impl Work {
         Work::new(shape, 2 * images * terms, 4 * (x + weights + windows))
     }
 
-    /// What `products` convolutions do for the winners of a max-pool alone; `x` are the floats of the input.
+    /// What `products` convolutions do at the argmax positions of a max-pool alone; `x` are the floats of the input.
     pub(crate) fn max_pool(products: usize, images: usize, shape: &ConvMaxPoolShape, x: usize) -> Work {
         let conv = shape.conv;
         let weights = conv.patch() * conv.outputs;

@@ -41,7 +41,7 @@ impl Case {
         let w = floats(conv.patch() * conv.outputs, seed + 1);
         let mut bias = floats(conv.outputs.next_multiple_of(STRIP), seed + 2);
         bias.iter_mut().for_each(|b| *b = -0.1 * b.abs());
-        // Some windows have nothing to hand back.
+        // Some windows have nothing to propagate.
         let mut v = floats(images * shape.windows() * conv.outputs, seed + 3);
         v.iter_mut().skip(seed as usize % 3).step_by(3).for_each(|v| *v = 0.0);
         Case {
@@ -64,7 +64,7 @@ impl Case {
         self.images * self.shape.windows()
     }
 
-    /// Pooled values, max_indices, and the positions' sums.
+    /// Pooled values, argmax positions, and the sums there.
     fn forward(&self, kernels: &Kernels) -> (Vec<f32>, MaxIndices, Vec<f32>) {
         let len = self.v.len();
         let (mut y, mut z, mut max_indices) =
@@ -92,8 +92,8 @@ impl Case {
     fn dense(&self, max_indices: &MaxIndices) -> Vec<f32> {
         let outputs = self.shape.conv.outputs;
         let mut dense = vec![0.0; self.images * self.shape.conv.output().pixels() * outputs];
-        for (i, (&place, &v)) in max_indices.values.iter().zip(&self.v).enumerate() {
-            dense[self.shape.pixel(i / outputs, place as usize) * outputs + i % outputs] = v;
+        for (i, (&index, &v)) in max_indices.values.iter().zip(&self.v).enumerate() {
+            dense[self.shape.pixel(i / outputs, index as usize) * outputs + i % outputs] = v;
         }
         dense
     }
@@ -136,23 +136,23 @@ proptest! {
             let out = MatMut::new(&mut sums, pixels, outputs);
             conv(&kernels, Conv { shape: &conv_shape, x: &case.padded, images: case.images, w: case.panels(), init: Init::Zero, epilogue: Epilogue::Store, y: out }).expect("fits");
             let (y, max_indices, z) = case.forward(&kernels);
-            // The way of one output channel sums in an order of its own.
+            // The code for one output channel sums in an order of its own.
             let exact = !kernels.has_external_matmul() && outputs > 1;
             let tolerance = if exact { 0.0 } else { 1e-5 };
-            for (i, (&y, &place)) in y.iter().zip(max_indices.values.iter()).enumerate() {
+            for (i, (&y, &index)) in y.iter().zip(max_indices.values.iter()).enumerate() {
                 let (window, o) = (i / outputs, i % outputs);
-                let a = |place: usize| (sums[case.shape.pixel(window, place) * outputs + o] + case.bias[o]).max(0.0);
+                let a = |index: usize| (sums[case.shape.pixel(window, index) * outputs + o] + case.bias[o]).max(0.0);
                 let at = window % case.shape.windows();
                 let (top, left) = (at / case.shape.out_cols() * case.shape.window, at % case.shape.out_cols() * case.shape.window);
-                let inside = |place: &usize| {
-                    top + place / case.shape.window < conv_shape.rows && left + place % case.shape.window < conv_shape.cols
+                let inside = |index: &usize| {
+                    top + index / case.shape.window < conv_shape.rows && left + index % case.shape.window < conv_shape.cols
                 };
                 let values: Vec<(usize, f32)> = (0..case.shape.window_area()).filter(inside).map(|p| (p, a(p))).collect();
                 let most = values.iter().fold(0.0f32, |most, &(_, a)| most.max(a));
                 prop_assert!((y - most).abs() <= tolerance, "{y} is not {most}");
                 if exact {
                     let first = values.iter().find(|&&(_, a)| a == most).expect("a pixel").0;
-                    prop_assert_eq!(place as usize, first);
+                    prop_assert_eq!(index as usize, first);
                     prop_assert_eq!(z[i], sums[case.shape.pixel(window, first) * outputs + o]);
                 }
             }
@@ -201,30 +201,30 @@ proptest! {
     }
 
     #[test]
-    fn relevance_is_shared_as_the_equations_say(case in cases(), way in 0usize..7) {
+    fn relevance_is_shared_as_the_equations_say(case in cases(), rule_number in 0usize..7) {
         let (conv, images) = (case.shape.conv, case.images);
         let (j, k) = (conv.rows * conv.cols * conv.inputs, conv.rows * conv.cols * conv.outputs);
         let mut case = case;
-        if way == 1 {
+        if rule_number == 1 {
             // No part of a sum shall be so small that rounding decides.
             prop_assume!(conv.inputs * conv.size > 8);
         }
         let (low, high) = (-1.0, 1.0);
-        if way >= 5 {
+        if rule_number >= 5 {
             // Exact sums have the same sign in every precision.
             case.x.iter_mut().for_each(|x| *x = (*x * 8.0).round() / 8.0);
             case.w.iter_mut().for_each(|w| *w = (*w * 16.0).round() / 16.0);
             case.padded = conv.input().padded(&case.x, images);
             case.packed = pack::pack(&case.w, conv.patch(), conv.outputs);
         }
-        if way == 2 {
+        if rule_number == 2 {
             prop_assume!(conv.inputs * conv.size > 4);
             case.x = floats(case.x.len(), 77);
             case.padded = conv.input().padded(&case.x, images);
         }
         let (_, max_indices, _) = case.forward(&Kernels::default());
         let r: Vec<f64> = case.dense(&max_indices).into_iter().map(f64::from).collect();
-        let rule = match way {
+        let rule = match rule_number {
             0 => Rule::z_plus(),
             1 => Rule::alpha_beta(2.0, 1.0),
             2 => Rule::z_beta(low, high),
@@ -252,7 +252,7 @@ proptest! {
                 let operands = RelevanceConvMaxPool { rule, x, max_indices, z, r_out, r_in, absorbed };
                 relevance_conv_max_pool(&kernels, operands).expect("fits");
             });
-            assert_close(&format!("way {way}"), &out, &want, 2e-4);
+            assert_close(&format!("rule {rule_number}"), &out, &want, 2e-4);
             let scale = case.v.iter().fold(1e-30f64, |most, &v| most.max(f64::from(v).abs()));
             for (found, want) in absorbed.iter().zip(&want_absorbed) {
                 prop_assert!((found - want).abs() <= 1e-4 * scale, "{} absorbed, {} expected", found, want);
@@ -443,8 +443,7 @@ fn what_is_no_number_is_not_passed_over() {
             .expect("fits");
             assert!(d_w.iter().any(|d| d.is_nan()), "weight gradient");
             let rule = Rule::z_plus();
-            let rule =
-                &PackedRule::conv_max_pool(&kernels, &rule, &case.shape, case.panels()).expect("fits");
+            let rule = &PackedRule::conv_max_pool(&kernels, &rule, &case.shape, case.panels()).expect("fits");
             let (max_indices, z) = (&max_indices, Some(&z[..]));
             let out = case.lines(|r_in| {
                 let (r_out, absorbed) = (v, &mut [0.0; 2]);

@@ -1,16 +1,16 @@
-//! The positions of one filter, window by window, and the images that their patches lie in.
+//! The argmax positions of one filter, window by window, and the images that their patches lie in.
 
 use super::shape::{Columns, ConvMaxPoolShape, MAX_WINDOW};
 use crate::layout::{MatRef, STRIP};
 use std::ops::Range;
 
-/// The positions of all windows, and what they hand on.
+/// The argmax positions of all windows, and the values that they propagate.
 pub(crate) struct ArgmaxPositions<'a> {
     shape: &'a ConvMaxPoolShape,
     /// `[images·windows, outputs]`
     max_indices: &'a [f32],
     v: MatRef<'a>,
-    /// Where each place of a window is, in floats of the padded input.
+    /// Where each pixel of a window is, in floats of the padded input.
     offsets: [usize; MAX_WINDOW * MAX_WINDOW],
 }
 
@@ -19,14 +19,14 @@ pub(crate) struct ArgmaxPositions<'a> {
 pub(crate) struct Argmax {
     /// Where its patch starts, in floats from the first image.
     pub patch: usize,
-    /// What it hands on.
+    /// What it propagates.
     pub value: f32,
 }
 
 /// Windows of some images of which there is a list.
 const MAX_WINDOWS: usize = 256;
 
-/// The windows of a filter that hand on anything but 0.
+/// The windows of a filter that propagate anything but 0.
 pub(crate) struct Live {
     /// Where each one's patch starts, and three zeros behind the last.
     pub patches: [usize; MAX_WINDOWS + 3],
@@ -48,13 +48,13 @@ impl Live {
 }
 
 impl<'a> ArgmaxPositions<'a> {
-    /// Of max_indices and values that were checked to be the layer's.
+    /// Of argmax positions and values that were checked to be the layer's.
     pub fn new(shape: &'a ConvMaxPoolShape, max_indices: &'a [f32], v: MatRef<'a>) -> Self {
         assert_eq!(max_indices.len(), v.rows * shape.conv.outputs, "max_indices of the windows");
         assert!(v.map.width >= v.rows, "rows of equal spacing");
         let (plane, mut offsets) = (shape.conv.input(), [0; MAX_WINDOW * MAX_WINDOW]);
-        for (place, offset) in offsets[..shape.window_area()].iter_mut().enumerate() {
-            *offset = place / shape.window * plane.line() + place % shape.window * plane.channels;
+        for (index, offset) in offsets[..shape.window_area()].iter_mut().enumerate() {
+            *offset = index / shape.window * plane.line() + index % shape.window * plane.channels;
         }
         ArgmaxPositions { shape, max_indices, v, offsets }
     }
@@ -76,13 +76,13 @@ impl<'a> ArgmaxPositions<'a> {
             for _ in 0..lines {
                 let mut patch = top;
                 for _ in 0..cols {
-                    // SAFETY: a column of a window of these images, whose rows in `v` are evenly spaced; a
-                    // place is a small whole number, below the square of the largest window.
-                    let (place, value) = unsafe {
-                        let place = self.max_indices.get_unchecked(from).to_int_unchecked::<i32>() as usize;
-                        (*self.offsets.get_unchecked(place), *self.v.data.get_unchecked(v))
+                    // SAFETY: a column of a window of these images, whose rows in `v` are evenly spaced; an
+                    // index is a small whole number, below the square of the largest window.
+                    let (index, value) = unsafe {
+                        let index = self.max_indices.get_unchecked(from).to_int_unchecked::<i32>() as usize;
+                        (*self.offsets.get_unchecked(index), *self.v.data.get_unchecked(v))
                     };
-                    visit(Argmax { patch: patch + place, value });
+                    visit(Argmax { patch: patch + index, value });
                     patch += step;
                     (from, v) = (from + outputs, v + self.v.map.step);
                 }
@@ -97,7 +97,7 @@ impl<'a> ArgmaxPositions<'a> {
         images.len() * self.shape.windows() <= MAX_WINDOWS
     }
 
-    /// Lists the windows of filter `o` that hand on anything but 0: without a branch, which would be
+    /// Lists the windows of filter `o` that propagate anything but 0: without a branch, which would be
     /// mispredicted every other time. With their values, or with the windows that they are.
     #[inline(always)]
     pub fn list<const VALUES: bool>(&self, images: &Range<usize>, o: usize, live: &mut Live) {

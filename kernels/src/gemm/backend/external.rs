@@ -20,7 +20,7 @@ impl MatmulTask<'_> {
         }
         let c_stride = n.next_multiple_of(STRIP);
         let most = self.rows.len().min(BLOCK);
-        // SAFETY: who makes a task promises that its operands are readable.
+        // SAFETY: whoever makes a task promises that its operands are readable.
         let b_in_place = unsafe { b_in_place(problem) };
         let a_is_strided = has_one_loop(problem) && problem.a_rows.width >= self.rows.end;
         let lens = [
@@ -56,7 +56,7 @@ impl MatmulTask<'_> {
                     };
                     multiply(MatmulBlock { a, b, c: &mut *sums, c_stride });
                 }
-                // SAFETY: who makes a task promises that these rows of the output are the thread's own.
+                // SAFETY: whoever makes a task promises that these rows of the output are the thread's own.
                 unsafe { finish_block(self.simd, problem, &block, m, sums) };
             }
         });

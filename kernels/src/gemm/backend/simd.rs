@@ -14,7 +14,7 @@ impl MatmulBackend for Backend {
     }
 
     fn run(&self, task: MatmulTask) {
-        // SAFETY: who makes a task promises what the tile asks for.
+        // SAFETY: whoever makes a task promises what the tile needs.
         unsafe { run_rows(*self, task.problem, task.rows) };
     }
 }

@@ -7,9 +7,9 @@ use super::super::{
 use super::{RULES, assert_absorbed, packed, rules};
 use crate::gemm::gemm;
 use crate::gemm::pack;
-use crate::reference::{Input, shared_relevance};
 use crate::layout::{MatMut, MatRef, Rows};
 use crate::panels::Panels;
+use crate::reference::{Input, shared_relevance};
 use crate::testing::{SameBits, assert_close, floats, kernel_sets};
 use crate::{Epilogue, Init, Kernels};
 use proptest::prelude::*;
