@@ -2,7 +2,7 @@
 
 use crate::support::{Arrays, METHODS, backends, bits, explain, narrow, random_samples, samples_for, thesis};
 use kernels::pool::PoolKind;
-use kernels::relevance::z_beta::{ZBeta, z_beta, z_beta_conv};
+use kernels::relevance::{PackedRule, Relevance, RelevanceConv, Rule, relevance, relevance_conv};
 use kernels::{Conv, ConvShape, Epilogue, Init, Kernels, MatMut, MatRef, Panels, Threads, conv, gemm, pack};
 use model::explain::{Ascent, Explainer, Explanation, Method, Target, prototype};
 use model::{Architecture, Evaluator, NamedTensor, Network, Task};
@@ -148,12 +148,19 @@ fn z_beta_subtracts_the_low_bound_where_weights_are_positive() {
         for kernels in backends() {
             let packed = pack::pack(&w, 3, 2);
             let w = Panels::new(&packed, 3, 2);
-            let (mut z, mut r_in, mut lost) = ([0.0; 2], [0.0; 3], [0.0]);
+            let (mut z, mut r_in, mut absorbed) = ([0.0; 2], [0.0; 3], [0.0]);
             let x = MatRef::new(&x, 1, 3);
             gemm(&kernels, x, w, Init::Zero, Epilogue::Store, MatMut::new(&mut z, 1, 2)).expect("fits");
-            let rule = ZBeta::dense(w, low, high);
-            let (r, out) = (MatRef::new(&r, 1, 2), MatMut::new(&mut r_in, 1, 3));
-            z_beta(&kernels, &rule, x, &mut z, r, out, &mut lost).expect("fits");
+            let rule = &PackedRule::dense(&Rule::z_beta(low, high), w);
+            let operands = Relevance {
+                rule,
+                a: x,
+                z: Some(MatRef::new(&z, 1, 2)),
+                r_out: MatRef::new(&r, 1, 2),
+                r_in: MatMut::new(&mut r_in, 1, 3),
+                absorbed: &mut absorbed,
+            };
+            relevance(&kernels, operands).expect("fits");
             let bounds = (f64::from(low), f64::from(high));
             let q = |form: Numerator| {
                 share(3, &[2.0, 1.0], |j, k| form(f64::from(x.row(0)[j]), f64::from(w.at(j, k)), bounds))
@@ -212,10 +219,17 @@ fn z_beta_of_a_convolution_has_no_bounds_beyond_the_border() {
                 },
             )
             .expect("fits");
-            let rule = ZBeta::conv(&kernels, &shape, w, low, high).expect("fits");
-            let (mut r_in, mut lost) = ([0.0; 6], [0.0]);
-            let (r_out, to) = (MatRef::new(&r, 6, 2), MatMut::new(&mut r_in, 6, 1));
-            z_beta_conv(&kernels, &rule, &shape, &x, &mut z, r_out, to, &mut lost).expect("fits");
+            let rule = PackedRule::conv(&kernels, &Rule::z_beta(low, high), &shape, w).expect("fits");
+            let (mut r_in, mut absorbed) = ([0.0; 6], [0.0]);
+            let operands = RelevanceConv {
+                rule: &rule,
+                a: &x,
+                z: Some(out.pixels_of(&z, 1)),
+                r_out: MatRef::new(&r, 6, 2),
+                r_in: MatMut::new(&mut r_in, 6, 1),
+                absorbed: &mut absorbed,
+            };
+            relevance_conv(&kernels, operands).expect("fits");
             check_trap("conv", &r_in, &by(right), &by(swapped));
         }
         // Had the border the bounds of the image, it would take relevance with it.

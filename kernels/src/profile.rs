@@ -1,6 +1,6 @@
 //! Where the time goes: a kernel set that carries a [`Profile`] records each call of a public kernel.
 //!
-//! A kernel that calls others counts once, as the outermost: `z_plus_conv`, not its convolutions. Where
+//! A kernel that calls others counts once, as the outermost: `relevance_conv`, not its convolutions. Where
 //! no profile is carried a call costs one branch. What a call is worth follows from the shapes:
 //! - FLOP are the multiplications, additions and divisions of the formula, two a multiply-add; `exp` and
 //!   `√` count as one. A convolution's patches at the edge count in full, as its products compute them.
