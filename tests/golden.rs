@@ -7,7 +7,7 @@ use model::train::Optimiser;
 use model::{Evaluator, Network, Task};
 
 fn check_logits(golden: &Golden, kernels: &Kernels) {
-    let Golden { name, network, samples, tensors } = golden;
+    let Golden { name, network, samples, tensors, .. } = golden;
     let mut evaluator = Evaluator::new(network, samples.labels.len());
     let logits = evaluator.logits(kernels, network, samples, &golden.indices()).expect("runs");
     assert_close(&format!("{name} logits"), logits, &tensors["logits"], 1e-5);
@@ -16,7 +16,7 @@ fn check_logits(golden: &Golden, kernels: &Kernels) {
 }
 
 fn check_gradients(golden: &Golden, kernels: &Kernels) {
-    let Golden { name, network, samples, tensors } = golden;
+    let Golden { name, network, samples, tensors, .. } = golden;
     let batch = samples.labels.len();
     let mut trainer = trainer(network, Optimiser::Adam { lr: 1e-3 }, batch, 0);
     for round in 0..3 {
@@ -37,7 +37,7 @@ fn check_gradients(golden: &Golden, kernels: &Kernels) {
 }
 
 fn check_relevance(golden: &Golden, kernels: &Kernels) {
-    let Golden { name, network, samples, tensors } = golden;
+    let Golden { name, network, samples, tensors, .. } = golden;
     let lrp = |alpha, beta| Method::lrp(alpha, beta);
     let cases = [
         ("deep_taylor", Method::DEEP_TAYLOR, Target::Predicted),
