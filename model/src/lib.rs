@@ -49,6 +49,7 @@ pub mod train;
 pub use architecture::{Architecture, Core, EncoderLayer, parse_encoder, parse_head};
 pub use error::ModelError;
 pub use evaluate::Evaluator;
+pub use init::InitialValues;
 pub use kernels::pool::PoolKind;
 pub use network::Network;
 pub use params::{NamedTensor, Spec};

@@ -44,6 +44,11 @@ impl Setup<'_> {
         }
     }
 
+    /// Whether the pass is a training's.
+    pub fn trains(&self) -> bool {
+        matches!(self.purpose, Purpose::Train)
+    }
+
     /// Whether a gradient comes back to this edge, so that its consumer needs weights for the backward pass.
     pub fn gradient_comes_back(&self, edge: &Edge) -> bool {
         self.comes_back(edge) && !matches!(self.purpose, Purpose::Relevance(_))

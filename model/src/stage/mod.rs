@@ -51,7 +51,8 @@ pub(crate) fn encoder(mut layers: &[EncoderLayer], input: Edge, specs: &mut Spec
     let mut with_parameters = 0;
     loop {
         let name = format!("encoder.{with_parameters}");
-        let dropout = Some(Mask { place: MaskPlace::Encoder, layer: stages.len() });
+        let place = if layers.len() == 1 { MaskPlace::Encoded } else { MaskPlace::Encoder };
+        let dropout = Some(Mask { place, layer: stages.len() });
         let (stage, rest): (Box<dyn Layer>, _) = match *layers {
             [] => return stages,
             [EncoderLayer::Dense(units), ref rest @ ..] => {
