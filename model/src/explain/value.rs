@@ -67,6 +67,17 @@ impl Value {
         })
     }
 
+    /// The value for a target, from the logits of a sample; none for rows.
+    ///
+    /// ```
+    /// use model::explain::Value;
+    /// assert_eq!(Value::RunnerUp.of(&[-3.0, -1.0, -2.5], 1), Some(1.5));
+    /// ```
+    pub fn of(&self, logits: &[f32], target: usize) -> Option<f32> {
+        let mut gamma = vec![0.0; logits.len()];
+        (!matches!(self, Value::Rows(_))).then(|| self.row(0, logits, target, &mut gamma))
+    }
+
     /// Checks that the value exists for `n` samples of so many classes.
     pub(crate) fn check(&self, n: usize, classes: usize) -> Result<(), ModelError> {
         match self {
