@@ -6,4 +6,5 @@ mod golden;
 mod golden_final;
 mod gradients;
 mod support;
+mod values;
 mod variants;
