@@ -1,6 +1,6 @@
 //! Relevance is conserved up to what is counted as absorbed (Eq. 3.8), nor negative where it must not be.
 
-use crate::support::{Arrays, METHODS, bits, explain, narrow, samples_for, thesis};
+use crate::support::{Arrays, METHODS, bits, explain, narrow, samples_for, thesis, unpooled};
 use kernels::Kernels;
 use kernels::pool::PoolKind;
 use model::explain::{Explanation, Method, Target};
@@ -87,6 +87,13 @@ fn thesis_cells_conserve_relevance_through_seven_steps() {
     for name in Architecture::PRESETS {
         let network = thesis(name, 7);
         check_network(&format!("{name}-7"), &network, &samples_for(&network, 3, 2));
+    }
+}
+
+#[test]
+fn convolutions_without_a_pool_conserve_relevance() {
+    for network in [1, 2].into_iter().flat_map(unpooled) {
+        check_network(&network.architecture().name(), &network, &samples_for(&network, 9, 7));
     }
 }
 

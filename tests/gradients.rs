@@ -1,7 +1,7 @@
 //! Gradients against central differences of a network written out in f64, and what training promises.
 
 use crate::support::{
-    Arrays, Reference, backends, bits, explain, narrow, samples_for, thesis, trainer as new_trainer,
+    Arrays, Reference, backends, bits, explain, narrow, samples_for, thesis, trainer as new_trainer, unpooled,
 };
 use kernels::pool::PoolKind;
 use kernels::{Kernels, Threads};
@@ -45,11 +45,13 @@ fn spread(len: usize) -> impl Iterator<Item = usize> {
 }
 
 fn narrow_cells() -> impl Iterator<Item = (String, Network)> {
-    Architecture::PRESETS.into_iter().flat_map(|name| {
+    let presets = Architecture::PRESETS.into_iter().flat_map(|name| {
         let pools = if name == "convdeep" { &[PoolKind::Max, PoolKind::Sum][..] } else { &[PoolKind::Max] };
         let cases = pools.iter().flat_map(|&pool| [1, 2, 4].map(|seq_len| (seq_len, pool)));
         cases.map(move |(t, pool)| (format!("{name}-{t} {pool:?}"), narrow(name, t, pool)))
-    })
+    });
+    let others = [1, 2].into_iter().flat_map(unpooled);
+    presets.chain(others.map(|network| (network.architecture().name(), network)))
 }
 
 fn largest(values: impl Iterator<Item = f64>) -> f64 {

@@ -227,16 +227,7 @@ pub fn unpooled(seq_len: usize) -> [Network; 2] {
     let (conv, pool) = (EncoderLayer::conv, EncoderLayer::Pool);
     let core = Core::Rnn { combine: 13, recurrent: 6 };
     let task = Task { rows: 7, cols: 8, seq_len, classes: 5, ..Task::default() };
-    let deep = vec![
-        conv(5, 3),
-        conv(3, 4),
-        pool(PoolKind::Max),
-        conv(3, 3),
-        conv(3, 5),
-        pool(PoolKind::Sum),
-        conv(3, 4),
-        EncoderLayer::Dense(12),
-    ];
+    let deep = vec![conv(3, 8), conv(3, 9), pool(PoolKind::Max), conv(3, 10), EncoderLayer::Dense(16)];
     [deep, vec![conv(3, 6)]].map(|encoder| lively(Architecture { encoder, core, head: vec![7] }, task))
 }
 

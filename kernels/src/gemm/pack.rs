@@ -162,7 +162,11 @@ pub fn transpose(panels: Panels, part: Part, out: &mut [f32]) {
             let from = &panels.data[j0 / STRIP * panels.stride + s * STRIP * STRIP..][..rows * STRIP];
             let mut block = [0.0; STRIP * STRIP];
             block[..from.len()].copy_from_slice(from);
-            let mut turned = transposed(&block, part);
+            // Which part it is must be decided outside of the loops that become registers.
+            let mut turned = match part {
+                Part::All => transposed(&block, |w| w),
+                part => transposed(&block, |w| part.of(w)),
+            };
             if part == Part::One && rows < STRIP {
                 turned.chunks_exact_mut(STRIP).for_each(|row| row[rows..].fill(0.0));
             }
@@ -174,12 +178,12 @@ pub fn transpose(panels: Panels, part: Part, out: &mut [f32]) {
 
 /// A part of a block of 16×16, transposed in tiles of 4×4, of which compilers make registers.
 #[inline(always)]
-fn transposed(block: &[f32; STRIP * STRIP], part: Part) -> [f32; STRIP * STRIP] {
+fn transposed(block: &[f32; STRIP * STRIP], of: impl Fn(f32) -> f32) -> [f32; STRIP * STRIP] {
     let mut turned = [0.0; STRIP * STRIP];
     for i in (0..STRIP).step_by(4) {
         for j in (0..STRIP).step_by(4) {
             let tile: [[f32; 4]; 4] =
-                std::array::from_fn(|y| std::array::from_fn(|x| part.of(block[(i + y) * STRIP + j + x])));
+                std::array::from_fn(|y| std::array::from_fn(|x| of(block[(i + y) * STRIP + j + x])));
             for x in 0..4 {
                 let row = [tile[0][x], tile[1][x], tile[2][x], tile[3][x]];
                 turned[(j + x) * STRIP + i..][..4].copy_from_slice(&row);
