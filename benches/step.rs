@@ -54,14 +54,11 @@ fn group<'a>(c: &'a mut Criterion, name: &str) -> BenchmarkGroup<'a, WallTime> {
 
 /// The four presets at each length, by name.
 fn networks() -> impl Iterator<Item = (String, Network)> {
-    Architecture::PRESETS.into_iter().flat_map(|name| STEPS.map(|seq_len| (name, seq_len))).map(
-        |(name, seq_len)| {
-            let preset = Architecture::preset(name).expect("a preset");
-            let network =
-                Network::new(preset, Task { seq_len, ..Task::default() }, 1).expect("fits the task");
-            (format!("{name}-{seq_len}"), network)
-        },
-    )
+    Architecture::PRESETS.into_iter().flat_map(|name| STEPS.map(|seq_len| (name, seq_len))).map(|(name, seq_len)| {
+        let preset = Architecture::preset(name).expect("a preset");
+        let network = Network::new(preset, Task { seq_len, ..Task::default() }, 1).expect("fits the task");
+        (format!("{name}-{seq_len}"), network)
+    })
 }
 
 fn reference() -> Kernels {
@@ -101,7 +98,7 @@ fn train(c: &mut Criterion) {
 }
 
 fn relevance(kernels: &Kernels, network: &Network, samples: &Noise) -> Explanation {
-    let mut explainer = Explainer::new(kernels, network, Method::DeepTaylor, FEW.len()).expect("fits");
+    let mut explainer = Explainer::new(kernels, network, Method::DEEP_TAYLOR, FEW.len()).expect("fits");
     let found = explainer.explain(kernels, samples, &FEW, Target::Class(0));
     found.expect("runs").remove(0)
 }
@@ -116,7 +113,7 @@ fn explain(c: &mut Criterion) {
             let found = relevance(&kernels, &network, &samples);
             assert_close(&name, &found.relevance, &want);
             assert!(found.conservation_error.iter().all(|&error| error < 1e-3), "{name}: {found:?}");
-            let mut explainer = Explainer::new(&kernels, &network, Method::DeepTaylor, BATCH).expect("fits");
+            let mut explainer = Explainer::new(&kernels, &network, Method::DEEP_TAYLOR, BATCH).expect("fits");
             group.bench_function(BenchmarkId::new(label(&kernels), &name), |bench| {
                 bench
                     .iter(|| explainer.explain(&kernels, &samples, &batch, Target::Predicted).expect("runs"));

@@ -6,8 +6,8 @@ use crate::support::{
 use kernels::pool::PoolKind;
 use kernels::{Kernels, Threads};
 use model::explain::{Method, Target};
-use model::train::{Optimiser, Trainer};
-use model::{Architecture, Evaluator, Network};
+use model::train::{DropoutPolicy, Optimiser, TrainOptions, Trainer};
+use model::{Architecture, Evaluator, Network, Task};
 
 /// The central difference at 0, `None` if two step sizes disagree, because a relu or a pool has a kink there.
 fn slope(mut f: impl FnMut(f64) -> f64, scale: f64) -> Option<f64> {
@@ -61,7 +61,7 @@ fn largest(values: impl Iterator<Item = f64>) -> f64 {
 #[test]
 fn logits_and_loss_are_those_of_the_network_in_f64() {
     let kernels = Kernels::default();
-    for (what, network) in narrow_cells() {
+    for (what, network) in narrow_cells().chain(narrow_cells().map(with_zero_logit)) {
         let samples = samples_for(&network, 6, 1);
         let reference = Reference::new(&network);
         let mut evaluator = Evaluator::new(&network, 6);
@@ -79,9 +79,16 @@ fn logits_and_loss_are_those_of_the_network_in_f64() {
     }
 }
 
+/// The same network with another softmax.
+fn with_zero_logit((what, network): (String, Network)) -> (String, Network) {
+    let task = Task { zero_logit: true, ..*network.task() };
+    let again = Network::from_tensors(network.architecture().clone(), task, &network.tensors());
+    (format!("{what}, zero logit"), again.expect("the same shapes"))
+}
+
 #[test]
 fn gradients_of_parameters_are_central_differences() {
-    for (what, network) in narrow_cells() {
+    for (what, network) in narrow_cells().chain(narrow_cells().map(with_zero_logit)) {
         let samples = samples_for(&network, 4, 2);
         let mut reference = Reference::new(&network);
         let mut usable = Usable::default();
@@ -209,14 +216,25 @@ fn a_seed_decides_the_dropout_and_with_it_every_bit() {
 #[test]
 fn gradients_under_dropout_are_those_of_the_remaining_network() {
     let kernels = Kernels::default();
-    for name in ["deep", "deepv2", "convdeep"] {
-        for seq_len in [1, 4] {
+    let policies = |network: &Network| {
+        let architecture = network.architecture();
+        [
+            DropoutPolicy::draft(architecture),
+            DropoutPolicy::draft_code(architecture),
+            DropoutPolicy::finished(),
+            DropoutPolicy { encoder: false, ..DropoutPolicy::draft_code(architecture) },
+        ]
+    };
+    for name in Architecture::PRESETS {
+        for (seq_len, policy) in [1, 4].into_iter().flat_map(|t| (0..4).map(move |policy| (t, policy))) {
             let network = narrow(name, seq_len, PoolKind::Max);
             let samples = samples_for(&network, 12, 6);
             let indices: Vec<usize> = (0..12).collect();
             // A fresh trainer's first step draws the same masks each time.
             let first_step = |network: &Network| {
-                let mut trainer = new_trainer(&network, SGD, 12, 8);
+                let dropout = policies(network)[policy];
+                let options = TrainOptions { optimiser: SGD, batch: 12, seed: 8, dropout };
+                let mut trainer = Trainer::new(network.clone(), options).expect("a sound policy");
                 let found = trainer.step(&kernels, &samples, &indices).expect("runs");
                 (found.mean_loss(), network.export(trainer.gradients()))
             };
@@ -234,7 +252,7 @@ fn gradients_under_dropout_are_those_of_the_remaining_network() {
                 // The losses are f32, so the step is wide enough that their rounding does not matter.
                 let want = (along(5e-4) - along(-5e-4)) / 1e-3;
                 let error = (norm - want).abs();
-                assert!(error <= 0.01 * norm + 2e-4, "{name}-{seq_len} {}: {norm}, {want}", gradient.name);
+                assert!(error <= 0.01 * norm + 2e-4, "{name}-{seq_len} policy {policy} {}: {norm}, {want}", gradient.name);
             }
         }
     }

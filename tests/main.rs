@@ -3,6 +3,8 @@
 mod cli;
 mod conservation;
 mod golden;
+mod golden_final;
 mod gradients;
 mod support;
+mod values;
 mod variants;

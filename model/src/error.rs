@@ -56,7 +56,17 @@ pub enum ModelError {
         /// The allowed values.
         expected: &'static str,
     },
-    /// A layer of an encoder is at an invalid position.
+    /// A rule that the inputs of a place cannot have.
+    #[error("{rule} is no rule for the {place} layers; it must be {expected}")]
+    Rule {
+        /// `first`, `convolution`, `middle` or `last`.
+        place: &'static str,
+        /// The rule.
+        rule: &'static str,
+        /// What is allowed.
+        expected: &'static str,
+    },
+    /// A layer of an encoder stands where it cannot.
     #[error("encoder layer {layer}: {problem}")]
     LayerOrder {
         /// Index of the layer in the encoder, counting pools.

@@ -6,8 +6,8 @@ use harness::dataset::samples::Scaled;
 use harness::io::array;
 use harness::model_file;
 use kernels::{Backend, Kernels, Threads};
-use model::explain::{Method, Target};
-use model::{Evaluator, NamedTensor, Network, Samples};
+use model::explain::{Method, Numbers, Target};
+use model::{Evaluator, NamedTensor, Network, Samples, Task};
 use ndarray::{Array1, Array2, Array3, Array4, Axis, Ix1, Ix3, OwnedRepr, s};
 use ndarray_npy::{NpzReader, read_npy, write_npy};
 use safetensors::{Dtype, tensor::TensorView};
@@ -74,11 +74,11 @@ fn every_method_explains_into_arrays_and_pictures() {
         arrays.labels[i] = test.label(i);
     }
     let indices: Vec<usize> = (0..6).collect();
-    for name in Method::NAMES {
+    for name in Method::names() {
         let line = format!("{EXPLAIN} --method {name} --samples 6");
         sandbox.does(&format!("{line} --out @{name}.npy"));
         sandbox.refuses(&format!("{line} --out @{name}.npy"), &[name, "--overwrite"]);
-        let method = Method::by_name(name, 2.0, 1.0).expect("a method");
+        let method = Method::by_name(name, &Numbers::default()).expect("a method");
         let want = explain(&best(), &network, method, (&arrays, &indices), Target::Predicted).remove(0);
         let (found, shape) = array::read_images(&sandbox.at(&format!("{name}.npy"))).expect("relevance");
         assert_eq!(shape, [6, 28, 28], "{name}");
@@ -140,7 +140,8 @@ fn explanations_are_of_the_selected_targets_and_samples() {
         &format!("{EXPLAIN} --out @x --method lrp --alpha 2 --beta 2"),
         &["--alpha 2", "--beta 2"],
     );
-    sandbox.usage_error(&format!("{EXPLAIN} --out @x --method magic"), &["magic", &Method::NAMES.join(", ")]);
+    let known = Method::names().collect::<Vec<_>>().join(", ");
+    sandbox.usage_error(&format!("{EXPLAIN} --out @x --method magic"), &["magic", &known]);
     sandbox.usage_error(&format!("{EXPLAIN} --out @x --target 10"), &["--target 10", "0 to 9"]);
     sandbox.usage_error(&format!("{EXPLAIN} --out @x --class 77"), &["--class"]);
     sandbox.usage_error(&format!("{EXPLAIN} --out @x --samples 0"), &["--samples"]);
@@ -153,7 +154,42 @@ fn explanations_are_of_the_selected_targets_and_samples() {
     assert!(!sandbox.at("x").exists());
 }
 
-/// A tensor of any type, as another program would pass it to the safetensors crate.
+#[test]
+fn explanations_of_values_have_a_ledger_and_can_be_checked() {
+    let (sandbox, network) = Sandbox::with_model();
+    let (classes, steps, layers) = (10, network.task().seq_len, network.layers().len());
+    sandbox.does(&format!("{EXPLAIN} --samples 5 --value centred --target all --check --out @c.npz"));
+    let mut npz = NpzReader::new(Cursor::new(sandbox.bytes("c.npz"))).expect("a zip");
+    let f = npz.by_name::<OwnedRepr<f32>, Ix1>("f_batch").expect("values");
+    let a = npz.by_name::<OwnedRepr<f32>, Ix3>("a_batch").expect("relevance");
+    let absorbed = npz.by_name::<OwnedRepr<f64>, Ix3>("absorbed").expect("a ledger");
+    let negative = npz.by_name::<OwnedRepr<f64>, Ix3>("negative").expect("a ledger");
+    for ledger in [&absorbed, &negative] {
+        assert_eq!(ledger.dim(), (5 * classes, layers, steps));
+    }
+    for (i, &f) in f.iter().enumerate() {
+        let sum: f64 = a.index_axis(Axis(0), i).iter().map(|&r| f64::from(r)).sum();
+        let f = f64::from(f);
+        let error = (f - sum - absorbed.index_axis(Axis(0), i).sum()).abs();
+        assert!(error <= 1e-4 * f.abs(), "[{i}]: {error} of {f}");
+    }
+    assert!(negative.iter().all(|&r| r <= 0.0) && negative.iter().any(|&r| r < 0.0));
+    // Of each sample, the centred values of all classes add up to 0.
+    for of_sample in f.as_slice().expect("in order").chunks_exact(classes) {
+        assert!(of_sample.iter().sum::<f32>().abs() < 1e-4, "{of_sample:?}");
+    }
+    fs::write(sandbox.at("rules.toml"), "first = \"flat\"\nmiddle = \"gamma\"\ngamma = 0.5\n").expect("written");
+    sandbox.does(&format!("{EXPLAIN} --samples 5 --rules @rules.toml --last z-plus --out @r.npy --json"));
+    sandbox.does(&format!("{EXPLAIN} --samples 5 --first flat --middle gamma --gamma 0.5 --last z-plus --out @o.npy"));
+    assert_eq!(sandbox.bytes("r.npy"), sandbox.bytes("o.npy"));
+    // A zero logit is kept with the model.
+    let task = Task { zero_logit: true, ..*network.task() };
+    let zero = Network::from_tensors(network.architecture().clone(), task, &network.tensors()).expect("fits");
+    model_file::save(&sandbox.at("zero.safetensors"), &zero).expect("saved");
+    assert!(model_file::load(&sandbox.at("zero.safetensors")).expect("loads").task().zero_logit);
+}
+
+/// A tensor of any type, as another program would hand it to the safetensors crate.
 type Foreign = (Dtype, Vec<usize>, Vec<u8>);
 
 fn foreign(network: &Network) -> BTreeMap<String, Foreign> {

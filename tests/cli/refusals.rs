@@ -336,6 +336,22 @@ fn settings() -> Vec<Case> {
     ]
 }
 
+/// Writes rows over the logits, all of one value.
+fn gamma(shape: [usize; 2], value: f32) -> Spoil {
+    Box::new(move |sandbox| {
+        write_f32(&sandbox.at("g.npy"), &shape, &vec![value; shape[0] * shape[1]]).expect("written");
+    })
+}
+
+fn rows(shape: [usize; 2], value: f32, words: Vec<&'static str>) -> Case {
+    Case(gamma(shape, value), format!("{EXPLAIN} --value @g.npy"), 2, words)
+}
+
+/// A file of rules.
+fn table(text: &'static str, words: Vec<&'static str>) -> Case {
+    Case(replace("run.toml", text.as_bytes()), format!("{EXPLAIN} --rules @run.toml"), 2, words)
+}
+
 fn options() -> Vec<Case> {
     let train = |more: &str, words| Case(nothing(), format!("{TRAIN} {more}"), 2, words);
     let explain = |more: &str, words| Case(nothing(), format!("{EXPLAIN} {more}"), 2, words);
@@ -381,7 +397,32 @@ fn options() -> Vec<Case> {
         explain("--method lrp --alpha 2 --beta 2", vec!["--alpha 2", "--beta 2", "α − β must be 1"]),
         explain("--method lrp --alpha nan", vec!["--alpha NaN", "α − β must be 1"]),
         explain("--method lrp --alpha 0.5 --beta=-0.5", vec!["--beta -0.5", "at least 0"]),
-        explain("--method magic", vec!["--method magic", "deep-taylor"]),
+        explain("--method magic", vec!["--method magic", "deep-taylor", "epsilon-plus"]),
+        explain("--first magic", vec!["--first magic", "z-beta"]),
+        explain("--middle magic", vec!["--middle magic", "alpha-beta"]),
+        explain("--last magic", vec!["--last magic", "epsilon"]),
+        explain("--first z-plus", vec!["--first z-plus", "z-beta, w-square, flat or epsilon"]),
+        explain("--middle z-beta", vec!["z-beta", "for pixels"]),
+        explain("--last z-beta", vec!["--last z-beta", "for pixels"]),
+        explain("--middle alpha-beta --alpha 3", vec!["--alpha 3", "α − β must be 1"]),
+        explain("--epsilon -1", vec!["--epsilon -1", "above 0"]),
+        explain("--middle epsilon --epsilon 0", vec!["--epsilon 0", "above 0"]),
+        explain("--gamma -0.5", vec!["--gamma -0.5", "at least 0"]),
+        explain("--method sensitivity --last flat", vec!["--method sensitivity", "no rules", "--last"]),
+        explain("--method guided-backprop --check", vec!["--check", "no conservation"]),
+        explain("--value largest", vec!["--value largest", "runner-up", ".npy"]),
+        explain("--value @absent.npy", vec!["--value", "absent.npy", "cannot be opened"]),
+        rows([2, 10], 0.5, vec!["g.npy", "[2, 10]", "expected [200, 10]", "--samples"]),
+        rows([200, 9], 0.5, vec!["g.npy", "[200, 9]", "expected [200, 10]"]),
+        rows([200, 10], f32::NAN, vec!["g.npy", "row 0", "NaN", "not a finite number"]),
+        Case(gamma([200, 10], 0.5), format!("{EXPLAIN} --value @g.npy --target true"), 2, vec!["--target", "--value"]),
+        table("", vec!["run.toml", "names no layer", "first, convolution, middle or last"]),
+        table("epsilon = 0.5\n", vec!["run.toml", "names no layer"]),
+        table("second = \"flat\"\n", vec!["run.toml", "second"]),
+        table("first = 3\n", vec!["run.toml", "string"]),
+        table("middle = \"magic\"\n", vec!["run.toml", "middle magic"]),
+        table("convolution = \"z-beta\"\n", vec!["z-beta", "for pixels"]),
+        table("last = \"gamma\"\ngamma = -1\n", vec!["gamma -1", "at least 0"]),
         explain("--target 10", vec!["--target 10", "0 to 9"]),
         explain("--samples 0", vec!["--samples"]),
         Case(

@@ -8,6 +8,7 @@ use crate::run::architecture::NamedArchitecture;
 use crate::run::settings::PartialSettings;
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::str::FromStr;
 
@@ -36,7 +37,7 @@ pub struct Experiment {
     pub seq_lens: Vec<usize>,
     /// Seeds.
     pub seeds: Vec<u64>,
-    /// The learning rate, or `"search"`.
+    /// The learning rate, a table of rates by cell, or `"search"`.
     pub lr: Rate,
     /// Settings that all trainings share.
     #[serde(default)]
@@ -56,13 +57,15 @@ pub struct Experiment {
     pub measure: Measure,
 }
 
-/// A learning rate, or a search for it.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+/// A learning rate, or a search for one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Rate {
     /// The same for all trainings.
     Fixed(f64),
-    /// The best rate on the held-out training samples, for each architecture and T.
+    /// One for each cell, such as `{ shallow = 1e-4, deep = 2e-4 }`.
+    ByCell(BTreeMap<String, f64>),
+    /// The best on the held-out training samples, for each cell and T.
     Search(Keyword),
 }
 

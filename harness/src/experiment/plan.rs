@@ -108,8 +108,16 @@ impl Experiment {
             (group, title) = (format!("{group}-sgd"), format!("{title} (SGD)"));
         }
         if lr.is_none() {
-            settings.lr = match self.lr {
-                Rate::Fixed(rate) => rate as f32,
+            settings.lr = match &self.lr {
+                Rate::Fixed(rate) => *rate as f32,
+                Rate::ByCell(rates) => match rates.get(&settings.cell) {
+                    Some(rate) => *rate as f32,
+                    None => {
+                        let cells = rates.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+                        let text = format!("lr has no rate for {}; it has {cells}", settings.cell);
+                        return Err(UsageError(text).into());
+                    }
+                },
                 Rate::Search(_) => rates.get(&group).unwrap_or(self.search.rates[0]) as f32,
             };
             settings.check()?;
@@ -164,6 +172,22 @@ mod tests {
             let error = changed.plan(&Rates::default()).unwrap_err();
             assert!(error.is::<UsageError>() && error.to_string().contains(word), "{error}");
         }
+    }
+
+    #[test]
+    fn rates_by_cell_are_those_of_the_cells() {
+        let text = PRESETS[0].1.replace("lr = 5e-4", "lr = { shallow = 1e-4, deep = 2e-4 }");
+        let experiment = Experiment::parse(&text, "x.toml").unwrap();
+        for run in experiment.plan(&Rates::default()).unwrap() {
+            let want = if run.settings.cell == "deep" { 2e-4 } else { 1e-4 };
+            assert_eq!(run.settings.lr, want, "{}", run.title);
+        }
+        let missing = Experiment::parse(&text.replace(", deep = 2e-4", ""), "x.toml").unwrap();
+        let error = missing.plan(&Rates::default()).unwrap_err();
+        assert!(error.is::<UsageError>() && error.to_string().contains("deep"), "{error}");
+        let draft = Experiment::by_name("draft").unwrap().plan(&Rates::default()).unwrap();
+        let rate = |title: &str| draft.iter().find(|run| run.title == title).map(|run| run.settings.lr);
+        assert_eq!((rate("Shallow-7"), rate("Deep-7"), rate("Deep-7 (SGD)")), (Some(1e-4), Some(2e-4), Some(0.01)));
     }
 
     #[cfg(unix)]

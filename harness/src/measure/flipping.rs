@@ -188,16 +188,19 @@ impl Flipping {
         for chunk in indices.chunks(self.evaluator.capacity()) {
             let evaluator = &mut self.evaluator;
             let logits = evaluator.logits(kernels, network, &arrays, chunk)?;
-            found.extend(logits.chunks_exact(task.classes).map(softmax));
+            found.extend(logits.chunks_exact(task.classes).map(|h| softmax(h, task.zero_logit)));
         }
         Ok(found)
     }
 }
 
-fn softmax(logits: &[f32]) -> Vec<f64> {
-    let most = logits.iter().fold(f32::NEG_INFINITY, |most, &h| most.max(h));
+/// Probabilities; with a zero logit the rest to 1 is that of no class.
+fn softmax(logits: &[f32], zero_logit: bool) -> Vec<f64> {
+    let least = if zero_logit { 0.0 } else { f32::NEG_INFINITY };
+    let most = logits.iter().fold(least, |most, &h| most.max(h));
     let powers: Vec<f64> = logits.iter().map(|&h| (f64::from(h) - f64::from(most)).exp()).collect();
-    let sum: f64 = powers.iter().sum();
+    let zero = if zero_logit { (-f64::from(most)).exp() } else { 0.0 };
+    let sum: f64 = zero + powers.iter().sum::<f64>();
     powers.into_iter().map(|power| power / sum).collect()
 }
 

@@ -1,5 +1,6 @@
 //! Measures the explanations of one trained network.
 
+use super::classes::{ClassRequest, class_dependence, value_signs};
 use super::explanations::{ExplanationRequest, Summary};
 use super::flipping::{Flipping, Order};
 use super::heatmaps::{self, Relevance};
@@ -18,7 +19,7 @@ use crate::signal::check_stop;
 use anyhow::{Context, Result};
 use kernels::Kernels;
 use model::Network;
-use model::explain::{Ascent, Target, prototype};
+use model::explain::{Ascent, Target, Value, prototype};
 use std::path::Path;
 
 /// Prototypes (section 3.2): number of steps, step length, and weight of the penalty on the distance from the
@@ -71,6 +72,11 @@ pub fn measure(folder: &Path, title: &str, context: &MeasureContext) -> Result<(
         context.measure.region,
     )?;
     found.random_order = random.run(&network, context.kernels, Order::Random, None)?;
+    let all: Vec<usize> = (0..context.selection.test).collect();
+    let request = ClassRequest { network: &network, samples: &samples, indices: &all };
+    found.values = value_signs(context.kernels, request)?;
+    let indices = &context.selection.measured;
+    found.classes = class_dependence(context.kernels, ClassRequest { indices, ..request })?;
     found.prototype_probability = prototypes(&network, context, &mut maps)?;
     found.groups.push(Group { name: "prototypes".to_owned(), count: task.classes });
     context.dataset.unchanged()?;
@@ -88,7 +94,8 @@ pub fn measure(folder: &Path, title: &str, context: &MeasureContext) -> Result<(
 fn whole_test(network: &Network, samples: &Scaled, context: &MeasureContext) -> Result<Summary> {
     let all: Vec<usize> = (0..context.selection.test).collect();
     let relevance = Relevance::by_name(heatmaps::MAIN).context("the main method")?;
-    let request = ExplanationRequest { network, samples, indices: &all, target: Target::Predicted };
+    let value = &context.measure.value();
+    let request = ExplanationRequest { network, samples, indices: &all, target: Target::Predicted, value };
     relevance.explain(context.kernels, request, |_, _| Ok(()))
 }
 
@@ -105,23 +112,26 @@ fn of_method(
     let (rows, cols) = (network.task().rows, network.task().cols);
     let size = rows * cols;
     let mut class_columns = vec![0.0; cols];
-    let of = |indices, target| ExplanationRequest { network, samples, indices, target };
+    let value = &context.measure.value();
+    let of = |indices, target| ExplanationRequest { network, samples, indices, target, value };
     relevance.explain(kernels, of(&selection.of_class, Target::Predicted), |_, found| {
         for (i, &r) in found.relevance.iter().enumerate() {
             class_columns[i % cols] += f64::from(r);
         }
         Ok(())
     })?;
-    let mut kept = |group: &str, indices: &[usize]| -> Result<()> {
-        let (found, _) = relevance
-            .collect(kernels, ExplanationRequest { network, samples, indices, target: Target::Predicted })?;
+    let mut kept = |group: &str, indices: &[usize], value: &Value| -> Result<()> {
+        let target = Target::Predicted;
+        let request = ExplanationRequest { network, samples, indices, target, value };
+        let (found, _) = relevance.collect(kernels, request)?;
         maps.extend(found);
         groups.push(Group { name: format!("{name}/{group}"), count: indices.len() });
         Ok(())
     };
-    kept("each-class", &selection.each_class)?;
+    kept("each-class", &selection.each_class, value)?;
     if name == heatmaps::MAIN {
-        kept("population", &selection.population)?;
+        kept("each-class-centred", &selection.each_class, &Value::Centred)?;
+        kept("population", &selection.population, value)?;
     }
     let at = &selection.measured;
     let (predicted, summary) = relevance.collect(kernels, of(at, Target::Predicted))?;

@@ -1,5 +1,6 @@
 //! `measured.json`: all measurements of one run.
 
+use super::classes::{ClassDependence, ValueSigns};
 use super::explanations::Summary;
 use super::flipping::Flipped;
 use super::randomise;
@@ -11,9 +12,8 @@ use serde::{Deserialize, Serialize};
 /// Files that measuring writes to a run's folder.
 pub const FILES: [&str; 2] = ["measured.json", "heatmaps.npy"];
 
-/// Version of the measurements: increased when the same settings give other numbers, so that old measurements
-/// are repeated.
-const VERSION: u32 = 2;
+/// Increased when the same settings give other numbers, so that old measurements are repeated.
+const VERSION: u32 = 3;
 
 /// The results of one method on one network.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -63,7 +63,13 @@ pub struct Measured {
     pub random_order: Vec<Flipped>,
     /// `P(class | prototype)`, by class.
     pub prototype_probability: Vec<f64>,
-    /// The groups of `heatmaps.npy`, in order.
+    /// Signs of every value of the predicted class on the test set.
+    #[serde(default)]
+    pub values: Vec<ValueSigns>,
+    /// How alike the heatmaps of all classes are, by method and value.
+    #[serde(default)]
+    pub classes: Vec<ClassDependence>,
+    /// What `heatmaps.npy` holds, in order.
     pub groups: Vec<Group>,
 }
 

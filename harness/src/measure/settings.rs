@@ -2,6 +2,7 @@
 
 use super::heatmaps::{self, Relevance};
 use crate::error::UsageError;
+use model::explain::Value;
 use serde::{Deserialize, Serialize};
 
 /// The measurement settings of an experiment.
@@ -19,6 +20,8 @@ pub struct Measure {
     pub population: usize,
     /// Side of the regions that pixel flipping removes.
     pub region: usize,
+    /// The value of the logits that is explained, by which claims are judged: logit, relu, centred, runner-up or contrast.
+    pub value: String,
     /// The neuron of Figures 3.4 to 3.6.
     pub neuron: Neuron,
 }
@@ -43,12 +46,18 @@ impl Default for Measure {
             class: 1,
             population: 16,
             region: 4,
+            value: "logit".to_owned(),
             neuron: Neuron { weights: [1.0, -0.6], bias: -0.15, activations: [0.8, 0.45] },
         }
     }
 }
 
 impl Measure {
+    /// The explained value.
+    pub fn value(&self) -> Value {
+        Value::by_name(&self.value).unwrap_or(Value::Logit)
+    }
+
     /// Checks what can be checked without data.
     ///
     /// # Errors
@@ -64,6 +73,9 @@ impl Measure {
         }
         if !self.methods.iter().any(|name| name == heatmaps::MAIN) {
             return refuse(format!("methods must hold {}, which the figures show", heatmaps::MAIN));
+        }
+        if Value::by_name(&self.value).is_none() {
+            return refuse(format!("value is {}; it must be {}", self.value, Value::NAMES.join(", ")));
         }
         let Neuron { weights, bias, activations } = self.neuron;
         let value = weights[0] * activations[0] + weights[1] * activations[1] + bias;

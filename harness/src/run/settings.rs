@@ -6,7 +6,7 @@ use crate::io::file;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use model::train::{DropoutPolicy, Optimiser, TrainOptions};
-use model::{Architecture, Core, EncoderLayer, ModelError, PoolKind, Task};
+use model::{Architecture, Core, EncoderLayer, InitialValues, ModelError, PoolKind, Task};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -28,6 +28,50 @@ pub enum PoolName {
     Max,
     /// Sum of the window
     Sum,
+}
+
+/// Where units are dropped, and how many unless `dropout` says so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DropoutProfile {
+    /// Behind dense encoder layers and in front of the head, 0.5; nothing without an encoder
+    #[default]
+    Draft,
+    /// On the inputs of the core too
+    DraftCode,
+    /// On the input of the recurrent layer too, 0.2, for every cell
+    Final,
+}
+
+impl DropoutProfile {
+    /// The policy for an architecture.
+    pub fn policy(self, architecture: &Architecture) -> DropoutPolicy {
+        match self {
+            DropoutProfile::Draft => DropoutPolicy::draft(architecture),
+            DropoutProfile::DraftCode => DropoutPolicy::draft_code(architecture),
+            DropoutProfile::Final => DropoutPolicy::finished(),
+        }
+    }
+}
+
+/// The spread of the initial weights.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum InitialName {
+    /// σ = 0.1
+    #[default]
+    Draft,
+    /// σ² = 1 / inputs of the unit
+    Final,
+}
+
+impl From<InitialName> for InitialValues {
+    fn from(name: InitialName) -> InitialValues {
+        match name {
+            InitialName::Draft => InitialValues::Draft,
+            InitialName::Final => InitialValues::Final,
+        }
+    }
 }
 
 /// Settings from a file or the command line; each is optional.
@@ -68,9 +112,15 @@ pub struct PartialSettings {
     /// Momentum of SGD [default: 0.9]
     #[arg(long, value_name = "X")]
     pub momentum: Option<f32>,
-    /// Drop probability [default: 0.5, without an encoder 0]
+    /// Drop probability [default: that of the profile: 0.5, without an encoder 0; final 0.2]
     #[arg(long, value_name = "P")]
     pub dropout: Option<f32>,
+    /// Where units are dropped [default: draft]
+    #[arg(long, value_enum, value_name = "NAME")]
+    pub dropout_profile: Option<DropoutProfile>,
+    /// Spread of the initial weights [default: draft]
+    #[arg(long, value_enum, value_name = "NAME")]
+    pub initial_values: Option<InitialName>,
     /// Seed of initial parameters, sample order and dropout [default: 1]
     #[arg(long, value_name = "S")]
     pub seed: Option<u64>,
@@ -95,6 +145,10 @@ pub struct PartialSettings {
     /// Width of the recurrent layer, over that of the core
     #[arg(long, value_name = "N")]
     pub recurrent: Option<usize>,
+    /// Train with a softmax that sees one more logit, which is constantly 0: the logit of the true class is then pushed
+    /// above 0
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    pub zero_logit: Option<bool>,
 }
 
 /// `[low, high]` of the pixels.
@@ -130,11 +184,14 @@ pub struct Settings {
     pub optimiser: OptimiserName,
     pub momentum: f32,
     pub dropout: f32,
+    pub dropout_profile: DropoutProfile,
+    pub initial_values: InitialName,
     pub seed: u64,
     pub validation: Option<usize>,
     pub limit_train: Option<usize>,
     pub limit_test: Option<usize>,
     pub input_range: Range,
+    pub zero_logit: bool,
 }
 
 /// Settings as `run.json` and checkpoints store them. Those without an architecture have a preset, a kind of pool and two
@@ -160,6 +217,12 @@ struct StoredSettings {
     pool: Option<PoolName>,
     combine: Option<usize>,
     recurrent: Option<usize>,
+    #[serde(default)]
+    zero_logit: bool,
+    #[serde(default)]
+    dropout_profile: DropoutProfile,
+    #[serde(default)]
+    initial_values: InitialName,
 }
 
 impl TryFrom<StoredSettings> for Settings {
@@ -182,11 +245,14 @@ impl TryFrom<StoredSettings> for Settings {
             optimiser: stored.optimiser,
             momentum: stored.momentum,
             dropout: stored.dropout,
+            dropout_profile: stored.dropout_profile,
+            initial_values: stored.initial_values,
             seed: stored.seed,
             validation: stored.validation,
             limit_train: stored.limit_train,
             limit_test: stored.limit_test,
             input_range: stored.input_range,
+            zero_logit: stored.zero_logit,
         })
     }
 }
@@ -254,6 +320,8 @@ impl PartialSettings {
             optimiser: self.optimiser.or(below.optimiser),
             momentum: self.momentum.or(below.momentum),
             dropout: self.dropout.or(below.dropout),
+            dropout_profile: self.dropout_profile.or(below.dropout_profile),
+            initial_values: self.initial_values.or(below.initial_values),
             seed: self.seed.or(below.seed),
             validation: self.validation.or(below.validation),
             limit_train: self.limit_train.or(below.limit_train),
@@ -262,6 +330,7 @@ impl PartialSettings {
             pool: self.pool.or(below.pool),
             combine: self.combine.or(below.combine),
             recurrent: self.recurrent.or(below.recurrent),
+            zero_logit: self.zero_logit.or(below.zero_logit),
         }
     }
 
@@ -271,6 +340,7 @@ impl PartialSettings {
     /// [`UsageError`] that names the setting, its value and what is allowed.
     pub fn complete(self) -> Result<Settings> {
         let (cell, architecture) = self.architecture()?;
+        let dropout_profile = self.dropout_profile.unwrap_or_default();
         let settings = Settings {
             cell,
             seq_len: self.seq_len.unwrap_or(7),
@@ -280,13 +350,16 @@ impl PartialSettings {
             lr: self.lr.unwrap_or(5e-4),
             optimiser: self.optimiser.unwrap_or(OptimiserName::Adam),
             momentum: self.momentum.unwrap_or(0.9),
-            dropout: self.dropout.unwrap_or(DropoutPolicy::draft(&architecture).rate),
+            dropout: self.dropout.unwrap_or(dropout_profile.policy(&architecture).rate),
+            dropout_profile,
+            initial_values: self.initial_values.unwrap_or_default(),
             architecture,
             seed: self.seed.unwrap_or(1),
             validation: self.validation,
             limit_train: self.limit_train,
             limit_test: self.limit_test,
             input_range: self.input_range.unwrap_or(Range(-1.0, 1.0)),
+            zero_logit: self.zero_logit.unwrap_or(false),
         };
         settings.check()?;
         Ok(settings)
@@ -369,7 +442,8 @@ impl Settings {
 
     /// Optimiser, batch, seed and dropout.
     pub fn train_options(&self) -> TrainOptions {
-        let dropout = DropoutPolicy { rate: self.dropout, ..DropoutPolicy::draft(&self.architecture) };
+        let dropout =
+            DropoutPolicy { rate: self.dropout, ..self.dropout_profile.policy(&self.architecture) };
         TrainOptions { optimiser: self.optimiser(), batch: self.batch, seed: self.seed, dropout }
     }
 
@@ -382,7 +456,7 @@ impl Settings {
     /// The task: shape of the input, sequence length, classes and pixel range.
     pub fn task(&self, rows: usize, cols: usize, classes: usize) -> Task {
         let Range(low, high) = self.input_range;
-        Task { rows, cols, seq_len: self.seq_len, classes, low, high }
+        Task { rows, cols, seq_len: self.seq_len, classes, low, high, zero_logit: self.zero_logit }
     }
 
     /// The optimiser.
@@ -450,6 +524,21 @@ mod tests {
             complete("encoder = \"none\"\ncore = \"rnn:768:128\"\nhead = []").preset(),
             Some("shallow")
         );
+    }
+
+    #[test]
+    fn profiles_say_where_and_how_much_is_dropped() {
+        let complete = |text: &str| toml::from_str::<PartialSettings>(text).unwrap().complete().unwrap();
+        let policy = |text: &str| complete(text).train_options().dropout;
+        assert_eq!(policy("cell = \"deep\""), DropoutPolicy::draft(&Architecture::preset("deep").unwrap()));
+        let code = policy("cell = \"deep\"\ndropout-profile = \"draft-code\"");
+        assert!(code.combine && !code.recurrent && code.rate == 0.5);
+        assert_eq!(policy("cell = \"shallow\"\ndropout-profile = \"draft-code\"").rate, 0.0);
+        assert_eq!(policy("cell = \"shallow\"\ndropout-profile = \"final\""), DropoutPolicy::finished());
+        assert_eq!(policy("dropout-profile = \"final\"\ndropout = 0.4").rate, 0.4);
+        let values = complete("initial-values = \"final\"\nzero-logit = true");
+        assert_eq!((values.initial_values, values.zero_logit), (InitialName::Final, true));
+        assert!(values.task(28, 28, 10).zero_logit);
     }
 
     #[test]

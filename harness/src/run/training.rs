@@ -57,7 +57,8 @@ pub fn train(settings: &Settings, out: &Path, existing: Existing, context: &RunC
     let RunContext { dataset, kernels, .. } = *context;
     let begin = Instant::now();
     let task = settings.task(dataset.rows, dataset.cols, dataset.classes);
-    let network = Network::new(settings.architecture.clone(), task, settings.seed)
+    let (architecture, values) = (settings.architecture.clone(), settings.initial_values.into());
+    let network = Network::with_initial_values(architecture, task, values, settings.seed)
         .map_err(|error| settings.usage_error(error))?;
     let split = split_samples(settings, dataset)?;
     let variables = network.variables();

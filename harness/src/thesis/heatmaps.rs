@@ -23,6 +23,13 @@ pub(super) fn section(set: &Set) -> Result<Section> {
          for the predicted class; ticks mark the steps of the sequence. For T > 1 the thesis finds the relevance of networks \
          without an encoder on the last steps, at the right edge, and that of the others on the strokes.",
     )?);
+    section.figure(each_class(
+        set,
+        "figure-4.7-centred",
+        &rows(set, &adam, "each-class-centred"),
+        "The samples of Figure 4.7 by the centred value, the logit less the mean of all logits, which a common shift of the logits \
+         does not change: blank or blue heatmaps of Figure 4.7 with red ones here come from a negative logit.",
+    )?);
     if let Some(t) = set.main_length() {
         section.figure(population(set, t)?);
     }

@@ -3,6 +3,8 @@
 use super::accuracy::chart;
 use super::networks::{Net, Set, Spread, text};
 use super::printed::{self, PrintedShare};
+use crate::experiment::folder::Finished;
+use crate::measure::classes;
 use crate::measure::flipping::{Fill, Flipped, Order};
 use crate::measure::heatmaps::MAIN;
 use crate::measure::result::{Measured, OfMethod};
@@ -11,6 +13,7 @@ use crate::report::curve::{Line, LineChart};
 use crate::report::document::Section;
 use crate::report::table::Table;
 use anyhow::Result;
+use model::explain::Value;
 
 pub(super) fn section(set: &Set) -> Result<Section> {
     let mut section = Section::new(&format!("Quantitative evaluation of the heatmaps of {}", set.title()));
@@ -27,6 +30,17 @@ pub(super) fn section(set: &Set) -> Result<Section> {
                    that units with an empty denominator do not propagate, as a share of |f|; f ≤ 0 counts explained logits \
                    that are not positive. Maxima are over all seeds.";
     section.table(format!("conservation-{}", set.name), caption, conservation(set));
+    let caption = "Values of the predicted class on the test set, mean and smallest; f ≤ 0 counts those that are not positive, over \
+                   all seeds. Softmax does not see a common shift of the logits; centred, runner-up and contrast do not \
+                   depend on it.";
+    section.table(format!("values-{}", set.name), caption, values(set));
+    let caption = format!(
+        "Class dependence: mean |cosine| between the heatmaps of all pairs of classes, by method and explained value, on at most \
+         {} test samples. 1: the heatmaps of all classes are the same but for a factor, so they say where, not why this \
+         class. AOPC as in the table of pixel flipping, background, where the method is measured.",
+        classes::SAMPLES
+    );
+    section.table(format!("class-dependence-{}", set.name), caption, class_dependence(set));
     if let Some(t) = set.main_length() {
         let nets = set.of_length(t);
         let pixels = set.pixel_share(t);
@@ -141,6 +155,44 @@ fn conservation(set: &Set) -> Table {
             text(net.spread(|run| Some(run.measured.test.negative_share)), 4),
             net.runs.iter().map(|run| run.measured.test.not_positive).sum::<usize>().to_string(),
         ]);
+    }
+    table
+}
+
+fn values(set: &Set) -> Table {
+    let mut table = Table::new(&["network", "value", "mean", "smallest", "f ≤ 0"]);
+    for net in &set.nets {
+        for (i, name) in Value::NAMES.iter().enumerate() {
+            let of = |run: &Finished| run.measured.values.get(i).cloned();
+            let sum = net.runs.iter().filter_map(|run| of(run)).map(|of| of.not_positive).sum::<usize>();
+            let least = net.runs.iter().filter_map(|run| of(run)).map(|of| of.least).fold(f64::NAN, f64::min);
+            table.row(vec![
+                net.title.to_owned(),
+                (*name).to_owned(),
+                text(net.spread(|run| Some(of(run)?.mean)), 3),
+                if least.is_nan() { String::new() } else { format!("{least:.3}") },
+                sum.to_string(),
+            ]);
+        }
+    }
+    table
+}
+
+fn class_dependence(set: &Set) -> Table {
+    let columns: Vec<&str> = ["network", "method"].into_iter().chain(Value::NAMES).chain(["AOPC"]).collect();
+    let mut table = Table::new(&columns);
+    for net in &set.nets {
+        for (row, of) in net.first().measured.classes.iter().enumerate() {
+            let cosine = |value: usize| {
+                let found = net.spread(|run| *run.measured.classes.get(row)?.cosine.get(value)?);
+                text(found, 3)
+            };
+            let flipped = |of: &OfMethod| aopc(&of.flipped, Fill::Background, Order::MostFirst);
+            let head = [net.title.to_owned(), of.method.clone()];
+            let cells = (0..Value::NAMES.len()).map(cosine);
+            let last = text(spread(net, &of.method, flipped), 3);
+            table.row(head.into_iter().chain(cells).chain([last]).collect());
+        }
     }
     table
 }

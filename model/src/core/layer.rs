@@ -5,6 +5,7 @@
 //! to it.
 
 use crate::error::ModelError;
+use crate::ledger::Ledger;
 use crate::params::Parameters;
 use crate::stage::edge::Edge;
 use crate::stage::layer::{Context, Setup};
@@ -35,8 +36,8 @@ pub(crate) struct CoreRelevance<'a> {
     pub e: &'a [f32],
     /// Their relevance, overwritten.
     pub r_e: &'a mut [f32],
-    /// The relevance that stabilisers absorb is added, one value per sample.
-    pub absorbed: &'a mut [f64],
+    /// Its layers' absorbed and negative relevance is added, by step.
+    pub ledger: &'a mut Ledger,
 }
 
 /// A core: its shape, the indices of its parameters, and its output edge.

@@ -1,0 +1,157 @@
+//! Class dependence: how alike the heatmaps of all classes are, by method and value; and the values' signs.
+
+use super::numbers::{cosine, mean};
+use crate::signal::check_stop;
+use anyhow::Result;
+use kernels::Kernels;
+use model::explain::{Explained, Explainer, Explanation, Method, Numbers, Target, Value};
+use model::{Evaluator, Network, Samples};
+use serde::{Deserialize, Serialize};
+
+/// The most samples whose heatmaps of all classes are compared.
+pub const SAMPLES: usize = 60;
+/// Samples explained at once: each has a heatmap for every class and value.
+const CHUNK: usize = 10;
+/// Samples evaluated at once.
+const BATCH: usize = 250;
+
+/// How alike the heatmaps of all classes are, by one method.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClassDependence {
+    /// The method.
+    pub method: String,
+    /// For each of [`Value::NAMES`], the mean size of the cosine between the heatmaps of two classes, over all pairs and
+    /// samples: 1 if they are the same but for a factor. None if every heatmap is 0.
+    pub cosine: Vec<Option<f64>>,
+}
+
+/// What the predicted class's value is over many samples.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ValueSigns {
+    /// One of [`Value::NAMES`].
+    pub value: String,
+    /// Its mean.
+    pub mean: f64,
+    /// The smallest.
+    pub least: f64,
+    /// Samples for which it is not positive.
+    pub not_positive: usize,
+}
+
+/// The samples of a network that are explained for every class.
+#[derive(Clone, Copy)]
+pub struct ClassRequest<'a> {
+    /// The network.
+    pub network: &'a Network,
+    /// The samples.
+    pub samples: &'a dyn Samples,
+    /// Indices of those that are compared.
+    pub indices: &'a [usize],
+}
+
+/// The values of this many classes: some ask for another logit.
+fn values(classes: usize) -> impl Iterator<Item = Value> {
+    let named = Value::NAMES.into_iter().filter_map(Value::by_name);
+    named.filter(move |value| classes > 1 || !matches!(value, Value::RunnerUp | Value::Contrast))
+}
+
+/// Measures every method by name; all values of a batch share its forward pass.
+///
+/// # Errors
+/// An error of the explainer, or an interruption.
+pub fn class_dependence(kernels: &Kernels, request: ClassRequest) -> Result<Vec<ClassDependence>> {
+    let ClassRequest { network, samples, indices } = request;
+    let classes = network.task().classes;
+    let what: Vec<Explained> =
+        values(classes).map(|value| Explained { target: Target::All, value }).collect();
+    let indices = &indices[..indices.len().min(SAMPLES)];
+    let mut found = Vec::new();
+    for name in Method::names() {
+        let Some(method) = Method::by_name(name, &Numbers::default()) else { continue };
+        let mut explainer = Explainer::new(kernels, network, method, CHUNK)?;
+        let mut cosines: Vec<Vec<Option<f64>>> = vec![Vec::new(); what.len()];
+        for chunk in indices.chunks(CHUNK) {
+            check_stop()?;
+            let all = explainer.explain_values(kernels, samples, chunk, &what)?;
+            for (cosines, of_value) in cosines.iter_mut().zip(all.chunks_exact(classes)) {
+                (0..chunk.len()).for_each(|i| cosines.extend(pairs(of_value, i, chunk.len())));
+            }
+        }
+        let cosine = cosines.into_iter().map(|of_value| mean(of_value.into_iter())).collect();
+        found.push(ClassDependence { method: name.to_owned(), cosine });
+    }
+    Ok(found)
+}
+
+/// The sizes of the cosines between the heatmaps of all pairs of classes of the `i`th sample.
+fn pairs(of_classes: &[Explanation], i: usize, samples: usize) -> Vec<Option<f64>> {
+    let map = |batch: &Explanation| {
+        let size = batch.relevance.len() / samples;
+        batch.relevance[i * size..][..size].to_vec()
+    };
+    let maps: Vec<Vec<f32>> = of_classes.iter().map(map).collect();
+    let pair = |a: usize| {
+        let maps = &maps;
+        (a + 1..maps.len()).map(move |b| cosine(&maps[a], &maps[b]).map(f64::abs))
+    };
+    (0..maps.len()).flat_map(pair).collect()
+}
+
+/// The signs of every value of the predicted class, over the given samples.
+///
+/// # Errors
+/// An error of the evaluator, or an interruption.
+pub fn value_signs(kernels: &Kernels, request: ClassRequest) -> Result<Vec<ValueSigns>> {
+    let ClassRequest { network, samples, indices } = request;
+    let classes = network.task().classes;
+    let values: Vec<Value> = values(classes).collect();
+    let mut found: Vec<ValueSigns> = Value::NAMES[..values.len()]
+        .iter()
+        .map(|name| ValueSigns { value: (*name).to_owned(), least: f64::INFINITY, ..ValueSigns::default() })
+        .collect();
+    let mut evaluator = Evaluator::new(network, BATCH.min(indices.len().max(1)));
+    for chunk in indices.chunks(BATCH) {
+        check_stop()?;
+        let logits = evaluator.logits(kernels, network, samples, chunk)?;
+        for logits in logits.chunks_exact(classes) {
+            let larger = |best: usize, class| if logits[class] > logits[best] { class } else { best };
+            let predicted = (0..classes).fold(0, larger);
+            for (of, value) in found.iter_mut().zip(&values) {
+                let f = value.of(logits, predicted).map_or(0.0, f64::from);
+                of.mean += f / indices.len() as f64;
+                of.least = of.least.min(f);
+                of.not_positive += usize::from(f <= 0.0);
+            }
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dataset::samples::Arrays;
+    use model::{Architecture, Task};
+
+    #[test]
+    fn deep_taylor_says_the_same_of_every_class_and_simple_taylor_does_not() {
+        let task = Task { rows: 8, cols: 8, seq_len: 2, classes: 3, ..Task::default() };
+        let network = Network::new(Architecture::preset("deep").unwrap(), task, 3).unwrap();
+        let images: Vec<f32> = (0..4 * 64).map(|i| ((i * 37) % 61) as f32 / 30.5 - 1.0).collect();
+        let samples = Arrays { images, size: 64, labels: Some(vec![0; 4]) };
+        let indices = [0, 1, 2, 3];
+        let request = ClassRequest { network: &network, samples: &samples, indices: &indices };
+        let found = class_dependence(&Kernels::default(), request).unwrap();
+        assert_eq!(found.len(), Method::names().count());
+        let of = |name: &str| found.iter().find(|of| of.method == name).unwrap();
+        let [deep, simple] = ["deep-taylor", "simple-taylor"].map(|name| of(name).cosine[0].unwrap());
+        assert!(deep > 0.9 && simple < deep, "{deep} {simple}");
+        let signs = value_signs(&Kernels::default(), request).unwrap();
+        assert_eq!(signs.len(), Value::NAMES.len());
+        for of in signs.iter().filter(|of| of.value != "logit") {
+            assert!(of.least >= 0.0 && of.mean >= of.least, "{of:?}");
+        }
+    }
+}
