@@ -196,7 +196,7 @@ fn train(kernels: &Kernels, trainer: &mut Trainer, steps: u64) {
 }
 
 fn trained(kernels: &Kernels, network: &Network, optimiser: Optimiser, seed: u64) -> Vec<u32> {
-    let mut trainer = new_trainer(&network, optimiser, 6, seed);
+    let mut trainer = new_trainer(network, optimiser, 6, seed);
     train(kernels, &mut trainer, 5);
     bits(trainer.network().values())
 }
@@ -252,7 +252,11 @@ fn gradients_under_dropout_are_those_of_the_remaining_network() {
                 // The losses are f32, so the step is wide enough that their rounding does not matter.
                 let want = (along(5e-4) - along(-5e-4)) / 1e-3;
                 let error = (norm - want).abs();
-                assert!(error <= 0.01 * norm + 2e-4, "{name}-{seq_len} policy {policy} {}: {norm}, {want}", gradient.name);
+                assert!(
+                    error <= 0.01 * norm + 2e-4,
+                    "{name}-{seq_len} policy {policy} {}: {norm}, {want}",
+                    gradient.name
+                );
             }
         }
     }

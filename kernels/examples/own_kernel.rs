@@ -48,7 +48,9 @@ type Outcome = Result<([Vec<f32>; 2], f64), Box<dyn std::error::Error>>;
 /// The gradient of a training step, a batch of explanations, and the time of each in milliseconds.
 fn workload(kernels: &Kernels, network: &Network, batch: usize, times: u32) -> Outcome {
     let indices: Vec<usize> = (0..batch).collect();
-    let mut trainer = Trainer::new(network.clone(), Optimiser::Adam { lr: 5e-4 }, batch, 1);
+    let dropout = DropoutPolicy::draft(network.architecture());
+    let options = TrainOptions { optimiser: Optimiser::Adam { lr: 5e-4 }, batch, seed: 1, dropout };
+    let mut trainer = Trainer::new(network.clone(), options)?;
     let mut explainer = Explainer::new(kernels, network, Method::DEEP_TAYLOR, batch)?;
     trainer.gradient_without_dropout(kernels, &Stripes, &indices)?;
     let gradient = trainer.gradients().to_vec();

@@ -67,8 +67,8 @@ struct Chain {
     wires: Vec<Wire>,
     /// Names of the parameters of the stages that have any.
     names: Vec<Option<String>>,
-    /// For each stage the parameters whose books it is part of: its own, or those of the stage in front.
-    books: Vec<usize>,
+    /// For each stage the entry of the ledger: the layer of its own parameters, or of the stage in front.
+    entries: Vec<usize>,
     /// Floats of a row of what comes back to the edge in front of the chain.
     width: usize,
 }
@@ -77,13 +77,13 @@ impl Chain {
     /// The stages of `layers` behind `input`.
     fn new(layers: &[Box<dyn Layer>], input: Edge, setup: &Setup) -> Chain {
         let name = |layer: usize| setup.parameters.spec(layer).name.clone();
-        let mut books = 0;
-        let mut book = |layer: &Box<dyn Layer>| {
-            books = layer.parameters().unwrap_or(books);
-            books
+        let mut entry = 0;
+        let mut entry_of = |parameters: Option<usize>| {
+            entry = parameters.unwrap_or(entry);
+            entry
         };
         Chain {
-            books: layers.iter().map(&mut book).collect(),
+            entries: layers.iter().map(|layer| entry_of(layer.parameters())).collect(),
             width: input.back.len(),
             stages: layers.iter().map(|layer| layer.stage(setup)).collect(),
             wires: layers.iter().map(|layer| Wire::new(layer.output(), setup)).collect(),
@@ -138,11 +138,11 @@ impl Chain {
                 None => (values, &mut r_source[..], self.width),
             };
             let (y, r_y) = (&behind[0].values, &behind[0].back);
-            let book = ledger.layer(self.books[i]);
-            let absorbed = &mut book.absorbed[of_ledger.clone()];
+            let entry = ledger.layer(self.entries[i]);
+            let absorbed = &mut entry.absorbed[of_ledger.clone()];
             let operands = Relevance { rows, x, y, r_y, r_x: &mut *r_x, f, absorbed };
             stage.relevance(kernels, operands)?;
-            book.add_negative(of_ledger.start, width, &r_x[..rows * width]);
+            entry.add_negative(of_ledger.start, width, &r_x[..rows * width]);
         }
         Ok(())
     }

@@ -17,7 +17,7 @@ pub struct Split(Arc<Content>);
 
 #[derive(Debug)]
 enum Content {
-    Files { images: Idx, labels: Idx, masks: Option<Idx> },
+    Files { images: Idx, labels: Idx, masks: Option<Box<Idx>> },
     Composed(Composed),
 }
 
@@ -88,7 +88,7 @@ impl Split {
                 );
             }
         }
-        Ok(Self(Arc::new(Content::Files { images, labels, masks })))
+        Ok(Self(Arc::new(Content::Files { images, labels, masks: masks.map(Box::new) })))
     }
 
     /// Puts samples together from images of `parts`, which have one size. Nothing is copied.
@@ -238,7 +238,7 @@ impl Split {
             Content::Files { images, labels, masks } => {
                 images.unchanged()?;
                 labels.unchanged()?;
-                masks.as_ref().map_or(Ok(()), Idx::unchanged)
+                masks.as_deref().map_or(Ok(()), Idx::unchanged)
             }
             Content::Composed(composed) => composed.parts.iter().try_for_each(Split::unchanged),
         }

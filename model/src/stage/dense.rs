@@ -45,7 +45,7 @@ impl Dense {
         let w = setup.parameters.weight(self.parameters);
         let rule = rule.map(|rule| PackedRule::dense(&rule, w));
         let keeps_z = rule.as_ref().is_some_and(PackedRule::reads_forward);
-        let transposed = if setup.gradient_comes_back(&self.input) { panels_len(w.n(), w.k()) } else { 0 };
+        let transposed = if setup.needs_gradient(&self.input) { panels_len(w.n(), w.k()) } else { 0 };
         let mut stage = DenseStage {
             layer: *self,
             transposed: Buffer::zeroed(transposed),

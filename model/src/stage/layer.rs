@@ -50,8 +50,8 @@ impl Setup<'_> {
     }
 
     /// Whether a gradient comes back to this edge, so that its consumer needs weights for the backward pass.
-    pub fn gradient_comes_back(&self, edge: &Edge) -> bool {
-        self.comes_back(edge) && !matches!(self.purpose, Purpose::Relevance(_))
+    pub fn needs_gradient(&self, edge: &Edge) -> bool {
+        self.needs_back(edge) && !matches!(self.purpose, Purpose::Relevance(_))
     }
 
     /// The rule of a layer, if the pass is for relevance.

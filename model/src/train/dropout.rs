@@ -25,7 +25,8 @@ pub struct DropoutPolicy {
 
 impl DropoutPolicy {
     /// Nothing is dropped.
-    pub const NONE: DropoutPolicy = DropoutPolicy { rate: 0.0, encoder: false, combine: false, recurrent: false, head: false };
+    pub const NONE: DropoutPolicy =
+        DropoutPolicy { rate: 0.0, encoder: false, combine: false, recurrent: false, head: false };
 
     /// The policy of the draft: 0.5 after dense encoder layers and on the core's last output; none without an
     /// encoder.
