@@ -18,7 +18,7 @@ pub struct ConvMaxPoolShape {
 
 /// The argmax position in each window of each channel: the index of its pixel in the window, row-major.
 ///
-/// Only [`conv_max_pool`] writes them, so each index is inside its image.
+/// Only [`conv_max_pool`](super::conv_max_pool) writes them, so each index is inside its image.
 #[derive(Clone, Debug)]
 pub struct MaxIndices {
     shape: ConvMaxPoolShape,
@@ -28,7 +28,7 @@ pub struct MaxIndices {
 }
 
 impl MaxIndices {
-    /// Argmax indices of `images` images. They are 0, the first pixel of each window, until [`conv_max_pool`]
+    /// Argmax indices of `images` images. They are 0, the first pixel of each window, until [`conv_max_pool`](super::conv_max_pool)
     /// is called.
     ///
     /// # Panics
