@@ -1,7 +1,7 @@
 //! Golden cases of an independent float64 implementation with values, rules and zero logits, each by the command line
 //! that its metadata gives, on every backend.
 
-use crate::support::{Golden, assert_close, backends, final_cases, say, trainer};
+use crate::support::{Golden, assert_close, backends, final_cases, say, trainer, zennit_cases};
 use harness::cli::run;
 use harness::io::array::{read_images, write_f32};
 use harness::model_file;
@@ -62,8 +62,19 @@ impl Case<'_> {
 
 #[test]
 fn values_and_rules_agree_on_every_backend_by_the_command_line() {
+    let found = check_commands(final_cases());
+    say(&format!("{found} golden commands"));
+}
+
+#[test]
+fn composites_agree_with_zennit_on_every_backend() {
+    assert_eq!(check_commands(zennit_cases()), 2 * 10 * Backend::available().len());
+}
+
+/// Runs every command of the cases on every backend; returns how many there were.
+fn check_commands(cases: Vec<Golden>) -> usize {
     let mut commands = 0;
-    for golden in final_cases() {
+    for golden in cases {
         let folder = tempfile::tempdir().expect("a folder");
         let case = Case { golden: &golden, folder: folder.path() };
         case.write();
@@ -76,7 +87,7 @@ fn values_and_rules_agree_on_every_backend_by_the_command_line() {
             }
         }
     }
-    say(&format!("{commands} golden commands"));
+    commands
 }
 
 #[test]

@@ -156,6 +156,13 @@ pub fn final_cases() -> Vec<Golden> {
     files.iter().map(|path| Golden::read(path)).collect()
 }
 
+/// The golden cases that zennit itself has computed: `zennit/make_golden.py`.
+pub fn zennit_cases() -> Vec<Golden> {
+    let files = files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/zennit"));
+    assert_eq!(files.len(), 2, "one dense network, one with convolutions");
+    files.iter().map(|path| Golden::read(path)).collect()
+}
+
 /// Every backend of this CPU on the calling thread.
 pub fn backends() -> Vec<Kernels> {
     let one = |backend| Kernels::new(backend, Threads::one());
