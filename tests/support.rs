@@ -189,6 +189,24 @@ pub fn narrow(name: &str, seq_len: usize, pool: PoolKind) -> Network {
     lively(narrow, Task { rows: 7, cols: 8, seq_len, classes: 5, ..Task::default() })
 }
 
+/// Convolutions without a pool behind them: in front of one another, of a pooled one, of a dense layer and of the core.
+pub fn unpooled(seq_len: usize) -> [Network; 2] {
+    let (conv, pool) = (EncoderLayer::conv, EncoderLayer::Pool);
+    let core = Core::Rnn { combine: 13, recurrent: 6 };
+    let task = Task { rows: 7, cols: 8, seq_len, classes: 5, ..Task::default() };
+    let deep = vec![
+        conv(5, 3),
+        conv(3, 4),
+        pool(PoolKind::Max),
+        conv(3, 3),
+        conv(3, 5),
+        pool(PoolKind::Sum),
+        conv(3, 4),
+        EncoderLayer::Dense(12),
+    ];
+    [deep, vec![conv(3, 6)]].map(|encoder| lively(Architecture { encoder, core, head: vec![7] }, task))
+}
+
 /// A network whose values do not die out in narrow layers.
 pub fn lively(architecture: Architecture, task: Task) -> Network {
     let network = Network::new(architecture.clone(), task, 5 + task.seq_len as u64).expect("fits");

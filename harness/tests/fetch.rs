@@ -276,7 +276,7 @@ fn a_part_that_is_of_something_else_is_fetched_anew() {
 }
 
 #[test]
-fn wrong_answers_are_told_and_the_next_mirror_is_asked() {
+fn wrong_answers_are_reported_and_the_next_mirror_is_tried() {
     type Trick = fn(&mut TcpStream, &[u8], &Asked);
     let tricks: [(&str, Trick); 9] = [
         ("answers 404", |stream, _, _| send(stream, "404 Not Found", "", 4, b"nope")),
@@ -285,7 +285,7 @@ fn wrong_answers_are_told_and_the_next_mirror_is_asked() {
             send(stream, "200 OK", "Content-Type: text/html\r\n", 28, b"<!DOCTYPE html><p>Log in</p>");
         }),
         ("serves another kind of file", |stream, _, _| send(stream, "200 OK", "", 5, b"PK\x03\x04.")),
-        ("not the published one", |stream, _, _| {
+        ("a file other than the published one", |stream, _, _| {
             let other = pack(b"other bytes", Compression::best());
             send(stream, "200 OK", "", other.len(), &other);
         }),

@@ -352,7 +352,7 @@ fn a_folder_has_one_process_and_a_dead_one_does_not_hold_it() {
         let more = ["--epochs=100000", how];
         fails(sandbox.train("run", &more).output().unwrap(), 1, &["another process is using it", "run"]);
     }
-    fails(sandbox.train("run", &[]).output().unwrap(), 1, &["holds a run already"]);
+    fails(sandbox.train("run", &[]).output().unwrap(), 1, &["already holds a run"]);
     child.kill().unwrap();
     child.wait().unwrap();
     succeeds(sandbox.train("run", &["--overwrite", "--epochs=1"]).output().unwrap());
@@ -377,8 +377,8 @@ fn a_folder_of_another_experiment_is_left_as_it_is() {
     for (folder, more, status, words) in [
         ("early", "--lr=1e-3", 1, ["run.json", "other settings"]),
         ("done", "--seed=2", 1, ["resume.safetensors", "other settings"]),
-        ("done", "--epochs=1", 2, ["has done 2 epochs", "--epochs 1"]),
-        ("stranger", "--seed=1", 1, ["last.safetensors", "belongs to no run"]),
+        ("done", "--epochs=1", 2, ["has 2 epochs", "--epochs 1"]),
+        ("stranger", "--seed=1", 1, ["last.safetensors", "belongs to a run that cannot be continued"]),
         ("damaged", "--seed=1", 1, ["resume.safetensors", "announces a header"]),
     ] {
         let (before, state) = (sandbox.result(folder), fs::read(sandbox.at(folder).join("run.json")).ok());

@@ -283,7 +283,7 @@ fn a_profile_leaves_a_trace_of_every_call() {
         "{profile} --overwrite --what explain --method w-square --dataset synth --data-dir @"
     ));
     let trace = sandbox.json("calls.json");
-    assert!(trace.as_array().expect("an array").iter().any(|event| event["name"] == "w_square"));
+    assert!(trace.as_array().expect("an array").iter().any(|event| event["name"] == "relevance"));
     sandbox.usage_error("profile --steps 0", &["--steps is 0"]);
     sandbox.usage_error("profile --what explain --method guess", &["guess", "deep-taylor"]);
     sandbox.usage_error("profile --cell deep --seq-len 5", &["5"]);

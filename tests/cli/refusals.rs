@@ -292,7 +292,7 @@ fn arrays() -> Vec<Case> {
         case(no_file("x.npy", "folder"), vec!["x.npy", "a folder, expected a file"]),
         case(no_file("x.npy", "/dev/zero"), vec!["x.npy", "a device", "expected a file"]),
         case(no_file("y.npy", "pipe"), vec!["y.npy", "pipe", "expected a file"]),
-        case(labels(&[1]), vec!["y.npy", "1 labels for 2 images", "one label an image"]),
+        case(labels(&[1]), vec!["y.npy", "1 labels for 2 images", "one label per image"]),
         case(labels(&[1, 10]), vec!["y.npy", "label 1 is 10", "0 to 9"]),
         case(labels(&[-1, 0]), vec!["y.npy", "label 0 is -1", "0 to 9"]),
         case(

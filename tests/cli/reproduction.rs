@@ -246,7 +246,7 @@ fn a_run_that_is_not_whole_is_shown_as_such() {
     assert_eq!(states[0], "missing");
     assert!(states[1].starts_with("damaged: ") && states[1].contains("last.safetensors"), "{}", states[1]);
     assert!(states[2].starts_with("unfinished: running"), "{}", states[2]);
-    assert!(sandbox.text("all/report.html").contains("0 of 3 runs are whole"));
+    assert!(sandbox.text("all/report.html").contains("0 of 3 runs are complete"));
     // Half-written files.
     fs::write(&manifest, "{\"state\": \"do").expect("written");
     fs::write(sandbox.at("all/synth/samples.json"), "{").expect("written");

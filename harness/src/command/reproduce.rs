@@ -94,7 +94,7 @@ pub fn run(args: &ReproduceArgs, options: &GlobalOptions) -> Result<()> {
             ensure!(there == *name, "{}: holds {there}, not {name}; choose another --out", out.display());
         }
         Existing::Overwrite => remove(&out, &[rates::FILE])?,
-        _ => {}
+        Existing::Keep | Existing::Resume => {}
     }
     write_experiment(&out, &experiment)?;
     for set in &mut sets {
