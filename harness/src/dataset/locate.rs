@@ -322,4 +322,21 @@ mod tests {
         let reports = checksum::verify("synth", &set.files.map(Some));
         assert!(reports.iter().all(|report| report.state == checksum::State::Ok), "{reports:?}");
     }
+
+    /// A majority problem has the labels of the set it was drawn from, and is still told from it.
+    #[test]
+    fn the_synthetic_majority_problem_is_generated_completely_and_found_by_its_own_name() {
+        let (root, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let places = places(root.path(), cache.path());
+        let set = places.generate_synth_maj().unwrap();
+        assert_eq!(places.find("synth-maj"), Some(set.clone()));
+        assert_eq!(fs::read_dir(cache.path()).unwrap().count(), 1);
+        assert_eq!(fs::read_dir(&set.folder).unwrap().count(), FILES.len() + MASK_FILES.len());
+        let reports = checksum::verify("synth-maj", &set.files.clone().map(Some));
+        assert!(reports.iter().all(|report| report.state == checksum::State::Ok), "{reports:?}");
+        let flat = SearchPath::with(Some(&set.folder), None, None).unwrap();
+        assert!(flat.find("synth").is_none() && flat.find("mnist").is_none());
+        assert_eq!(flat.find("synth-maj").unwrap().folder, set.folder);
+        assert_eq!(SearchPath::in_folder(&set.folder).unwrap().name, "synth-maj");
+    }
 }

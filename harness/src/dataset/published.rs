@@ -24,7 +24,7 @@ const fn generated(sha256: &'static str) -> Published {
 }
 
 /// Every published set.
-pub(super) const PUBLISHED: [(&str, [Published; 4]); 4] = [
+pub(super) const PUBLISHED: [(&str, [Published; 4]); 5] = [
     (
         "mnist",
         [
@@ -90,6 +90,16 @@ pub(super) const PUBLISHED: [(&str, [Published; 4]); 4] = [
             generated("83cbfd86fa21e26b4373ceb14db08ab10121d819f14c25eafe7fccc5112a2a3b"),
             generated("182283ac3a6c8948267beffa41b01f0c7f4e0484d39a15c631f59eed17c77d5b"),
             generated("345683185de2020d75c689087bcaabe9f427e94e973d84c3b25b68959152e4fa"),
+            generated("3e1af7735862d7c96b260bce5a062b57a0104b0ef5299797a97bbc8205cd33ff"),
+        ],
+    ),
+    (
+        // The labels are those of synth.
+        "synth-maj",
+        [
+            generated("f91dbcb3a239f6b6cc40d6025ab42fdb01147078ac0e3f2c7826892e40128c5e"),
+            generated("182283ac3a6c8948267beffa41b01f0c7f4e0484d39a15c631f59eed17c77d5b"),
+            generated("4ac605081a5ed7b7515babd7d42b1bd40bf5b6751131f3db45088a01aee468b1"),
             generated("3e1af7735862d7c96b260bce5a062b57a0104b0ef5299797a97bbc8205cd33ff"),
         ],
     ),

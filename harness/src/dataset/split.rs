@@ -21,6 +21,14 @@ enum Content {
     Composed(Composed),
 }
 
+/// The mapped files of a half; only a majority problem has masks.
+#[derive(Debug)]
+struct Files {
+    images: Idx,
+    labels: Idx,
+    masks: Option<Idx>,
+}
+
 /// Samples put together from images of other splits; no pixel is copied before it is read.
 #[derive(Debug)]
 struct Composed {
@@ -119,7 +127,7 @@ impl Split {
     /// Height of an image.
     pub fn rows(&self) -> usize {
         match &*self.0 {
-            Content::Files { images, .. } => images.header().rows,
+            Content::Files(files) => files.images.header().rows,
             Content::Composed(composed) => composed.parts[0].rows(),
         }
     }
@@ -127,7 +135,7 @@ impl Split {
     /// Width of an image.
     pub fn cols(&self) -> usize {
         match &*self.0 {
-            Content::Files { images, .. } => images.header().cols,
+            Content::Files(files) => files.images.header().cols,
             Content::Composed(composed) => composed.parts[0].cols() * composed.composition.blocks,
         }
     }
@@ -138,9 +146,9 @@ impl Split {
     /// If `i` is not below [`Split::len`].
     pub fn image(&self, i: usize) -> Cow<'_, [u8]> {
         match &*self.0 {
-            Content::Files { images, .. } => {
-                let pixels = images.header().rows * images.header().cols;
-                Cow::Borrowed(&images.items()[i * pixels..][..pixels])
+            Content::Files(files) => {
+                let pixels = files.images.header().rows * files.images.header().cols;
+                Cow::Borrowed(&files.images.items()[i * pixels..][..pixels])
             }
             Content::Composed(_) => {
                 let mut image = vec![0; self.rows() * self.cols()];
@@ -180,7 +188,7 @@ impl Split {
     /// Classes of all samples.
     pub fn labels(&self) -> &[u8] {
         match &*self.0 {
-            Content::Files { labels, .. } => labels.items(),
+            Content::Files(files) => files.labels.items(),
             Content::Composed(composed) => &composed.composition.labels,
         }
     }
@@ -191,7 +199,7 @@ impl Split {
     /// If `i` is not below [`Split::len`].
     pub fn mask(&self, i: usize) -> Option<[bool; BLOCKS]> {
         match &*self.0 {
-            Content::Files { masks, .. } => masks.as_ref().map(|masks| {
+            Content::Files(files) => files.masks.as_ref().map(|masks| {
                 let mask = &masks.items()[i * BLOCKS..][..BLOCKS];
                 std::array::from_fn(|block| mask[block] == 1)
             }),
@@ -208,7 +216,7 @@ impl Split {
     /// Which images a composed split shows; none of mapped files.
     pub fn composition(&self) -> Option<&Composition> {
         match &*self.0 {
-            Content::Files { .. } => None,
+            Content::Files(_) => None,
             Content::Composed(composed) => Some(&composed.composition),
         }
     }
@@ -216,15 +224,15 @@ impl Split {
     /// The whole file of labels, if there is one and it labels single images.
     pub(super) fn label_bytes(&self) -> Option<&[u8]> {
         match &*self.0 {
-            Content::Files { labels, masks: None, .. } => Some(labels.bytes()),
-            Content::Files { masks: Some(_), .. } | Content::Composed(_) => None,
+            Content::Files(files) if files.masks.is_none() => Some(files.labels.bytes()),
+            Content::Files(_) | Content::Composed(_) => None,
         }
     }
 
     /// Path of the labels; of a composed split, that of its first part.
     pub fn labels_path(&self) -> &Path {
         match &*self.0 {
-            Content::Files { labels, .. } => labels.path(),
+            Content::Files(files) => files.labels.path(),
             Content::Composed(composed) => composed.parts[0].labels_path(),
         }
     }
@@ -247,9 +255,10 @@ impl Split {
     /// Checksums of the two unpacked files, reading them whole; of a composed split, those of the files that would hold it.
     pub fn sha256(&self) -> SplitSha256 {
         match &*self.0 {
-            Content::Files { images, labels, .. } => {
-                SplitSha256 { images: hash::sha256(images.bytes()), labels: hash::sha256(labels.bytes()) }
-            }
+            Content::Files(files) => SplitSha256 {
+                images: hash::sha256(files.images.bytes()),
+                labels: hash::sha256(files.labels.bytes()),
+            },
             Content::Composed(_) => SplitSha256 {
                 images: hash::sha256_of(|put| {
                     put(&self.images_header());
