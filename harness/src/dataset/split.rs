@@ -17,7 +17,7 @@ pub struct Split(Arc<Content>);
 
 #[derive(Debug)]
 enum Content {
-    Files { images: Idx, labels: Idx, masks: Option<Box<Idx>> },
+    Files(Box<Files>),
     Composed(Composed),
 }
 
@@ -96,7 +96,7 @@ impl Split {
                 );
             }
         }
-        Ok(Self(Arc::new(Content::Files { images, labels, masks: masks.map(Box::new) })))
+        Ok(Self(Arc::new(Content::Files(Box::new(Files { images, labels, masks })))))
     }
 
     /// Puts samples together from images of `parts`, which have one size. Nothing is copied.
@@ -243,10 +243,10 @@ impl Split {
     /// If one was modified or truncated since.
     pub fn unchanged(&self) -> anyhow::Result<()> {
         match &*self.0 {
-            Content::Files { images, labels, masks } => {
-                images.unchanged()?;
-                labels.unchanged()?;
-                masks.as_deref().map_or(Ok(()), Idx::unchanged)
+            Content::Files(files) => {
+                files.images.unchanged()?;
+                files.labels.unchanged()?;
+                files.masks.as_ref().map_or(Ok(()), Idx::unchanged)
             }
             Content::Composed(composed) => composed.parts.iter().try_for_each(Split::unchanged),
         }
