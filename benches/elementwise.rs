@@ -6,7 +6,7 @@ use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterio
 use kernels::elementwise::activation::{bias_relu, softplus_bias};
 use kernels::elementwise::optimiser::{AdamStep, adam, sgd};
 use kernels::elementwise::reduce::column_sums;
-use kernels::elementwise::softmax::cross_entropy;
+use kernels::elementwise::softmax::{CrossEntropy, cross_entropy};
 use kernels::pool::{PoolBack, PoolBackward, PoolKind, PoolShape, pool, pool_backward};
 use kernels::{Backend, Kernels, MatMut, MatRef, reference};
 use std::time::Duration;
@@ -75,12 +75,14 @@ fn losses(c: &mut Criterion) {
         let (mut gradient, mut losses) = (vec![0.0; BATCH * CLASSES], vec![0.0; BATCH]);
         let run = |gradient: &mut [f32], losses: &mut [f32]| {
             let (h, out) = (MatRef::new(&logits, BATCH, CLASSES), MatMut::new(gradient, BATCH, CLASSES));
-            cross_entropy(&kernels, h, &labels, out, losses).expect("shapes fit");
+            let operands =
+                CrossEntropy { logits: h, labels: &labels, zero_logit: false, gradient: out, losses };
+            cross_entropy(&kernels, operands).expect("shapes fit");
         };
         run(&mut gradient, &mut losses);
         for i in 0..BATCH {
             let row = i * CLASSES..(i + 1) * CLASSES;
-            let (loss, d) = reference::cross_entropy(&logits[row.clone()], usize::from(labels[i]), BATCH);
+            let (loss, d) = reference::cross_entropy(&logits[row.clone()], usize::from(labels[i]), BATCH, false);
             assert_close("loss", &losses[i..=i], &[loss]);
             assert_close("gradient", &gradient[row], &d);
         }

@@ -100,7 +100,7 @@ fn train(c: &mut Criterion) {
 }
 
 fn relevance(kernels: &Kernels, network: &Network, samples: &Noise) -> Explanation {
-    let mut explainer = Explainer::new(kernels, network, Method::DeepTaylor, FEW.len()).expect("fits");
+    let mut explainer = Explainer::new(kernels, network, Method::DEEP_TAYLOR, FEW.len()).expect("fits");
     let found = explainer.explain(kernels, samples, &FEW, Target::Class(0));
     found.expect("runs").remove(0)
 }
@@ -115,7 +115,7 @@ fn explain(c: &mut Criterion) {
             let found = relevance(&kernels, &network, &samples);
             assert_close(&name, &found.relevance, &want);
             assert!(found.conservation_error.iter().all(|&error| error < 1e-3), "{name}: {found:?}");
-            let mut explainer = Explainer::new(&kernels, &network, Method::DeepTaylor, BATCH).expect("fits");
+            let mut explainer = Explainer::new(&kernels, &network, Method::DEEP_TAYLOR, BATCH).expect("fits");
             group.bench_function(BenchmarkId::new(label(&kernels), &name), |bench| {
                 bench
                     .iter(|| explainer.explain(&kernels, &samples, &batch, Target::Predicted).expect("runs"));

@@ -7,13 +7,13 @@ use model::explain::{Explanation, Method, Target};
 use model::{Architecture, Network};
 
 const CONSERVING: [Method; 4] = [
-    Method::DeepTaylor,
-    Method::Lrp { alpha: 1.0, beta: 0.0 },
-    Method::Lrp { alpha: 2.0, beta: 1.0 },
-    Method::WSquare,
+    Method::DEEP_TAYLOR,
+    Method::lrp(1.0, 0.0),
+    Method::lrp(2.0, 1.0),
+    Method::W_SQUARE,
 ];
 
-const POSITIVE: [Method; 3] = [Method::DeepTaylor, Method::Lrp { alpha: 1.0, beta: 0.0 }, Method::WSquare];
+const POSITIVE: [Method; 3] = [Method::DEEP_TAYLOR, Method::lrp(1.0, 0.0), Method::W_SQUARE];
 
 const TOLERANCE: f64 = 1e-4;
 
@@ -105,7 +105,7 @@ fn sum_pooling_conserves_relevance() {
         check_network(&format!("sum-pooled convdeep-{seq_len}"), &network, &samples);
         let of = |network: &Network| {
             let target = Target::Class(0);
-            explain(&Kernels::default(), network, Method::DeepTaylor, (&samples, &[0]), target).remove(0)
+            explain(&Kernels::default(), network, Method::DEEP_TAYLOR, (&samples, &[0]), target).remove(0)
         };
         let max = of(&narrow("convdeep", seq_len, PoolKind::Max));
         assert_ne!(of(&network).relevance, max.relevance, "the pool's kind counts");

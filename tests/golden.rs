@@ -7,7 +7,7 @@ use model::train::Optimiser;
 use model::{Evaluator, Network, Task};
 
 fn check_logits(golden: &Golden, kernels: &Kernels) {
-    let Golden { name, network, samples, tensors } = golden;
+    let Golden { name, network, samples, tensors, .. } = golden;
     let mut evaluator = Evaluator::new(network, samples.labels.len());
     let logits = evaluator.logits(kernels, network, samples, &golden.indices()).expect("runs");
     assert_close(&format!("{name} logits"), logits, &tensors["logits"], 1e-5);
@@ -16,7 +16,7 @@ fn check_logits(golden: &Golden, kernels: &Kernels) {
 }
 
 fn check_gradients(golden: &Golden, kernels: &Kernels) {
-    let Golden { name, network, samples, tensors } = golden;
+    let Golden { name, network, samples, tensors, .. } = golden;
     let batch = samples.labels.len();
     let mut trainer = trainer(network, Optimiser::Adam { lr: 1e-3 }, batch, 0);
     for round in 0..3 {
@@ -37,12 +37,12 @@ fn check_gradients(golden: &Golden, kernels: &Kernels) {
 }
 
 fn check_relevance(golden: &Golden, kernels: &Kernels) {
-    let Golden { name, network, samples, tensors } = golden;
-    let lrp = |alpha, beta| Method::Lrp { alpha, beta };
+    let Golden { name, network, samples, tensors, .. } = golden;
+    let lrp = |alpha, beta| Method::lrp(alpha, beta);
     let cases = [
-        ("deep_taylor", Method::DeepTaylor, Target::Predicted),
+        ("deep_taylor", Method::DEEP_TAYLOR, Target::Predicted),
         ("deep_taylor", lrp(1.0, 0.0), Target::Predicted),
-        ("deep_taylor_true_class", Method::DeepTaylor, Target::True),
+        ("deep_taylor_true_class", Method::DEEP_TAYLOR, Target::True),
         ("lrp_alpha2_beta1", lrp(2.0, 1.0), Target::Predicted),
         ("lrp_alpha3_beta2", lrp(3.0, 2.0), Target::Predicted),
         ("sensitivity", Method::Sensitivity, Target::Predicted),
@@ -63,7 +63,7 @@ fn check_relevance(golden: &Golden, kernels: &Kernels) {
     let unit = Network::from_tensors(network.architecture().clone(), task, &network.tensors()).expect("fits");
     let mut mapped = samples.clone();
     mapped.images.iter_mut().for_each(|x| *x = *x * 0.5 + 0.5);
-    let found = explain(&unit, &mapped, Method::DeepTaylor, Target::Predicted);
+    let found = explain(&unit, &mapped, Method::DEEP_TAYLOR, Target::Predicted);
     let what = "relevance.deep_taylor_unit_range";
     assert_close(&format!("{name} {what}"), &found, &tensors[what], 1e-4);
 }

@@ -3,6 +3,7 @@
 mod cli;
 mod conservation;
 mod golden;
+mod golden_final;
 mod gradients;
 mod support;
 mod variants;

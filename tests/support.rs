@@ -36,14 +36,21 @@ pub struct Golden {
     pub network: Network,
     pub samples: Arrays,
     pub tensors: BTreeMap<String, Vec<f32>>,
+    /// Options of `harness explain` by the name of what they give.
+    pub commands: BTreeMap<String, String>,
+}
+
+/// The metadata of a safetensors file.
+fn metadata(bytes: &[u8]) -> HashMap<String, String> {
+    let (_, header) = SafeTensors::read_metadata(bytes).expect("a header");
+    header.metadata().clone().expect("metadata")
 }
 
 impl Golden {
     pub fn read(path: &Path) -> Golden {
         let bytes = std::fs::read(path).expect("a golden file");
         let file = SafeTensors::deserialize(&bytes).expect("safetensors");
-        let (_, header) = SafeTensors::read_metadata(&bytes).expect("a header");
-        let meta: HashMap<String, String> = header.metadata().clone().expect("metadata");
+        let meta = metadata(&bytes);
         let number = |key: &str| meta[key].parse::<f64>().expect("a number");
         let (mut tensors, mut shapes, mut labels) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
         for (name, view) in file.tensors() {
@@ -64,6 +71,7 @@ impl Golden {
             classes: number("classes") as usize,
             low: number("low") as f32,
             high: number("high") as f32,
+            zero_logit: meta.get("zero_logit").is_some_and(|flag| flag == "1"),
         };
         let params: Vec<NamedTensor> = tensors
             .iter()
@@ -74,12 +82,19 @@ impl Golden {
             })
             .collect();
         let shape = |name: &str| shapes.get(&format!("param.{name}")).map(|shape: &Vec<usize>| &shape[..]);
-        let architecture = Architecture::from_shapes(&meta["cell"], PoolKind::Max, shape);
+        let architecture = match meta.get("architecture") {
+            Some(text) => serde_json::from_str(text).expect("an architecture"),
+            None => Architecture::from_shapes(&meta["cell"], PoolKind::Max, shape),
+        };
+        let command = |(key, options): (&String, &String)| {
+            Some((key.strip_prefix("command.")?.to_owned(), options.clone()))
+        };
+        let commands = meta.iter().filter_map(command).collect();
         let network = Network::from_tensors(architecture, task, &params).expect("a complete model");
         let size = task.rows * task.cols;
         let samples = Arrays { images: tensors["input"].clone(), labels, size };
         let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
-        Golden { name, network, samples, tensors }
+        Golden { name, network, samples, tensors, commands }
     }
 
     pub fn indices(&self) -> Vec<usize> {
@@ -122,6 +137,24 @@ pub fn full() -> Option<Vec<Golden>> {
     Some(files.iter().map(|path| Golden::read(path)).collect())
 }
 
+/// The golden cases with values, rules and zero logits that this program can build: not part of this package, none where
+/// they are absent.
+pub fn final_cases() -> Vec<Golden> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/golden/final");
+    if !folder.is_dir() {
+        say(&format!("skipped: no golden cases of values and rules at {}", folder.display()));
+        return Vec::new();
+    }
+    let supported = |path: &PathBuf| {
+        let architecture = &metadata(&std::fs::read(path).expect("a golden file"))["architecture"];
+        serde_json::from_str::<Architecture>(architecture).is_ok() && !architecture.contains("\"lateral\":true")
+    };
+    let files: Vec<PathBuf> = files(&folder).into_iter().filter(supported).collect();
+    say(&format!("{} golden cases of values and rules", files.len()));
+    assert!(files.len() >= 7, "Shallow, Deep, DeepV2 and ConvDeep at several lengths");
+    files.iter().map(|path| Golden::read(path)).collect()
+}
+
 /// Every backend of this CPU on the calling thread.
 pub fn backends() -> Vec<Kernels> {
     let one = |backend| Kernels::new(backend, Threads::one());
@@ -150,10 +183,10 @@ pub fn random_samples(n: usize, size: usize, classes: usize, seed: u64) -> Array
 
 /// Every method, and the numbers that LRP goes by here.
 pub const METHODS: [Method; 7] = [
-    Method::DeepTaylor,
-    Method::Lrp { alpha: 1.0, beta: 0.0 },
-    Method::Lrp { alpha: 2.0, beta: 1.0 },
-    Method::WSquare,
+    Method::DEEP_TAYLOR,
+    Method::lrp(1.0, 0.0),
+    Method::lrp(2.0, 1.0),
+    Method::W_SQUARE,
     Method::Sensitivity,
     Method::SimpleTaylor,
     Method::GuidedBackprop,
@@ -337,7 +370,8 @@ impl Reference<'_> {
         let of = |(image, &label): (&[f32], &u8)| {
             let image: Vec<f64> = image.iter().map(|&x| f64::from(x)).collect();
             let h = self.logits(&image);
-            h.iter().map(|h| h.exp()).sum::<f64>().ln() - h[usize::from(label)]
+            let zero = if self.network.task().zero_logit { 1.0 } else { 0.0 };
+            (zero + h.iter().map(|h| h.exp()).sum::<f64>()).ln() - h[usize::from(label)]
         };
         let images = samples.images.chunks_exact(samples.size).zip(&samples.labels);
         images.map(of).sum::<f64>() / samples.labels.len() as f64

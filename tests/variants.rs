@@ -311,7 +311,7 @@ fn refusals_name_the_culprit() {
     assert!(error.contains("`encoder.0.weight`"), "{error}");
     assert!(error.contains("[5, 5, 4, 1]") && error.contains("[5, 5, 1, 4]"), "{error}");
     let of = |alpha, beta| {
-        Explainer::new(&Kernels::default(), &network, Method::Lrp { alpha, beta }, 1).map(|_| ())
+        Explainer::new(&Kernels::default(), &network, Method::lrp(alpha, beta), 1).map(|_| ())
     };
     assert_eq!(of(2.0, 1.0), Ok(()));
     let refused = [(2.0, 0.5, "1.5"), (1.0, 1.0, "0"), (f32::NAN, 0.0, "NaN"), (0.0, -1.0, "beta is -1")];
@@ -320,7 +320,7 @@ fn refusals_name_the_culprit() {
         assert!(error.contains("beta") && error.contains(culprit), "α {alpha}, β {beta}: {error}");
     }
     let samples = samples_for(&network, 2, 6);
-    let mut explainer = Explainer::new(&Kernels::default(), &network, Method::DeepTaylor, 1).expect("fits");
+    let mut explainer = Explainer::new(&Kernels::default(), &network, Method::DEEP_TAYLOR, 1).expect("fits");
     let mut of = |indices: &[usize], target| {
         let found = explainer.explain(&Kernels::default(), &samples, indices, target);
         found.expect_err("too much").to_string()

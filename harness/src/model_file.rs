@@ -1,6 +1,7 @@
 //! Model files: the parameters of a network and what is needed to rebuild it, in safetensors.
 //!
 //! Tensors are named `encoder.0.weight`, `combine.bias` and so on. The metadata keys are [`KEYS`]; `architecture` is JSON.
+//! `zero_logit` may be 1: the network was trained with a softmax that sees a constant zero logit.
 //! Files without that key have `cell`, the name of a preset, and `pool`; the widths are those of the tensors.
 
 use crate::io::tensors::{self, TensorFile};
@@ -26,6 +27,7 @@ pub fn describe(network: &Network) -> Result<TensorFile> {
         ("classes", task.classes.to_string()),
         ("low", task.low.to_string()),
         ("high", task.high.to_string()),
+        ("zero_logit", u8::from(task.zero_logit).to_string()),
     ];
     let metadata = metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
     let tensors = network.tensors().into_iter().map(|t| (t.name, (t.shape, t.values))).collect();
@@ -59,6 +61,7 @@ fn build(file: &TensorFile) -> Result<Network> {
         classes: meta.number("classes")?,
         low: meta.number("low")?,
         high: meta.number("high")?,
+        zero_logit: meta.flag("zero_logit")?,
     };
     let tensor = |(name, (shape, values)): (&String, &(Vec<usize>, Vec<f32>))| NamedTensor {
         name: name.clone(),
@@ -98,6 +101,15 @@ impl Meta<'_> {
     fn number<T: std::str::FromStr>(&self, key: &str) -> Result<T> {
         let text = self.text(key)?;
         text.parse().ok().with_context(|| format!("metadata `{key}` is {text:?}; it must be a number"))
+    }
+
+    /// A key that is 0 or 1, and 0 where it is missing.
+    fn flag(&self, key: &str) -> Result<bool> {
+        match self.0.get(key).map(String::as_str) {
+            None | Some("0") => Ok(false),
+            Some("1") => Ok(true),
+            Some(text) => bail!("metadata `{key}` is {text:?}; it must be 0 or 1"),
+        }
     }
 }
 

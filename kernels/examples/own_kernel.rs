@@ -51,7 +51,7 @@ fn workload(kernels: &Kernels, network: &Network, batch: usize, times: u32) -> O
     let dropout = DropoutPolicy::draft(network.architecture());
     let options = TrainOptions { optimiser: Optimiser::Adam { lr: 5e-4 }, batch, seed: 1, dropout };
     let mut trainer = Trainer::new(network.clone(), options)?;
-    let mut explainer = Explainer::new(kernels, network, Method::DeepTaylor, batch)?;
+    let mut explainer = Explainer::new(kernels, network, Method::DEEP_TAYLOR, batch)?;
     trainer.gradient_without_dropout(kernels, &Stripes, &indices)?;
     let gradient = trainer.gradients().to_vec();
     let relevance = explainer.explain(kernels, &Stripes, &indices, Target::True)?;

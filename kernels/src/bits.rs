@@ -314,11 +314,16 @@ pub fn elements(kernels: &Kernels, [n, k, gap]: [usize; 3], seed: u64) -> Result
     });
     add(&mut results, "column sums", vec![0.5; k], |out| reduce::column_sums(kernels, x, out));
     let labels: Vec<u8> = (0..n).map(|i| (i * 7 % k) as u8).collect();
-    let mut losses = vec![0.0; n];
-    add(&mut results, "cross-entropy", vec![0.0; n * k], |out| {
-        softmax::cross_entropy(kernels, x, &labels, MatMut::new(out, n, k), &mut losses)
-    });
-    results.push(("losses", losses));
+    for (name, zero_logit) in [("cross-entropy", false), ("cross-entropy with a zero logit", true)] {
+        let mut losses = vec![0.0; n];
+        add(&mut results, name, vec![0.0; n * k], |out| {
+            let (gradient, losses) = (MatMut::new(out, n, k), &mut losses);
+            let operands =
+                softmax::CrossEntropy { logits: x, labels: &labels, zero_logit, gradient, losses };
+            softmax::cross_entropy(kernels, operands)
+        });
+        results.push(("losses", losses));
+    }
     let (mut m, mut v) = (floats(n * k, seed + 4), activations(n * k, seed + 5));
     add(&mut results, "Adam", floats(n * k, seed + 6), |out| {
         optimiser::adam(kernels, optimiser::AdamStep::new(0.1, 3), y.data, &mut m, &mut v, out)

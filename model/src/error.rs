@@ -56,6 +56,16 @@ pub enum ModelError {
         /// What is allowed.
         expected: &'static str,
     },
+    /// A rule that the inputs of a place cannot have.
+    #[error("{rule} is no rule for the {place} layers; it must be {expected}")]
+    Rule {
+        /// `first`, `convolution`, `middle` or `last`.
+        place: &'static str,
+        /// The rule.
+        rule: &'static str,
+        /// What is allowed.
+        expected: &'static str,
+    },
     /// A layer of an encoder stands where it cannot.
     #[error("encoder layer {layer}: {problem}")]
     LayerOrder {

@@ -21,7 +21,7 @@ impl Evaluator {
     pub fn new(network: &Network, capacity: usize) -> Evaluator {
         Evaluator {
             pass: Pass::new(&Kernels::default(), network, capacity, Purpose::Infer),
-            loss: Loss::new(capacity),
+            loss: Loss::new(network.task(), capacity),
             gradient: vec![0.0; capacity * network.task().classes],
         }
     }

@@ -3,9 +3,28 @@
 use crate::params::Parameters;
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
+use serde::{Deserialize, Serialize};
 
-/// Standard deviation of the weights; they are cut at twice as much.
-const SIGMA: f64 = 0.1;
+/// How the weights are drawn: from a normal that is cut at twice its standard deviation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum InitialValues {
+    /// σ = 0.1, the draft's.
+    #[default]
+    Draft,
+    /// σ² = 1/N, with `N` the inputs of a unit, the finished thesis's.
+    Final,
+}
+
+impl InitialValues {
+    /// The standard deviation for units of so many inputs.
+    fn sigma(self, inputs: usize) -> f64 {
+        match self {
+            InitialValues::Draft => 0.1,
+            InitialValues::Final => (1.0 / inputs as f64).sqrt(),
+        }
+    }
+}
 /// Every bias: `ln(e^0.01 − 1)`, so that softplus gives 0.01.
 const BIAS: f32 = -4.600_166;
 
@@ -33,11 +52,11 @@ fn truncated_normal(rng: &mut impl Rng) -> f64 {
 }
 
 /// Fills all parameters: weights from the truncated normal, biases so that softplus gives 0.01.
-pub(crate) fn initialise(parameters: &mut Parameters, seed: u64) {
+pub(crate) fn initialise(parameters: &mut Parameters, values: InitialValues, seed: u64) {
     for layer in 0..parameters.specs().len() {
         let (k, n) = (parameters.spec(layer).k, parameters.spec(layer).n);
-        let mut rng = generator(seed, 1, layer as u64);
-        let weight: Vec<f32> = (0..k * n).map(|_| (SIGMA * truncated_normal(&mut rng)) as f32).collect();
+        let (mut rng, sigma) = (generator(seed, 1, layer as u64), values.sigma(k));
+        let weight: Vec<f32> = (0..k * n).map(|_| (sigma * truncated_normal(&mut rng)) as f32).collect();
         parameters.import(layer, &weight, &vec![BIAS; n]);
     }
 }
@@ -59,9 +78,15 @@ mod tests {
     }
 
     #[test]
+    fn the_final_values_have_a_deviation_by_the_inputs_of_a_unit() {
+        assert_eq!(InitialValues::Draft.sigma(784), 0.1);
+        assert_eq!(InitialValues::Final.sigma(16), 0.25);
+    }
+
+    #[test]
     fn the_first_values_of_a_seed_never_change() {
         let mut rng = generator(0, 1, 0);
-        let found: Vec<f32> = (0..4).map(|_| (SIGMA * truncated_normal(&mut rng)) as f32).collect();
+        let found: Vec<f32> = (0..4).map(|_| (InitialValues::Draft.sigma(1) * truncated_normal(&mut rng)) as f32).collect();
         assert_eq!(found, GOLDEN, "initial values of a seed are part of what a run means");
     }
 

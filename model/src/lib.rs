@@ -17,7 +17,7 @@
 //! }
 //! let task = Task { rows: 8, cols: 8, seq_len: 4, classes: 3, ..Task::default() };
 //! let network = Network::new(Architecture::preset("deep")?, task, 7)?;
-//! let mut explainer = Explainer::new(&Kernels::default(), &network, Method::DeepTaylor, 2)?;
+//! let mut explainer = Explainer::new(&Kernels::default(), &network, Method::DEEP_TAYLOR, 2)?;
 //! let found = explainer.explain(&Kernels::default(), &Blank, &[0, 1], Target::Predicted)?;
 //! assert_eq!(found[0].relevance.len(), 2 * 8 * 8);
 //! # Ok::<(), model::ModelError>(())
@@ -25,7 +25,7 @@
 //!
 //! # Layers of this crate
 //! Each file imports only files of the lines above its own.
-//! - `error`, `samples`, `task`, `architecture`, `params`, `init`: data
+//! - `error`, `samples`, `task`, `architecture`, `params`, `init`, `ledger`: data
 //! - `stage`: layers of encoder and head, one a file; `core`: recurrent cores, one a file
 //! - `network`: layers put together with parameters; `pass`: their state in one pass, and the loops over them
 //! - `train`, `explain`, `evaluate`: what passes are for
@@ -37,6 +37,7 @@ mod error;
 mod evaluate;
 pub mod explain;
 mod init;
+mod ledger;
 mod network;
 mod params;
 mod pass;
@@ -48,6 +49,7 @@ pub mod train;
 pub use architecture::{Architecture, Core, EncoderLayer, parse_encoder, parse_head};
 pub use error::ModelError;
 pub use evaluate::Evaluator;
+pub use init::InitialValues;
 pub use kernels::pool::PoolKind;
 pub use network::Network;
 pub use params::{NamedTensor, Spec};

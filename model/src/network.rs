@@ -4,7 +4,7 @@ use crate::architecture::{Architecture, at_most};
 use crate::core::core;
 use crate::core::layer::CoreLayer;
 use crate::error::ModelError;
-use crate::init::initialise;
+use crate::init::{InitialValues, initialise};
 use crate::params::{NamedTensor, Parameters, Spec, Specs};
 use crate::stage::edge::Edge;
 use crate::stage::layer::Layer;
@@ -63,9 +63,22 @@ impl Network {
     /// # Errors
     /// [`ModelError`] if the architecture cannot be built or does not go together with the task.
     pub fn new(architecture: Architecture, task: Task, seed: u64) -> Result<Network, ModelError> {
+        Network::with_initial_values(architecture, task, InitialValues::Draft, seed)
+    }
+
+    /// A network with initial values of a profile.
+    ///
+    /// # Errors
+    /// As [`Network::new`].
+    pub fn with_initial_values(
+        architecture: Architecture,
+        task: Task,
+        values: InitialValues,
+        seed: u64,
+    ) -> Result<Network, ModelError> {
         let (layers, specs) = Layers::new(architecture, task)?;
         let mut network = Network { layers: Arc::new(layers), parameters: Parameters::zeroed(specs) };
-        initialise(&mut network.parameters, seed);
+        initialise(&mut network.parameters, values, seed);
         network.parameters.refresh(&Kernels::default())?;
         Ok(network)
     }

@@ -5,6 +5,7 @@
 
 use crate::core::layer::{CoreBackward, CoreRelevance, CoreStage};
 use crate::error::ModelError;
+use crate::ledger::Ledger;
 use crate::network::{Layers, Network};
 use crate::samples::Samples;
 use crate::stage::edge::Edge;
@@ -13,6 +14,7 @@ use crate::stage::masks::Masks;
 use crate::task::Task;
 use kernels::profile::Work;
 use kernels::{Buffer, Kernels};
+use std::ops::Range;
 
 /// The state of one pass over a network, made once for a number of samples and a purpose.
 #[derive(Debug)]
@@ -25,8 +27,8 @@ pub(crate) struct Pass {
     encoder: Chain,
     core: Box<dyn CoreStage>,
     head: Chain,
-    /// For each row of the encoder, the relevance that `ε` absorbs.
-    absorbed: Vec<f64>,
+    /// What became of the relevance of the last explanation.
+    ledger: Ledger,
 }
 
 /// The buffers of an edge.
@@ -51,6 +53,12 @@ struct Source<'a> {
     back: Option<&'a mut [f32]>,
 }
 
+/// The rows of the ledger that a chain's rows are.
+struct RowsOfLedger<'a> {
+    ledger: &'a mut Ledger,
+    rows: Range<usize>,
+}
+
 /// Stages one behind the other.
 #[derive(Debug)]
 struct Chain {
@@ -59,12 +67,24 @@ struct Chain {
     wires: Vec<Wire>,
     /// Names of the parameters of the stages that have any.
     names: Vec<Option<String>>,
+    /// For each stage the parameters whose books it is part of: its own, or those of the stage in front.
+    books: Vec<usize>,
+    /// Floats of a row of what comes back to the edge in front of the chain.
+    width: usize,
 }
 
 impl Chain {
-    fn new(layers: &[Box<dyn Layer>], setup: &Setup) -> Chain {
+    /// The stages of `layers` behind `input`.
+    fn new(layers: &[Box<dyn Layer>], input: Edge, setup: &Setup) -> Chain {
         let name = |layer: usize| setup.parameters.spec(layer).name.clone();
+        let mut books = 0;
+        let mut book = |layer: &Box<dyn Layer>| {
+            books = layer.parameters().unwrap_or(books);
+            books
+        };
         Chain {
+            books: layers.iter().map(&mut book).collect(),
+            width: input.back.len(),
             stages: layers.iter().map(|layer| layer.stage(setup)).collect(),
             wires: layers.iter().map(|layer| Wire::new(layer.output(), setup)).collect(),
             names: layers.iter().map(|layer| layer.parameters().map(name)).collect(),
@@ -102,21 +122,27 @@ impl Chain {
     fn relevance(
         &mut self,
         kernels: &Kernels,
-        rows: usize,
         source: Source,
-        absorbed: &mut [f64],
+        f: &[f32],
+        ledger: RowsOfLedger,
     ) -> Result<(), ModelError> {
+        let RowsOfLedger { ledger, rows: of_ledger } = ledger;
+        let rows = of_ledger.len();
         let Source { values, back: Some(r_source) } = source else {
             unreachable!("relevance comes back to every edge");
         };
         for (i, stage) in self.stages.iter_mut().enumerate().rev() {
             let (before, behind) = self.wires.split_at_mut(i);
-            let (x, r_x) = match before.last_mut() {
-                Some(Wire { values, back, .. }) => (&values[..], &mut back[..]),
-                None => (values, &mut r_source[..]),
+            let (x, r_x, width) = match before.last_mut() {
+                Some(Wire { values, back, edge }) => (&values[..], &mut back[..], edge.back.len()),
+                None => (values, &mut r_source[..], self.width),
             };
             let (y, r_y) = (&behind[0].values, &behind[0].back);
-            stage.relevance(kernels, Relevance { rows, x, y, r_y, r_x, absorbed })?;
+            let book = ledger.layer(self.books[i]);
+            let absorbed = &mut book.absorbed[of_ledger.clone()];
+            let operands = Relevance { rows, x, y, r_y, r_x: &mut *r_x, f, absorbed };
+            stage.relevance(kernels, operands)?;
+            book.add_negative(of_ledger.start, width, &r_x[..rows * width]);
         }
         Ok(())
     }
@@ -151,10 +177,10 @@ impl Pass {
             task: *task,
             image: Buffer::zeroed(task.rows * task.cols),
             pixels: Wire::new(*pixels, &all),
-            encoder: Chain::new(encoder, &all),
+            encoder: Chain::new(encoder, *pixels, &all),
             core: core.stage(&all),
-            head: Chain::new(head, &last),
-            absorbed: vec![0.0; if relevance { rows } else { 0 }],
+            head: Chain::new(head, core.output(), &last),
+            ledger: if relevance { Ledger::new(network.layers().len(), rows) } else { Ledger::new(0, 0) },
         }
     }
 
@@ -210,23 +236,27 @@ impl Pass {
         self.encoder.backward(context, n * self.task.seq_len, source, gradients)
     }
 
-    /// Relevance: head, core, encoder, from that of the logits in [`Pass::back_mut`]. What `ε` absorbs is added for
-    /// each sample.
-    pub fn relevance(&mut self, kernels: &Kernels, n: usize, absorbed: &mut [f64]) -> Result<(), ModelError> {
+    /// Relevance: head, core, encoder, of the values `f` whose rows over the logits are in [`Pass::logits_and_back`].
+    /// [`Pass::ledger`] says then what became of it.
+    pub fn relevance(&mut self, kernels: &Kernels, f: &[f32]) -> Result<(), ModelError> {
+        let (n, steps) = (f.len(), self.task.seq_len);
+        let ledger = &mut self.ledger;
+        ledger.clear();
         let (values, back) = self.core.output(n);
-        self.head.relevance(kernels, n, Source { values, back: Some(back) }, absorbed)?;
+        let source = Source { values, back: Some(back) };
+        let rows = (steps - 1) * n..steps * n;
+        self.head.relevance(kernels, source, f, RowsOfLedger { ledger: &mut *ledger, rows })?;
         let encoded = self.encoder.wires.last_mut().unwrap_or(&mut self.pixels);
         let (e, r_e) = (&encoded.values, &mut encoded.back);
-        self.core.relevance(kernels, CoreRelevance { samples: n, e, r_e, absorbed })?;
-        let rows = &mut self.absorbed[..n * self.task.seq_len];
-        rows.fill(0.0);
+        self.core.relevance(kernels, CoreRelevance { samples: n, e, r_e, ledger: &mut *ledger })?;
         let Wire { values, back, .. } = &mut self.pixels;
         let source = Source { values, back: Some(&mut back[..]) };
-        self.encoder.relevance(kernels, n * self.task.seq_len, source, rows)?;
-        for (row, found) in rows.iter().enumerate() {
-            absorbed[row % n] += found;
-        }
-        Ok(())
+        self.encoder.relevance(kernels, source, f, RowsOfLedger { ledger, rows: 0..steps * n })
+    }
+
+    /// What became of the relevance of the last explanation: rows `t·N + n`.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
     }
 
     /// Packs the weights of the backward pass anew, after the parameters have changed.

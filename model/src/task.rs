@@ -24,12 +24,15 @@ pub struct Task {
     pub low: f32,
     /// Largest pixel value, the `h` of z^β.
     pub high: f32,
+    /// Whether the softmax sees one more logit, which is constantly 0 and never the target: then the loss depends on
+    /// a common shift of the logits, and training makes the target's logit positive. Accuracy does not see it.
+    pub zero_logit: bool,
 }
 
 impl Default for Task {
     /// MNIST in one step.
     fn default() -> Self {
-        Task { rows: 28, cols: 28, seq_len: 1, classes: 10, low: -1.0, high: 1.0 }
+        Task { rows: 28, cols: 28, seq_len: 1, classes: 10, low: -1.0, high: 1.0, zero_logit: false }
     }
 }
 

@@ -6,7 +6,7 @@ use harness::dataset::samples::Scaled;
 use harness::io::array;
 use harness::model_file;
 use kernels::{Backend, Kernels, Threads};
-use model::explain::{Method, Target};
+use model::explain::{Method, Numbers, Target};
 use model::{Evaluator, NamedTensor, Network, Samples};
 use ndarray::{Array1, Array2, Array3, Array4, Axis, Ix1, Ix3, OwnedRepr, s};
 use ndarray_npy::{NpzReader, read_npy, write_npy};
@@ -74,11 +74,11 @@ fn every_method_explains_into_arrays_and_pictures() {
         arrays.labels[i] = test.label(i);
     }
     let indices: Vec<usize> = (0..6).collect();
-    for name in Method::NAMES {
+    for name in Method::names() {
         let line = format!("{EXPLAIN} --method {name} --samples 6");
         sandbox.does(&format!("{line} --out @{name}.npy"));
         sandbox.refuses(&format!("{line} --out @{name}.npy"), &[name, "--overwrite"]);
-        let method = Method::by_name(name, 2.0, 1.0).expect("a method");
+        let method = Method::by_name(name, &Numbers::default()).expect("a method");
         let want = explain(&best(), &network, method, (&arrays, &indices), Target::Predicted).remove(0);
         let (found, shape) = array::read_images(&sandbox.at(&format!("{name}.npy"))).expect("relevance");
         assert_eq!(shape, [6, 28, 28], "{name}");
@@ -140,7 +140,8 @@ fn explanations_are_of_the_targets_and_samples_asked_for() {
         &format!("{EXPLAIN} --out @x --method lrp --alpha 2 --beta 2"),
         &["--alpha 2", "--beta 2"],
     );
-    sandbox.usage_error(&format!("{EXPLAIN} --out @x --method magic"), &["magic", &Method::NAMES.join(", ")]);
+    let known = Method::names().collect::<Vec<_>>().join(", ");
+    sandbox.usage_error(&format!("{EXPLAIN} --out @x --method magic"), &["magic", &known]);
     sandbox.usage_error(&format!("{EXPLAIN} --out @x --target 10"), &["--target 10", "0 to 9"]);
     sandbox.usage_error(&format!("{EXPLAIN} --out @x --class 77"), &["--class"]);
     sandbox.usage_error(&format!("{EXPLAIN} --out @x --samples 0"), &["--samples"]);

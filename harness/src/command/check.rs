@@ -55,7 +55,7 @@ const THREADS: [usize; 3] = [1, 2, 4];
 const CHUNK: usize = 50;
 /// Methods that together use every rule.
 const METHODS: [Method; 4] =
-    [Method::DeepTaylor, Method::Lrp { alpha: 2.0, beta: 1.0 }, Method::WSquare, Method::SimpleTaylor];
+    [Method::DEEP_TAYLOR, Method::lrp(2.0, 1.0), Method::W_SQUARE, Method::SimpleTaylor];
 
 /// The result of one combination.
 #[derive(Debug, Serialize)]

@@ -1,38 +1,220 @@
 //! The method of explanation, as options.
 
 use crate::error::UsageError;
-use anyhow::{Result, bail};
+use crate::io::file;
+use anyhow::{Result, bail, ensure};
 use clap::Args;
-use model::explain::Method;
+use model::ModelError;
+use model::explain::{Composite, LayerRule, Method, Numbers};
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
 
 /// The method of explanation.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub struct MethodArgs {
-    /// deep-taylor, lrp, z-plus, w-square, sensitivity, simple-taylor or guided-backprop
+    /// Rules by name: deep-taylor, lrp, epsilon-plus, epsilon-gamma-box, epsilon-plus-flat, epsilon-alpha2-beta1, z-plus,
+    /// w-square or flat; or sensitivity, simple-taylor, guided-backprop
     #[arg(long, value_name = "NAME", default_value = "deep-taylor")]
     pub method: String,
-    /// α of lrp: weight of positive contributions; α − β = 1
-    #[arg(long, value_name = "X", default_value_t = 2.0)]
-    pub alpha: f32,
-    /// β of lrp: weight of negative contributions
-    #[arg(long, value_name = "X", default_value_t = 1.0)]
-    pub beta: f32,
+    /// Rule of the pixels instead of the method's: z-beta, w-square, flat or epsilon
+    #[arg(long, value_name = "RULE")]
+    pub first: Option<String>,
+    /// Rule of all layers between: z-plus, alpha-beta, w-square, flat, epsilon or gamma
+    #[arg(long, value_name = "RULE")]
+    pub middle: Option<String>,
+    /// Rule of the layer of the logits, as for --middle
+    #[arg(long, value_name = "RULE")]
+    pub last: Option<String>,
+    /// TOML file with rules: first, convolution, middle, last; alpha, beta, epsilon, gamma
+    #[arg(long, value_name = "FILE")]
+    pub rules: Option<PathBuf>,
+    /// α of alpha-beta and lrp: weight of positive contributions; α − β = 1 [default: 2]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub alpha: Option<f32>,
+    /// β of alpha-beta and lrp: weight of negative contributions [default: 1]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub beta: Option<f32>,
+    /// Stabiliser of the rules epsilon and gamma [default: 1e-6]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub epsilon: Option<f32>,
+    /// γ of the rule gamma: how much more positive weights count [default: 0.25]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub gamma: Option<f32>,
+}
+
+/// Rules by place, as a TOML file holds them.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct RuleTable {
+    first: Option<String>,
+    convolution: Option<String>,
+    middle: Option<String>,
+    last: Option<String>,
+    alpha: Option<f32>,
+    beta: Option<f32>,
+    epsilon: Option<f32>,
+    gamma: Option<f32>,
+}
+
+/// The largest file of rules.
+const MAX_BYTES: u64 = 1 << 20;
+
+impl RuleTable {
+    fn read(path: &Path) -> Result<RuleTable> {
+        let name = path.display();
+        let refuse = |why: String| {
+            let why = why.split_whitespace().collect::<Vec<_>>().join(" ");
+            UsageError(format!("{name}: {why}"))
+        };
+        let bytes = file::read(path, MAX_BYTES)?;
+        let text = String::from_utf8(bytes).map_err(|error| refuse(format!("is not UTF-8 text ({error})")))?;
+        let table: RuleTable = toml::from_str(&text).map_err(|error| refuse(error.message().to_owned()))?;
+        let RuleTable { first, convolution, middle, last, .. } = &table;
+        let layers = [first, convolution, middle, last];
+        let why = "names no layer; give a rule for first, convolution, middle or last";
+        ensure!(layers.iter().any(|layer| layer.is_some()), refuse(why.to_owned()));
+        Ok(table)
+    }
+}
+
+fn rule(option: &str, name: &str, numbers: &Numbers) -> Result<LayerRule, UsageError> {
+    LayerRule::by_name(name, numbers).ok_or_else(|| {
+        UsageError(format!("{option} {name}: it must be one of {}", LayerRule::NAMES.join(", ")))
+    })
 }
 
 impl MethodArgs {
-    /// The method.
+    /// The method: that of the name, with the rules of the file and then those of the options in their places.
     ///
     /// # Errors
-    /// [`UsageError`] if the name is unknown, or α and β are invalid.
+    /// [`UsageError`] if a name is unknown, a rule does not go with its inputs, or a number is invalid.
     pub fn parse(&self) -> Result<Method> {
-        let method = Method::by_name(&self.method, self.alpha, self.beta).ok_or_else(|| {
-            UsageError(format!("--method {}: it must be one of {}", self.method, Method::NAMES.join(", ")))
+        let table = self.rules.as_deref().map(RuleTable::read).transpose()?.unwrap_or_default();
+        let defaults = Numbers::default();
+        let numbers = Numbers {
+            alpha: self.alpha.or(table.alpha).unwrap_or(defaults.alpha),
+            beta: self.beta.or(table.beta).unwrap_or(defaults.beta),
+            epsilon: self.epsilon.or(table.epsilon).unwrap_or(defaults.epsilon),
+            gamma: self.gamma.or(table.gamma).unwrap_or(defaults.gamma),
+        };
+        self.check_numbers(numbers)?;
+        let method = Method::by_name(&self.method, &numbers).ok_or_else(|| {
+            let known = Method::names().collect::<Vec<_>>().join(", ");
+            UsageError(format!("--method {}: it must be one of {known}", self.method))
         })?;
-        if let Method::Lrp { alpha, beta } = method
-            && !((alpha - beta - 1.0).abs() < 1e-6 && beta >= 0.0)
-        {
-            bail!(UsageError(format!("--alpha {alpha} --beta {beta}: α − β must be 1 and β at least 0")));
+        let Method::Relevance(mut composite) = method else {
+            let places = [&self.first, &self.middle, &self.last];
+            ensure!(
+                self.rules.is_none() && places.iter().all(|place| place.is_none()),
+                UsageError(format!(
+                    "--method {}: a gradient method has no rules; leave out --first, --middle, --last and --rules",
+                    self.method
+                ))
+            );
+            return Ok(method);
+        };
+        let mut set = |option: &str, name: &Option<String>, places: &[fn(&mut Composite) -> &mut LayerRule]| {
+            let Some(name) = name else { return Ok(()) };
+            let rule = rule(option, name, &numbers)?;
+            places.iter().for_each(|place| *place(&mut composite) = rule);
+            Ok::<(), UsageError>(())
+        };
+        let of_file = |place: &str| match &self.rules {
+            Some(path) => format!("{}: {place}", path.display()),
+            None => place.to_owned(),
+        };
+        set(&of_file("first"), &table.first, &[|of| &mut of.first])?;
+        set(&of_file("middle"), &table.middle, &[|of| &mut of.convolution, |of| &mut of.middle])?;
+        set(&of_file("convolution"), &table.convolution, &[|of| &mut of.convolution])?;
+        set(&of_file("last"), &table.last, &[|of| &mut of.last])?;
+        set("--first", &self.first, &[|of| &mut of.first])?;
+        set("--middle", &self.middle, &[|of| &mut of.convolution, |of| &mut of.middle])?;
+        set("--last", &self.last, &[|of| &mut of.last])?;
+        composite.check().map_err(|error| usage_error(&numbers, &error))?;
+        Ok(Method::Relevance(composite))
+    }
+
+    /// Numbers that were given are checked also where no rule reads them.
+    fn check_numbers(&self, numbers: Numbers) -> Result<()> {
+        let Numbers { epsilon, gamma, .. } = numbers;
+        if !(epsilon.is_finite() && epsilon > 0.0) {
+            bail!(UsageError(format!("--epsilon {epsilon}: it must be finite and above 0")));
         }
-        Ok(method)
+        if !(gamma.is_finite() && gamma >= 0.0) {
+            bail!(UsageError(format!("--gamma {gamma}: it must be finite and at least 0")));
+        }
+        Ok(())
+    }
+
+    /// The name of the method, and what replaces its rules.
+    pub fn title(&self) -> String {
+        let part = |option: &str, value: &Option<String>| {
+            value.as_ref().map_or(String::new(), |value| format!(" --{option} {value}"))
+        };
+        let rules = self.rules.as_ref().map(|path| path.display().to_string());
+        format!(
+            "{}{}{}{}{}",
+            self.method,
+            part("rules", &rules),
+            part("first", &self.first),
+            part("middle", &self.middle),
+            part("last", &self.last)
+        )
+    }
+}
+
+/// An error of the model as a usage error that names the option.
+fn usage_error(numbers: &Numbers, error: &ModelError) -> UsageError {
+    let Numbers { alpha, beta, .. } = numbers;
+    UsageError(match error {
+        ModelError::Range { what: "alpha − beta" | "beta", .. } => {
+            format!("--alpha {alpha} --beta {beta}: α − β must be 1 and β at least 0")
+        }
+        ModelError::Rule { place, rule, .. } => format!("--{place} {rule}: {error}"),
+        error => error.to_string(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args() -> MethodArgs {
+        MethodArgs { method: "deep-taylor".to_owned(), ..MethodArgs::default() }
+    }
+
+    #[test]
+    fn options_replace_the_rules_of_the_file_and_the_file_those_of_the_method() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rules.toml");
+        std::fs::write(&path, "middle = \"gamma\"\nconvolution = \"flat\"\nlast = \"epsilon\"\ngamma = 0.5").unwrap();
+        let of_file = MethodArgs { rules: Some(path), ..args() };
+        let Method::Relevance(found) = of_file.parse().unwrap() else { panic!("a composite") };
+        let (epsilon, gamma) = (1e-6, 0.5);
+        assert_eq!(found.first, LayerRule::ZBeta);
+        assert_eq!(found.convolution, LayerRule::Flat);
+        assert_eq!(found.middle, LayerRule::Gamma { gamma, epsilon });
+        assert_eq!(found.last, LayerRule::Epsilon { epsilon });
+        let options = MethodArgs { middle: Some("alpha-beta".to_owned()), gamma: Some(0.75), ..of_file };
+        let Method::Relevance(found) = options.parse().unwrap() else { panic!("a composite") };
+        let both = LayerRule::AlphaBeta { alpha: 2.0, beta: 1.0 };
+        assert_eq!((found.convolution, found.middle), (both, both));
+    }
+
+    #[test]
+    fn rules_that_do_not_go_together_are_refused() {
+        let refused = |args: MethodArgs, word: &str| {
+            let error = args.parse().unwrap_err();
+            assert!(error.is::<UsageError>() && error.to_string().contains(word), "{word}: {error}");
+        };
+        let of = |text: &str| Some(text.to_owned());
+        refused(MethodArgs { first: of("z-plus"), ..args() }, "--first z-plus");
+        refused(MethodArgs { first: of("magic"), ..args() }, "--first magic");
+        refused(MethodArgs { middle: of("z-beta"), ..args() }, "z-beta");
+        refused(MethodArgs { last: of("z-beta"), ..args() }, "--last z-beta");
+        refused(MethodArgs { middle: of("alpha-beta"), alpha: Some(3.0), ..args() }, "--alpha 3");
+        refused(MethodArgs { epsilon: Some(-1.0), ..args() }, "--epsilon -1");
+        refused(MethodArgs { gamma: Some(-1.0), ..args() }, "--gamma -1");
+        refused(MethodArgs { method: "sensitivity".to_owned(), last: of("flat"), ..args() }, "no rules");
     }
 }

@@ -58,6 +58,24 @@ pub fn read_images(path: &Path) -> Result<(Vec<f32>, [usize; 3])> {
     Ok((values, [n, rows, cols]))
 }
 
+/// Reads rows `[N, C]` of float32 in C order.
+///
+/// # Errors
+/// One line that names the file if it is not such an array, or if its size is not what the header promises.
+pub fn read_rows(path: &Path) -> Result<(Vec<f32>, [usize; 2])> {
+    let name = path.display();
+    let opened = open(path)?;
+    ensure!(
+        opened.descr == "<f4",
+        "{name}: holds {}, expected little-endian float32: save `a.astype('<f4')`",
+        kind(&opened.descr)
+    );
+    let &[n, c] = opened.header.shape.as_slice() else {
+        bail!("{name}: has shape {:?}, expected [N, C]: save `a.reshape(-1, C)`", opened.header.shape);
+    };
+    Ok((values(path, opened)?, [n, c]))
+}
+
 /// Reads labels `[N]` of int64, int32 or uint8.
 ///
 /// # Errors

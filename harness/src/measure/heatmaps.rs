@@ -4,7 +4,7 @@ use super::explanations::{CHUNK, ExplanationRequest, Summary, explain_all};
 use crate::signal::check_stop;
 use anyhow::Result;
 use kernels::Kernels;
-use model::explain::{Explanation, Method};
+use model::explain::{Explanation, Method, Numbers};
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
@@ -13,8 +13,6 @@ pub const NAMES: [&str; 7] =
     ["deep-taylor", "lrp", "w-square", "sensitivity", "simple-taylor", "guided-backprop", "random"];
 /// The method of the thesis's figures.
 pub const MAIN: &str = "deep-taylor";
-/// α and β of `lrp`: the values of the thesis for shallower networks.
-const ALPHA_BETA: (f32, f32) = (2.0, 1.0);
 
 /// A source of relevance.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -30,7 +28,7 @@ impl Relevance {
     pub fn by_name(name: &str) -> Option<Relevance> {
         match name {
             "random" => Some(Relevance::Random),
-            name => Method::by_name(name, ALPHA_BETA.0, ALPHA_BETA.1).map(Relevance::Method),
+            name => Method::by_name(name, &Numbers::default()).map(Relevance::Method),
         }
     }
 

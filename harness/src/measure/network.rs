@@ -18,7 +18,7 @@ use crate::signal::check_stop;
 use anyhow::{Context, Result};
 use kernels::Kernels;
 use model::Network;
-use model::explain::{Ascent, Target, prototype};
+use model::explain::{Ascent, Target, Value, prototype};
 use std::path::Path;
 
 /// Prototypes (section 3.2): number of steps, step length, and weight of the pull to the mean image.
@@ -87,7 +87,7 @@ pub fn measure(folder: &Path, title: &str, context: &MeasureContext) -> Result<(
 fn whole_test(network: &Network, samples: &Scaled, context: &MeasureContext) -> Result<Summary> {
     let all: Vec<usize> = (0..context.selection.test).collect();
     let relevance = Relevance::by_name(heatmaps::MAIN).context("the main method")?;
-    let request = ExplanationRequest { network, samples, indices: &all, target: Target::Predicted };
+    let request = ExplanationRequest { network, samples, indices: &all, target: Target::Predicted, value: &Value::Logit };
     relevance.explain(context.kernels, request, |_, _| Ok(()))
 }
 
@@ -104,7 +104,7 @@ fn of_method(
     let (rows, cols) = (network.task().rows, network.task().cols);
     let size = rows * cols;
     let mut class_columns = vec![0.0; cols];
-    let of = |indices, target| ExplanationRequest { network, samples, indices, target };
+    let of = |indices, target| ExplanationRequest { network, samples, indices, target, value: &Value::Logit };
     relevance.explain(kernels, of(&selection.of_class, Target::Predicted), |_, found| {
         for (i, &r) in found.relevance.iter().enumerate() {
             class_columns[i % cols] += f64::from(r);
@@ -113,7 +113,7 @@ fn of_method(
     })?;
     let mut kept = |group: &str, indices: &[usize]| -> Result<()> {
         let (found, _) = relevance
-            .collect(kernels, ExplanationRequest { network, samples, indices, target: Target::Predicted })?;
+            .collect(kernels, ExplanationRequest { indices, ..of(&selection.measured, Target::Predicted) })?;
         maps.extend(found);
         groups.push(Group { name: format!("{name}/{group}"), count: indices.len() });
         Ok(())

@@ -95,6 +95,10 @@ pub struct PartialSettings {
     /// Width of the recurrent layer, over that of the core
     #[arg(long, value_name = "N")]
     pub recurrent: Option<usize>,
+    /// Train with a softmax that sees one more logit, which is constantly 0: the logit of the true class is then pushed
+    /// above 0
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    pub zero_logit: Option<bool>,
 }
 
 /// `[low, high]` of the pixels.
@@ -134,6 +138,7 @@ pub struct Settings {
     pub limit_train: Option<usize>,
     pub limit_test: Option<usize>,
     pub input_range: Range,
+    pub zero_logit: bool,
 }
 
 /// Settings as `run.json` and checkpoints store them. Those without an architecture have a preset, a kind of pool and two
@@ -159,6 +164,8 @@ struct StoredSettings {
     pool: Option<PoolName>,
     combine: Option<usize>,
     recurrent: Option<usize>,
+    #[serde(default)]
+    zero_logit: bool,
 }
 
 impl TryFrom<StoredSettings> for Settings {
@@ -186,6 +193,7 @@ impl TryFrom<StoredSettings> for Settings {
             limit_train: stored.limit_train,
             limit_test: stored.limit_test,
             input_range: stored.input_range,
+            zero_logit: stored.zero_logit,
         })
     }
 }
@@ -261,6 +269,7 @@ impl PartialSettings {
             pool: self.pool.or(below.pool),
             combine: self.combine.or(below.combine),
             recurrent: self.recurrent.or(below.recurrent),
+            zero_logit: self.zero_logit.or(below.zero_logit),
         }
     }
 
@@ -286,6 +295,7 @@ impl PartialSettings {
             limit_train: self.limit_train,
             limit_test: self.limit_test,
             input_range: self.input_range.unwrap_or(Range(-1.0, 1.0)),
+            zero_logit: self.zero_logit.unwrap_or(false),
         };
         settings.check()?;
         Ok(settings)
@@ -381,7 +391,7 @@ impl Settings {
     /// The task: shape of the input, sequence length, classes and pixel range.
     pub fn task(&self, rows: usize, cols: usize, classes: usize) -> Task {
         let Range(low, high) = self.input_range;
-        Task { rows, cols, seq_len: self.seq_len, classes, low, high }
+        Task { rows, cols, seq_len: self.seq_len, classes, low, high, zero_logit: self.zero_logit }
     }
 
     /// The optimiser.

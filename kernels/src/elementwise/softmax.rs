@@ -6,11 +6,19 @@ use crate::exec::Kernels;
 use crate::layout::{MatMut, MatRef};
 use crate::profile::Work;
 
-struct CrossEntropy<'a> {
-    logits: MatRef<'a>,
-    labels: &'a [u8],
-    gradient: MatMut<'a>,
-    losses: &'a mut [f32],
+/// Operands of [`cross_entropy`].
+#[derive(Debug)]
+pub struct CrossEntropy<'a> {
+    /// `[N, C]`
+    pub logits: MatRef<'a>,
+    /// `[N]` below `C`
+    pub labels: &'a [u8],
+    /// Whether the softmax sees one more logit, which is constantly 0 and never a label's
+    pub zero_logit: bool,
+    /// `[N, C]` overwritten: `(softmax(h) − 1{label}) / N`
+    pub gradient: MatMut<'a>,
+    /// `[N]` overwritten: `−ln softmax(h)[label]`, nats, not divided by `N`
+    pub losses: &'a mut [f32],
 }
 
 impl Loop for CrossEntropy<'_> {
@@ -19,9 +27,13 @@ impl Loop for CrossEntropy<'_> {
         let n = self.logits.rows as f32;
         for i in 0..self.logits.rows {
             let logits = self.logits.row(i);
-            let max = logits.iter().fold(f32::NEG_INFINITY, |max, &h| if h > max { h } else { max });
+            let least = if self.zero_logit { 0.0 } else { f32::NEG_INFINITY };
+            let max = logits.iter().fold(least, |max, &h| if h > max { h } else { max });
             let p = self.gradient.row_mut(i);
             let mut sum = 0.0;
+            if self.zero_logit {
+                sum += exp(-max);
+            }
             for (p, &h) in p.iter_mut().zip(logits) {
                 *p = exp(h - max);
                 sum += *p;
@@ -49,20 +61,14 @@ fn ln(x: f32) -> f32 {
 
 /// Mean softmax cross-entropy over the batch.
 ///
-/// - `logits` `[N, C]`, `labels` `[N]` below `C`
-/// - `gradient` `[N, C]` overwritten: `(softmax(h) − 1{label}) / N`
-/// - `losses` `[N]` overwritten: `−ln softmax(h)[label]`, nats, not divided by `N`
+/// With a zero logit the loss of a sample is `−h_y + ln(1 + Σ_c e^{h_c})`, so that a common shift of the logits
+/// changes it.
 ///
 /// # Errors
 /// [`ShapeError`] if `N` or `C` differ, or a label is not below `C`.
-pub fn cross_entropy(
-    kernels: &Kernels,
-    logits: MatRef,
-    labels: &[u8],
-    gradient: MatMut,
-    losses: &mut [f32],
-) -> Result<(), ShapeError> {
+pub fn cross_entropy(kernels: &Kernels, operands: CrossEntropy) -> Result<(), ShapeError> {
     const NAME: &str = "cross_entropy";
+    let CrossEntropy { logits, labels, gradient, losses, .. } = &operands;
     let _span = kernels.span(NAME, || Work::elements([logits.rows, logits.cols], 5, 2));
     axis(NAME, "N", "labels", labels.len(), logits.rows)?;
     axis(NAME, "N", "losses", losses.len(), logits.rows)?;
@@ -70,7 +76,7 @@ pub fn cross_entropy(
     axis(NAME, "C", "gradient", gradient.cols, logits.cols)?;
     let classes = labels.iter().map(|&l| usize::from(l) + 1).max().unwrap_or(0);
     axis(NAME, "C", "labels", classes.max(logits.cols), logits.cols)?;
-    run(kernels.backend(), CrossEntropy { logits, labels, gradient, losses });
+    run(kernels.backend(), operands);
     Ok(())
 }
 
@@ -85,15 +91,26 @@ mod tests {
     fn every_backend_gives_the_same_bits_and_agrees_with_f64() {
         let logits: Vec<f32> = (0..70).map(|i| ((i * 37) % 41) as f32 * 0.7 - 12.0).collect();
         let labels = [0, 3, 9, 9, 5, 1, 2];
+        for zero_logit in [false, true] {
+            agrees(&logits, &labels, zero_logit);
+        }
+    }
+
+    fn agrees(logits: &[f32], labels: &[u8], zero_logit: bool) {
         let mut first: Option<(Vec<f32>, Vec<f32>)> = None;
         for backend in Backend::available() {
             let kernels = Kernels::new(backend, Threads::one());
             let (mut gradient, mut losses) = (vec![0.0; 70], vec![0.0; 7]);
-            let out = MatMut::new(&mut gradient, 7, 10);
-            cross_entropy(&kernels, MatRef::new(&logits, 7, 10), &labels, out, &mut losses)
-                .expect("shapes fit");
+            let operands = CrossEntropy {
+                logits: MatRef::new(logits, 7, 10),
+                labels,
+                zero_logit,
+                gradient: MatMut::new(&mut gradient, 7, 10),
+                losses: &mut losses,
+            };
+            cross_entropy(&kernels, operands).expect("shapes fit");
             for (i, row) in logits.chunks_exact(10).enumerate() {
-                let (loss, d) = reference::cross_entropy(row, usize::from(labels[i]), 7);
+                let (loss, d) = reference::cross_entropy(row, usize::from(labels[i]), 7, zero_logit);
                 assert!((f64::from(losses[i]) - loss).abs() < 1e-5, "{} {loss}", losses[i]);
                 for (&found, want) in gradient[i * 10..].iter().zip(d) {
                     assert!((f64::from(found) - want).abs() < 1e-7, "{found} {want}");
@@ -110,7 +127,8 @@ mod tests {
     fn a_label_beyond_the_classes_is_refused() {
         let (mut g, mut l) = ([0.0; 2], [0.0; 1]);
         let out = MatMut::new(&mut g, 1, 2);
-        let found = cross_entropy(&Kernels::default(), MatRef::new(&[0.0; 2], 1, 2), &[2], out, &mut l);
-        assert!(found.is_err());
+        let logits = MatRef::new(&[0.0; 2], 1, 2);
+        let operands = CrossEntropy { logits, labels: &[2], zero_logit: false, gradient: out, losses: &mut l };
+        assert!(cross_entropy(&Kernels::default(), operands).is_err());
     }
 }

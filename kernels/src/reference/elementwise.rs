@@ -11,9 +11,10 @@ pub fn sigmoid(b: f64) -> f64 {
 }
 
 /// Cross-entropy of one sample in a batch of `n`: the loss `−ln softmax(h)[label]`, and the gradient
-/// `(softmax(h) − 1{label}) / n`.
-pub fn cross_entropy(logits: &[f32], label: usize, n: usize) -> (f64, Vec<f64>) {
-    let sum: f64 = logits.iter().map(|&h| f64::from(h).exp()).sum();
+/// `(softmax(h) − 1{label}) / n`. With a zero logit the softmax sees one more logit, which is 0.
+pub fn cross_entropy(logits: &[f32], label: usize, n: usize, zero_logit: bool) -> (f64, Vec<f64>) {
+    let zero = if zero_logit { 1.0 } else { 0.0 };
+    let sum: f64 = zero + logits.iter().map(|&h| f64::from(h).exp()).sum::<f64>();
     let p = |class: usize| f64::from(logits[class]).exp() / sum;
     let one = |class: usize| if class == label { 1.0 } else { 0.0 };
     let gradient = (0..logits.len()).map(|class| (p(class) - one(class)) / n as f64).collect();

@@ -4,7 +4,7 @@
 //! Table 3.1). [`PackedRule`] prepares the weights of one layer for it. For each kind of layer one function
 //! takes any rule: [`relevance`], [`relevance_conv`], [`relevance_conv_max_pool`]; [`denominators`],
 //! [`ratios`] and [`messages`] are the parts of the first, for dense layers whose inputs share their
-//! denominators.
+//! denominators; [`relevance_neuron`] is for a layer of one neuron with weights of its own for each sample.
 //!
 //! Biases are ignored. A denominator is `z + s`, so that an output with `z = 0` absorbs its relevance instead
 //! of dividing by zero; every function sums the absorbed relevance of each sample.
@@ -12,6 +12,7 @@
 mod conv;
 mod conv_pool;
 mod dense;
+mod neuron;
 mod packed;
 mod ratios;
 mod terms;
@@ -21,6 +22,7 @@ mod tests;
 pub use conv::{RelevanceConv, relevance_conv};
 pub use conv_pool::{RelevanceConvMaxPool, relevance_conv_max_pool};
 pub use dense::{Denominators, Messages, Ratios, Relevance, denominators, messages, ratios, relevance};
+pub use neuron::{RelevanceNeuron, relevance_neuron};
 pub use packed::PackedRule;
 pub use terms::{Group, InputMap, Rule, SharedGroup, Stabiliser, Term};
 

@@ -4,6 +4,7 @@
 //! A core maps `[T·N, e]` to `[N, c]`, rows time-major: row `t·N + n`. How it walks through time is its own affair.
 
 use crate::error::ModelError;
+use crate::ledger::Ledger;
 use crate::params::Parameters;
 use crate::stage::edge::Edge;
 use crate::stage::layer::{Context, Setup};
@@ -34,8 +35,8 @@ pub(crate) struct CoreRelevance<'a> {
     pub e: &'a [f32],
     /// Their relevance, overwritten.
     pub r_e: &'a mut [f32],
-    /// For each sample, what `ε` absorbs is added.
-    pub absorbed: &'a mut [f64],
+    /// Its layers' absorbed and negative relevance is added, by step.
+    pub ledger: &'a mut Ledger,
 }
 
 /// A core: its shape, the numbers of its parameters, and the edge behind it.

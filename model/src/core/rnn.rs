@@ -9,7 +9,7 @@ use crate::error::ModelError;
 use crate::params::{Parameters, Specs};
 use crate::stage::edge::{Domain, Edge, Place};
 use crate::stage::layer::{Context, Setup};
-use crate::stage::masks::Mask;
+use crate::stage::masks::{Mask, MaskPlace};
 use kernels::elementwise::reduce::sum_of_squares;
 use kernels::pack::{self, Part};
 use kernels::profile::Work;
@@ -18,7 +18,7 @@ use kernels::relevance::{
     relevance,
 };
 use kernels::{
-    Buffer, Epilogue, Init, Kernels, MatMut, MatRef, Panels, WeightGradient, gemm, gemm_tn, panels_len,
+    Buffer, Dropout, Epilogue, Init, Kernels, MatMut, MatRef, Panels, WeightGradient, gemm, gemm_tn, panels_len,
 };
 
 /// The sizes of the core.
@@ -42,6 +42,10 @@ pub(crate) struct Rnn {
     c: usize,
     input: Edge,
     output: Edge,
+    /// Numbers of further masks start here.
+    first_mask: usize,
+    /// The mask of `e_t` where no mask is on the encoder's output.
+    mask_e: Option<Mask>,
 }
 
 impl Rnn {
@@ -52,7 +56,24 @@ impl Rnn {
         let r = if steps > 1 { recurrent } else { 0 };
         let combine = specs.add("combine", [e + r, c]);
         let recurrent = (steps > 1).then(|| specs.add("recurrent", [c, r]));
-        Rnn { combine, recurrent, steps, e, r, c, input, output: Edge::relu_vector(c, Some(dropout)) }
+        let first_mask = dropout.layer + 1;
+        let masked = input.is_pixels() || input.relu.is_some_and(|relu| relu.dropout.is_some());
+        let mask_e = (!masked).then_some(Mask { place: MaskPlace::Combine, layer: first_mask });
+        let output = Edge::relu_vector(c, Some(dropout));
+        Rnn { combine, recurrent, steps, e, r, c, input, output, first_mask, mask_e }
+    }
+
+    /// The mask of `r_t`; a mask of its own for each step.
+    fn mask_r(&self, t: usize) -> Option<Mask> {
+        Some(Mask { place: MaskPlace::Combine, layer: self.first_mask + 1 + 2 * t })
+    }
+
+    /// The mask of `a_t`: the head reads the last one, the recurrent layer the others.
+    fn mask_a(&self, t: usize) -> Option<Mask> {
+        if t + 1 == self.steps {
+            return self.output.relu.and_then(|relu| relu.dropout);
+        }
+        Some(Mask { place: MaskPlace::Recurrent, layer: self.first_mask + 2 + 2 * t })
     }
 }
 
@@ -71,6 +92,7 @@ impl CoreLayer for Rnn {
         let weights = |k, n, wanted| Buffer::zeroed(if wanted { panels_len(k, n) } else { 0 });
         let mut stage = RnnStage {
             layer: *self,
+            masked_e: Buffer::zeroed(if setup.trains() && self.mask_e.is_some() { rows * e } else { 0 }),
             a: Buffer::zeroed(rows * c),
             r: Buffer::zeroed(rows * r),
             z: keeps_z.then(|| Buffer::zeroed(rows * c)),
@@ -91,6 +113,8 @@ impl CoreLayer for Rnn {
 #[derive(Debug)]
 struct RnnStage {
     layer: Rnn,
+    /// `e_t` with dropout, where it may have its own.
+    masked_e: Buffer,
     /// `a_t`, `[T·N, c]`.
     a: Buffer,
     /// `r_t`, `[T·N, r]`; the rows of `r_0` stay 0.
@@ -105,6 +129,14 @@ struct RnnStage {
     combine_r: Buffer,
     recurrent: Buffer,
     rules: Option<Rules>,
+}
+
+/// Relu behind the bias, and dropout behind that where there is any.
+fn activation(bias: &[f32], dropout: Option<Dropout>) -> Epilogue<'_> {
+    match dropout {
+        Some(dropout) => Epilogue::BiasReluDropout(bias, dropout),
+        None => Epilogue::BiasRelu(bias),
+    }
 }
 
 /// The rules of the layers, and what they need besides.
@@ -123,7 +155,7 @@ struct Rules {
 impl Rules {
     fn new(layer: &Rnn, setup: &Setup) -> Option<Rules> {
         let &Rnn { e, r, c, .. } = layer;
-        let of_e: Rule = setup.rule(layer.input.domain, layer.input.place())?;
+        let of_e: Rule = setup.rule(layer.input.domain, if layer.input.is_pixels() { Place::First } else { Place::Middle })?;
         let of_r = setup.rule(Domain::NonNegative, Place::Middle)?;
         let combine = setup.parameters.weight(layer.combine);
         let shared = Rule::shared(&[&of_e, &of_r]);
@@ -140,15 +172,20 @@ impl Rules {
 }
 
 impl CoreStage for RnnStage {
-    fn forward(&mut self, context: &Context, n: usize, e: &[f32]) -> Result<(), ModelError> {
+    fn forward(&mut self, context: &Context, n: usize, encoded: &[f32]) -> Result<(), ModelError> {
         let &Context { kernels, parameters, masks, .. } = context;
         let Rnn { combine, recurrent, steps, e: inputs, r, c, .. } = self.layer;
         let rows = n * steps;
         let (weight, bias) = (parameters.weight(combine), parameters.bias(combine));
         let product = MatMut::new(self.z.as_mut().unwrap_or(&mut self.a), rows, c);
-        let e = self.layer.input.rows(e, rows);
+        let mut e = self.layer.input.rows(encoded, rows);
+        if let Some(dropout) = masks.dropout(self.layer.mask_e) {
+            for (i, (masked, &e)) in self.masked_e.iter_mut().zip(&encoded[..rows * inputs]).enumerate() {
+                *masked = e * dropout.factor(i as u64);
+            }
+            e = MatRef::new(&self.masked_e, rows, inputs);
+        }
         gemm(kernels, e, weight.rows(0, inputs), Init::Zero, Epilogue::Store, product)?;
-        let dropout = self.layer.output.relu.and_then(|relu| masks.dropout(relu.dropout));
         for t in 0..steps {
             let known = if t == 0 { 0 } else { r };
             let r_t = MatRef::new(if t == 0 { &[] } else { &self.r[step(t, n, r)] }, n, known);
@@ -156,10 +193,7 @@ impl CoreStage for RnnStage {
                 Some(z) => Init::Copy(MatRef::new(&z[step(t, n, c)], n, c)),
                 None => Init::Accumulate,
             };
-            let epilogue = match dropout {
-                Some(dropout) if t + 1 == steps => Epilogue::BiasReluDropout(bias, dropout),
-                _ => Epilogue::BiasRelu(bias),
-            };
+            let epilogue = activation(bias, masks.dropout(self.layer.mask_a(t)));
             let a = MatMut::new(&mut self.a[step(t, n, c)], n, c);
             gemm(kernels, r_t, weight.rows(inputs, inputs + known), init, epilogue, a)?;
             if let Some(recurrent) = recurrent
@@ -167,7 +201,8 @@ impl CoreStage for RnnStage {
             {
                 let a = MatRef::new(&self.a[step(t, n, c)], n, c);
                 let next = MatMut::new(&mut self.r[step(t + 1, n, r)], n, r);
-                let relu = Epilogue::BiasRelu(parameters.bias(recurrent));
+                let dropout = masks.dropout(self.layer.mask_r(t + 1));
+                let relu = activation(parameters.bias(recurrent), dropout);
                 gemm(kernels, a, parameters.weight(recurrent), Init::Zero, relu, next)?;
             }
         }
@@ -185,26 +220,29 @@ impl CoreStage for RnnStage {
         let CoreBackward { samples: n, e, d_e, mut gradients } = operands;
         let Rnn { steps, e: inputs, r, c, input, .. } = self.layer;
         let (rows, later) = (n * steps, n * (steps - 1));
-        let relu = |a| Epilogue::ReluGradient { a, scale: 1.0, guided };
+        let layer = self.layer;
+        let relu = |a, mask| Epilogue::ReluGradient { a, scale: masks.scale(mask), guided };
         for t in (1..steps).rev() {
             let r_t = MatRef::new(&self.r[step(t, n, r)], n, r);
             let d_a = MatRef::new(&self.back_a[step(t, n, c)], n, c);
             let weight = Panels::new(&self.combine_r, c, r);
             let d_r = MatMut::new(&mut self.back_r[step(t, n, r)], n, r);
-            gemm(kernels, d_a, weight, Init::Zero, relu(r_t), d_r)?;
+            gemm(kernels, d_a, weight, Init::Zero, relu(r_t, layer.mask_r(t)), d_r)?;
             let d_r = MatRef::new(&self.back_r[step(t, n, r)], n, r);
             let a = MatRef::new(&self.a[step(t - 1, n, c)], n, c);
             let weight = Panels::new(&self.recurrent, r, c);
             let d_a = MatMut::new(&mut self.back_a[step(t - 1, n, c)], n, c);
-            gemm(kernels, d_r, weight, Init::Zero, relu(a), d_a)?;
+            gemm(kernels, d_r, weight, Init::Zero, relu(a, layer.mask_a(t - 1)), d_a)?;
         }
         let e = input.rows(e, rows);
+        let dropout_e = masks.dropout(layer.mask_e);
+        let seen = if dropout_e.is_some() { MatRef::new(&self.masked_e, rows, inputs) } else { e };
         let d_a = MatRef::new(&self.back_a, rows, c);
         if let Some(gradients) = gradients.as_deref_mut() {
             let spec = parameters.spec(self.layer.combine);
             let (rows, accumulate) = (spec.k, false);
             let d_w = &mut gradients[spec.weight.clone()];
-            gemm_tn(kernels, WeightGradient { a: e, d_y: d_a, accumulate, d_w, rows, first_row: 0 })?;
+            gemm_tn(kernels, WeightGradient { a: seen, d_y: d_a, accumulate, d_w, rows, first_row: 0 })?;
             if let Some(recurrent) = self.layer.recurrent {
                 let r_t = MatRef::new(&self.r[n * r..], later, r);
                 let d_later = MatRef::new(&self.back_a[n * c..], later, c);
@@ -223,13 +261,17 @@ impl CoreStage for RnnStage {
         if let Some(d_e) = d_e {
             let weight = Panels::new(&self.combine_e, c, inputs);
             let epilogue = input.gradient(e, masks, guided);
-            gemm(kernels, d_a, weight, Init::Zero, epilogue, MatMut::new(d_e, rows, inputs))?;
+            gemm(kernels, d_a, weight, Init::Zero, epilogue, MatMut::new(&mut *d_e, rows, inputs))?;
+            if let Some(dropout) = dropout_e {
+                let values = d_e[..rows * inputs].iter_mut().enumerate();
+                values.for_each(|(i, d)| *d *= dropout.factor(i as u64));
+            }
         }
         Ok(())
     }
 
     fn relevance(&mut self, kernels: &Kernels, operands: CoreRelevance) -> Result<(), ModelError> {
-        let CoreRelevance { samples: n, e, r_e, absorbed } = operands;
+        let CoreRelevance { samples: n, e, r_e, ledger } = operands;
         let Rnn { steps, e: inputs, r, c, input, .. } = self.layer;
         let rules = self.rules.as_mut().expect("a pass for relevance has packed the rules");
         let Rules { combine_e, combine_r, shared, recurrent, bases, ratios: c_of } = rules;
@@ -254,30 +296,36 @@ impl CoreStage for RnnStage {
                     z: None,
                     r_out: MatRef::new(&self.back_a[at.clone()], n, c),
                     c: MatMut::new(&mut c_of[group][at.clone()], n, c),
-                    absorbed,
+                    absorbed: &mut ledger.layer(self.layer.combine).absorbed[step(t, n, 1)],
                 };
                 ratios(kernels, operands)?;
             }
-            if let Some(recurrent) = recurrent.as_ref()
+            if let (Some(recurrent), Some(layer)) = (recurrent.as_ref(), self.layer.recurrent)
                 && t > 0
             {
                 let c_t: Vec<MatRef> = c_of.iter().map(|c_of| MatRef::new(&c_of[at.clone()], n, c)).collect();
                 let r_in = MatMut::new(&mut self.back_r, n, r);
                 messages(kernels, Messages { rule: combine_r, c: &c_t, a: r_t, r_in })?;
+                let back_r = &self.back_r[..n * r];
+                ledger.layer(self.layer.combine).add_negative(t * n, r, back_r);
+                let before = step(t - 1, n, c);
                 let operands = Relevance {
                     rule: recurrent,
                     a: MatRef::new(&self.a[step(t - 1, n, c)], n, c),
                     z: None,
-                    r_out: MatRef::new(&self.back_r, n, r),
-                    r_in: MatMut::new(&mut self.back_a[step(t - 1, n, c)], n, c),
-                    absorbed,
+                    r_out: MatRef::new(back_r, n, r),
+                    r_in: MatMut::new(&mut self.back_a[before.clone()], n, c),
+                    absorbed: &mut ledger.layer(layer).absorbed[step(t - 1, n, 1)],
                 };
                 relevance(kernels, operands)?;
+                ledger.layer(layer).add_negative((t - 1) * n, c, &self.back_a[before]);
             }
         }
         let c_all: Vec<MatRef> = c_of.iter().map(|c_of| MatRef::new(c_of, rows, c)).collect();
-        let r_in = MatMut::new(r_e, rows, inputs);
-        Ok(messages(kernels, Messages { rule: combine_e, c: &c_all, a: e, r_in })?)
+        let r_in = MatMut::new(&mut *r_e, rows, inputs);
+        messages(kernels, Messages { rule: combine_e, c: &c_all, a: e, r_in })?;
+        ledger.layer(self.layer.combine).add_negative(0, inputs, &r_e[..rows * inputs]);
+        Ok(())
     }
 
     fn repack(&mut self, parameters: &Parameters) {

@@ -1,12 +1,12 @@
-//! Methods as data: which rule which layer gets.
+//! Methods as data: a composite is a table from a layer's inputs and place to its rule.
 
 use super::gradient::GradientMethod;
-use super::rules::LayerRule;
+use super::rules::{LayerRule, Numbers};
 use crate::error::ModelError;
 use crate::stage::edge::{Domain, Place};
 use kernels::relevance::Rule;
 
-/// How relevance is found.
+/// How an explanation is found.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Method {
     /// `(∂f/∂x)²`
@@ -15,27 +15,23 @@ pub enum Method {
     SimpleTaylor,
     /// The gradient with negative values cut at each relu.
     GuidedBackprop,
-    /// LRP-αβ with `α − β = 1` (Eq. 3.3) above, z^β on the pixels.
-    Lrp {
-        /// Weight of what excites.
-        alpha: f32,
-        /// Weight of what inhibits.
-        beta: f32,
-    },
-    /// z⁺ above, z^β on the pixels: LRP-αβ with α = 1, β = 0.
-    DeepTaylor,
-    /// z⁺ above, w² on the pixels.
-    WSquare,
+    /// Layer-wise relevance propagation by a table of rules.
+    Relevance(Composite),
 }
 
-/// A table from a layer's place to its rule.
+/// A table from the inputs and the place of a layer to its rule.
+///
+/// A layer whose inputs are pixels and something else (a core without an encoder) has both rules, over one denominator
+/// a group.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Composite {
+pub struct Composite {
     /// Of inputs that are pixels.
     pub first: LayerRule,
-    /// Of other inputs of every layer but the last.
+    /// Of the other convolutions.
+    pub convolution: LayerRule,
+    /// Of the other inputs of every dense layer but the last.
     pub middle: LayerRule,
-    /// Of the layer of the logits.
+    /// Of the layer of the logits, which is one neuron: the row that is explained.
     pub last: LayerRule,
 }
 
@@ -47,66 +43,120 @@ pub(crate) enum Kind {
 }
 
 impl Composite {
-    /// The rule of inputs of a domain, at a layer of a place. Pixels are those of a first layer.
-    pub fn rule(&self, domain: Domain, place: Place) -> Rule {
-        let rule = match (domain, place) {
-            (Domain::Pixels { .. }, _) => self.first,
-            (Domain::NonNegative, Place::Last) => self.last,
-            (Domain::NonNegative, Place::First | Place::Middle) => self.middle,
+    /// The names that [`Composite::by_name`] knows.
+    pub const NAMES: [&'static str; 9] = [
+        "deep-taylor",
+        "lrp",
+        "epsilon-plus",
+        "epsilon-gamma-box",
+        "epsilon-plus-flat",
+        "epsilon-alpha2-beta1",
+        "z-plus",
+        "w-square",
+        "flat",
+    ];
+
+    /// The composite of that name.
+    ///
+    /// Those with `epsilon` are zennit's: one rule for convolutions, ε for dense layers. Where zennit gives pixels the
+    /// rule of a convolution, which asks for inputs that are not negative, they have ε here.
+    pub fn by_name(name: &str, numbers: &Numbers) -> Option<Composite> {
+        use LayerRule::{AlphaBeta, Epsilon, Flat, Gamma, WSquare, ZBeta, ZPlus};
+        let Numbers { alpha, beta, epsilon, gamma } = *numbers;
+        let same = |first, above| Composite { first, convolution: above, middle: above, last: above };
+        let epsilon_rule = Epsilon { epsilon };
+        let with_epsilon = |first, convolution| {
+            let (middle, last) = (epsilon_rule, epsilon_rule);
+            Composite { first, convolution, middle, last }
         };
-        rule.row(domain)
-    }
-}
-
-impl Method {
-    /// The names that [`Method::by_name`] knows.
-    pub const NAMES: [&'static str; 7] =
-        ["deep-taylor", "lrp", "z-plus", "w-square", "sensitivity", "simple-taylor", "guided-backprop"];
-
-    /// The method of that name; α and β count for `lrp` only. `z-plus` is `lrp` with α = 1, β = 0.
-    pub fn by_name(name: &str, alpha: f32, beta: f32) -> Option<Method> {
         Some(match name {
-            "deep-taylor" => Method::DeepTaylor,
-            "lrp" => Method::Lrp { alpha, beta },
-            "z-plus" => Method::Lrp { alpha: 1.0, beta: 0.0 },
-            "w-square" => Method::WSquare,
-            "sensitivity" => Method::Sensitivity,
-            "simple-taylor" => Method::SimpleTaylor,
-            "guided-backprop" => Method::GuidedBackprop,
+            // The pixels of `z-plus` have z^β, as z⁺ asks for inputs that are not negative.
+            "deep-taylor" | "z-plus" => same(ZBeta, ZPlus),
+            "lrp" => same(ZBeta, AlphaBeta { alpha, beta }),
+            "w-square" => same(WSquare, ZPlus),
+            "flat" => same(Flat, ZPlus),
+            "epsilon-plus" => with_epsilon(epsilon_rule, ZPlus),
+            "epsilon-plus-flat" => with_epsilon(Flat, ZPlus),
+            "epsilon-gamma-box" => with_epsilon(ZBeta, Gamma { gamma, epsilon }),
+            "epsilon-alpha2-beta1" => with_epsilon(epsilon_rule, AlphaBeta { alpha: 2.0, beta: 1.0 }),
             _ => return None,
         })
     }
 
-    /// What the method does: the table of all methods.
+    /// The rule of inputs of a domain, at a layer of a place. Pixels are those of a first layer.
+    pub(crate) fn rule(&self, domain: Domain, place: Place) -> Rule {
+        let rule = match (domain, place) {
+            (Domain::Pixels { .. }, _) => self.first,
+            (Domain::NonNegative, Place::Last) => self.last,
+            (Domain::NonNegative, Place::Convolution) => self.convolution,
+            (Domain::NonNegative, Place::First | Place::Middle) => self.middle,
+        };
+        rule.row(domain)
+    }
+
+    /// Checks that every rule has sound numbers and inputs that it is for.
     ///
     /// # Errors
-    /// [`ModelError::Range`] unless `α − β = 1` and `β ≥ 0`.
-    pub(crate) fn kind(self) -> Result<Kind, ModelError> {
-        use LayerRule::{AlphaBeta, WSquare, ZBeta, ZPlus};
-        let relevance = |first, middle, last| Ok(Kind::Relevance(Composite { first, middle, last }));
-        match self {
-            Method::Sensitivity => Ok(Kind::Gradient(GradientMethod::Sensitivity)),
-            Method::SimpleTaylor => Ok(Kind::Gradient(GradientMethod::SimpleTaylor)),
-            Method::GuidedBackprop => Ok(Kind::Gradient(GradientMethod::GuidedBackprop)),
-            Method::DeepTaylor => relevance(ZBeta, ZPlus, ZPlus),
-            Method::WSquare => relevance(WSquare, ZPlus, ZPlus),
-            Method::Lrp { alpha, beta } => {
-                check_weights(alpha, beta)?;
-                relevance(ZBeta, AlphaBeta { alpha, beta }, AlphaBeta { alpha, beta })
-            }
-        }
+    /// [`ModelError::Rule`], or [`ModelError::Range`] such as `α − β ≠ 1`.
+    pub fn check(&self) -> Result<(), ModelError> {
+        self.first.check("first", true)?;
+        self.convolution.check("convolution", false)?;
+        self.middle.check("middle", false)?;
+        self.last.check("last", false)
     }
 }
 
-fn check_weights(alpha: f32, beta: f32) -> Result<(), ModelError> {
-    let difference = f64::from(alpha) - f64::from(beta);
-    if difference.is_nan() || (difference - 1.0).abs() >= 1e-6 {
-        return Err(ModelError::Range { what: "alpha − beta", found: difference, expected: "1" });
+impl Method {
+    /// z⁺ above, z^β on the pixels.
+    pub const DEEP_TAYLOR: Method = Method::with_pixels(LayerRule::ZBeta);
+    /// z⁺ above, w² on the pixels.
+    pub const W_SQUARE: Method = Method::with_pixels(LayerRule::WSquare);
+
+    const fn with_pixels(first: LayerRule) -> Method {
+        let above = LayerRule::ZPlus;
+        Method::Relevance(Composite { first, convolution: above, middle: above, last: above })
     }
-    if beta < 0.0 {
-        return Err(ModelError::Range { what: "beta", found: f64::from(beta), expected: "at least 0" });
+
+    /// LRP-αβ with `α − β = 1` (Eq. 3.3) above, z^β on the pixels.
+    pub const fn lrp(alpha: f32, beta: f32) -> Method {
+        let above = LayerRule::AlphaBeta { alpha, beta };
+        let first = LayerRule::ZBeta;
+        Method::Relevance(Composite { first, convolution: above, middle: above, last: above })
     }
-    Ok(())
+
+    /// The names of the gradient methods.
+    pub const GRADIENTS: [&'static str; 3] = ["sensitivity", "simple-taylor", "guided-backprop"];
+
+    /// The names that [`Method::by_name`] knows: composites, then gradient methods.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        Composite::NAMES.into_iter().chain(Self::GRADIENTS)
+    }
+
+    /// The method of that name.
+    pub fn by_name(name: &str, numbers: &Numbers) -> Option<Method> {
+        Some(match name {
+            "sensitivity" => Method::Sensitivity,
+            "simple-taylor" => Method::SimpleTaylor,
+            "guided-backprop" => Method::GuidedBackprop,
+            name => Method::Relevance(Composite::by_name(name, numbers)?),
+        })
+    }
+
+    /// What the method does.
+    ///
+    /// # Errors
+    /// As [`Composite::check`].
+    pub(crate) fn kind(self) -> Result<Kind, ModelError> {
+        Ok(match self {
+            Method::Sensitivity => Kind::Gradient(GradientMethod::Sensitivity),
+            Method::SimpleTaylor => Kind::Gradient(GradientMethod::SimpleTaylor),
+            Method::GuidedBackprop => Kind::Gradient(GradientMethod::GuidedBackprop),
+            Method::Relevance(composite) => {
+                composite.check()?;
+                Kind::Relevance(composite)
+            }
+        })
+    }
 }
 
 #[cfg(test)]
@@ -114,19 +164,44 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_method_has_a_rule_for_every_input() {
-        let pixels = Domain::Pixels { low: -1.0, high: 1.0 };
-        for name in Method::NAMES {
-            let method = Method::by_name(name, 2.0, 1.0).expect("a name of the list");
-            let Kind::Relevance(composite) = method.kind().expect("α − β = 1") else { continue };
-            let first = if method == Method::WSquare { Rule::w_square() } else { Rule::z_beta(-1.0, 1.0) };
-            assert_eq!(composite.rule(pixels, Place::First), first, "{name}");
-            let lrp = name == "lrp";
-            let above = if lrp { Rule::alpha_beta(2.0, 1.0) } else { Rule::z_plus() };
-            for place in [Place::First, Place::Middle, Place::Last] {
-                let found = composite.rule(Domain::NonNegative, place);
-                assert_eq!(found.groups.len(), above.groups.len(), "{name} {place:?}");
-            }
+    fn every_name_is_a_sound_method() {
+        let numbers = Numbers::default();
+        for name in Method::names() {
+            let method = Method::by_name(name, &numbers).expect("a name of the list");
+            let kind = method.kind().expect("sound");
+            let is_gradient = Method::GRADIENTS.contains(&name);
+            assert_eq!(matches!(kind, Kind::Gradient(_)), is_gradient, "{name}");
+        }
+        assert_eq!(Method::by_name("deep-taylor", &numbers), Some(Method::DEEP_TAYLOR));
+        assert_eq!(Method::by_name("w-square", &numbers), Some(Method::W_SQUARE));
+        assert_eq!(Method::by_name("lrp", &numbers), Some(Method::lrp(2.0, 1.0)));
+        assert_eq!(Method::by_name("layer-wise", &numbers), None);
+    }
+
+    #[test]
+    fn the_rule_of_a_layer_follows_from_its_inputs_and_place() {
+        let numbers = Numbers { epsilon: 0.5, ..Numbers::default() };
+        let composite = Composite::by_name("epsilon-gamma-box", &numbers).expect("a composite");
+        let pixels = Domain::Pixels { low: 0.0, high: 1.0 };
+        assert_eq!(composite.rule(pixels, Place::First), Rule::z_beta(0.0, 1.0));
+        let above = |place| composite.rule(Domain::NonNegative, place);
+        assert_eq!(above(Place::Convolution), Rule::gamma(0.25, 0.5));
+        for place in [Place::First, Place::Middle, Place::Last] {
+            assert_eq!(above(place), Rule::epsilon(0.5));
+        }
+    }
+
+    #[test]
+    fn rules_that_ask_for_other_inputs_are_refused() {
+        let Method::Relevance(sound) = Method::DEEP_TAYLOR else { unreachable!("a composite") };
+        for (composite, word) in [
+            (Composite { first: LayerRule::ZPlus, ..sound }, "first"),
+            (Composite { convolution: LayerRule::ZBeta, ..sound }, "convolution"),
+            (Composite { middle: LayerRule::ZBeta, ..sound }, "middle"),
+            (Composite { last: LayerRule::ZBeta, ..sound }, "last"),
+        ] {
+            let error = composite.check().expect_err(word).to_string();
+            assert!(error.contains(word), "{error}");
         }
     }
 }

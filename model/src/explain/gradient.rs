@@ -25,20 +25,17 @@ impl GradientMethod {
     }
 }
 
-/// Finds `∂h_target/∂x` of each sample of the last forward pass.
-pub(crate) fn gradient_of_logits(
+/// Finds `∂f/∂x` of each sample of the last forward pass, `f = Σ_c γ_c h_c` with constant rows `γ` `[N, C]`.
+pub(crate) fn gradient_of_value(
     kernels: &Kernels,
     network: &Network,
     pass: &mut Pass,
     method: GradientMethod,
-    target: &[usize],
+    gamma: &[f32],
 ) -> Result<(), ModelError> {
-    let classes = network.task().classes;
-    let (_, d_logits) = pass.logits_and_back(target.len());
-    d_logits.fill(0.0);
-    for (d_logits, &class) in d_logits.chunks_exact_mut(classes).zip(target) {
-        d_logits[class] = 1.0;
-    }
+    let n = gamma.len() / network.task().classes;
+    let (_, d_logits) = pass.logits_and_back(n);
+    d_logits.copy_from_slice(gamma);
     let guided = method == GradientMethod::GuidedBackprop;
-    pass.backward(&Context { guided, ..plain(kernels, network) }, target.len(), None)
+    pass.backward(&Context { guided, ..plain(kernels, network) }, n, None)
 }

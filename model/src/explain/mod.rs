@@ -1,59 +1,57 @@
-//! Explanations: what each pixel contributes to a logit (chapter 3 of the thesis).
+//! Explanations: what each pixel contributes to a value of the logits (chapter 3 of the thesis).
 //!
-//! Gradient methods and relevance methods share the forward pass. A relevance method is a table from a layer's input
-//! domain and place to a rule ([`composite`]).
+//! A [`Value`] is a row over the logits; gradient methods and relevance methods explain it, and share the forward pass.
+//! A relevance method is a [`Composite`]: a table from a layer's inputs and place to a [`LayerRule`].
 
 mod composite;
 mod gradient;
 mod prototype;
-mod relevance;
 mod rules;
+mod value;
 
-pub use composite::Method;
+pub use composite::{Composite, Method};
 pub use prototype::{Ascent, Prototype, prototype};
+pub use rules::{LayerRule, Numbers};
+pub use value::{Explained, Target, Value};
 
 use crate::error::ModelError;
 use crate::network::Network;
-use crate::pass::{Pass, Sample, arg_max, plain};
+use crate::pass::{Pass, Sample, plain};
 use crate::samples::Samples;
 use crate::stage::layer::Purpose;
 use composite::Kind;
-use gradient::gradient_of_logits;
+use gradient::gradient_of_value;
 use kernels::Kernels;
 use kernels::elementwise::reduce::sum;
-use relevance::relevance_of_logits;
 
-/// Which logit is explained.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// The largest one.
-    Predicted,
-    /// The label's.
-    True,
-    /// The largest one that is not the label's.
-    Rival,
-    /// That of one class.
-    Class(usize),
-    /// Each in turn, over one forward pass.
-    All,
-}
-
-/// Relevance of a batch for one logit a sample.
+/// Relevance of a batch for one value a sample.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Explanation {
-    /// The class explained, `[N]`.
+    /// The class explained, `[N]`; for given rows, the predicted one.
     pub target: Vec<usize>,
-    /// `f(x)`: its logit, `[N]`.
+    /// The explained value `f`, `[N]`.
     pub explained: Vec<f32>,
     /// All logits, `[N, C]`.
     pub logits: Vec<f32>,
-    /// `[N, rows, cols]`, in units of the logit.
+    /// `[N, rows, cols]`, in units of the logits.
     pub relevance: Vec<f32>,
-    /// Relevance that the `ε` of denominators absorbed, `[N]`, in units of the logit: that of dead units. 0 for the
-    /// gradient methods.
+    /// Relevance that the stabilisers of denominators absorbed, `[N]`: that of dead units. 0 for the gradient methods.
     pub absorbed: Vec<f64>,
     /// `|f − Σ R − absorbed| / |f|`, `[N]` (Eq. 3.8); the gradient methods do not promise it.
     pub conservation_error: Vec<f64>,
+    /// Where relevance was absorbed or negative, by layer; empty for the gradient methods.
+    pub ledger: Vec<LayerLedger>,
+}
+
+/// What became of relevance in one layer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LayerLedger {
+    /// Name of the layer; a pool counts with the convolution in front of it.
+    pub layer: String,
+    /// The relevance that its stabilisers absorbed, `[N, T]`.
+    pub absorbed: Vec<f64>,
+    /// The sum of the negative relevance of its inputs, `[N, T]`.
+    pub negative: Vec<f64>,
 }
 
 /// Buffers and packed weights for explaining one network by one method. The network is borrowed, so that its
@@ -63,14 +61,15 @@ pub struct Explainer<'a> {
     network: &'a Network,
     kind: Kind,
     pass: Pass,
-    absorbed: Vec<f64>,
+    /// Rows over the logits, `[N, C]`.
+    gamma: Vec<f32>,
 }
 
 impl<'a> Explainer<'a> {
     /// Packs the network's weights for a method, with room for `capacity` samples at once.
     ///
     /// # Errors
-    /// [`ModelError::Range`] unless `α − β = 1` and `β ≥ 0`.
+    /// As [`Composite::check`].
     pub fn new(
         kernels: &Kernels,
         network: &'a Network,
@@ -85,14 +84,13 @@ impl<'a> Explainer<'a> {
                 Pass::new(kernels, network, capacity, Purpose::Relevance(&rule))
             }
         };
-        Ok(Explainer { network, kind, pass, absorbed: vec![0.0; capacity] })
+        Ok(Explainer { network, kind, pass, gamma: vec![0.0; capacity * network.task().classes] })
     }
 
-    /// Explains up to `capacity` samples: one [`Explanation`], or one a class for [`Target::All`].
+    /// Explains the logits of up to `capacity` samples: one [`Explanation`], or one a class for [`Target::All`].
     ///
     /// # Errors
-    /// [`ModelError::Batch`] if there are more samples than the capacity, [`ModelError::Class`] if
-    /// the target is no class.
+    /// As [`Explainer::explain_values`].
     pub fn explain(
         &mut self,
         kernels: &Kernels,
@@ -100,36 +98,60 @@ impl<'a> Explainer<'a> {
         indices: &[usize],
         target: Target,
     ) -> Result<Vec<Explanation>, ModelError> {
-        let (n, classes) = (indices.len(), self.network.task().classes);
-        self.pass.load(samples, indices)?;
-        self.pass.forward(&plain(kernels, self.network), n)?;
-        let logits = || self.pass.logits(n).chunks_exact(classes);
-        let labels = || indices.iter().map(|&i| usize::from(samples.label(i)));
-        let targets: Vec<Vec<usize>> = match target {
-            Target::Predicted => vec![logits().map(arg_max).collect()],
-            Target::True => vec![labels().collect()],
-            Target::Rival => vec![logits().zip(labels()).map(|(h, label)| rival(h, label)).collect()],
-            Target::Class(class) => vec![vec![class; n]],
-            Target::All => (0..classes).map(|class| vec![class; n]).collect(),
-        };
-        if let Some(&found) = targets.iter().flatten().find(|&&class| class >= classes) {
-            return Err(ModelError::Class { found, classes });
-        }
-        targets.into_iter().map(|target| self.explain_target(kernels, target)).collect()
+        self.explain_values(kernels, samples, indices, &[target.into()])
     }
 
-    /// Explains the samples of the last forward pass, one class for each.
-    fn explain_target(&mut self, kernels: &Kernels, target: Vec<usize>) -> Result<Explanation, ModelError> {
-        let Explainer { network, kind, pass, absorbed } = self;
+    /// Explains values of up to `capacity` samples over one forward pass: for each of `what` in turn one
+    /// [`Explanation`], or one a class for [`Target::All`].
+    ///
+    /// # Errors
+    /// [`ModelError::Batch`] if there are more samples than the capacity, [`ModelError::Class`] if a target is no
+    /// class; [`ModelError::TensorShape`] or [`ModelError::NotFinite`] if rows are not `[N, C]` finite values, and
+    /// [`ModelError::Range`] if a value asks for another logit and there is none.
+    pub fn explain_values(
+        &mut self,
+        kernels: &Kernels,
+        samples: &dyn Samples,
+        indices: &[usize],
+        what: &[Explained],
+    ) -> Result<Vec<Explanation>, ModelError> {
+        let (n, classes) = (indices.len(), self.network.task().classes);
+        what.iter().try_for_each(|Explained { value, .. }| value.check(n, classes))?;
+        self.pass.load(samples, indices)?;
+        self.pass.forward(&plain(kernels, self.network), n)?;
+        let logits = self.pass.logits(n);
+        let mut all: Vec<(&Value, Vec<usize>)> = Vec::new();
+        for Explained { target, value } in what {
+            let target = if matches!(value, Value::Rows(_)) { Target::Predicted } else { *target };
+            let labels = indices.iter().map(|&i| usize::from(samples.label(i)));
+            all.extend(target.classes(logits, classes, labels).into_iter().map(|target| (value, target)));
+        }
+        if let Some(&found) = all.iter().flat_map(|(_, target)| target).find(|&&class| class >= classes) {
+            return Err(ModelError::Class { found, classes });
+        }
+        all.into_iter().map(|(value, target)| self.explain_value(kernels, value, target)).collect()
+    }
+
+    /// Explains a value of the samples of the last forward pass, for one class each.
+    fn explain_value(
+        &mut self,
+        kernels: &Kernels,
+        value: &Value,
+        target: Vec<usize>,
+    ) -> Result<Explanation, ModelError> {
+        let Explainer { network, kind, pass, gamma } = self;
         let (n, task) = (target.len(), network.task());
         let logits = pass.logits(n).to_vec();
+        let gamma = &mut gamma[..n * task.classes];
+        let rows = logits.chunks_exact(task.classes).zip(gamma.chunks_exact_mut(task.classes));
         let explained: Vec<f32> =
-            target.iter().enumerate().map(|(i, &class)| logits[i * task.classes + class]).collect();
-        let absorbed = &mut absorbed[..n];
-        absorbed.fill(0.0);
+            rows.zip(&target).enumerate().map(|(i, ((h, row), &class))| value.row(i, h, class, row)).collect();
         match kind {
-            Kind::Gradient(method) => gradient_of_logits(kernels, network, pass, *method, &target)?,
-            Kind::Relevance(_) => relevance_of_logits(kernels, pass, &target, absorbed)?,
+            Kind::Gradient(method) => gradient_of_value(kernels, network, pass, *method, gamma)?,
+            Kind::Relevance(_) => {
+                pass.logits_and_back(n).1.copy_from_slice(gamma);
+                pass.relevance(kernels, &explained)?;
+            }
         }
         let size = task.rows * task.cols;
         let mut relevance = vec![0.0; n * size];
@@ -140,31 +162,31 @@ impl<'a> Explainer<'a> {
                 Kind::Relevance(_) => pass.pixels(sample, image, |_, r| r),
             }
         }
+        let ledger = ledger(network, pass, n);
+        let absorbed: Vec<f64> = (0..n)
+            .map(|i| ledger.iter().flat_map(|of| &of.absorbed[i * task.seq_len..][..task.seq_len]).sum())
+            .collect();
         let sums = relevance.chunks_exact(size).map(sum);
-        let conservation_error = sums.zip(&explained).zip(&*absorbed).map(|((sum, &f), absorbed)| {
+        let conservation_error = sums.zip(&explained).zip(&absorbed).map(|((sum, &f), absorbed)| {
             (f64::from(f) - sum - absorbed).abs() / f64::from(f).abs().max(f64::MIN_POSITIVE)
         });
-        let (conservation_error, absorbed) = (conservation_error.collect(), absorbed.to_vec());
-        Ok(Explanation { target, explained, logits, relevance, absorbed, conservation_error })
+        let conservation_error = conservation_error.collect();
+        Ok(Explanation { target, explained, logits, relevance, absorbed, conservation_error, ledger })
     }
 }
 
-/// Index of the largest logit but that of `label`.
-fn rival(logits: &[f32], label: usize) -> usize {
-    let without = |&i: &usize| i != label;
-    let larger = |best: usize, i| if logits[i] > logits[best] { i } else { best };
-    (0..logits.len()).filter(without).reduce(larger).unwrap_or(label)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::rival;
-
-    #[test]
-    fn the_rival_is_the_strongest_of_the_others() {
-        assert_eq!(rival(&[1.0, 5.0, 3.0], 1), 2);
-        assert_eq!(rival(&[1.0, 5.0, 3.0], 0), 1);
-        assert_eq!(rival(&[2.0, 2.0, 2.0], 0), 1);
-        assert_eq!(rival(&[2.0], 0), 0);
-    }
+/// The ledger of the last explanation of `n` samples, by layer, sample and step.
+fn ledger(network: &Network, pass: &Pass, n: usize) -> Vec<LayerLedger> {
+    let steps = network.task().seq_len;
+    let by_sample = |rows: &[f64]| -> Vec<f64> {
+        (0..n).flat_map(|i| (0..steps).map(move |t| rows[t * n + i])).collect()
+    };
+    let entries = network.layers().iter().zip(pass.ledger().layers());
+    entries
+        .map(|(spec, entry)| LayerLedger {
+            layer: spec.name.clone(),
+            absorbed: by_sample(&entry.absorbed),
+            negative: by_sample(&entry.negative),
+        })
+        .collect()
 }

@@ -5,7 +5,7 @@ use crate::network::Network;
 use crate::pass::{Pass, Sample, plain};
 use crate::samples::Samples;
 use crate::stage::layer::Purpose;
-use kernels::elementwise::softmax::cross_entropy;
+use kernels::elementwise::softmax::{CrossEntropy, cross_entropy};
 use kernels::{Kernels, MatMut, MatRef};
 
 /// What gradient ascent found.
@@ -76,7 +76,11 @@ pub fn prototype(
         let mut loss = [0.0];
         let (logits, d_logits) = pass.logits_and_back(1);
         let out = MatMut::new(d_logits, 1, task.classes);
-        cross_entropy(kernels, MatRef::new(logits, 1, task.classes), &[label], out, &mut loss)?;
+        let logits = MatRef::new(logits, 1, task.classes);
+        let zero_logit = task.zero_logit;
+        let operands =
+            CrossEntropy { logits, labels: &[label], zero_logit, gradient: out, losses: &mut loss };
+        cross_entropy(kernels, operands)?;
         probability.push((-f64::from(loss[0])).exp());
         if round == steps {
             break;

@@ -68,7 +68,7 @@ impl Layer for Conv {
     fn stage(&self, setup: &Setup) -> Box<dyn Stage> {
         let Conv { shape, input, output, .. } = self;
         let w = setup.parameters.weight(self.parameters);
-        let rule = setup.rule(input.domain, input.place()).map(|rule| {
+        let rule = setup.rule(input.domain, input.place_of_conv()).map(|rule| {
             PackedRule::conv(setup.kernels, &rule, shape, w)
                 .unwrap_or_else(|error| unreachable!("the weights are the layer's own: {error}"))
         });

@@ -58,7 +58,7 @@ impl Layer for ConvMaxPool {
     fn stage(&self, setup: &Setup) -> Box<dyn Stage> {
         let ConvMaxPool { shape, input, .. } = self;
         let w = setup.parameters.weight(self.parameters);
-        let rule = setup.rule(input.domain, input.place()).map(|rule| {
+        let rule = setup.rule(input.domain, input.place_of_conv()).map(|rule| {
             PackedRule::conv_max_pool(setup.kernels, &rule, shape, w)
                 .unwrap_or_else(|error| unreachable!("the weights are the layer's own: {error}"))
         });

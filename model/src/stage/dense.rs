@@ -1,37 +1,59 @@
 //! A dense layer: forward, backward, relevance.
 
-use super::edge::{Edge, Place, vector};
+use super::edge::{Edge, Place};
 use super::layer::{Backward, Context, Forward, Layer, Relevance, Setup, Stage};
 use super::masks::Mask;
 use crate::error::ModelError;
 use crate::params::{Parameters, Specs};
 use kernels::elementwise::activation::bias_relu;
 use kernels::pack::{self, Part};
-use kernels::relevance::{self, PackedRule};
+use kernels::relevance::{self, PackedRule, Rule};
 use kernels::{Buffer, Epilogue, Init, MatMut, MatRef, Panels, WeightGradient, gemm, gemm_tn, panels_len};
 
-/// `y = relu(x·W − softplus(b))`, with dropout behind it where its mask says so; the logits have no relu.
+/// `y = relu(x·W − softplus(b))`, with dropout behind it where its mask says so; [`Logits`](super::logits::Logits) has
+/// no relu.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Dense {
     parameters: usize,
     input: Edge,
     output: Edge,
-    place: Place,
 }
 
 impl Dense {
     /// A hidden layer.
     pub fn hidden(specs: &mut Specs, name: &str, input: Edge, units: usize, dropout: Option<Mask>) -> Dense {
-        let parameters = specs.add(name, [input.features(), units]);
-        Dense { parameters, input, output: Edge::relu_vector(units, dropout), place: input.place() }
+        Dense::new(specs, name, input, Edge::relu_vector(units, dropout))
     }
 
-    /// The layer of the logits.
-    pub fn logits(specs: &mut Specs, name: &str, input: Edge, classes: usize) -> Dense {
-        let parameters = specs.add(name, [input.features(), classes]);
-        let plane = vector(classes);
-        let output = Edge { values: plane, back: plane, relu: None, domain: input.domain };
-        Dense { parameters, input, output, place: Place::Last }
+    /// A layer between two edges.
+    pub fn new(specs: &mut Specs, name: &str, input: Edge, output: Edge) -> Dense {
+        Dense { parameters: specs.add(name, [input.features(), output.features()]), input, output }
+    }
+
+    /// The edge in front of it.
+    pub fn input(&self) -> Edge {
+        self.input
+    }
+
+    /// The number of its parameters.
+    pub fn index(&self) -> usize {
+        self.parameters
+    }
+
+    /// Its buffers and packed weights for one pass, with the rule of its relevance.
+    pub fn stage_with(&self, setup: &Setup, rule: Option<Rule>) -> DenseStage {
+        let w = setup.parameters.weight(self.parameters);
+        let rule = rule.map(|rule| PackedRule::dense(&rule, w));
+        let keeps_z = rule.as_ref().is_some_and(PackedRule::reads_forward);
+        let transposed = if setup.gradient_comes_back(&self.input) { panels_len(w.n(), w.k()) } else { 0 };
+        let mut stage = DenseStage {
+            layer: *self,
+            transposed: Buffer::zeroed(transposed),
+            rule,
+            z: keeps_z.then(|| Buffer::zeroed(setup.rows * w.n())),
+        };
+        stage.repack(setup.parameters);
+        stage
     }
 }
 
@@ -45,24 +67,14 @@ impl Layer for Dense {
     }
 
     fn stage(&self, setup: &Setup) -> Box<dyn Stage> {
-        let w = setup.parameters.weight(self.parameters);
-        let rule = setup.rule(self.input.domain, self.place).map(|rule| PackedRule::dense(&rule, w));
-        let keeps_z = rule.as_ref().is_some_and(PackedRule::reads_forward);
-        let transposed = if setup.gradient_comes_back(&self.input) { panels_len(w.n(), w.k()) } else { 0 };
-        let mut stage = DenseStage {
-            layer: *self,
-            transposed: Buffer::zeroed(transposed),
-            rule,
-            z: keeps_z.then(|| Buffer::zeroed(setup.rows * w.n())),
-        };
-        stage.repack(setup.parameters);
-        Box::new(stage)
+        let place = if self.input.is_pixels() { Place::First } else { Place::Middle };
+        Box::new(self.stage_with(setup, setup.rule(self.input.domain, place)))
     }
 }
 
 /// A dense layer in one pass.
 #[derive(Debug)]
-struct DenseStage {
+pub(crate) struct DenseStage {
     layer: Dense,
     /// `Wᵀ`, if a gradient comes back to the input.
     transposed: Buffer,
@@ -72,12 +84,19 @@ struct DenseStage {
 }
 
 impl DenseStage {
-    fn inputs(&self) -> usize {
+    /// Features of the input.
+    pub fn inputs(&self) -> usize {
         self.layer.input.features()
     }
 
-    fn outputs(&self) -> usize {
+    /// Features of the output.
+    pub fn outputs(&self) -> usize {
         self.layer.output.features()
+    }
+
+    /// The input as rows of features.
+    pub fn input_rows<'a>(&self, x: &'a [f32], rows: usize) -> MatRef<'a> {
+        self.layer.input.rows(x, rows)
     }
 }
 

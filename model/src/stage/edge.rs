@@ -22,6 +22,8 @@ pub(crate) enum Domain {
 pub(crate) enum Place {
     /// It sees pixels.
     First,
+    /// Any other convolution.
+    Convolution,
     /// Any other layer.
     Middle,
     /// The layer of the logits.
@@ -60,12 +62,14 @@ impl Edge {
         self.values.pixels() * self.values.channels
     }
 
-    /// The place of a hidden layer that reads this edge.
-    pub fn place(&self) -> Place {
-        match self.domain {
-            Domain::Pixels { .. } => Place::First,
-            Domain::NonNegative => Place::Middle,
-        }
+    /// Whether the values are pixels.
+    pub fn is_pixels(&self) -> bool {
+        matches!(self.domain, Domain::Pixels { .. })
+    }
+
+    /// The place of a convolution that reads this edge.
+    pub fn place_of_conv(&self) -> Place {
+        if self.is_pixels() { Place::First } else { Place::Convolution }
     }
 
     /// The values as rows of features.

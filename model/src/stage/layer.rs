@@ -44,6 +44,11 @@ impl Setup<'_> {
         }
     }
 
+    /// Whether the pass is a training's.
+    pub fn trains(&self) -> bool {
+        matches!(self.purpose, Purpose::Train)
+    }
+
     /// Whether a gradient comes back to this edge, so that its consumer needs weights for the backward pass.
     pub fn gradient_comes_back(&self, edge: &Edge) -> bool {
         self.comes_back(edge) && !matches!(self.purpose, Purpose::Relevance(_))
@@ -95,10 +100,13 @@ pub(crate) struct Relevance<'a> {
     pub rows: usize,
     pub x: &'a [f32],
     pub y: &'a [f32],
+    /// Relevance of the output; of the logits, the rows `γ` of the explained values.
     pub r_y: &'a [f32],
     /// Overwritten.
     pub r_x: &'a mut [f32],
-    /// For each row, what `ε` absorbs is added.
+    /// The explained values, one a sample, which the layer of the logits redistributes.
+    pub f: &'a [f32],
+    /// For each row, what stabilisers absorb is added.
     pub absorbed: &'a mut [f64],
 }
 

@@ -7,6 +7,12 @@ use kernels::Dropout;
 pub(crate) enum MaskPlace {
     /// Behind a dense layer of the encoder.
     Encoder,
+    /// Behind the encoder's last layer, if it is dense: where the core reads it.
+    Encoded,
+    /// On what the core reads: its recurrent input, or an encoder's output that no other mask is on.
+    Combine,
+    /// On the core's output where its recurrent layer reads it.
+    Recurrent,
     /// In front of the head: on the core's last output.
     Head,
 }
@@ -25,6 +31,10 @@ pub(crate) struct Masks {
     pub rate: f32,
     /// Whether dense layers of the encoder drop.
     pub encoder: bool,
+    /// Whether the inputs of the core drop.
+    pub combine: bool,
+    /// Whether the input of the core's recurrent layer drops.
+    pub recurrent: bool,
     /// Whether the core's last output drops.
     pub head: bool,
     pub seed: u64,
@@ -32,11 +42,21 @@ pub(crate) struct Masks {
 
 impl Masks {
     /// Nothing is dropped.
-    pub const NONE: Masks = Masks { rate: 0.0, encoder: false, head: false, seed: 0 };
+    pub const NONE: Masks = Masks {
+        rate: 0.0,
+        encoder: false,
+        combine: false,
+        recurrent: false,
+        head: false,
+        seed: 0,
+    };
 
     fn has(&self, mask: Mask) -> bool {
         let place = match mask.place {
             MaskPlace::Encoder => self.encoder,
+            MaskPlace::Encoded => self.encoder || self.combine,
+            MaskPlace::Combine => self.combine,
+            MaskPlace::Recurrent => self.recurrent,
             MaskPlace::Head => self.head,
         };
         place && self.rate > 0.0
@@ -61,7 +81,7 @@ mod tests {
 
     #[test]
     fn a_mask_is_that_of_its_layer_and_step_and_only_where_the_policy_says() {
-        let masks = Masks { rate: 0.5, encoder: true, head: false, seed: 7 };
+        let masks = Masks { rate: 0.5, encoder: true, seed: 7, ..Masks::NONE };
         let mask = |place, layer| Some(Mask { place, layer });
         let seed = |masks: Masks, layer| masks.dropout(mask(MaskPlace::Encoder, layer)).unwrap().seed;
         assert_eq!(masks.dropout(mask(MaskPlace::Head, 1)), None);

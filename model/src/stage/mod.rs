@@ -5,6 +5,7 @@ mod conv_max_pool;
 mod dense;
 pub(crate) mod edge;
 pub(crate) mod layer;
+mod logits;
 pub(crate) mod masks;
 mod pool;
 
@@ -18,6 +19,7 @@ use edge::{Domain, Edge, vector};
 use kernels::Plane;
 use kernels::pool::PoolKind;
 use layer::Layer;
+use logits::Logits;
 use masks::{Mask, MaskPlace};
 use pool::Pool;
 
@@ -49,7 +51,8 @@ pub(crate) fn encoder(mut layers: &[EncoderLayer], input: Edge, specs: &mut Spec
     let mut with_parameters = 0;
     loop {
         let name = format!("encoder.{with_parameters}");
-        let dropout = Some(Mask { place: MaskPlace::Encoder, layer: stages.len() });
+        let place = if layers.len() == 1 { MaskPlace::Encoded } else { MaskPlace::Encoder };
+        let dropout = Some(Mask { place, layer: stages.len() });
         let (stage, rest): (Box<dyn Layer>, _) = match *layers {
             [] => return stages,
             [EncoderLayer::Dense(units), ref rest @ ..] => {
@@ -87,6 +90,6 @@ pub(crate) fn head(hidden: &[usize], classes: usize, input: Edge, specs: &mut Sp
         edge = stage.output();
         stages.push(Box::new(stage));
     }
-    stages.push(Box::new(Dense::logits(specs, &format!("head.{}", hidden.len()), edge, classes)));
+    stages.push(Box::new(Logits::new(specs, &format!("head.{}", hidden.len()), edge, classes)));
     stages
 }

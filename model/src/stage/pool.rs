@@ -30,6 +30,21 @@ impl Pool {
         Pool { shape, input, output }
     }
 
+    /// Adds what the stabiliser of a sum-pool absorbs: nearly nothing, but all of a window of zeros.
+    fn add_absorbed(&self, images: usize, y: &[f32], back: &[f32], absorbed: &mut [f64]) {
+        let (pooled, back) =
+            (self.output.values.pixels_of(y, images), self.output.back.pixels_of(back, images));
+        let windows = self.shape.out_rows() * self.shape.out_cols();
+        let eps = f64::from(EPS);
+        let share = |z: &f32| eps / (f64::from(*z) + eps);
+        for (image, absorbed) in absorbed[..images].iter_mut().enumerate() {
+            for window in image * windows..(image + 1) * windows {
+                let values = pooled.row(window).iter().zip(back.row(window));
+                *absorbed += values.map(|(z, &r)| f64::from(r) * share(z)).sum::<f64>();
+            }
+        }
+    }
+
     /// Takes a gradient or relevance from the output to the input.
     fn back(&self, kernels: &Kernels, what: PoolBack, operands: Back) -> Result<(), ModelError> {
         let Back { images, x, y, back, out } = operands;
@@ -90,7 +105,10 @@ impl Stage for Pool {
     }
 
     fn relevance(&mut self, kernels: &Kernels, operands: Relevance) -> Result<(), ModelError> {
-        let Relevance { rows: images, x, y, r_y: back, r_x: out, .. } = operands;
+        let Relevance { rows: images, x, y, r_y: back, r_x: out, absorbed, .. } = operands;
+        if self.shape.kind == PoolKind::Sum {
+            self.add_absorbed(images, y, back, absorbed);
+        }
         self.back(kernels, PoolBack::Relevance { eps: EPS }, Back { images, x, y, back, out })
     }
 

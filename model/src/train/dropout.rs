@@ -13,18 +13,34 @@ pub struct DropoutPolicy {
     pub rate: f32,
     /// Behind every dense layer of the encoder.
     pub encoder: bool,
+    /// On the core's inputs: `r_t`, and `e_t` where an encoder gives it; nothing is masked twice.
+    #[serde(default)]
+    pub combine: bool,
+    /// On the core's output where its recurrent layer reads it.
+    #[serde(default)]
+    pub recurrent: bool,
     /// On the core's last output, which the head reads.
     pub head: bool,
 }
 
 impl DropoutPolicy {
     /// Nothing is dropped.
-    pub const NONE: DropoutPolicy = DropoutPolicy { rate: 0.0, encoder: false, head: false };
+    pub const NONE: DropoutPolicy = DropoutPolicy { rate: 0.0, encoder: false, combine: false, recurrent: false, head: false };
 
     /// The draft's: 0.5 behind dense encoder layers and on the core's last output; without an encoder nothing drops.
     pub fn draft(architecture: &Architecture) -> DropoutPolicy {
         let rate = if architecture.encoder.is_empty() { 0.0 } else { 0.5 };
-        DropoutPolicy { rate, encoder: true, head: true }
+        DropoutPolicy { rate, encoder: true, head: true, ..DropoutPolicy::NONE }
+    }
+
+    /// That of the code behind the draft: its combine layer drops its inputs too.
+    pub fn draft_code(architecture: &Architecture) -> DropoutPolicy {
+        DropoutPolicy { combine: true, ..DropoutPolicy::draft(architecture) }
+    }
+
+    /// That of the finished thesis: 0.2 everywhere.
+    pub fn finished() -> DropoutPolicy {
+        DropoutPolicy { rate: 0.2, encoder: true, combine: true, recurrent: true, head: true }
     }
 
     pub(crate) fn check(&self) -> Result<(), ModelError> {
@@ -37,7 +53,7 @@ impl DropoutPolicy {
 
     /// The masks of one step of training.
     pub(crate) fn masks(&self, seed: u64) -> Masks {
-        let DropoutPolicy { rate, encoder, head } = *self;
-        Masks { rate, encoder, head, seed }
+        let DropoutPolicy { rate, encoder, combine, recurrent, head } = *self;
+        Masks { rate, encoder, combine, recurrent, head, seed }
     }
 }

@@ -3,7 +3,8 @@
 use crate::error::ModelError;
 use crate::pass::arg_max;
 use crate::samples::Samples;
-use kernels::elementwise::softmax::cross_entropy;
+use crate::task::Task;
+use kernels::elementwise::softmax::{CrossEntropy, cross_entropy};
 use kernels::{Kernels, MatMut, MatRef};
 
 /// What a network makes of labelled samples.
@@ -42,14 +43,16 @@ impl Evaluation {
 /// Labels and losses of a batch, in buffers that are made once.
 #[derive(Debug)]
 pub(crate) struct Loss {
+    /// Whether the softmax sees a zero logit.
+    zero_logit: bool,
     labels: Vec<u8>,
     losses: Vec<f32>,
 }
 
 impl Loss {
-    /// Room for up to `capacity` samples.
-    pub fn new(capacity: usize) -> Loss {
-        Loss { labels: Vec::with_capacity(capacity), losses: vec![0.0; capacity] }
+    /// The loss of a task, with room for up to `capacity` samples.
+    pub fn new(task: &Task, capacity: usize) -> Loss {
+        Loss { zero_logit: task.zero_logit, labels: Vec::with_capacity(capacity), losses: vec![0.0; capacity] }
     }
 
     /// Takes the labels of the given samples.
@@ -73,13 +76,19 @@ impl Loss {
         let n = self.samples();
         let classes = logits.len() / n.max(1);
         let losses = &mut self.losses[..n];
-        let out = MatMut::new(d_logits, n, classes);
-        cross_entropy(kernels, MatRef::new(logits, n, classes), &self.labels, out, losses)?;
+        let operands = CrossEntropy {
+            logits: MatRef::new(logits, n, classes),
+            labels: &self.labels,
+            zero_logit: self.zero_logit,
+            gradient: MatMut::new(d_logits, n, classes),
+            losses,
+        };
+        cross_entropy(kernels, operands)?;
         let rows = logits.chunks_exact(classes.max(1)).zip(&self.labels);
         Ok(Evaluation {
             samples: n,
             correct: rows.filter(|&(h, &label)| arg_max(h) == usize::from(label)).count(),
-            loss: losses.iter().map(|&loss| f64::from(loss)).sum(),
+            loss: self.losses[..n].iter().map(|&loss| f64::from(loss)).sum(),
             dead: 0,
         })
     }

@@ -74,7 +74,7 @@ impl Trainer {
             state: State::new(optimiser, len),
             gradients: Buffer::zeroed(len),
             pass: Pass::new(&Kernels::default(), &network, batch, Purpose::Train),
-            loss: Loss::new(batch),
+            loss: Loss::new(network.task(), batch),
             norms: vec![0.0; network.task().seq_len],
             network,
         })

@@ -43,14 +43,22 @@ pub fn cross_entropy(draw: &mut Draw) {
         && losses.len() == n
         && (gradient.rows(), gradient.cols()) == (n, classes)
         && labels.iter().all(|&label| usize::from(label) < classes);
-    let result = softmax::cross_entropy(kernels, logits.view(), &labels, gradient.view(), &mut losses);
+    let zero_logit = draw.below(2) == 1;
+    let operands = softmax::CrossEntropy {
+        logits: logits.view(),
+        labels: &labels,
+        zero_logit,
+        gradient: gradient.view(),
+        losses: &mut losses,
+    };
+    let result = softmax::cross_entropy(kernels, operands);
     if !agrees(draw, result, fits) {
         assert!(losses.iter().all(|&loss| loss == 7.0), "written although it was refused");
         return gradient.untouched();
     }
     let found = gradient.written();
     for (i, &label) in labels.iter().enumerate() {
-        let (loss, want) = reference::cross_entropy(logits.row(i), usize::from(label), n);
+        let (loss, want) = reference::cross_entropy(logits.row(i), usize::from(label), n, zero_logit);
         close("losses", &[losses[i]], &[loss], 1.0);
         close("gradient", &found[i * classes..][..classes], &want, 1.0);
     }

@@ -15,9 +15,16 @@ pub struct ExplainArgs {
     /// The method of explanation.
     #[command(flatten)]
     pub method: MethodArgs,
-    /// The logit to explain: predicted, true, a class number, or all
-    #[arg(long, value_name = "WHICH", default_value = "predicted")]
-    pub target: String,
+    /// The class to explain: predicted, true, a class number, or all [default: predicted]
+    #[arg(long, value_name = "WHICH")]
+    pub target: Option<String>,
+    /// What to explain of its logit h: logit, relu (0 if negative), centred (less the mean), runner-up (less the largest
+    /// other), contrast (less the others by softmax); or FILE.npy, f32 [N, classes]: weights of the logits of each sample
+    #[arg(long, value_name = "VALUE", default_value = "logit")]
+    pub value: String,
+    /// Exit with status 1 if relevance and absorbed relevance do not add up to the explained value
+    #[arg(long)]
+    pub check: bool,
     /// Only samples of this class
     #[arg(long, value_name = "K")]
     pub class: Option<u8>,

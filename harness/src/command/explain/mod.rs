@@ -7,14 +7,16 @@ use super::source::Source;
 use crate::context::GlobalOptions;
 use crate::error::UsageError;
 use crate::io::output::{out, outln};
-use crate::measure::explanations::{ExplanationRequest, Summary, explain_all};
+use crate::io::array;
+use crate::measure::explanations::{CONSERVED, ExplanationRequest, Summary, explain_all};
 use crate::report::table::Table;
 use crate::run::folder::refuse_existing;
 use crate::signal::stop_on_signals;
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use args::ExplainArgs;
 use model::Network;
-use model::explain::Target;
+use std::path::Path;
+use model::explain::{Method, Target, Value};
 use write::{Request, Visit};
 
 const PICTURES: usize = 16;
@@ -49,7 +51,14 @@ pub fn run(args: &ExplainArgs, options: &GlobalOptions) -> Result<()> {
     let method = args.method.parse()?;
     let kernels = options.kernels(options.thread_count()?)?;
     let (network, source) = args.source.open()?;
-    let target = target(&args.target, &network, &source)?;
+    if args.check && !matches!(method, Method::Relevance(_)) {
+        bail!(UsageError(format!("--check: {} promises no conservation of relevance", args.method.method)));
+    }
+    let from_file = Value::by_name(&args.value).is_none();
+    if from_file && args.target.is_some() {
+        bail!(UsageError("--target: the rows of --value leave no choice of a class".to_owned()));
+    }
+    let target = target(args.target.as_deref().unwrap_or("predicted"), &network, &source)?;
     let samples = source.samples();
     if args.class.is_some() && !source.has_labels() {
         bail!(UsageError("--class: the input has no labels; give --labels".to_owned()));
@@ -62,12 +71,13 @@ pub fn run(args: &ExplainArgs, options: &GlobalOptions) -> Result<()> {
     if indices.is_empty() {
         bail!(UsageError("no sample is selected: see --class and --samples".to_owned()));
     }
+    let value = value(&args.value, [indices.len(), network.task().classes])?;
     if !pictures {
         refuse_existing(&args.out, args.overwrite)?;
     }
     let targets = if target == Target::All { network.task().classes } else { 1 };
     let request = Request { task: network.task(), source: &source, indices: &indices, targets };
-    let explained = ExplanationRequest { network: &network, samples, indices: &indices, target };
+    let explained = ExplanationRequest { network: &network, samples, indices: &indices, target, value: &value };
     let progress = options.progress();
     let job = progress.job("explaining", indices.len() as u64);
     let explain = |visit: &mut Visit| {
@@ -85,14 +95,52 @@ pub fn run(args: &ExplainArgs, options: &GlobalOptions) -> Result<()> {
         "npz" => request.to_npz(&args.out, explain)?,
         _ => request.to_pictures(args, explain)?,
     };
-    print_summary(args, options, &summary)
+    print_summary(args, options, &summary)?;
+    let failed = summary.not_conserved;
+    ensure!(
+        !args.check || failed == 0,
+        "relevance is not conserved: in {failed} of {} explanations |f − ΣR − absorbed| is above {CONSERVED} of the \
+         largest of |f| and Σ|R|",
+        summary.explanations
+    );
+    Ok(())
+}
+
+/// The value that an option names: a name, or a file of rows of this shape.
+fn value(text: &str, shape: [usize; 2]) -> Result<Value> {
+    if let Some(value) = Value::by_name(text) {
+        ensure!(
+            shape[1] > 1 || !matches!(value, Value::RunnerUp | Value::Contrast),
+            UsageError(format!("--value {text}: the model has one class, so there is no other logit"))
+        );
+        return Ok(value);
+    }
+    let path = Path::new(text);
+    ensure!(
+        path.extension().is_some_and(|e| e.eq_ignore_ascii_case("npy")),
+        UsageError(format!("--value {text}: it must be {} or a .npy file", Value::NAMES.join(", ")))
+    );
+    let (rows, found) = array::read_rows(path).map_err(|error| UsageError(format!("--value {error:#}")))?;
+    ensure!(
+        found == shape,
+        UsageError(format!(
+            "--value {text}: has shape {found:?}, expected {shape:?}: a row for each explained sample, see --samples"
+        ))
+    );
+    if let Some(at) = rows.iter().position(|x| !x.is_finite()) {
+        let (row, column) = (at / shape[1], at % shape[1]);
+        bail!(UsageError(format!("--value {text}: row {row} has {} in column {column}, not a finite number", rows[at])));
+    }
+    Ok(Value::Rows(rows))
 }
 
 fn print_summary(args: &ExplainArgs, options: &GlobalOptions, summary: &Summary) -> Result<()> {
     if options.json {
         return outln!(
             "{}",
-            serde_json::json!({ "method": args.method.method, "out": args.out, "summary": summary })
+            serde_json::json!({
+                "method": args.method.title(), "value": args.value, "out": args.out, "summary": summary
+            })
         );
     }
     let mut table = Table::new(&[
@@ -106,7 +154,7 @@ fn print_summary(args: &ExplainArgs, options: &GlobalOptions, summary: &Summary)
         "f ≤ 0",
     ]);
     table.row(vec![
-        args.method.method.clone(),
+        args.method.title(),
         summary.explanations.to_string(),
         format!("{:.1e}", summary.conservation_error_mean),
         format!("{:.1e}", summary.conservation_error_max),

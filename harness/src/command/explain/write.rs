@@ -43,7 +43,7 @@ impl Request<'_> {
     }
 
     /// `.npz` with the names of Quantus: `x_batch` and `a_batch` `[N · targets, rows, cols]`, inputs and relevance, and
-    /// `y_batch` `[N · targets]`, the explained classes, which are known last.
+    /// `y_batch` `[N · targets]`, the explained classes, which are known last; then [`Books`].
     pub fn to_npz(&self, out: &Path, explain: impl FnOnce(&mut Visit) -> Result<Summary>) -> Result<Summary> {
         let shape = [self.indices.len() * self.targets, self.task.rows, self.task.cols];
         let mut npz = Export::npz(out)?;
@@ -59,7 +59,9 @@ impl Request<'_> {
         inputs.end();
         let mut relevance = npz.array("a_batch", &shape)?;
         let mut classes: Vec<i64> = Vec::with_capacity(shape[0]);
+        let mut books = Books::default();
         let summary = explain(&mut |chunk, found| {
+            books.add(chunk.len(), found);
             let of_sample = |i: usize| found.iter().map(move |batch| batch.target[i] as i64);
             classes.extend((0..chunk.len()).flat_map(of_sample));
             self.push(found, &mut relevance)
@@ -68,6 +70,7 @@ impl Request<'_> {
         let mut targets = npz.array("y_batch", &shape[..1])?;
         targets.push(&classes)?;
         targets.end();
+        books.write(&mut npz)?;
         npz.finish()?;
         Ok(summary)
     }
@@ -96,6 +99,49 @@ impl Request<'_> {
         })?;
         pictures.finish()?;
         Ok(summary)
+    }
+}
+
+/// The explained values and what became of them, by layer in the order of the parameters and by step.
+#[derive(Default)]
+struct Books {
+    layers: usize,
+    steps: usize,
+    /// `[N · targets]`
+    explained: Vec<f32>,
+    /// `[N · targets, layers, steps]`
+    absorbed: Vec<f64>,
+    negative: Vec<f64>,
+}
+
+impl Books {
+    /// Adds samples, in the order of samples, then targets.
+    fn add(&mut self, samples: usize, found: &[Explanation]) {
+        for (i, batch) in (0..samples).flat_map(|i| found.iter().map(move |batch| (i, batch))) {
+            self.explained.push(batch.explained[i]);
+            self.layers = batch.ledger.len();
+            for layer in &batch.ledger {
+                self.steps = layer.absorbed.len() / samples;
+                self.absorbed.extend_from_slice(&layer.absorbed[i * self.steps..][..self.steps]);
+                self.negative.extend_from_slice(&layer.negative[i * self.steps..][..self.steps]);
+            }
+        }
+    }
+
+    /// Writes `f_batch`, and unless a gradient method has left it empty `absorbed` and `negative`.
+    fn write(&self, npz: &mut Export) -> Result<()> {
+        let n = self.explained.len();
+        let mut values = npz.array("f_batch", &[n])?;
+        values.push(&self.explained)?;
+        values.end();
+        if self.layers > 0 {
+            for (name, book) in [("absorbed", &self.absorbed), ("negative", &self.negative)] {
+                let mut array = npz.array(name, &[n, self.layers, self.steps])?;
+                array.push(book)?;
+                array.end();
+            }
+        }
+        Ok(())
     }
 }
 

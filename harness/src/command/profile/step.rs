@@ -96,7 +96,7 @@ pub(super) mod tests {
             seq_len: 2,
             batch: 4,
             what,
-            method: MethodArgs { method: "deep-taylor".to_owned(), alpha: 2.0, beta: 1.0 },
+            method: MethodArgs { method: "deep-taylor".to_owned(), ..MethodArgs::default() },
             steps: 3,
             dataset: None,
             data_dir: None,
@@ -118,7 +118,7 @@ pub(super) mod tests {
             .unwrap();
             return train(&args, &settings, &kernels, &profile, network, &*samples).unwrap();
         }
-        let mut explainer = Explainer::new(&kernels, &network, Method::DeepTaylor, 4).unwrap();
+        let mut explainer = Explainer::new(&kernels, &network, Method::DEEP_TAYLOR, 4).unwrap();
         let explained = |step| {
             explainer.explain(&kernels, &*samples, &batch(4, 80, step), Target::Predicted)?;
             Ok(())

@@ -3,6 +3,7 @@
 mod conv;
 mod conv_pool;
 mod dense;
+mod neuron;
 mod shared;
 
 use super::{EPS, PackedRule, Rule, Stabiliser};

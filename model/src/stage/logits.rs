@@ -1,0 +1,102 @@
+//! The layer of the logits: forward and backward of a dense layer without a relu, relevance of one neuron.
+//!
+//! What is explained is `f = Σ_c γ_c h_c`. So the layer is one neuron a sample, with the weights
+//! `d_j = Σ_c γ_c w_jc`, and every rule is applied to that neuron.
+
+use super::dense::{Dense, DenseStage};
+use super::edge::{Edge, Place, vector};
+use super::layer::{Backward, Context, Forward, Layer, Relevance, Setup, Stage};
+use crate::error::ModelError;
+use crate::params::{Parameters, Specs};
+use kernels::pack::{self, Part};
+use kernels::relevance::{RelevanceNeuron, Rule, relevance_neuron};
+use kernels::{Buffer, Epilogue, Init, Kernels, MatMut, MatRef, Panels, gemm, panels_len};
+
+/// `h = x·W − softplus(b)`
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Logits(Dense);
+
+impl Logits {
+    /// The layer of `classes` logits.
+    pub fn new(specs: &mut Specs, name: &str, input: Edge, classes: usize) -> Logits {
+        let plane = vector(classes);
+        let output = Edge { values: plane, back: plane, relu: None, domain: input.domain };
+        Logits(Dense::new(specs, name, input, output))
+    }
+}
+
+impl Layer for Logits {
+    fn output(&self) -> Edge {
+        self.0.output()
+    }
+
+    fn parameters(&self) -> Option<usize> {
+        self.0.parameters()
+    }
+
+    fn stage(&self, setup: &Setup) -> Box<dyn Stage> {
+        let input = self.0.input();
+        let w = setup.parameters.weight(self.0.index());
+        let neuron = setup.rule(input.domain, Place::Last).map(|rule| {
+            let mut transposed = Buffer::zeroed(panels_len(w.n(), w.k()));
+            pack::transpose(w, Part::All, &mut transposed);
+            Neuron { rule, transposed, d: Buffer::zeroed(setup.rows * w.k()) }
+        });
+        Box::new(LogitsStage { dense: self.0.stage_with(setup, None), neuron })
+    }
+}
+
+/// The layer of the logits in one pass.
+#[derive(Debug)]
+struct LogitsStage {
+    dense: DenseStage,
+    neuron: Option<Neuron>,
+}
+
+/// What the relevance of the neuron needs.
+#[derive(Debug)]
+struct Neuron {
+    rule: Rule,
+    /// `Wᵀ`
+    transposed: Buffer,
+    /// The neuron's weights, `[N, J]`.
+    d: Buffer,
+}
+
+impl Stage for LogitsStage {
+    fn forward(&mut self, context: &Context, operands: Forward) -> Result<(), ModelError> {
+        self.dense.forward(context, operands)
+    }
+
+    fn backward(&mut self, context: &Context, operands: Backward) -> Result<(), ModelError> {
+        self.dense.backward(context, operands)
+    }
+
+    /// `r_y` are the rows `γ`.
+    fn relevance(&mut self, kernels: &Kernels, operands: Relevance) -> Result<(), ModelError> {
+        let Relevance { rows, x, r_y: gamma, r_x, f, absorbed, .. } = operands;
+        let (inputs, classes) = (self.dense.inputs(), self.dense.outputs());
+        let Neuron { rule, transposed, d } =
+            self.neuron.as_mut().expect("a pass for relevance has the neuron's buffers");
+        let weights = Panels::new(transposed, classes, inputs);
+        let gamma = MatRef::new(gamma, rows, classes);
+        gemm(kernels, gamma, weights, Init::Zero, Epilogue::Store, MatMut::new(d, rows, inputs))?;
+        let operands = RelevanceNeuron {
+            rule,
+            a: self.dense.input_rows(x, rows),
+            d: MatRef::new(d, rows, inputs),
+            f: &f[..rows],
+            r_in: MatMut::new(r_x, rows, inputs),
+            absorbed: &mut absorbed[..rows],
+        };
+        Ok(relevance_neuron(kernels, operands)?)
+    }
+
+    fn repack(&mut self, parameters: &Parameters) {
+        self.dense.repack(parameters);
+    }
+
+    fn packed(&self) -> usize {
+        self.dense.packed()
+    }
+}
