@@ -1,6 +1,7 @@
 //! The recurrent cores, one a file, and the table that builds them from an architecture.
 
 pub(crate) mod layer;
+mod r_lstm;
 mod rnn;
 
 use crate::architecture::Core;
@@ -9,6 +10,7 @@ use crate::stage::edge::Edge;
 use crate::stage::masks::Mask;
 use crate::task::Task;
 use layer::CoreLayer;
+use r_lstm::RLstm;
 use rnn::{Rnn, Widths};
 
 /// The core behind `input`; `dropout` is the mask of its last output. A core of a new kind is a file in this folder
@@ -24,5 +26,6 @@ pub(crate) fn core(
         Core::Rnn { combine, recurrent } => {
             Box::new(Rnn::new(specs, input, Widths { combine, recurrent, steps: task.seq_len }, dropout))
         }
+        Core::RLstm { cells } => Box::new(RLstm::new(specs, input, cells, task.seq_len, dropout)),
     }
 }
