@@ -145,13 +145,9 @@ pub fn final_cases() -> Vec<Golden> {
         say(&format!("skipped: no golden cases of values and rules at {}", folder.display()));
         return Vec::new();
     }
-    let supported = |path: &PathBuf| {
-        let architecture = &metadata(&std::fs::read(path).expect("a golden file"))["architecture"];
-        serde_json::from_str::<Architecture>(architecture).is_ok() && !architecture.contains("\"lateral\":true")
-    };
-    let files: Vec<PathBuf> = files(&folder).into_iter().filter(supported).collect();
+    let files = files(&folder);
     say(&format!("{} golden cases of values and rules", files.len()));
-    assert!(files.len() >= 7, "Shallow, Deep, DeepV2 and ConvDeep at several lengths");
+    assert_eq!(files.len(), 16, "all cells of the finished thesis at several lengths");
     files.iter().map(|path| Golden::read(path)).collect()
 }
 

@@ -144,8 +144,7 @@ impl Architecture {
         use EncoderLayer::{Conv, Dense, Pool};
         let pool = Pool(PoolKind::Sum);
         let conv = |size, channels, lateral| Conv { size, channels, lateral };
-        let convolutions =
-            |lateral| vec![conv(5, 24, lateral), pool, conv(3, 32, lateral), pool, Dense(128)];
+        let convolutions = |lateral| vec![conv(5, 24, lateral), pool, conv(3, 32, lateral), pool, Dense(128)];
         let of = |encoder, core, head| Some(Architecture { encoder, core, head });
         let rnn = Core::Rnn { combine: 128, recurrent: 256 };
         match name {
@@ -363,7 +362,8 @@ impl FromStr for EncoderLayer {
                 None => text.strip_prefix("dense").unwrap_or(text).parse().ok().map(EncoderLayer::Dense),
             },
         };
-        let expected = "a width such as 256, or conv5x24 (conv5x24+ with lateral connections), max-pool or sum-pool";
+        let expected =
+            "a width such as 256, or conv5x24 (conv5x24+ with lateral connections), max-pool or sum-pool";
         layer.ok_or_else(|| ModelError::Syntax { what: "encoder layer", found: text.to_owned(), expected })
     }
 }
@@ -373,7 +373,8 @@ impl FromStr for Core {
     type Err = ModelError;
 
     fn from_str(text: &str) -> Result<Self, ModelError> {
-        let sizes = |name| text.trim().strip_prefix(name).map(|sizes| sizes.strip_prefix(':').unwrap_or(sizes));
+        let sizes =
+            |name| text.trim().strip_prefix(name).map(|sizes| sizes.strip_prefix(':').unwrap_or(sizes));
         let rnn = |sizes: &str| {
             let (combine, recurrent) = sizes.split_once(':')?;
             Some(Core::Rnn { combine: combine.parse().ok()?, recurrent: recurrent.parse().ok()? })

@@ -24,12 +24,6 @@ pub enum ModelError {
         /// What is allowed.
         expected: &'static str,
     },
-    /// An architecture has something that cannot be built yet.
-    #[error("{what} is not supported yet")]
-    Unsupported {
-        /// The part.
-        what: &'static str,
-    },
     /// The sequence length does not divide the image's columns.
     #[error(
         "a sequence of {seq_len} does not divide {cols} columns into equal strips; choose a divisor of {cols}"

@@ -47,7 +47,7 @@ impl Layers {
         architecture.check()?;
         let mut specs = Specs::default();
         let pixels = pixels(&architecture.encoder, &task);
-        let encoder = encoder(&architecture.encoder, pixels, &mut specs);
+        let encoder = encoder(&architecture.encoder, task.seq_len, pixels, &mut specs);
         let encoded = encoder.last().map_or(pixels, |layer| layer.output());
         let dropout = Mask { place: MaskPlace::Head, layer: encoder.len() };
         let core = core(architecture.core, &task, encoded, dropout, &mut specs);

@@ -140,7 +140,8 @@ impl Chain {
             let (y, r_y) = (&behind[0].values, &behind[0].back);
             let book = ledger.layer(self.books[i]);
             let absorbed = &mut book.absorbed[of_ledger.clone()];
-            let operands = Relevance { rows, x, y, r_y, r_x: &mut *r_x, f, absorbed };
+            let negative = &mut book.negative[of_ledger.clone()];
+            let operands = Relevance { rows, x, y, r_y, r_x: &mut *r_x, f, absorbed, negative };
             stage.relevance(kernels, operands)?;
             book.add_negative(of_ledger.start, width, &r_x[..rows * width]);
         }

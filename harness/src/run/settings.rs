@@ -205,9 +205,14 @@ fn resized(
     new_combine: Option<usize>,
     new_recurrent: Option<usize>,
 ) -> Architecture {
-    let Core::Rnn { combine, recurrent } = &mut architecture.core;
-    *combine = new_combine.unwrap_or(*combine);
-    *recurrent = new_recurrent.unwrap_or(*recurrent);
+    match &mut architecture.core {
+        Core::Rnn { combine, recurrent } => {
+            *combine = new_combine.unwrap_or(*combine);
+            *recurrent = new_recurrent.unwrap_or(*recurrent);
+        }
+        // Settings that say these widths are older than this core.
+        Core::RLstm { .. } => {}
+    }
     match pool {
         Some(pool) => architecture.with_pools(pool.into()),
         None => architecture,
@@ -385,7 +390,7 @@ impl Settings {
     /// The preset whose architecture this is, whatever its name.
     pub fn preset(&self) -> Option<&'static str> {
         let name = self.architecture.name();
-        Architecture::PRESETS.into_iter().find(|preset| *preset == name)
+        Architecture::names().find(|preset| *preset == name)
     }
 
     /// The task: shape of the input, sequence length, classes and pixel range.
@@ -404,7 +409,7 @@ impl Settings {
 
     /// `Deep-7`: the name of a preset or of a named architecture, else a description of the layers.
     pub fn title(&self) -> String {
-        let own_name = !Architecture::PRESETS.contains(&self.cell.as_str())
+        let own_name = Architecture::names().all(|name| name != self.cell)
             && self.cell != file_name(&self.architecture);
         let name = if own_name { self.cell.clone() } else { self.architecture.title() };
         format!("{name}-{}", self.seq_len)

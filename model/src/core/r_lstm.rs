@@ -21,7 +21,8 @@ use kernels::relevance::{
     Denominators, EPS, Messages, PackedRule, Ratios, Rule, SharedGroup, denominators, messages, ratios,
 };
 use kernels::{
-    Buffer, Dropout, Epilogue, Init, Kernels, MatMut, MatRef, Panels, WeightGradient, gemm, gemm_tn, panels_len,
+    Buffer, Dropout, Epilogue, Init, Kernels, MatMut, MatRef, Panels, WeightGradient, gemm, gemm_tn,
+    panels_len,
 };
 
 /// The layers `gates` and `candidate` on `[e_t, h_{t−1}]`.
@@ -269,7 +270,10 @@ impl CoreStage for RLstmStage {
                 let (rows_of, accumulate) = (spec.k, false);
                 let d_y = MatRef::new(back, rows, width);
                 let d_w = &mut gradients[spec.weight.clone()];
-                gemm_tn(kernels, WeightGradient { a: seen, d_y, accumulate, d_w, rows: rows_of, first_row: 0 })?;
+                gemm_tn(
+                    kernels,
+                    WeightGradient { a: seen, d_y, accumulate, d_w, rows: rows_of, first_row: 0 },
+                )?;
                 let d_later = MatRef::new(&back[samples * width..], later, width);
                 let d_w = &mut gradients[spec.weight.clone()];
                 let (rows, first_row) = (rows_of, inputs);
@@ -336,7 +340,8 @@ impl CoreStage for RLstmStage {
                 ratios(kernels, operands)?;
             }
             if t > 0 {
-                let c_t: Vec<MatRef> = c_of.iter().map(|c_of| MatRef::new(&c_of[at.clone()], samples, n)).collect();
+                let c_t: Vec<MatRef> =
+                    c_of.iter().map(|c_of| MatRef::new(&c_of[at.clone()], samples, n)).collect();
                 let r_in = MatMut::new(&mut self.back_h, samples, n);
                 messages(kernels, Messages { rule: of_h, c: &c_t, a: h, r_in })?;
                 ledger.layer(layer).add_negative(t * samples, n, &self.back_h[..cells]);
