@@ -1,17 +1,15 @@
 //! Relevance is conserved up to what is counted as absorbed (Eq. 3.8), nor negative where it must not be.
 
-use crate::support::{Arrays, METHODS, bits, explain, narrow, samples_for, thesis, unpooled};
+use crate::support::{
+    Arrays, METHODS, bits, explain, gated_and_lateral, narrow, samples_for, thesis, unpooled,
+};
 use kernels::Kernels;
 use kernels::pool::PoolKind;
 use model::explain::{Explanation, Method, Target};
 use model::{Architecture, Network};
 
-const CONSERVING: [Method; 4] = [
-    Method::DEEP_TAYLOR,
-    Method::lrp(1.0, 0.0),
-    Method::lrp(2.0, 1.0),
-    Method::W_SQUARE,
-];
+const CONSERVING: [Method; 4] =
+    [Method::DEEP_TAYLOR, Method::lrp(1.0, 0.0), Method::lrp(2.0, 1.0), Method::W_SQUARE];
 
 const POSITIVE: [Method; 3] = [Method::DEEP_TAYLOR, Method::lrp(1.0, 0.0), Method::W_SQUARE];
 
@@ -94,6 +92,13 @@ fn thesis_cells_conserve_relevance_through_seven_steps() {
 fn convolutions_without_a_pool_conserve_relevance() {
     for network in [1, 2].into_iter().flat_map(unpooled) {
         check_network(&network.architecture().name(), &network, &samples_for(&network, 9, 7));
+    }
+}
+
+#[test]
+fn gates_and_lateral_connections_conserve_relevance() {
+    for network in [1, 2, 4].into_iter().flat_map(gated_and_lateral) {
+        check_network(&network.architecture().name(), &network, &samples_for(&network, 9, 8));
     }
 }
 

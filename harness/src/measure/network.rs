@@ -87,7 +87,13 @@ pub fn measure(folder: &Path, title: &str, context: &MeasureContext) -> Result<(
 fn whole_test(network: &Network, samples: &Scaled, context: &MeasureContext) -> Result<Summary> {
     let all: Vec<usize> = (0..context.selection.test).collect();
     let relevance = Relevance::by_name(heatmaps::MAIN).context("the main method")?;
-    let request = ExplanationRequest { network, samples, indices: &all, target: Target::Predicted, value: &Value::Logit };
+    let request = ExplanationRequest {
+        network,
+        samples,
+        indices: &all,
+        target: Target::Predicted,
+        value: &Value::Logit,
+    };
     relevance.explain(context.kernels, request, |_, _| Ok(()))
 }
 

@@ -409,8 +409,8 @@ impl Settings {
 
     /// `Deep-7`: the name of a preset or of a named architecture, else a description of the layers.
     pub fn title(&self) -> String {
-        let own_name = Architecture::names().all(|name| name != self.cell)
-            && self.cell != file_name(&self.architecture);
+        let own_name =
+            Architecture::names().all(|name| name != self.cell) && self.cell != file_name(&self.architecture);
         let name = if own_name { self.cell.clone() } else { self.architecture.title() };
         format!("{name}-{}", self.seq_len)
     }
