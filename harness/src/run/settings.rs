@@ -34,14 +34,16 @@ pub enum PoolName {
 #[derive(Clone, Debug, Default, PartialEq, Args, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct PartialSettings {
-    /// Preset that the architecture starts from: shallow, deep, deepv2 or convdeep [default: deep]; with --encoder and
-    /// --core any other name
+    /// Preset that the architecture starts from: shallow, deep, deepv2, convdeep [default: deep], or of the finished
+    /// thesis final-shallow, final-deep, final-deepv2, final-convdeep, r-lstm, convr-lstm, convplus-deep,
+    /// convplus-r-lstm; with --encoder and --core any other name
     #[arg(long, value_name = "NAME")]
     pub cell: Option<String>,
-    /// Layers of the encoder, comma-separated: a width for a dense layer, conv5x24, max-pool, sum-pool; or none
+    /// Layers of the encoder, comma-separated: a width for a dense layer, conv5x24, conv5x24+ with lateral
+    /// connections, max-pool, sum-pool; or none
     #[arg(long, value_name = "LAYERS")]
     pub encoder: Option<Setting<Vec<EncoderLayer>>>,
-    /// Recurrent core: rnn:COMBINE:RECURRENT, the widths of its two layers
+    /// Recurrent core: rnn:COMBINE:RECURRENT, the widths of its two layers, or r-lstm:CELLS
     #[arg(long, value_name = "CORE")]
     pub core: Option<Setting<Core>>,
     /// Widths of the hidden head layers, comma-separated; or none
@@ -175,7 +177,7 @@ impl TryFrom<StoredSettings> for Settings {
         let StoredSettings { pool, combine, recurrent, .. } = stored;
         let architecture = match stored.architecture {
             Some(architecture) => architecture,
-            None => resized(Architecture::preset(&stored.cell)?, pool, combine, recurrent),
+            None => resized(Architecture::preset(&stored.cell)?, pool, combine, recurrent)?,
         };
         Ok(Settings {
             cell: stored.cell,
@@ -204,18 +206,23 @@ fn resized(
     pool: Option<PoolName>,
     new_combine: Option<usize>,
     new_recurrent: Option<usize>,
-) -> Architecture {
+) -> Result<Architecture, ModelError> {
     match &mut architecture.core {
         Core::Rnn { combine, recurrent } => {
             *combine = new_combine.unwrap_or(*combine);
             *recurrent = new_recurrent.unwrap_or(*recurrent);
         }
-        // Settings that say these widths are older than this core.
-        Core::RLstm { .. } => {}
+        Core::RLstm { .. } => {
+            if let Some(width) = new_combine.or(new_recurrent) {
+                let (what, expected) =
+                    ("combine or recurrent", "left out: the core has neither; its cells are r-lstm:CELLS");
+                return Err(ModelError::Range { what, found: width as f64, expected });
+            }
+        }
     }
     match pool {
-        Some(pool) => architecture.with_pools(pool.into()),
-        None => architecture,
+        Some(pool) => Ok(architecture.with_pools(pool.into())),
+        None => Ok(architecture),
     }
 }
 
@@ -334,7 +341,8 @@ impl PartialSettings {
             core: core.unwrap_or(base.core),
             head: head.unwrap_or(base.head),
         };
-        let architecture = resized(parts, self.pool, self.combine, self.recurrent);
+        let architecture = resized(parts, self.pool, self.combine, self.recurrent)
+            .map_err(|error| UsageError(format!("--combine, --recurrent: {error}")))?;
         let name = if own_name || is_preset { cell.to_owned() } else { file_name(&architecture) };
         Ok((name, architecture))
     }

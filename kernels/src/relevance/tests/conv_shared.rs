@@ -1,8 +1,8 @@
 //! Two convolutions with shared denominators are one convolution over the channels of both.
 
 use super::super::{
-    DenominatorsConv, MessagesConv, PackedRule, RatiosConv, RelevanceConv, Rule, denominators_conv, messages_conv,
-    ratios_conv, relevance_conv,
+    DenominatorsConv, MessagesConv, PackedRule, RatiosConv, RelevanceConv, Rule, denominators_conv,
+    messages_conv, ratios_conv, relevance_conv,
 };
 use crate::conv::{Conv, conv};
 use crate::gemm::pack;
@@ -39,7 +39,8 @@ impl Part {
     /// `x ∗ W`
     fn forward(&self, kernels: &Kernels, images: usize) -> Vec<f32> {
         let (shape, panels) = (&self.shape, self.panels());
-        let (x, w) = (&shape.input().padded(&self.x, images), Panels::new(&panels, shape.patch(), shape.outputs));
+        let (x, w) =
+            (&shape.input().padded(&self.x, images), Panels::new(&panels, shape.patch(), shape.outputs));
         let mut z = vec![0.0; images * shape.rows * shape.cols * shape.outputs];
         let y = MatMut::new(&mut z, images * shape.rows * shape.cols, shape.outputs);
         let (init, epilogue) = (Init::Zero, Epilogue::Store);
