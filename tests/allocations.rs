@@ -53,7 +53,7 @@ fn step(trainer: &mut Trainer, kernels: &Kernels, batch: &[usize]) -> usize {
 fn a_training_step_allocates_nothing_after_the_first() {
     assert!(allocations(|| drop(std::hint::black_box(vec![0; 10]))) > 0, "it counts");
     let batch: Vec<usize> = (0..BATCH).collect();
-    for name in Architecture::PRESETS {
+    for name in Architecture::PRESETS.into_iter().chain(["r-lstm", "convplus-r-lstm"]) {
         for optimiser in [Optimiser::Adam { lr: 1e-3 }, Optimiser::Sgd { lr: 1e-3, momentum: 0.9 }] {
             let preset = Architecture::preset(name).expect("a preset");
             let dropout = DropoutPolicy::draft(&preset);

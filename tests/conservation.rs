@@ -1,7 +1,9 @@
 //! Relevance is conserved except for the absorbed relevance (Eq. 3.8), and not negative for rules without
 //! negative terms.
 
-use crate::support::{Arrays, METHODS, bits, explain, narrow, samples_for, thesis, unpooled};
+use crate::support::{
+    Arrays, METHODS, bits, explain, gated_and_lateral, narrow, samples_for, thesis, unpooled,
+};
 use kernels::Kernels;
 use kernels::pool::PoolKind;
 use model::explain::{Explanation, Method, Target};
@@ -91,6 +93,13 @@ fn thesis_cells_conserve_relevance_through_seven_steps() {
 fn convolutions_without_a_pool_conserve_relevance() {
     for network in [1, 2].into_iter().flat_map(unpooled) {
         check_network(&network.architecture().name(), &network, &samples_for(&network, 9, 7));
+    }
+}
+
+#[test]
+fn gates_and_lateral_connections_conserve_relevance() {
+    for network in [1, 2, 4].into_iter().flat_map(gated_and_lateral) {
+        check_network(&network.architecture().name(), &network, &samples_for(&network, 9, 8));
     }
 }
 

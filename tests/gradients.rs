@@ -1,7 +1,8 @@
 //! Gradients against central differences of a network written out in f64, and the guarantees of training.
 
 use crate::support::{
-    Arrays, Reference, backends, bits, explain, narrow, samples_for, thesis, trainer as new_trainer, unpooled,
+    Arrays, Reference, backends, bits, explain, gated_and_lateral, narrow, samples_for, thesis,
+    trainer as new_trainer, unpooled,
 };
 use kernels::pool::PoolKind;
 use kernels::{Kernels, Threads};
@@ -50,7 +51,7 @@ fn narrow_cells() -> impl Iterator<Item = (String, Network)> {
         let cases = pools.iter().flat_map(|&pool| [1, 2, 4].map(|seq_len| (seq_len, pool)));
         cases.map(move |(t, pool)| (format!("{name}-{t} {pool:?}"), narrow(name, t, pool)))
     });
-    let others = [1, 2].into_iter().flat_map(unpooled);
+    let others = [1, 2].into_iter().flat_map(unpooled).chain([2, 4].into_iter().flat_map(gated_and_lateral));
     presets.chain(others.map(|network| (network.architecture().name(), network)))
 }
 

@@ -137,7 +137,7 @@ pub fn full() -> Option<Vec<Golden>> {
     Some(files.iter().map(|path| Golden::read(path)).collect())
 }
 
-/// The golden cases with values, rules and zero logits that this program can build: not part of this package, none where
+/// The golden cases with values, rules and zero logits of all cells: not part of this package, none where
 /// they are absent.
 pub fn final_cases() -> Vec<Golden> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/golden/final");
@@ -145,14 +145,9 @@ pub fn final_cases() -> Vec<Golden> {
         say(&format!("skipped: no golden cases of values and rules at {}", folder.display()));
         return Vec::new();
     }
-    let supported = |path: &PathBuf| {
-        let architecture = &metadata(&std::fs::read(path).expect("a golden file"))["architecture"];
-        serde_json::from_str::<Architecture>(architecture).is_ok()
-            && !architecture.contains("\"lateral\":true")
-    };
-    let files: Vec<PathBuf> = files(&folder).into_iter().filter(supported).collect();
+    let files = files(&folder);
     say(&format!("{} golden cases of values and rules", files.len()));
-    assert!(files.len() >= 7, "Shallow, Deep, DeepV2 and ConvDeep at several lengths");
+    assert_eq!(files.len(), 16, "all cells of the finished thesis at several lengths");
     files.iter().map(|path| Golden::read(path)).collect()
 }
 
@@ -239,7 +234,25 @@ pub fn unpooled(seq_len: usize) -> [Network; 2] {
     [deep, vec![conv(3, 6)]].map(|encoder| lively(Architecture { encoder, core, head: vec![7] }, task))
 }
 
-/// A network whose activations do not vanish in narrow layers.
+/// R-LSTMs behind every kind of encoder and lateral convolutions in front of every kind of layer.
+pub fn gated_and_lateral(seq_len: usize) -> Vec<Network> {
+    let (conv, pool, dense) = (EncoderLayer::conv, EncoderLayer::Pool, EncoderLayer::Dense);
+    let lateral = |size, channels| EncoderLayer::Conv { size, channels, lateral: true };
+    let (r_lstm, rnn) = (Core::RLstm { cells: 17 }, Core::Rnn { combine: 13, recurrent: 6 });
+    let task = Task { rows: 7, cols: 8, seq_len, classes: 5, ..Task::default() };
+    let (max, sum) = (pool(PoolKind::Max), pool(PoolKind::Sum));
+    [
+        (vec![dense(20)], r_lstm, vec![]),
+        (vec![], r_lstm, vec![7]),
+        (vec![conv(3, 4), sum], r_lstm, vec![]),
+        (vec![lateral(3, 6), max, lateral(3, 5), sum, dense(16)], rnn, vec![9]),
+        (vec![lateral(3, 6), conv(5, 4), lateral(3, 5)], r_lstm, vec![]),
+    ]
+    .map(|(encoder, core, head)| lively(Architecture { encoder, core, head }, task))
+    .into()
+}
+
+/// A network whose values do not die out in narrow layers.
 pub fn lively(architecture: Architecture, task: Task) -> Network {
     let network = Network::new(architecture.clone(), task, 5 + task.seq_len as u64).expect("fits");
     let mut tensors = network.tensors();
@@ -247,7 +260,8 @@ pub fn lively(architecture: Architecture, task: Task) -> Network {
         let inputs: usize = tensor.shape.iter().rev().skip(1).product();
         let gain = (2.0 / inputs as f32).sqrt() / 0.088;
         for (i, value) in tensor.values.iter_mut().enumerate() {
-            *value = if tensor.shape.len() > 1 { *value * gain } else { -4.0 + 0.37 * (i % 9) as f32 };
+            let bias = if tensor.name == "gates.bias" { -1.0 } else { -4.0 };
+            *value = if tensor.shape.len() > 1 { *value * gain } else { bias + 0.37 * (i % 9) as f32 };
         }
     }
     Network::from_tensors(architecture, task, &tensors).expect("the same shapes")
@@ -300,8 +314,12 @@ impl Reference<'_> {
 
     /// `h = Wᵀa − softplus(b)`
     fn dense(&self, layer: &str, a: &[f64]) -> Vec<f64> {
+        self.product(layer, a, self.bias(layer).collect())
+    }
+
+    /// `h = Wᵀa + bias`
+    fn product(&self, layer: &str, a: &[f64], mut h: Vec<f64>) -> Vec<f64> {
         let w = &self.tensors[&format!("{layer}.weight")];
-        let mut h: Vec<f64> = self.bias(layer).collect();
         assert_eq!(w.len(), a.len() * h.len(), "{layer}");
         let outputs = h.len();
         for (k, h) in h.iter_mut().enumerate() {
@@ -310,9 +328,22 @@ impl Reference<'_> {
         h
     }
 
-    fn conv(&self, layer: &str, size: usize, (rows, cols, inputs, x): &Image) -> Image {
-        let w = &self.tensors[&format!("{layer}.weight")];
-        let bias: Vec<f64> = self.bias(layer).collect();
+    /// `i, f, o, c̃` of `u = [e_t, h_{t−1}]`, then `[c_t, h_t]`.
+    fn cell(&self, u: &[f64], c: &[f64]) -> [Vec<f64>; 2] {
+        let n = c.len();
+        let sigma = |x: f64| 1.0 / (1.0 + (-x).exp());
+        let gates: Vec<f64> =
+            self.product("gates", u, self.tensors["gates.bias"].clone()).into_iter().map(sigma).collect();
+        let candidate = relu(self.dense("candidate", u));
+        let c: Vec<f64> = (0..n).map(|j| gates[n + j] * c[j] + gates[j] * candidate[j]).collect();
+        let h = (0..n).map(|j| gates[2 * n + j] * c[j]).collect();
+        [c, h]
+    }
+
+    /// The sums of a convolution with the weights `weight` or `lateral` of a layer.
+    fn conv(&self, layer: &str, part: &str, size: usize, (rows, cols, inputs, x): &Image) -> Image {
+        let w = &self.tensors[&format!("{layer}.{part}")];
+        let bias: Vec<f64> = if part == "weight" { self.bias(layer).collect() } else { vec![0.0; *inputs] };
         let outputs = bias.len();
         let mut h = Vec::new();
         for (y, x_at) in (0..*rows).flat_map(|y| (0..*cols).map(move |x| (y, x))) {
@@ -337,9 +368,13 @@ impl Reference<'_> {
     pub fn logits(&self, image: &[f64]) -> Vec<f64> {
         let (architecture, task) = (self.network.architecture(), self.network.task());
         let width = task.cols / task.seq_len;
-        let Core::Rnn { recurrent, .. } = architecture.core;
-        let mut r = Vec::new();
+        // What the core has of the step before: `r_t`, or `h` and `c`.
+        let (mut r, mut c) = match architecture.core {
+            Core::Rnn { recurrent, .. } => (vec![0.0; recurrent], vec![]),
+            Core::RLstm { cells } => (vec![0.0; cells], vec![0.0; cells]),
+        };
         let mut a4 = Vec::new();
+        let mut outputs: BTreeMap<String, Image> = BTreeMap::new();
         for t in 0..task.seq_len {
             let pixel = |i: usize| image[i / width * task.cols + t * width + i % width];
             let mut e: Image = (task.rows, width, 1, (0..task.rows * width).map(pixel).collect());
@@ -349,24 +384,39 @@ impl Reference<'_> {
                 with_parameters += usize::from(!matches!(layer, EncoderLayer::Pool(_)));
                 e = match *layer {
                     EncoderLayer::Dense(units) => (1, 1, units, relu(self.dense(&name, &e.3))),
-                    EncoderLayer::Conv { size, .. } => {
-                        let (rows, cols, channels, h) = self.conv(&name, size, &e);
-                        (rows, cols, channels, relu(h))
+                    EncoderLayer::Conv { size, lateral, .. } => {
+                        let (rows, cols, channels, mut h) = self.conv(&name, "weight", size, &e);
+                        if let Some(before) = outputs.get(&name).filter(|_| lateral) {
+                            let (.., of_before) = self.conv(&name, "lateral", size, before);
+                            h.iter_mut().zip(of_before).for_each(|(h, u)| *h += u);
+                        }
+                        let y = (rows, cols, channels, relu(h));
+                        outputs.insert(name, y.clone());
+                        y
                     }
                     EncoderLayer::Pool(kind) => pooled(kind, e),
                 };
             }
             let mut seen = e.3;
-            if task.seq_len > 1 {
-                seen.extend(if t == 0 { vec![0.0; recurrent] } else { r.clone() });
-            }
-            let mut h4 = self.dense("combine", &seen);
-            if self.nudge.0 == t {
-                h4[self.nudge.1] += self.nudge.2;
-            }
-            a4 = relu(h4);
-            if t + 1 < task.seq_len {
-                r = relu(self.dense("recurrent", &a4));
+            match architecture.core {
+                Core::Rnn { .. } => {
+                    if task.seq_len > 1 {
+                        seen.extend(&r);
+                    }
+                    let mut h4 = self.dense("combine", &seen);
+                    if self.nudge.0 == t {
+                        h4[self.nudge.1] += self.nudge.2;
+                    }
+                    a4 = relu(h4);
+                    if t + 1 < task.seq_len {
+                        r = relu(self.dense("recurrent", &a4));
+                    }
+                }
+                Core::RLstm { .. } => {
+                    seen.extend(&r);
+                    [c, r] = self.cell(&seen, &c);
+                    a4.clone_from(&r);
+                }
             }
         }
         let last = architecture.head.len();

@@ -1,6 +1,8 @@
 //! Tests of invariance, of dependence, and of refused input.
 
-use crate::support::{Arrays, METHODS, backends, bits, explain, narrow, random_samples, samples_for, thesis};
+use crate::support::{
+    Arrays, METHODS, backends, bits, explain, gated_and_lateral, narrow, random_samples, samples_for, thesis,
+};
 use kernels::pool::PoolKind;
 use kernels::relevance::{PackedRule, Relevance, RelevanceConv, Rule, relevance, relevance_conv};
 use kernels::{Conv, ConvShape, Epilogue, Init, Kernels, MatMut, MatRef, Panels, Threads, conv, gemm, pack};
@@ -87,20 +89,22 @@ fn neither_threads_nor_the_split_of_a_batch_change_a_bit() {
 fn every_backend_that_promises_bits_explains_like_the_reference() {
     let all = backends();
     let reference = all.iter().find(|k| k.backend().name() == "reference").expect("always there");
-    for name in Architecture::PRESETS {
-        for (seq_len, pool) in [(1, PoolKind::Max), (2, PoolKind::Sum), (4, PoolKind::Max)] {
-            let network = narrow(name, seq_len, pool);
-            let samples = samples_for(&network, 7, 3);
-            let batch: Vec<usize> = (0..7).collect();
-            for method in METHODS {
-                let of = |kernels: &Kernels| -> Vec<u64> {
-                    let found = explain(kernels, &network, method, (&samples, &batch), Target::All);
-                    found.iter().flat_map(|one| (0..7).flat_map(|i| sample_bits(one, i))).collect()
-                };
-                let want = of(reference);
-                for kernels in all.iter().filter(|k| k.backend().promises_bits()) {
-                    assert!(of(kernels) == want, "{name}-{seq_len} {method:?} on {:?}", kernels.backend());
-                }
+    let cells = Architecture::PRESETS.into_iter().flat_map(|name| {
+        let cases = [(1, PoolKind::Max), (2, PoolKind::Sum), (4, PoolKind::Max)];
+        cases.map(|(seq_len, pool)| narrow(name, seq_len, pool))
+    });
+    for network in cells.chain([1, 4].into_iter().flat_map(gated_and_lateral)) {
+        let what = format!("{}-{}", network.architecture().name(), network.task().seq_len);
+        let samples = samples_for(&network, 7, 3);
+        let batch: Vec<usize> = (0..7).collect();
+        for method in METHODS {
+            let of = |kernels: &Kernels| -> Vec<u64> {
+                let found = explain(kernels, &network, method, (&samples, &batch), Target::All);
+                found.iter().flat_map(|one| (0..7).flat_map(|i| sample_bits(one, i))).collect()
+            };
+            let want = of(reference);
+            for kernels in all.iter().filter(|k| k.backend().promises_bits()) {
+                assert!(of(kernels) == want, "{what} {method:?} on {:?}", kernels.backend());
             }
         }
     }

@@ -47,7 +47,7 @@ pub enum EncoderLayer {
         size: usize,
         /// Output channels.
         channels: usize,
-        /// Whether the layer also reads its own output of the previous step; not supported yet.
+        /// Whether the layer also sees its own output of the step before, by a filter of the same size.
         #[serde(default)]
         lateral: bool,
     },
@@ -74,6 +74,11 @@ pub enum Core {
         /// Width of `r_t`; without parameters if there is only one step.
         recurrent: usize,
     },
+    /// An LSTM whose candidate is a relu layer on `[e_t, h_{t−1}]`, without a squashing function of its state.
+    RLstm {
+        /// Cells: width of state and output.
+        cells: usize,
+    },
 }
 
 impl EncoderLayer {
@@ -88,15 +93,32 @@ impl Core {
     pub fn width(&self) -> usize {
         match *self {
             Core::Rnn { combine, .. } => combine,
+            Core::RLstm { cells } => cells,
         }
     }
 }
 
 impl Architecture {
-    /// Names of the architectures of the thesis.
+    /// Names of the architectures of the draft.
     pub const PRESETS: [&str; 4] = ["shallow", "deep", "deepv2", "convdeep"];
+    /// Names of the architectures of the finished thesis; [`Architecture::preset`] knows both.
+    pub const FINAL_PRESETS: [&str; 8] = [
+        "final-shallow",
+        "final-deep",
+        "final-deepv2",
+        "final-convdeep",
+        "r-lstm",
+        "convr-lstm",
+        "convplus-deep",
+        "convplus-r-lstm",
+    ];
 
-    /// An architecture of the thesis with its widths (sections 4.3, 4.4).
+    /// The names of all presets.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        Self::PRESETS.into_iter().chain(Self::FINAL_PRESETS)
+    }
+
+    /// An architecture with its widths, of the draft (sections 4.3, 4.4) or of the finished thesis.
     ///
     /// # Errors
     /// [`ModelError::UnknownPreset`] if no preset has that name.
@@ -111,17 +133,38 @@ impl Architecture {
                 (vec![EncoderLayer::conv(5, 24), pool, EncoderLayer::conv(3, 48), pool], 256, vec![128])
             }
             _ => {
-                let (found, known) = (name.to_owned(), Self::PRESETS.join(", "));
-                return Err(ModelError::UnknownPreset { found, known });
+                let known = || Self::names().collect::<Vec<_>>().join(", ");
+                let unknown = || ModelError::UnknownPreset { found: name.to_owned(), known: known() };
+                return Self::final_preset(name).ok_or_else(unknown);
             }
         };
         Ok(Architecture { encoder, core: Core::Rnn { combine, recurrent: 128 }, head })
     }
 
+    fn final_preset(name: &str) -> Option<Architecture> {
+        use EncoderLayer::{Conv, Dense, Pool};
+        let pool = Pool(PoolKind::Sum);
+        let conv = |size, channels, lateral| Conv { size, channels, lateral };
+        let convolutions = |lateral| vec![conv(5, 24, lateral), pool, conv(3, 32, lateral), pool, Dense(128)];
+        let of = |encoder, core, head| Some(Architecture { encoder, core, head });
+        let rnn = Core::Rnn { combine: 128, recurrent: 256 };
+        match name {
+            "final-shallow" => of(vec![], Core::Rnn { combine: 256, recurrent: 256 }, vec![]),
+            "final-deep" => of(vec![Dense(256)], rnn, vec![32]),
+            "final-deepv2" => of(vec![Dense(128), Dense(256)], rnn, vec![32]),
+            "final-convdeep" => of(convolutions(false), rnn, vec![32]),
+            "r-lstm" => of(vec![Dense(256)], Core::RLstm { cells: 72 }, vec![]),
+            "convr-lstm" => of(convolutions(false), Core::RLstm { cells: 96 }, vec![]),
+            "convplus-deep" => of(convolutions(true), rnn, vec![32]),
+            "convplus-r-lstm" => of(convolutions(true), Core::RLstm { cells: 96 }, vec![]),
+            _ => None,
+        }
+    }
+
     /// The preset's name, or else a description such as `dense256-rnn128:256-head32`.
     pub fn name(&self) -> String {
         let preset = |name: &&str| Architecture::preset(name).is_ok_and(|preset| preset == *self);
-        Self::PRESETS.into_iter().find(preset).map_or_else(|| self.describe(), str::to_owned)
+        Self::names().find(preset).map_or_else(|| self.describe(), str::to_owned)
     }
 
     /// The name as the thesis prints it, or else the description.
@@ -132,6 +175,14 @@ impl Architecture {
             "deep" => "Deep".to_owned(),
             "deepv2" => "DeepV2".to_owned(),
             "convdeep" => "ConvDeep".to_owned(),
+            "final-shallow" => "Shallow (final)".to_owned(),
+            "final-deep" => "Deep (final)".to_owned(),
+            "final-deepv2" => "DeepV2 (final)".to_owned(),
+            "final-convdeep" => "ConvDeep (final)".to_owned(),
+            "r-lstm" => "R-LSTM".to_owned(),
+            "convr-lstm" => "ConvR-LSTM".to_owned(),
+            "convplus-deep" => "Conv⁺Deep".to_owned(),
+            "convplus-r-lstm" => "Conv⁺R-LSTM".to_owned(),
             _ => name,
         }
     }
@@ -203,9 +254,13 @@ impl Architecture {
                 EncoderLayer::Pool(_) => unreachable!("pools have been left out"),
             }
         }
-        let Core::Rnn { combine, recurrent } = &mut found.core;
-        *combine = width("combine").unwrap_or(*combine);
-        *recurrent = width("recurrent").unwrap_or(*recurrent);
+        match &mut found.core {
+            Core::Rnn { combine, recurrent } => {
+                *combine = width("combine").unwrap_or(*combine);
+                *recurrent = width("recurrent").unwrap_or(*recurrent);
+            }
+            Core::RLstm { cells } => *cells = width("candidate").unwrap_or(*cells),
+        }
         for (i, units) in found.head.iter_mut().enumerate() {
             *units = width(&format!("head.{i}")).unwrap_or(*units);
         }
@@ -223,22 +278,25 @@ impl Architecture {
             check_order(before, this).map_err(|problem| ModelError::LayerOrder { layer, problem })?;
             before = Some(this);
         }
-        let Core::Rnn { combine, recurrent } = self.core;
-        self.head.iter().copied().chain([combine, recurrent]).try_for_each(check_width)
+        self.head.iter().copied().try_for_each(check_width)?;
+        match self.core {
+            Core::Rnn { combine, recurrent } => [combine, recurrent].into_iter().try_for_each(check_width),
+            Core::RLstm { cells } => check_width(cells),
+        }
     }
 }
 
 fn check_layer(layer: &EncoderLayer) -> Result<(), ModelError> {
     match *layer {
         EncoderLayer::Dense(units) => check_width(units),
-        EncoderLayer::Conv { size, channels, lateral } => {
+        EncoderLayer::Conv { size, channels, .. } => {
             check_width(channels)?;
             at_most("the size of a filter", size, MAX_FILTER)?;
             if size.is_multiple_of(2) {
                 let (what, expected) = ("the size of a filter", "odd");
                 return Err(ModelError::Range { what, found: size as f64, expected });
             }
-            if lateral { Err(ModelError::Unsupported { what: "a lateral convolution" }) } else { Ok(()) }
+            Ok(())
         }
         EncoderLayer::Pool(_) => Ok(()),
     }
@@ -282,11 +340,12 @@ impl fmt::Display for Core {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
             Core::Rnn { combine, recurrent } => write!(f, "rnn{combine}:{recurrent}"),
+            Core::RLstm { cells } => write!(f, "r-lstm{cells}"),
         }
     }
 }
 
-/// One layer in the syntax of the command line: `256` (or `dense256`), `conv5x24`, `max-pool`, `sum-pool`.
+/// One layer of the command line: `256` (or `dense256`), `conv5x24`, `conv5x24+` (lateral), `max-pool`, `sum-pool`.
 impl FromStr for EncoderLayer {
     type Err = ModelError;
 
@@ -296,26 +355,34 @@ impl FromStr for EncoderLayer {
             "sum-pool" => Some(EncoderLayer::Pool(PoolKind::Sum)),
             text => match text.strip_prefix("conv") {
                 Some(sizes) => sizes.split_once('x').and_then(|(size, channels)| {
-                    Some(EncoderLayer::conv(size.parse().ok()?, channels.parse().ok()?))
+                    let (channels, lateral) =
+                        channels.strip_suffix('+').map_or((channels, false), |channels| (channels, true));
+                    let (size, channels) = (size.parse().ok()?, channels.parse().ok()?);
+                    Some(EncoderLayer::Conv { size, channels, lateral })
                 }),
                 None => text.strip_prefix("dense").unwrap_or(text).parse().ok().map(EncoderLayer::Dense),
             },
         };
-        let expected = "a width such as 256, or conv5x24, max-pool or sum-pool";
+        let expected =
+            "a width such as 256, or conv5x24 (conv5x24+ with lateral connections), max-pool or sum-pool";
         layer.ok_or_else(|| ModelError::Syntax { what: "encoder layer", found: text.to_owned(), expected })
     }
 }
 
-/// A core in the syntax of the command line: `rnn:128:256`, the widths of combine and recurrent.
+/// A core of the command line: `rnn:128:256`, the widths of combine and recurrent, or `r-lstm:72`, the cells.
 impl FromStr for Core {
     type Err = ModelError;
 
     fn from_str(text: &str) -> Result<Self, ModelError> {
-        let core = text.trim().strip_prefix("rnn").and_then(|sizes| {
-            let (combine, recurrent) = sizes.strip_prefix(':').unwrap_or(sizes).split_once(':')?;
+        let sizes =
+            |name| text.trim().strip_prefix(name).map(|sizes| sizes.strip_prefix(':').unwrap_or(sizes));
+        let rnn = |sizes: &str| {
+            let (combine, recurrent) = sizes.split_once(':')?;
             Some(Core::Rnn { combine: combine.parse().ok()?, recurrent: recurrent.parse().ok()? })
-        });
-        let expected = "rnn:COMBINE:RECURRENT such as rnn:128:256";
+        };
+        let r_lstm = |cells: &str| Some(Core::RLstm { cells: cells.parse().ok()? });
+        let core = sizes("rnn").and_then(rnn).or_else(|| sizes("r-lstm").and_then(r_lstm));
+        let expected = "rnn:COMBINE:RECURRENT such as rnn:128:256, or r-lstm:CELLS such as r-lstm:72";
         core.ok_or_else(|| ModelError::Syntax { what: "core", found: text.to_owned(), expected })
     }
 }
@@ -350,7 +417,7 @@ mod tests {
 
     #[test]
     fn presets_and_everything_else_have_names() {
-        for name in Architecture::PRESETS {
+        for name in Architecture::names() {
             assert_eq!(Architecture::preset(name).unwrap().name(), name);
         }
         let other = Architecture { head: vec![], ..Architecture::preset("convdeep").unwrap() };
@@ -382,6 +449,10 @@ mod tests {
         assert_eq!(names.join(" "), "conv5x24 sum-pool conv3x32 max-pool dense128 dense64");
         assert_eq!("rnn:128:256".parse(), Ok(Core::Rnn { combine: 128, recurrent: 256 }));
         assert_eq!("rnn128:256".parse(), Ok(Core::Rnn { combine: 128, recurrent: 256 }));
+        assert_eq!("r-lstm:72".parse(), Ok(Core::RLstm { cells: 72 }));
+        let lateral = EncoderLayer::Conv { size: 5, channels: 24, lateral: true };
+        assert_eq!(lateral.to_string().parse(), Ok(lateral));
+        assert_eq!(serde_json::to_string(&Core::RLstm { cells: 72 }).unwrap(), r#"{"r-lstm":{"cells":72}}"#);
         assert_eq!((parse_encoder(""), parse_head("64,32")), (Ok(vec![]), Ok(vec![64, 32])));
         let refused = [
             parse_encoder("256,").map(drop),
@@ -399,7 +470,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_built_is_refused() {
-        use EncoderLayer::{Conv, Dense, Pool};
+        use EncoderLayer::{Dense, Pool};
         let pool = Pool(PoolKind::Max);
         let conv = EncoderLayer::conv(3, 2);
         for (encoder, culprit) in [
@@ -412,7 +483,6 @@ mod tests {
             (vec![Dense(0)], "width is 0"),
             (vec![Dense(1 << 17)], "65536"),
             (vec![Dense(1); 17], "17"),
-            (vec![Conv { size: 3, channels: 2, lateral: true }], "lateral"),
         ] {
             let architecture = Architecture { encoder, ..Architecture::preset("deep").unwrap() };
             let error = architecture.check().unwrap_err().to_string();

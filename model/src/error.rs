@@ -24,12 +24,6 @@ pub enum ModelError {
         /// The allowed values.
         expected: &'static str,
     },
-    /// An architecture has a part that is not supported yet.
-    #[error("{what} is not supported yet")]
-    Unsupported {
-        /// The part.
-        what: &'static str,
-    },
     /// The sequence length does not divide the image's columns.
     #[error(
         "a sequence of {seq_len} does not divide {cols} columns into equal strips; choose a divisor of {cols}"

@@ -1,6 +1,6 @@
 //! Initial values (section 4.4) and the generators behind them.
 
-use crate::params::Parameters;
+use crate::params::{BiasKind, Parameters};
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use serde::{Deserialize, Serialize};
@@ -25,7 +25,8 @@ impl InitialValues {
         }
     }
 }
-/// Every bias: `ln(e^0.01 − 1)`, so that softplus gives 0.01.
+
+/// Every softplus bias: `ln(e^0.01 − 1)`, so that softplus gives 0.01.
 const BIAS: f32 = -4.600_166;
 
 /// An independent generator for each purpose and index of a seed.
@@ -51,13 +52,21 @@ fn truncated_normal(rng: &mut impl Rng) -> f64 {
     }
 }
 
-/// Fills all parameters: weights from the truncated normal, biases so that softplus gives 0.01.
+/// Fills all parameters: weights from the truncated normal, biases so that softplus gives 0.01, plain ones 0.
 pub(crate) fn initialise(parameters: &mut Parameters, values: InitialValues, seed: u64) {
     for layer in 0..parameters.specs().len() {
-        let (k, n) = (parameters.spec(layer).k, parameters.spec(layer).n);
-        let (mut rng, sigma) = (generator(seed, 1, layer as u64), values.sigma(k));
-        let weight: Vec<f32> = (0..k * n).map(|_| (sigma * truncated_normal(&mut rng)) as f32).collect();
-        parameters.import(layer, &weight, &vec![BIAS; n]);
+        let spec = parameters.spec(layer);
+        let (mut rng, sigma) = (generator(seed, 1, layer as u64), values.sigma(spec.inputs()));
+        let mut weights = |count: usize| -> Vec<f32> {
+            (0..count).map(|_| (sigma * truncated_normal(&mut rng)) as f32).collect()
+        };
+        let weight = weights(spec.k * spec.n);
+        let lateral = weights(spec.lateral.as_ref().map_or(0, |lateral| lateral.k * spec.n));
+        let bias = match spec.bias_kind {
+            BiasKind::Softplus => vec![BIAS; spec.n],
+            BiasKind::Plain => vec![0.0; spec.n],
+        };
+        parameters.import(layer, &[&weight, &bias, &lateral]);
     }
 }
 

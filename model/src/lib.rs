@@ -52,7 +52,7 @@ pub use evaluate::Evaluator;
 pub use init::InitialValues;
 pub use kernels::pool::PoolKind;
 pub use network::Network;
-pub use params::{NamedTensor, Spec};
+pub use params::{BiasKind, LateralSpec, NamedTensor, Spec};
 pub use samples::Samples;
 pub use task::Task;
 pub use train::Evaluation;

@@ -47,7 +47,7 @@ impl Layers {
         architecture.check()?;
         let mut specs = Specs::default();
         let pixels = pixels(&architecture.encoder, &task);
-        let encoder = encoder(&architecture.encoder, pixels, &mut specs);
+        let encoder = encoder(&architecture.encoder, task.seq_len, pixels, &mut specs);
         let encoded = encoder.last().map_or(pixels, |layer| layer.output());
         let dropout = Mask { place: MaskPlace::Head, layer: encoder.len() };
         let core = core(architecture.core, &task, encoded, dropout, &mut specs);
@@ -112,8 +112,11 @@ impl Network {
         }
         // Allocated after the check of the tensors, so that a wrong file cannot request memory.
         let mut parameters = Parameters::zeroed(specs);
-        for (layer, tensors) in found.chunks_exact(2).enumerate() {
-            parameters.import(layer, tensors[0], tensors[1]);
+        let mut found = &found[..];
+        for layer in 0..parameters.specs().len() {
+            let (tensors, rest) = found.split_at(parameters.spec(layer).tensors().len());
+            parameters.import(layer, tensors);
+            found = rest;
         }
         parameters.refresh(&Kernels::default())?;
         Ok(Network { layers: Arc::new(layers), parameters })
@@ -202,6 +205,31 @@ mod tests {
                 let network = Network::new(preset, Task { seq_len, ..Task::default() }, 1).expect("fits");
                 assert_eq!(network.variables(), count, "{name}-{seq_len}");
             }
+        }
+    }
+
+    #[test]
+    fn the_counts_of_the_finished_thesis() {
+        let counts = [
+            ("final-shallow", 12, 184_330),
+            ("final-shallow", 1, 203_530),
+            ("final-shallow", 7, 162_826),
+            ("final-deep", 12, 153_578),
+            ("final-deep", 1, 238_314),
+            ("final-deep", 7, 132_074),
+            ("final-deepv2", 12, 161_386),
+            ("final-convdeep", 12, 151_802),
+            ("r-lstm", 12, 145_914),
+            ("convr-lstm", 12, 152_410),
+            ("convplus-deep", 12, 175_418),
+            ("convplus-r-lstm", 12, 176_026),
+        ];
+        for (name, seq_len, count) in counts {
+            // The majority problem is three images wide; the single images are 28×28.
+            let cols = if seq_len == 12 { 84 } else { 28 };
+            let preset = Architecture::preset(name).expect("a preset");
+            let network = Network::new(preset, Task { cols, seq_len, ..Task::default() }, 1).expect("fits");
+            assert_eq!(network.variables(), count, "{name}-{seq_len}");
         }
     }
 

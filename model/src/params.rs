@@ -21,6 +21,30 @@ pub struct Spec {
     pub weight: Range<usize>,
     /// Start of the bias, `n` floats.
     pub bias: Range<usize>,
+    /// What the layer adds to its products for a bias `b`.
+    pub bias_kind: BiasKind,
+    /// The weights by which it reads its own output of the step before.
+    pub lateral: Option<LateralSpec>,
+}
+
+/// What a layer adds to its products for a bias `b`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BiasKind {
+    /// `−softplus(b)`, so that no input makes a layer positive by itself.
+    Softplus,
+    /// `b`
+    Plain,
+}
+
+/// Weights of a convolution on its own output of the step before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LateralSpec {
+    /// HWIO, channels to channels.
+    pub shape: Vec<usize>,
+    /// Rows of the packed weight.
+    pub k: usize,
+    /// Place of the packed weight.
+    pub weight: Range<usize>,
 }
 
 /// A tensor as files hold it: row-major.
@@ -40,33 +64,45 @@ impl Spec {
         Panels::new(&values[self.weight.clone()], self.k, self.n)
     }
 
-    /// Number of variables, without padding.
+    /// Inputs of a unit, the lateral ones counted in.
+    pub fn inputs(&self) -> usize {
+        self.k + self.lateral.as_ref().map_or(0, |lateral| lateral.k)
+    }
+
+    /// Number of variables, padding not counted.
     pub fn variables(&self) -> usize {
-        self.k * self.n + self.n
+        self.inputs() * self.n + self.n
     }
 
-    /// Names and shapes of weight and bias in files.
-    pub fn tensors(&self) -> [(String, Vec<usize>); 2] {
-        [(format!("{}.weight", self.name), self.shape.clone()), (format!("{}.bias", self.name), vec![self.n])]
+    /// Names and shapes of weight, bias and, where there are any, lateral weights in files.
+    pub fn tensors(&self) -> Vec<(String, Vec<usize>)> {
+        let name = |part: &str| format!("{}.{part}", self.name);
+        let lateral = self.lateral.iter().map(|lateral| (name("lateral"), lateral.shape.clone()));
+        let own = [(name("weight"), self.shape.clone()), (name("bias"), vec![self.n])];
+        own.into_iter().chain(lateral).collect()
     }
 
-    /// Weight and bias of a flat buffer, row-major.
-    pub fn export(&self, values: &[f32]) -> [NamedTensor; 2] {
-        let [(weight, shape), (bias, n)] = self.tensors();
-        let values_of_weight = kernels::pack::unpack(self.panels(values));
-        [
-            NamedTensor { name: weight, shape, values: values_of_weight },
-            NamedTensor { name: bias, shape: n, values: values[self.bias.clone()].to_vec() },
-        ]
+    /// The tensors of a flat buffer, row-major.
+    pub fn export(&self, values: &[f32]) -> Vec<NamedTensor> {
+        let lateral = self.lateral.iter().map(|lateral| {
+            kernels::pack::unpack(Panels::new(&values[lateral.weight.clone()], lateral.k, self.n))
+        });
+        let own = [kernels::pack::unpack(self.panels(values)), values[self.bias.clone()].to_vec()];
+        let named = self.tensors().into_iter().zip(own.into_iter().chain(lateral));
+        named.map(|((name, shape), values)| NamedTensor { name, shape, values }).collect()
     }
 
     /// Writes a row-major weight to its range; `row_major` has `k·n` values.
     pub(crate) fn import_weight(&self, row_major: &[f32], values: &mut [f32]) {
-        let panel = &mut values[self.weight.clone()];
-        for (i, row) in row_major.chunks_exact(self.n).enumerate() {
-            for (j, &w) in row.iter().enumerate() {
-                panel[panel_index(self.k, i, j)] = w;
-            }
+        import(row_major, [self.k, self.n], &mut values[self.weight.clone()]);
+    }
+}
+
+/// Packs a row-major weight `[k, n]`.
+fn import(row_major: &[f32], [k, n]: [usize; 2], panels: &mut [f32]) {
+    for (i, row) in row_major.chunks_exact(n).enumerate() {
+        for (j, &w) in row.iter().enumerate() {
+            panels[panel_index(k, i, j)] = w;
         }
     }
 }
@@ -88,8 +124,28 @@ impl Specs {
         let weight = self.len..self.len + panels_len(k, n);
         let bias = weight.end..weight.end + n;
         self.len = bias.end;
-        self.specs.push(Spec { name: name.into(), shape: shape.to_vec(), k, n, weight, bias });
+        let (shape, bias_kind) = (shape.to_vec(), BiasKind::Softplus);
+        self.specs.push(Spec { name: name.into(), shape, k, n, weight, bias, bias_kind, lateral: None });
         self.specs.len() - 1
+    }
+
+    /// Adds a layer whose bias is added as it is.
+    pub fn add_plain<const N: usize>(&mut self, name: impl Into<String>, shape: [usize; N]) -> usize {
+        let layer = self.add(name, shape);
+        self.specs[layer].bias_kind = BiasKind::Plain;
+        layer
+    }
+
+    /// Adds a convolution `[size, size, inputs, channels]` that also reads its own output by a filter of its size.
+    pub fn add_lateral(&mut self, name: impl Into<String>, shape: [usize; 4]) -> usize {
+        let layer = self.add(name, shape);
+        let [height, width, _, channels] = shape;
+        let k = height * width * channels;
+        let weight = self.len..self.len + panels_len(k, channels);
+        self.len = weight.end;
+        let shape = vec![height, width, channels, channels];
+        self.specs[layer].lateral = Some(LateralSpec { shape, k, weight });
+        layer
     }
 }
 
@@ -98,7 +154,7 @@ impl Specs {
 pub(crate) struct Parameters {
     specs: Vec<Spec>,
     values: Buffer,
-    /// `−softplus(b)` of each layer, padded to whole strips.
+    /// What each layer adds to its products, padded to whole strips.
     biases: Vec<Buffer>,
 }
 
@@ -124,17 +180,24 @@ impl Parameters {
         &mut self.values
     }
 
-    /// Writes layer `layer` from row-major tensors of its shape.
-    pub fn import(&mut self, layer: usize, weight: &[f32], bias: &[f32]) {
+    /// Writes layer `layer` from row-major tensors in the order of [`Spec::tensors`].
+    pub fn import(&mut self, layer: usize, tensors: &[&[f32]]) {
         let spec = &self.specs[layer];
-        spec.import_weight(weight, &mut self.values);
-        self.values[spec.bias.clone()].copy_from_slice(bias);
+        spec.import_weight(tensors[0], &mut self.values);
+        self.values[spec.bias.clone()].copy_from_slice(tensors[1]);
+        if let Some(lateral) = &spec.lateral {
+            import(tensors[2], [lateral.k, spec.n], &mut self.values[lateral.weight.clone()]);
+        }
     }
 
     /// Recomputes the forms that depend on the values.
     pub fn refresh(&mut self, kernels: &Kernels) -> Result<(), ModelError> {
         for (spec, bias) in self.specs.iter().zip(&mut self.biases) {
-            softplus_bias(kernels, &self.values[spec.bias.clone()], bias)?;
+            let b = &self.values[spec.bias.clone()];
+            match spec.bias_kind {
+                BiasKind::Softplus => softplus_bias(kernels, b, bias)?,
+                BiasKind::Plain => bias[..spec.n].copy_from_slice(b),
+            }
         }
         Ok(())
     }
@@ -148,12 +211,22 @@ impl Parameters {
         self.specs[layer].panels(&self.values)
     }
 
-    /// `−softplus(b)` of a layer, in the form that epilogues of products take.
+    /// The packed lateral weights of a layer.
+    ///
+    /// # Panics
+    /// If it has none.
+    pub fn lateral(&self, layer: usize) -> Panels<'_> {
+        let spec = &self.specs[layer];
+        let lateral = spec.lateral.as_ref().expect("a layer with lateral weights");
+        Panels::new(&self.values[lateral.weight.clone()], lateral.k, spec.n)
+    }
+
+    /// `−softplus(b)` of a layer, or its plain bias, as the epilogues of products take it.
     pub fn bias(&self, layer: usize) -> &[f32] {
         &self.biases[layer]
     }
 
-    /// The gradient of a layer's bias, `d_b = −σ(b)·Σ d_h`, into a buffer of the parameters' layout.
+    /// The gradient of a layer's bias, `d_b = −σ(b)·Σ d_h` or of a plain one `Σ d_h`, into a buffer of the parameters' layout.
     pub fn bias_gradient(
         &self,
         kernels: &Kernels,
@@ -164,15 +237,20 @@ impl Parameters {
         let place = self.specs[layer].bias.clone();
         let d_b = &mut gradients[place.clone()];
         column_sums(kernels, d_h, d_b)?;
-        Ok(softplus_gradient(kernels, &self.values[place], d_b)?)
+        match self.specs[layer].bias_kind {
+            BiasKind::Softplus => Ok(softplus_gradient(kernels, &self.values[place], d_b)?),
+            BiasKind::Plain => Ok(()),
+        }
     }
 
     /// The name of the first tensor with a non-finite value, in the order of the layers.
     pub fn non_finite(&self) -> Option<String> {
         let bad = |place: &Range<usize>| self.values[place.clone()].iter().any(|value| !value.is_finite());
         self.specs.iter().find_map(|spec| {
-            let part = if bad(&spec.weight) { "weight" } else { "bias" };
-            (bad(&spec.weight) || bad(&spec.bias)).then(|| format!("{}.{part}", spec.name))
+            let lateral = spec.lateral.iter().map(|lateral| ("lateral", &lateral.weight));
+            let mut parts = [("weight", &spec.weight), ("bias", &spec.bias)].into_iter().chain(lateral);
+            let (part, _) = parts.find(|(_, place)| bad(place))?;
+            Some(format!("{}.{part}", spec.name))
         })
     }
 }

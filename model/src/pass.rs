@@ -140,7 +140,8 @@ impl Chain {
             let (y, r_y) = (&behind[0].values, &behind[0].back);
             let entry = ledger.layer(self.entries[i]);
             let absorbed = &mut entry.absorbed[of_ledger.clone()];
-            let operands = Relevance { rows, x, y, r_y, r_x: &mut *r_x, f, absorbed };
+            let negative = &mut entry.negative[of_ledger.clone()];
+            let operands = Relevance { rows, x, y, r_y, r_x: &mut *r_x, f, absorbed, negative };
             stage.relevance(kernels, operands)?;
             entry.add_negative(of_ledger.start, width, &r_x[..rows * width]);
         }

@@ -55,13 +55,20 @@ pub fn layers(architecture: &Architecture, task: &Task) -> (Vec<Layer>, Option<L
             }
         }
     }
-    let Core::Rnn { combine, recurrent } = architecture.core;
-    found.push(layer("4", "combine", combine.to_string(), combine));
+    let recurrent = match architecture.core {
+        Core::Rnn { combine, recurrent } => {
+            found.push(layer("4", "combine", combine.to_string(), combine));
+            (task.seq_len > 1).then(|| layer("5", "recurrent", recurrent.to_string(), recurrent))
+        }
+        Core::RLstm { cells } => {
+            found.push(layer("4", "r-lstm", cells.to_string(), cells));
+            (task.seq_len > 1).then(|| layer("5", "h of the step before", cells.to_string(), cells))
+        }
+    };
     for (i, &units) in architecture.head.iter().enumerate() {
         found.push(layer(&format!("4{}", "′".repeat(i + 1)), "head", units.to_string(), units));
     }
     found.push(layer("6", "logits", task.classes.to_string(), task.classes));
-    let recurrent = (task.seq_len > 1).then(|| layer("5", "recurrent", recurrent.to_string(), recurrent));
     (found, recurrent)
 }
 

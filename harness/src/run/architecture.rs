@@ -122,7 +122,7 @@ impl NamedArchitecture {
     pub fn check(all: &[NamedArchitecture]) -> Result<(), UsageError> {
         for (i, NamedArchitecture { name, .. }) in all.iter().enumerate() {
             check_name(name).map_err(|error| UsageError(format!("[[architectures]] {error}")))?;
-            if Architecture::PRESETS.contains(&name.as_str()) {
+            if Architecture::names().any(|preset| preset == name) {
                 return Err(UsageError(format!(
                     "[[architectures]] {name} is the name of a preset; choose another"
                 )));

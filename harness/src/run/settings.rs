@@ -78,14 +78,16 @@ impl From<InitialName> for InitialValues {
 #[derive(Clone, Debug, Default, PartialEq, Args, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct PartialSettings {
-    /// Preset that the architecture starts from: shallow, deep, deepv2 or convdeep [default: deep]; with --encoder and
-    /// --core any other name
+    /// Preset that the architecture starts from: shallow, deep, deepv2, convdeep [default: deep], or of the finished
+    /// thesis final-shallow, final-deep, final-deepv2, final-convdeep, r-lstm, convr-lstm, convplus-deep,
+    /// convplus-r-lstm; with --encoder and --core any other name
     #[arg(long, value_name = "NAME")]
     pub cell: Option<String>,
-    /// Layers of the encoder, comma-separated: a width for a dense layer, conv5x24, max-pool, sum-pool; or none
+    /// Layers of the encoder, comma-separated: a width for a dense layer, conv5x24, conv5x24+ with lateral
+    /// connections, max-pool, sum-pool; or none
     #[arg(long, value_name = "LAYERS")]
     pub encoder: Option<Setting<Vec<EncoderLayer>>>,
-    /// Recurrent core: rnn:COMBINE:RECURRENT, the widths of its two layers
+    /// Recurrent core: rnn:COMBINE:RECURRENT, the widths of its two layers, or r-lstm:CELLS
     #[arg(long, value_name = "CORE")]
     pub core: Option<Setting<Core>>,
     /// Widths of the hidden head layers, comma-separated; or none
@@ -232,7 +234,7 @@ impl TryFrom<StoredSettings> for Settings {
         let StoredSettings { pool, combine, recurrent, .. } = stored;
         let architecture = match stored.architecture {
             Some(architecture) => architecture,
-            None => resized(Architecture::preset(&stored.cell)?, pool, combine, recurrent),
+            None => resized(Architecture::preset(&stored.cell)?, pool, combine, recurrent)?,
         };
         Ok(Settings {
             cell: stored.cell,
@@ -263,13 +265,23 @@ fn resized(
     pool: Option<PoolName>,
     new_combine: Option<usize>,
     new_recurrent: Option<usize>,
-) -> Architecture {
-    let Core::Rnn { combine, recurrent } = &mut architecture.core;
-    *combine = new_combine.unwrap_or(*combine);
-    *recurrent = new_recurrent.unwrap_or(*recurrent);
+) -> Result<Architecture, ModelError> {
+    match &mut architecture.core {
+        Core::Rnn { combine, recurrent } => {
+            *combine = new_combine.unwrap_or(*combine);
+            *recurrent = new_recurrent.unwrap_or(*recurrent);
+        }
+        Core::RLstm { .. } => {
+            if let Some(width) = new_combine.or(new_recurrent) {
+                let (what, expected) =
+                    ("combine or recurrent", "left out: the core has neither; its cells are r-lstm:CELLS");
+                return Err(ModelError::Range { what, found: width as f64, expected });
+            }
+        }
+    }
     match pool {
-        Some(pool) => architecture.with_pools(pool.into()),
-        None => architecture,
+        Some(pool) => Ok(architecture.with_pools(pool.into())),
+        None => Ok(architecture),
     }
 }
 
@@ -393,7 +405,8 @@ impl PartialSettings {
             core: core.unwrap_or(base.core),
             head: head.unwrap_or(base.head),
         };
-        let architecture = resized(parts, self.pool, self.combine, self.recurrent);
+        let architecture = resized(parts, self.pool, self.combine, self.recurrent)
+            .map_err(|error| UsageError(format!("--combine, --recurrent: {error}")))?;
         let name = if own_name || is_preset { cell.to_owned() } else { file_name(&architecture) };
         Ok((name, architecture))
     }
@@ -449,7 +462,7 @@ impl Settings {
     /// The preset whose architecture this is, whatever its name.
     pub fn preset(&self) -> Option<&'static str> {
         let name = self.architecture.name();
-        Architecture::PRESETS.into_iter().find(|preset| *preset == name)
+        Architecture::names().find(|preset| *preset == name)
     }
 
     /// The task: shape of the input, sequence length, classes and pixel range.
@@ -468,8 +481,8 @@ impl Settings {
 
     /// `Deep-7`: the name of a preset or of a named architecture, else a description of the layers.
     pub fn title(&self) -> String {
-        let own_name = !Architecture::PRESETS.contains(&self.cell.as_str())
-            && self.cell != file_name(&self.architecture);
+        let own_name =
+            Architecture::names().all(|name| name != self.cell) && self.cell != file_name(&self.architecture);
         let name = if own_name { self.cell.clone() } else { self.architecture.title() };
         format!("{name}-{}", self.seq_len)
     }

@@ -18,7 +18,7 @@ fn softplus(b: f32) -> f32 {
 
 /// `σ(b) = 1 / (1 + e^−b)`, the derivative of softplus.
 #[inline(always)]
-fn sigmoid(b: f32) -> f32 {
+pub(super) fn sigmoid(b: f32) -> f32 {
     1.0 / (1.0 + exp(-b))
 }
 

@@ -2,6 +2,7 @@
 //! compiler vectorises them for each instruction set; all give the same bits.
 
 pub mod activation;
+pub mod gates;
 pub mod optimiser;
 pub mod reduce;
 pub(crate) mod rows;

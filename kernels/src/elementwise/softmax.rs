@@ -65,7 +65,7 @@ fn ln(x: f32) -> f32 {
 /// changes it.
 ///
 /// # Errors
-/// [`ShapeError`] if `N` or `C` differ, or a label is no class.
+/// [`ShapeError`] if `N` or `C` differ, or a label is not below `C`.
 pub fn cross_entropy(kernels: &Kernels, operands: CrossEntropy) -> Result<(), ShapeError> {
     const NAME: &str = "cross_entropy";
     let CrossEntropy { logits, labels, gradient, losses, .. } = &operands;

@@ -5,12 +5,14 @@
 
 mod conv;
 mod elementwise;
+mod gates;
 mod gemm;
 mod pool;
 mod relevance;
 
 pub use conv::conv_as_dense;
 pub use elementwise::{adam, cross_entropy, dropout, sgd, sigmoid, softplus};
+pub use gates::{Cell, CellGradients};
 pub use gemm::{gemm, gemm_mul_add, transposed};
 pub use pool::{max_pool, sum_pool};
 pub use relevance::{Input, relevance, shared_relevance};

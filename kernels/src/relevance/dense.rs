@@ -230,7 +230,7 @@ pub fn denominators(kernels: &Kernels, operands: Denominators) -> Result<(), Sha
 }
 
 /// `z − v`
-struct Subtract;
+pub(super) struct Subtract;
 
 impl Map<2> for Subtract {
     #[inline(always)]
@@ -240,7 +240,7 @@ impl Map<2> for Subtract {
 }
 
 /// `v`
-struct Copy;
+pub(super) struct Copy;
 
 impl Map<1> for Copy {
     #[inline(always)]

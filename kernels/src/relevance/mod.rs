@@ -1,9 +1,10 @@
 //! Relevance rules: how a layer redistributes the relevance of its outputs onto its inputs.
 //!
 //! A [`Rule`] is data: groups of terms `φ(a)·ψ(w)`, each group with a coefficient and a stabiliser (thesis,
-//! Table 3.1). [`PackedRule`] prepares the weights of one layer for it. One function a kind of layer then takes
-//! any rule: [`relevance`], [`relevance_conv`], [`relevance_conv_max_pool`]; [`denominators`], [`ratios`] and
-//! [`messages`] are the parts of the first, for dense layers whose inputs share their denominators;
+//! Table 3.1). [`PackedRule`] prepares the weights of one layer for it. For each kind of layer one function
+//! takes any rule: [`relevance`], [`relevance_conv`], [`relevance_conv_max_pool`]; [`denominators`],
+//! [`ratios`] and [`messages`] are the parts of the first, for dense layers whose inputs share their
+//! denominators, as [`denominators_conv`], [`ratios_conv`] and [`messages_conv`] are of the second;
 //! [`relevance_neuron`] is for a layer of one neuron with weights of its own for each sample.
 //!
 //! Biases are ignored. A denominator is `z + s`, so that an output with `z = 0` absorbs its relevance instead
@@ -11,6 +12,7 @@
 
 mod conv;
 mod conv_pool;
+mod conv_shared;
 mod dense;
 mod neuron;
 mod packed;
@@ -21,6 +23,9 @@ mod tests;
 
 pub use conv::{RelevanceConv, relevance_conv};
 pub use conv_pool::{RelevanceConvMaxPool, relevance_conv_max_pool};
+pub use conv_shared::{
+    DenominatorsConv, MessagesConv, RatiosConv, denominators_conv, messages_conv, ratios_conv,
+};
 pub use dense::{Denominators, Messages, Ratios, Relevance, denominators, messages, ratios, relevance};
 pub use neuron::{RelevanceNeuron, relevance_neuron};
 pub use packed::PackedRule;

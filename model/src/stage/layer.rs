@@ -108,6 +108,8 @@ pub(crate) struct Relevance<'a> {
     pub f: &'a [f32],
     /// For each row, what stabilisers absorb is added.
     pub absorbed: &'a mut [f64],
+    /// For each row, the negative relevance of inputs other than `x` is added.
+    pub negative: &'a mut [f64],
 }
 
 /// A layer of a network: its shape, the index of its parameters, and its output edge.

@@ -13,6 +13,10 @@ pub(crate) enum MaskPlace {
     Combine,
     /// On the core's output where its recurrent layer reads it.
     Recurrent,
+    /// On the output of an LSTM where its next step reads it.
+    Hidden,
+    /// On the last output of an LSTM, which the head reads.
+    LastHidden,
     /// In front of the head: on the core's last output.
     Head,
 }
@@ -51,6 +55,9 @@ impl Masks {
             MaskPlace::Encoded => self.encoder || self.combine,
             MaskPlace::Combine => self.combine,
             MaskPlace::Recurrent => self.recurrent,
+            MaskPlace::Hidden => self.combine || self.recurrent,
+            // `recurrent` means the output wherever it is read, but for a policy that masks the core's inputs.
+            MaskPlace::LastHidden => self.head || (self.recurrent && !self.combine),
             MaskPlace::Head => self.head,
         };
         place && self.rate > 0.0

@@ -1,6 +1,7 @@
 //! The stages of encoder and head, one per file, and the table that builds them from an architecture.
 
 mod conv;
+mod conv_lateral;
 mod conv_max_pool;
 mod dense;
 pub(crate) mod edge;
@@ -13,6 +14,7 @@ use crate::architecture::EncoderLayer;
 use crate::params::Specs;
 use crate::task::Task;
 use conv::{Consumer, Conv};
+use conv_lateral::{ConvLateral, Sizes};
 use conv_max_pool::ConvMaxPool;
 use dense::Dense;
 use edge::{Domain, Edge, vector};
@@ -22,6 +24,17 @@ use layer::Layer;
 use logits::Logits;
 use masks::{Mask, MaskPlace};
 use pool::Pool;
+
+impl Consumer {
+    /// The layer behind a convolution, or the core.
+    fn of(layer: Option<&EncoderLayer>) -> Consumer {
+        match layer {
+            Some(EncoderLayer::Conv { size, .. }) => Consumer::Conv { border: size / 2 },
+            Some(EncoderLayer::Pool(_)) => Consumer::Pool,
+            Some(EncoderLayer::Dense(_)) | None => Consumer::Rows,
+        }
+    }
+}
 
 /// The border that a layer's filter needs around its input.
 fn border(layer: Option<&EncoderLayer>) -> usize {
@@ -43,9 +56,14 @@ pub(crate) fn pixels(layers: &[EncoderLayer], task: &Task) -> Edge {
     Edge { values: Plane { pad: border(first), ..back }, back, relu: None, domain }
 }
 
-/// The stages of an encoder on `input`: the table of all kinds of layers. To add a kind of layer, add a file
-/// to this folder and a row here.
-pub(crate) fn encoder(mut layers: &[EncoderLayer], input: Edge, specs: &mut Specs) -> Vec<Box<dyn Layer>> {
+/// The stages of an encoder behind `input`: the one place that knows which layers there are. A layer of a new kind is
+/// a file in this folder and a row here.
+pub(crate) fn encoder(
+    mut layers: &[EncoderLayer],
+    steps: usize,
+    input: Edge,
+    specs: &mut Specs,
+) -> Vec<Box<dyn Layer>> {
     let mut stages: Vec<Box<dyn Layer>> = Vec::new();
     let mut edge = input;
     let mut with_parameters = 0;
@@ -58,16 +76,16 @@ pub(crate) fn encoder(mut layers: &[EncoderLayer], input: Edge, specs: &mut Spec
             [EncoderLayer::Dense(units), ref rest @ ..] => {
                 (Box::new(Dense::hidden(specs, &name, edge, units, dropout)), rest)
             }
+            [EncoderLayer::Conv { size, channels, lateral: true }, ref rest @ ..] => {
+                let sizes = Sizes { size, channels, steps };
+                (Box::new(ConvLateral::new(specs, &name, edge, sizes, Consumer::of(rest.first()))), rest)
+            }
             [EncoderLayer::Conv { size, channels, .. }, EncoderLayer::Pool(PoolKind::Max), ref rest @ ..] => {
                 let border = border(rest.first());
                 (Box::new(ConvMaxPool::new(specs, &name, edge, [size, channels], border)), rest)
             }
             [EncoderLayer::Conv { size, channels, .. }, ref rest @ ..] => {
-                let consumer = match rest.first() {
-                    Some(EncoderLayer::Conv { size, .. }) => Consumer::Conv { border: size / 2 },
-                    Some(EncoderLayer::Pool(_)) => Consumer::Pool,
-                    Some(EncoderLayer::Dense(_)) | None => Consumer::Rows,
-                };
+                let consumer = Consumer::of(rest.first());
                 (Box::new(Conv::new(specs, &name, edge, [size, channels], consumer)), rest)
             }
             [EncoderLayer::Pool(kind), ref rest @ ..] => {

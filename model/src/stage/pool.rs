@@ -97,7 +97,9 @@ impl Stage for Pool {
         let Backward { rows: images, x, y, d_y: back, d_x, .. } = operands;
         match d_x {
             Some(out) => {
-                let what = PoolBack::Gradient { guided: context.guided };
+                // Where no relu is in front, its layer cuts when it has added all gradients of its output.
+                let guided = context.guided && self.input.relu.is_some();
+                let what = PoolBack::Gradient { guided };
                 self.back(context.kernels, what, Back { images, x, y, back, out })
             }
             None => Ok(()),

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 /// Arguments of `harness profile`.
 #[derive(Debug, Args)]
 pub struct ProfileArgs {
-    /// shallow, deep, deepv2 or convdeep
+    /// A preset: shallow, deep, deepv2, convdeep, r-lstm, convplus-deep, …
     #[arg(long, value_name = "NAME", default_value = "deep")]
     pub cell: String,
     /// Sequence length T

@@ -2,6 +2,7 @@
 
 mod conv;
 mod conv_pool;
+mod conv_shared;
 mod dense;
 mod neuron;
 mod shared;
