@@ -2,10 +2,11 @@
 
 use crate::context::GlobalOptions;
 use crate::experiment::folder::Loaded;
-use crate::io::output::outln;
+use crate::io::output::{outln, write_json_result};
+use crate::io::show::shown;
 use crate::thesis::compare::compare;
 use crate::thesis::report;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -28,15 +29,15 @@ pub struct CompareArgs {
 /// # Errors
 /// If a folder holds no experiment, or a file cannot be written.
 pub fn run(args: &CompareArgs, options: &GlobalOptions) -> Result<()> {
-    let names = [&args.a, &args.b].map(|folder| folder.display().to_string());
+    let names = [&args.a, &args.b].map(|folder| shown(folder).to_string());
     let [a, b] = [&args.a, &args.b].map(|folder| Loaded::read(folder).and_then(|loaded| report(&loaded)));
     let found = compare([&names[0], &names[1]], [&a?, &b?]);
     if let Some(out) = &args.out {
-        std::fs::create_dir_all(out)?;
+        std::fs::create_dir_all(out).with_context(|| format!("{}: cannot be created", shown(out)))?;
         found.write(out)?;
     }
     if options.json {
-        return outln!("{}", found.json());
+        return write_json_result(&found.json());
     }
     for name in ["table-4.5", "statements"] {
         if let Some(table) = found.table(name) {
@@ -44,7 +45,7 @@ pub fn run(args: &CompareArgs, options: &GlobalOptions) -> Result<()> {
         }
     }
     if let Some(out) = &args.out {
-        outln!("{}", out.join("report.html").display())?;
+        outln!("{}", shown(&out.join("report.html")))?;
     }
     Ok(())
 }

@@ -5,13 +5,15 @@ use crate::context::GlobalOptions;
 use crate::dataset::Dataset;
 use crate::dataset::samples::Scaled;
 use crate::error::UsageError;
-use crate::io::output::outln;
+use crate::io::atomic::check_target;
+use crate::io::output::{outln, write_json_result};
+use crate::io::show::{json_path, shown};
 use crate::report::picture::input;
-use crate::run::folder::refuse_existing;
 use anyhow::{Result, ensure};
 use clap::Args;
 use model::explain::{Ascent, prototype};
 use model::{Network, Samples};
+use serde_json::json;
 use std::path::PathBuf;
 
 /// Arguments of `harness prototype`.
@@ -82,7 +84,7 @@ pub fn run(args: &PrototypeArgs, options: &GlobalOptions) -> Result<()> {
             UsageError(format!("{name} is {value}; it must be a number of at least 0"))
         );
     }
-    refuse_existing(&args.out, args.overwrite)?;
+    check_target(&args.out, args.overwrite)?;
     let kernels = options.kernels(options.thread_count()?)?;
     let network = load_model(&args.model, None)?;
     let mean = mean(args, &network)?;
@@ -93,8 +95,8 @@ pub fn run(args: &PrototypeArgs, options: &GlobalOptions) -> Result<()> {
     input(task.rows, task.cols, &found.image, task.low, task.high, 8).save_png(&args.out)?;
     let ends = [found.probability.first(), found.probability.last()].map(|p| p.copied().unwrap_or(0.0));
     if options.json {
-        outln!("{}", serde_json::json!({ "class": args.class, "probability": ends, "out": args.out }))
+        write_json_result(&json!({ "class": args.class, "probability": ends, "out": json_path(&args.out) }))
     } else {
-        outln!("P({} | x) from {:.4} to {:.4}: {}", args.class, ends[0], ends[1], args.out.display())
+        outln!("P({} | x) from {:.4} to {:.4}: {}", args.class, ends[0], ends[1], shown(&args.out))
     }
 }

@@ -3,7 +3,8 @@
 use crate::context::GlobalOptions;
 use crate::dataset::Dataset;
 use crate::error::UsageError;
-use crate::io::output::{out, outln};
+use crate::io::output::{out, outln, write_json_result};
+use crate::io::show::{json_path, shown};
 use crate::report::table::Table;
 use crate::run::context::RunContext;
 use crate::run::folder::{Existing, free};
@@ -12,6 +13,7 @@ use crate::run::training::train;
 use crate::signal::stop_on_signals;
 use anyhow::{Error, Result};
 use clap::Args;
+use serde_json::json;
 use std::path::PathBuf;
 
 /// Arguments of `harness train`.
@@ -61,13 +63,13 @@ pub fn run(args: &TrainArgs, options: &GlobalOptions) -> Result<()> {
     let name = format!("{}-{}-{}", settings.cell, settings.seq_len, dataset.name);
     let out = args.out.clone().unwrap_or_else(|| free(&name));
     let progress = options.progress();
-    progress.line(&format!("{} on {}, into {}", settings.title(), dataset.name, out.display()));
+    progress.line(&format!("{} on {}, into {}", settings.title(), dataset.name, shown(&out)));
     let sha256 = dataset.sha256();
     let context = RunContext { dataset: &dataset, sha256: &sha256, kernels: &kernels, progress: &progress };
     let existing = Existing::from_flags(args.resume, args.overwrite);
     let outcome = train(&settings, &out, existing, &context).map_err(|error| args.of_config(error))?;
     if options.json {
-        return outln!("{}", serde_json::json!({ "out": out, "outcome": outcome }));
+        return write_json_result(&json!({ "out": json_path(&out), "outcome": outcome }));
     }
     let mut table = Table::new(&["run", "variables", "validation", "test", "dead", "best epoch"]);
     table.row(vec![
@@ -79,5 +81,5 @@ pub fn run(args: &TrainArgs, options: &GlobalOptions) -> Result<()> {
         outcome.best_epoch.to_string(),
     ]);
     out!("{table}")?;
-    outln!("model: {}", out.join("last.safetensors").display())
+    outln!("model: {}", shown(&out.join("last.safetensors")))
 }

@@ -5,11 +5,11 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, ensure};
-use atomic_write_file::AtomicWriteFile;
 
 use super::files::{FILES, KINDS};
 use super::gz::{is_gz, reader};
 use super::locate::{Located, SearchPath};
+use crate::io::atomic::{AtomicFile, advice};
 use crate::io::file::plain_file;
 use crate::io::hash::sha256;
 use crate::io::idx::{Header, Kind};
@@ -38,16 +38,10 @@ impl SearchPath {
         let read_only = fs::metadata(&set.folder).is_ok_and(|meta| meta.permissions().readonly());
         if !read_only {
             let beside = set.folder.join(file);
-            match AtomicWriteFile::open(&beside) {
+            match AtomicFile::open(&beside) {
                 Ok(to) => return unpack_into(gz, kind, to, &beside).map(|()| beside),
-                Err(e)
-                    if matches!(
-                        e.kind(),
-                        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
-                    ) => {}
-                Err(e) => {
-                    return Err(e).with_context(|| format!("{}: cannot be written", beside.display()));
-                }
+                Err(e) if is_read_only(&e) => {}
+                Err(e) => return Err(e),
             }
         }
         let cache = self.cache().with_context(|| format!("cannot unpack beside {}", gz.display()))?;
@@ -56,12 +50,16 @@ impl SearchPath {
         if !target.is_file() {
             fs::create_dir_all(&folder)
                 .with_context(|| format!("cannot create the folder {}", folder.display()))?;
-            let to = AtomicWriteFile::open(&target)
-                .with_context(|| format!("{}: cannot be written", target.display()))?;
-            unpack_into(gz, kind, to, &target)?;
+            unpack_into(gz, kind, AtomicFile::open(&target)?, &target)?;
         }
         Ok(target)
     }
+}
+
+/// Whether a file cannot be created because of its folder.
+fn is_read_only(error: &anyhow::Error) -> bool {
+    let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+    matches!(kind, Some(io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem))
 }
 
 /// A key for the `.gz` files, which changes when they change.
@@ -76,7 +74,7 @@ fn key(files: &[PathBuf; 4]) -> anyhow::Result<String> {
 }
 
 /// Decompresses `gz` into `to`, which appears as `target` only if the content is valid.
-fn unpack_into(gz: &Path, kind: Kind, mut to: AtomicWriteFile, target: &Path) -> anyhow::Result<()> {
+fn unpack_into(gz: &Path, kind: Kind, mut to: AtomicFile, target: &Path) -> anyhow::Result<()> {
     let name = gz.display();
     let reading = |e: io::Error| match e.kind() {
         io::ErrorKind::UnexpectedEof => {
@@ -102,14 +100,17 @@ fn unpack_into(gz: &Path, kind: Kind, mut to: AtomicWriteFile, target: &Path) ->
             break;
         }
         found += n as u64;
-        to.write_all(&block[..n]).with_context(|| format!("{}: cannot be written", target.display()))?;
+        to.write_all(&block[..n]).map_err(|error| {
+            let context = format!("{}{}", AtomicFile::unfinished(target), advice(&error));
+            anyhow::Error::new(error).context(context)
+        })?;
     }
     ensure!(
         found == file_len,
         "{name}: unpacks to {} bytes, expected {file_len}; it is damaged, fetch it again",
         if found > file_len { format!("more than {file_len}") } else { found.to_string() }
     );
-    to.commit().with_context(|| format!("{}: cannot be written", target.display()))
+    to.commit()
 }
 
 #[cfg(test)]

@@ -21,6 +21,11 @@ pub const LABELS_MAGIC: u32 = 0x801;
 /// First word of a file of masks: bytes in two dimensions.
 pub const MASKS_MAGIC: u32 = 0x802;
 
+/// Whether a file that starts with these bytes holds images or labels.
+pub fn is_images_or_labels(start: &[u8]) -> bool {
+    matches!(start, [0, 0, 0x08..=0x0e, 1 | 3])
+}
+
 /// The content of an IDX file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {

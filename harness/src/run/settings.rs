@@ -2,6 +2,7 @@
 
 use super::architecture::{Setting, check_name, file_name};
 use crate::error::UsageError;
+use crate::io::bounds::{BATCH, EPOCHS, SEQ_LEN, bounded};
 use crate::io::file;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
@@ -339,10 +340,9 @@ impl Settings {
     /// [`UsageError`] that names the setting, its value and what is allowed.
     pub fn check(&self) -> Result<(), UsageError> {
         let refuse = |text: String| Err(UsageError(text));
-        let counts = [("batch", self.batch), ("seq-len", self.seq_len), ("epochs", self.epochs as usize)];
-        if let Some((name, _)) = counts.into_iter().find(|&(_, count)| count == 0) {
-            return refuse(format!("--{name} is 0; it must be at least 1"));
-        }
+        bounded("--batch", self.batch, BATCH)?;
+        bounded("--seq-len", self.seq_len, SEQ_LEN)?;
+        bounded("--epochs", self.epochs, EPOCHS)?;
         if !(self.lr.is_finite() && self.lr > 0.0) {
             return refuse(format!("--lr is {}; it must be a positive number such as 5e-4", self.lr));
         }

@@ -6,15 +6,17 @@ mod write;
 use super::source::Source;
 use crate::context::GlobalOptions;
 use crate::error::UsageError;
-use crate::io::output::{out, outln};
+use crate::io::atomic::check_target;
+use crate::io::output::{out, outln, write_json_result};
+use crate::io::show::{json_path, shown};
 use crate::measure::explanations::{ExplanationRequest, Summary, explain_all};
 use crate::report::table::Table;
-use crate::run::folder::refuse_existing;
 use crate::signal::stop_on_signals;
 use anyhow::{Result, bail};
 use args::ExplainArgs;
 use model::Network;
 use model::explain::Target;
+use serde_json::json;
 use write::{Request, Visit};
 
 const PICTURES: usize = 16;
@@ -63,7 +65,7 @@ pub fn run(args: &ExplainArgs, options: &GlobalOptions) -> Result<()> {
         bail!(UsageError("no sample is selected: see --class and --samples".to_owned()));
     }
     if !pictures {
-        refuse_existing(&args.out, args.overwrite)?;
+        check_target(&args.out, args.overwrite)?;
     }
     let targets = if target == Target::All { network.task().classes } else { 1 };
     let request = Request { task: network.task(), source: &source, indices: &indices, targets };
@@ -90,9 +92,8 @@ pub fn run(args: &ExplainArgs, options: &GlobalOptions) -> Result<()> {
 
 fn print_summary(args: &ExplainArgs, options: &GlobalOptions, summary: &Summary) -> Result<()> {
     if options.json {
-        return outln!(
-            "{}",
-            serde_json::json!({ "method": args.method.method, "out": args.out, "summary": summary })
+        return write_json_result(
+            &json!({ "method": args.method.method, "out": json_path(&args.out), "summary": summary }),
         );
     }
     let mut table = Table::new(&[
@@ -116,5 +117,5 @@ fn print_summary(args: &ExplainArgs, options: &GlobalOptions, summary: &Summary)
         summary.not_positive.to_string(),
     ]);
     out!("{table}")?;
-    outln!("{}", args.out.display())
+    outln!("{}", shown(&args.out))
 }
