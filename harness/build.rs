@@ -3,6 +3,9 @@
 use std::path::Path;
 use std::process::Command;
 
+/// What the program is made of, as seen from this package.
+const SOURCES: [&str; 4] = ["src", "../model/src", "../kernels/src", "../Cargo.lock"];
+
 /// The output of git in the folder of this package.
 fn git(args: &[&str]) -> Option<String> {
     let output = Command::new("git").args(args).output().ok()?;
@@ -10,7 +13,7 @@ fn git(args: &[&str]) -> Option<String> {
     output.status.success().then(|| text.trim().to_owned())
 }
 
-/// The commit, with `-modified` if tracked files differ from it. None in a copy of the sources that is no repository, or
+/// The commit, with `-modified` if the sources differ from it. None in a copy of the sources that is no repository, or
 /// that lies in another project's.
 fn commit() -> Option<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent()?.canonicalize().ok()?;
@@ -19,16 +22,15 @@ fn commit() -> Option<String> {
         return None;
     }
     let commit = git(&["rev-parse", "HEAD"])?;
-    let clean = git(&["status", "--porcelain", "--untracked-files=no"])?.is_empty();
+    let status = ["status", "--porcelain", "--untracked-files=no", "--"];
+    let clean = git(&[&status[..], &SOURCES[..]].concat())?.is_empty();
     Some(if clean { commit } else { format!("{commit}-modified") })
 }
 
 fn main() {
-    for path in ["HEAD", "logs/HEAD", "index"] {
-        if let Some(file) = git(&["rev-parse", "--git-path", path]).filter(|file| Path::new(file).exists()) {
-            println!("cargo::rerun-if-changed={file}");
-        }
+    // Whenever a source changes, not at each commit: the program is the same then.
+    for path in SOURCES {
+        println!("cargo::rerun-if-changed={path}");
     }
-    println!("cargo::rerun-if-changed=src");
     println!("cargo::rustc-env=HARNESS_COMMIT={}", commit().unwrap_or_default());
 }

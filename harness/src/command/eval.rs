@@ -4,7 +4,8 @@ use super::source::SourceArgs;
 use crate::context::GlobalOptions;
 use crate::io::array;
 use crate::io::atomic::check_target;
-use crate::io::output::{out, write_json_result};
+use crate::io::ending::format;
+use crate::io::output::{out, status, write_json_result};
 use crate::io::show::json_path;
 use crate::report::table::Table;
 use anyhow::Result;
@@ -34,6 +35,7 @@ const CHUNK: usize = 250;
 /// If the model or the samples cannot be read, do not fit together, or the logits cannot be written.
 pub fn run(args: &EvalArgs, options: &GlobalOptions) -> Result<()> {
     if let Some(path) = &args.logits {
+        format("--logits", path, &["npy"])?;
         check_target(path, args.overwrite)?;
     }
     let kernels = options.kernels(options.thread_count()?)?;
@@ -54,6 +56,12 @@ pub fn run(args: &EvalArgs, options: &GlobalOptions) -> Result<()> {
     source.unchanged()?;
     if let Some(path) = &args.logits {
         array::write_f32(path, &[samples.len(), classes], &logits)?;
+    }
+    if sum.samples > 0 && sum.dead == sum.samples {
+        status!(
+            "warning: every sample has a layer in which all units are off, so that nothing of the input is seen; \
+             biases are −softplus(b) unless the metadata key `bias` says plain"
+        );
     }
     let known = source.has_labels();
     if options.json {

@@ -8,6 +8,7 @@ use crate::io::show::{json_path, shown};
 use crate::report::table::Table;
 use crate::run::context::RunContext;
 use crate::run::folder::{Existing, free};
+use crate::run::resume::settings_in;
 use crate::run::settings::PartialSettings;
 use crate::run::training::train;
 use crate::signal::stop_on_signals;
@@ -30,7 +31,7 @@ pub struct TrainArgs {
     /// Folder of the run [default: runs/CELL-T-DATASET, with a number appended if it exists]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Continue the run in that folder
+    /// Continue the run in that folder, with its settings; other options must agree with them, but for --epochs
     #[arg(long, requires = "out", conflicts_with = "overwrite")]
     resume: bool,
     /// Replace the run in that folder
@@ -57,6 +58,13 @@ impl TrainArgs {
 pub fn run(args: &TrainArgs, options: &GlobalOptions) -> Result<()> {
     stop_on_signals()?;
     let settings = args.settings.clone().over_file(args.config.as_deref())?;
+    let settings = match (&args.out, args.resume) {
+        (Some(out), true) => match settings_in(out)? {
+            Some(found) => settings.over(PartialSettings::of(found)),
+            None => settings,
+        },
+        _ => settings,
+    };
     let settings = settings.complete().map_err(|error| args.of_config(error))?;
     let kernels = options.kernels(options.thread_count()?)?;
     let dataset = Dataset::open(&settings.dataset, args.data_dir.as_deref())?;

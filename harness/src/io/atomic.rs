@@ -41,7 +41,7 @@ impl Target {
         ensure!(path.file_name().is_some(), "{name}: is not the name of a file");
         match fs::metadata(path) {
             Ok(meta) if meta.is_dir() => bail!("{name}: is a folder; choose the name of a file"),
-            Ok(meta) if is_stream(path, &meta) => Ok(Target::Stream),
+            Ok(meta) if is_written_into(path, &meta) => Ok(Target::Stream),
             Ok(meta) if !meta.is_file() => {
                 bail!("{name}: is a block device or a socket; choose the name of a file")
             }
@@ -59,13 +59,18 @@ impl Target {
 
 /// Whether a file is written into rather than replaced. An open file of a process, such as `/dev/stdout`, may be a plain
 /// one: the process that opened it would not see a replacement.
-fn is_stream(path: &Path, meta: &fs::Metadata) -> bool {
+fn is_written_into(path: &Path, meta: &fs::Metadata) -> bool {
     let kind = meta.file_type();
     let open_file = || {
         let absolute = std::path::absolute(path).unwrap_or_default();
         ["/dev/fd/", "/dev/std", "/proc/"].iter().any(|from| absolute.to_string_lossy().starts_with(from))
     };
     kind.is_char_device() || kind.is_fifo() || kind.is_file() && open_file()
+}
+
+/// Whether a path is that of a character device or a pipe, which is written into.
+pub fn is_stream(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|meta| is_written_into(path, &meta))
 }
 
 /// The missing file that a link, or a chain of them, leads to; the path itself if it is no link.

@@ -3,6 +3,7 @@
 pub mod array;
 pub mod atomic;
 pub mod bounds;
+pub mod ending;
 pub mod export;
 pub mod file;
 pub mod hash;

@@ -36,6 +36,10 @@ pub fn read(path: &Path) -> Result<TensorFile> {
     let Some((length, rest)) = bytes.split_first_chunk::<8>() else {
         bail!("{name}: holds {} bytes, expected a safetensors file: check that this is a model", bytes.len());
     };
+    ensure!(
+        !(bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(b"\x80\x02")),
+        "{name}: is a PyTorch pickle, expected a safetensors file: save it with `safetensors.torch.save_file`"
+    );
     let header = u64::from_le_bytes(*length);
     ensure!(
         header <= rest.len() as u64,

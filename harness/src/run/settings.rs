@@ -265,6 +265,37 @@ impl PartialSettings {
         }
     }
 
+    /// The settings of a run, as options would give them.
+    pub fn of(settings: Settings) -> PartialSettings {
+        let Settings { cell, architecture, .. } = settings;
+        let is_preset = Architecture::preset(&cell).is_ok_and(|preset| preset == architecture);
+        let is_described = cell == file_name(&architecture);
+        let parts = (!is_preset).then_some(architecture);
+        let part = |parts: &Option<Architecture>| parts.clone();
+        PartialSettings {
+            cell: (is_preset || !is_described).then_some(cell),
+            encoder: part(&parts).map(|parts| Setting::Value(parts.encoder)),
+            core: part(&parts).map(|parts| Setting::Value(parts.core)),
+            head: parts.map(|parts| Setting::Value(parts.head)),
+            seq_len: Some(settings.seq_len),
+            dataset: Some(settings.dataset),
+            epochs: Some(settings.epochs),
+            batch: Some(settings.batch),
+            lr: Some(settings.lr),
+            optimiser: Some(settings.optimiser),
+            momentum: Some(settings.momentum),
+            dropout: Some(settings.dropout),
+            seed: Some(settings.seed),
+            validation: settings.validation,
+            limit_train: settings.limit_train,
+            limit_test: settings.limit_test,
+            input_range: Some(settings.input_range),
+            pool: None,
+            combine: None,
+            recurrent: None,
+        }
+    }
+
     /// Adds the defaults and checks what can be checked without data.
     ///
     /// # Errors

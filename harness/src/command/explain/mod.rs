@@ -7,6 +7,7 @@ use super::source::Source;
 use crate::context::GlobalOptions;
 use crate::error::UsageError;
 use crate::io::atomic::check_target;
+use crate::io::ending::ending;
 use crate::io::output::{out, outln, write_json_result};
 use crate::io::show::{json_path, shown};
 use crate::measure::explanations::{ExplanationRequest, Summary, explain_all};
@@ -17,9 +18,15 @@ use args::ExplainArgs;
 use model::Network;
 use model::explain::Target;
 use serde_json::json;
+use std::path::Path;
 use write::{Request, Visit};
 
 const PICTURES: usize = 16;
+
+/// Whether a path is an existing folder, or written as one.
+fn is_folder(path: &Path) -> bool {
+    path.is_dir() || path.as_os_str().as_encoded_bytes().ends_with(b"/")
+}
 
 /// The logit that an option names.
 fn target(text: &str, network: &Network, source: &Source) -> Result<Target> {
@@ -56,8 +63,12 @@ pub fn run(args: &ExplainArgs, options: &GlobalOptions) -> Result<()> {
     if args.class.is_some() && !source.has_labels() {
         bail!(UsageError("--class: the input has no labels; give --labels".to_owned()));
     }
-    let extension = args.out.extension().and_then(|e| e.to_str()).unwrap_or_default().to_lowercase();
+    let extension = ending(&args.out);
     let pictures = !matches!(extension.as_str(), "npy" | "npz");
+    if pictures && !extension.is_empty() && !is_folder(&args.out) {
+        let text = "its name must end in .npy or .npz, or be that of a folder for pictures, without an ending";
+        bail!(UsageError(format!("--out {}: {text}", shown(&args.out))));
+    }
     let limit = args.samples.unwrap_or(if pictures { PICTURES } else { usize::MAX });
     let of_class = |&i: &usize| args.class.is_none_or(|class| samples.label(i) == class);
     let indices: Vec<usize> = (0..samples.len()).filter(of_class).take(limit).collect();

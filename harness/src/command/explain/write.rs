@@ -99,6 +99,13 @@ impl Request<'_> {
     }
 }
 
+/// Whether a file has the name of a picture that [`Pictures`] draws: `00012-class-3.png`.
+fn is_picture(name: &str) -> bool {
+    let numbers = name.strip_suffix(".png").and_then(|name| name.split_once("-class-"));
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    numbers.is_some_and(|(sample, class)| sample.len() >= 5 && is_number(sample) && is_number(class))
+}
+
 /// A folder being filled with pictures. If it is dropped before it is finished, its pictures are removed.
 struct Pictures {
     folder: PathBuf,
@@ -121,7 +128,10 @@ struct Line {
 impl Pictures {
     fn open(out: &Path, overwrite: bool) -> Result<Pictures> {
         let name = out.display();
-        ensure!(!out.is_file(), "{name}: is a file; give a folder, or a name that ends in .npy or .npz");
+        ensure!(
+            out.is_dir() || !out.exists(),
+            "{name}: is no folder; give a folder, or a name that ends in .npy or .npz"
+        );
         let full = out.join("explanations.json").exists();
         ensure!(!full || overwrite, "{name}: already holds pictures; choose another --out or --overwrite");
         let new = !out.exists();
@@ -159,7 +169,14 @@ impl Pictures {
 
     fn finish(mut self) -> Result<()> {
         write_json(&self.folder.join("explanations.json"), &self.lines)?;
-        self.lines.clear();
+        let lines = std::mem::take(&mut self.lines);
+        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        for name in entries.filter_map(|entry| entry.file_name().into_string().ok()) {
+            if is_picture(&name) && lines.iter().all(|line| line.picture != name) {
+                let old = self.folder.join(name);
+                fs::remove_file(&old).with_context(|| format!("{}: an old picture cannot be removed", old.display()))?;
+            }
+        }
         self.new = false;
         Ok(())
     }

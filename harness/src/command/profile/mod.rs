@@ -9,6 +9,7 @@ use crate::context::GlobalOptions;
 use crate::error::UsageError;
 use crate::io::atomic::{check_target, write_atomically};
 use crate::io::bounds::{BATCH_IN_MEMORY, MEASURED_STEPS, bounded};
+use crate::io::ending::format;
 use crate::io::machine::cpu;
 use crate::io::output::{out, outln, write_json_result};
 use crate::io::show::escape;
@@ -43,7 +44,10 @@ pub fn run(args: &ProfileArgs, options: &GlobalOptions) -> Result<()> {
     let settings = partial.complete()?;
     let method = args.method.parse()?;
     let trace = args.trace.as_deref();
-    trace.map_or(Ok(()), |path| check_target(path, args.overwrite))?;
+    if let Some(path) = trace {
+        format("--trace", path, &["json"])?;
+        check_target(path, args.overwrite)?;
+    }
     let threads = options.thread_count()?;
     let profile = Arc::new(Profile::new());
     let kernels = options.kernels(threads)?.profiled(Arc::clone(&profile));

@@ -99,7 +99,7 @@ pub(super) mod tests {
             seq_len: 2,
             batch: 4,
             what,
-            method: MethodArgs { method: "deep-taylor".to_owned(), alpha: 2.0, beta: 1.0 },
+            method: MethodArgs { method: "deep-taylor".to_owned(), alpha: None, beta: None },
             steps: 3,
             dataset: None,
             data_dir: None,
