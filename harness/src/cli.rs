@@ -131,8 +131,90 @@ pub fn main() -> ExitCode {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use clap::CommandFactory;
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    /// The commands and their subcommands.
+    fn commands() -> Vec<clap::Command> {
+        let mut all = vec![Cli::command()];
+        let mut at = 0;
+        while at < all.len() {
+            let inner: Vec<clap::Command> = all[at].get_subcommands().cloned().collect();
+            all.extend(inner);
+            at += 1;
+        }
+        all
+    }
+
+    /// The words of a text that are long options.
+    fn options(text: &str) -> impl Iterator<Item = &str> {
+        let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'));
+        words.filter(|word| word.strip_prefix("--").is_some_and(|name| name.starts_with(|c: char| c.is_ascii_lowercase())))
+    }
+
+    /// The texts of README and docs, with their names.
+    fn documents() -> Vec<(String, String)> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let docs = std::fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path());
+        let all = docs.filter(|path| path.extension().is_some_and(|ending| ending == "md"));
+        let all = all.chain(["README.md", "data/README.md", "ARCHITECTURE.md"].map(|name| root.join(name)));
+        all.map(|path| (path.display().to_string(), std::fs::read_to_string(path).unwrap())).collect()
+    }
+
+    #[test]
+    fn every_option_that_help_names_exists() {
+        let all = commands();
+        let known: BTreeSet<String> = all
+            .iter()
+            .flat_map(|command| command.get_arguments().filter_map(|arg| arg.get_long()).map(|long| format!("--{long}")))
+            .chain(["--help", "--version"].map(str::to_owned))
+            .collect();
+        let mut seen = 0;
+        for mut command in all {
+            let help = command.render_long_help().to_string();
+            for option in options(&help) {
+                seen += 1;
+                assert!(known.contains(option), "{}: {option}", command.get_name());
+            }
+        }
+        assert!(seen > 100, "{seen}");
+    }
+
+    #[test]
+    fn every_command_line_of_the_documents_is_parsed() {
+        let mut seen = 0;
+        for (file, text) in documents() {
+            for line in text.lines() {
+                let Some(words) = line.strip_prefix("harness ").filter(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase()))
+                else {
+                    continue;
+                };
+                let words = words.split('#').next().unwrap_or_default().split_whitespace();
+                let args: Vec<OsString> = std::iter::once("harness").chain(words).map(OsString::from).collect();
+                if let Err(error) = Cli::try_parse_from(&args) {
+                    panic!("{file}: {line}: {error}");
+                }
+                seen += 1;
+            }
+            // Lines in running text have placeholders: their options must exist at least.
+            let known = Cli::command();
+            for snippet in text.split('`').skip(1).step_by(2).filter(|snippet| snippet.starts_with("harness ")) {
+                let mut command = &known;
+                for word in snippet.split_whitespace().skip(1) {
+                    command = command.find_subcommand(word).unwrap_or(command);
+                }
+                for option in options(snippet) {
+                    let of = |command: &clap::Command| command.get_arguments().any(|arg| arg.get_long() == Some(&option[2..]));
+                    assert!(of(command) || of(&known), "{file}: {snippet}: {option}");
+                }
+            }
+        }
+        assert!(seen >= 10, "{seen}");
+    }
 
     #[test]
     fn a_command_is_distinguished_from_the_value_of_an_option() {

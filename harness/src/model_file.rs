@@ -170,6 +170,43 @@ mod tests {
     }
 
     #[test]
+    fn plain_biases_are_loaded_as_what_is_added() {
+        let softplus = |b: f32| f64::from(b).exp().ln_1p();
+        let mut file = describe(&network()).unwrap();
+        file.metadata.insert("bias".to_owned(), "plain".to_owned());
+        let plain = [0.0, -0.0, -1e-3, -0.5, -3.0, -40.0];
+        for (name, (_, values)) in &mut file.tensors {
+            if name.ends_with(".bias") {
+                for (i, value) in values.iter_mut().enumerate() {
+                    *value = plain[i % plain.len()];
+                }
+            }
+        }
+        let network = build(&file).unwrap();
+        for tensor in network.tensors().iter().filter(|tensor| tensor.name.ends_with(".bias")) {
+            for (i, &b) in tensor.values.iter().enumerate() {
+                let (found, want) = (-softplus(b), f64::from(plain[i % plain.len()]));
+                assert!((found - want).abs() <= 1e-6 * want.abs() + 1e-7, "{found} for {want}");
+            }
+        }
+        file.tensors.get_mut("combine.bias").unwrap().1[3] = 0.25;
+        let error = format!("{:#}", build(&file).unwrap_err());
+        assert!(error.contains("combine.bias") && error.contains("0.25 at index 3"), "{error}");
+        file.metadata.insert("bias".to_owned(), "none".to_owned());
+        let error = format!("{:#}", build(&file).unwrap_err());
+        assert!(error.contains("softplus or plain"), "{error}");
+    }
+
+    #[test]
+    fn the_width_of_a_layer_is_that_of_its_bias() {
+        let mut file = with_cell("convdeep", "max");
+        file.tensors.get_mut("recurrent.weight").unwrap().0.reverse();
+        let error = format!("{:#}", build(&file).unwrap_err());
+        assert!(error.contains("`recurrent.weight` has shape [6, 12], [12, 6] expected"), "{error}");
+        assert!(error.contains("looks transposed") && error.contains("w.T"), "{error}");
+    }
+
+    #[test]
     fn a_network_is_saved_and_loaded() {
         let network = network();
         let again = build(&describe(&network).unwrap()).unwrap();

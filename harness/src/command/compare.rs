@@ -2,6 +2,7 @@
 
 use crate::context::GlobalOptions;
 use crate::experiment::folder::Loaded;
+use crate::io::ending::folder;
 use crate::io::output::{outln, write_json_result};
 use crate::io::show::shown;
 use crate::thesis::compare::compare;
@@ -33,6 +34,7 @@ pub fn run(args: &CompareArgs, options: &GlobalOptions) -> Result<()> {
     let [a, b] = [&args.a, &args.b].map(|folder| Loaded::read(folder).and_then(|loaded| report(&loaded)));
     let found = compare([&names[0], &names[1]], [&a?, &b?]);
     if let Some(out) = &args.out {
+        folder("--out", out)?;
         std::fs::create_dir_all(out).with_context(|| format!("{}: cannot be created", shown(out)))?;
         found.write(out)?;
     }

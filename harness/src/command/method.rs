@@ -34,7 +34,8 @@ impl MethodArgs {
         let method = Method::by_name(&self.method, alpha, beta).ok_or_else(|| {
             UsageError(format!("--method {}: it must be one of {}", self.method, Method::NAMES.join(", ")))
         })?;
-        if !matches!(method, Method::Lrp { .. }) {
+        // z-plus is α = 1, β = 0 under a name of its own.
+        if self.method != "lrp" {
             for (name, value) in [("--alpha", self.alpha), ("--beta", self.beta)] {
                 if let Some(value) = value {
                     let method = &self.method;

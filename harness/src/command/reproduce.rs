@@ -12,6 +12,7 @@ use crate::experiment::rates::{self, Rates};
 use crate::experiment::schedule::in_parallel;
 use crate::experiment::search::search;
 use crate::io::bounds::{THREADS, bounded};
+use crate::io::ending::folder;
 use crate::measure::network::{MeasureContext, measure};
 use crate::measure::result::FILES;
 use crate::measure::samples::SampleSelection;
@@ -66,6 +67,7 @@ struct Open {
 /// report is written first.
 pub fn run(args: &ReproduceArgs, options: &GlobalOptions) -> Result<()> {
     stop_on_signals()?;
+    args.out.as_deref().map_or(Ok(()), |out| folder("--out", out))?;
     let experiment = Experiment::by_name(&args.experiment)?.with(&args.overrides);
     let plan = experiment.plan(&Rates::default())?;
     let threads = options.thread_count()?;

@@ -3,6 +3,7 @@
 use crate::context::GlobalOptions;
 use crate::dataset::Dataset;
 use crate::error::UsageError;
+use crate::io::ending::folder;
 use crate::io::output::{out, outln, write_json_result};
 use crate::io::show::{json_path, shown};
 use crate::report::table::Table;
@@ -57,6 +58,7 @@ impl TrainArgs {
 /// If a setting is invalid, the data is not found, or the training fails.
 pub fn run(args: &TrainArgs, options: &GlobalOptions) -> Result<()> {
     stop_on_signals()?;
+    args.out.as_deref().map_or(Ok(()), |out| folder("--out", out))?;
     let settings = args.settings.clone().over_file(args.config.as_deref())?;
     let settings = match (&args.out, args.resume) {
         (Some(out), true) => match settings_in(out)? {

@@ -14,6 +14,14 @@ pub fn is_gz(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "gz")
 }
 
+/// Whether a file begins as a gzip file does.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn is_packed(path: &Path) -> io::Result<bool> {
+    Ok(BufReader::with_capacity(MAGIC.len(), File::open(path)?).fill_buf()?.starts_with(&MAGIC))
+}
+
 /// Reads `path`, decompressed if it ends in `.gz`. A file that has that name and holds plain bytes, as some browsers save
 /// one, is read as it is.
 ///

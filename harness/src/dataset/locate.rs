@@ -354,6 +354,52 @@ mod tests {
     }
 
     #[test]
+    fn either_spelling_of_a_name_is_found_packed_or_not() {
+        let (root, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let places = places(root.path(), cache.path());
+        let dir = packed_set(root.path(), "dots");
+        for file in FILES {
+            fs::rename(dir.join(format!("{file}.gz")), dir.join(format!("{}.gz", file.replace("-idx", ".idx")))).unwrap();
+        }
+        let plain = places.unpack(&places.find("dots").unwrap()).unwrap();
+        assert_eq!(Split::open(&plain[0], &plain[1], None).unwrap().len(), 9);
+        synth::write(&root.path().join("plain"), 1, 9, 4).unwrap();
+        for file in FILES {
+            let at = |name: &str| root.path().join("plain").join(name);
+            fs::rename(at(file), at(&file.replace("-idx", ".idx"))).unwrap();
+        }
+        let found = places.find("plain").unwrap().files;
+        assert_eq!(found[0], root.path().join("plain/train-images.idx3-ubyte"));
+        assert!(checksum::verify("plain", &found.map(Some)).iter().all(|file| file.state != checksum::State::Missing));
+    }
+
+    #[test]
+    fn files_of_other_names_are_listed_with_what_to_do() {
+        let (root, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let dir = root.path().join("other");
+        synth::write(&dir, 1, 9, 4).unwrap();
+        for (i, file) in FILES.iter().enumerate() {
+            fs::rename(dir.join(file), dir.join(format!("file{i}.bin"))).unwrap();
+        }
+        fs::write(dir.join("notes.txt"), "no data").unwrap();
+        let message = places(root.path(), cache.path()).not_found("other").to_string();
+        assert!(message.contains("holds file0.bin, file1.bin, file2.bin, file3.bin, rename them"), "{message}");
+        assert!(!message.contains("notes"), "{message}");
+    }
+
+    #[test]
+    fn a_cache_that_cannot_be_written_names_the_variable() {
+        let root = tempfile::tempdir().unwrap();
+        let file = root.path().join("file");
+        fs::write(&file, "x").unwrap();
+        let places = SearchPath::with(None, None, Some(file.join("relevance"))).unwrap();
+        let message = format!("{:#}", places.generate_synth().unwrap_err());
+        for part in ["XDG_CACHE_HOME", "--data-dir", "relevance"] {
+            assert!(message.contains(part), "{message}");
+        }
+    }
+
+    #[test]
     fn the_synthetic_set_is_generated_completely() {
         let (root, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let places = places(root.path(), cache.path());

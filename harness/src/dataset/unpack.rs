@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow, ensure};
 
 use super::files::{FILES, KINDS};
-use super::gz::{is_gz, reader};
+use super::gz::{is_gz, is_packed, reader};
 use super::locate::{Located, SearchPath};
 use crate::io::atomic::{AtomicFile, advice};
 use crate::io::file::plain_file;
@@ -86,7 +86,14 @@ fn unpack_into(gz: &Path, kind: Kind, mut to: AtomicFile, target: &Path) -> anyh
     let mut from = reader(gz).with_context(|| format!("{name}: cannot be opened"))?;
     let mut head = Vec::new();
     (&mut from).take(16).read_to_end(&mut head).map_err(reading)?;
-    let Header { file_len, .. } = Header::read(head.as_slice(), kind, gz)?;
+    let is_plain = !is_packed(gz)?;
+    let header = Header::read(head.as_slice(), kind, gz);
+    let header = if is_plain {
+        header.with_context(|| format!("{name}: cannot unpack, it is neither a gzip file nor a plain IDX file; fetch it again"))
+    } else {
+        header
+    };
+    let Header { file_len, .. } = header?;
     ensure!(
         file_len / MAX_RATIO <= compressed_len,
         "{name}: claims {file_len} bytes, more than {compressed_len} compressed bytes can hold; the header is damaged, fetch it again"
@@ -124,6 +131,26 @@ mod tests {
 
     fn places(data_dir: &Path, cache: &Path) -> SearchPath {
         SearchPath::with(Some(data_dir), None, Some(cache.to_path_buf())).unwrap()
+    }
+
+    #[test]
+    fn padding_and_plain_bytes_are_taken_and_trailing_data_is_named() {
+        let (root, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let places = places(root.path(), cache.path());
+        for (name, tail) in [("padded", &[0u8; 512][..]), ("stray", b"x")] {
+            let gz = packed_set(root.path(), name).join("train-labels-idx1-ubyte.gz");
+            fs::write(&gz, [&fs::read(&gz).unwrap()[..], tail].concat()).unwrap();
+            let done = places.unpack(&places.find(name).unwrap()).map_err(|error| format!("{error:#}"));
+            match name {
+                "padded" => assert!(done.is_ok(), "{done:?}"),
+                _ => assert!(done.unwrap_err().contains("trailing data")),
+            }
+        }
+        let dir = root.path().join("misnamed");
+        crate::dataset::synth::write(&dir, 1, 9, 4).unwrap();
+        fs::rename(dir.join(FILES[0]), dir.join(format!("{}.gz", FILES[0]))).unwrap();
+        let plain = places.unpack(&places.find("misnamed").unwrap()).unwrap();
+        assert_eq!(Split::open(&plain[0], &plain[1], None).unwrap().len(), 9);
     }
 
     #[test]

@@ -27,9 +27,33 @@ pub fn format<'a>(option: &str, path: &Path, known: &[&'a str]) -> Result<&'a st
     Err(UsageError(format!("{option} {}: its name must end in {}", shown(path), all.join(" or "))))
 }
 
+/// Endings of files that this or a similar program writes.
+const OF_FILES: [&str; 14] = [
+    "safetensors", "pt", "pth", "onnx", "h5", "npy", "npz", "png", "svg", "html", "json", "csv", "toml", "gz",
+];
+
+/// Checks that the folder that `option` names does not have the name of a file.
+///
+/// # Errors
+/// [`UsageError`] if it has, and is no folder yet.
+pub fn folder(option: &str, path: &Path) -> Result<(), UsageError> {
+    if !path.is_dir() && OF_FILES.contains(&ending(path).as_str()) {
+        let path = shown(path);
+        return Err(UsageError(format!("{option} {path}: is a folder of several files; give a name without that ending")));
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_is_not_named_like_a_file() {
+        assert!(folder("--out", Path::new("runs/deep-7.v2")).is_ok() && folder("--out", Path::new("a")).is_ok());
+        let error = folder("--out", Path::new("model.safetensors")).unwrap_err().0;
+        assert!(error.contains("model.safetensors") && error.contains("without that ending"), "{error}");
+    }
 
     #[test]
     fn an_ending_means_what_it_says() {

@@ -3,7 +3,7 @@
 use super::document::Report;
 use super::html;
 use crate::io::atomic::write_atomically;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use std::path::Path;
 
 /// Folders and files that [`Report::write`] makes.
@@ -22,9 +22,15 @@ impl Report {
     pub fn write(&self, folder: &Path) -> Result<()> {
         let save =
             |file: &str, bytes: &[u8]| write_atomically(&folder.join(file), |out| Ok(out.write_all(bytes)?));
+        let is_report = ["report.json", "experiment.toml"].iter().any(|file| folder.join(file).exists());
         for inner in FOLDERS.map(|inner| folder.join(inner)) {
-            // What an earlier report left there may be no part of this one.
+            // What an earlier report left there may be no part of this one. Without a report, it is somebody else's.
             if inner.exists() {
+                ensure!(
+                    is_report || std::fs::read_dir(&inner).is_ok_and(|mut entries| entries.next().is_none()),
+                    "{}: is there, but not as part of a report; choose another folder for the report",
+                    inner.display()
+                );
                 std::fs::remove_dir_all(&inner)
                     .with_context(|| format!("{}: cannot be removed", inner.display()))?;
             }

@@ -268,15 +268,21 @@ impl PartialSettings {
     /// The settings of a run, as options would give them.
     pub fn of(settings: Settings) -> PartialSettings {
         let Settings { cell, architecture, .. } = settings;
-        let is_preset = Architecture::preset(&cell).is_ok_and(|preset| preset == architecture);
+        // A preset differs from its definition only in its pools and the widths of its core.
+        let is_preset = Architecture::preset(&cell).is_ok();
+        let Core::Rnn { combine, recurrent } = architecture.core;
+        let pool = architecture.encoder.iter().find_map(|layer| match layer {
+            EncoderLayer::Pool(PoolKind::Max) => Some(PoolName::Max),
+            EncoderLayer::Pool(PoolKind::Sum) => Some(PoolName::Sum),
+            _ => None,
+        });
         let is_described = cell == file_name(&architecture);
-        let parts = (!is_preset).then_some(architecture);
-        let part = |parts: &Option<Architecture>| parts.clone();
+        let Architecture { encoder, core, head } = architecture;
         PartialSettings {
-            cell: (is_preset || !is_described).then_some(cell),
-            encoder: part(&parts).map(|parts| Setting::Value(parts.encoder)),
-            core: part(&parts).map(|parts| Setting::Value(parts.core)),
-            head: parts.map(|parts| Setting::Value(parts.head)),
+            cell: (!is_described).then_some(cell),
+            encoder: (!is_preset).then_some(Setting::Value(encoder)),
+            core: (!is_preset).then_some(Setting::Value(core)),
+            head: (!is_preset).then_some(Setting::Value(head)),
             seq_len: Some(settings.seq_len),
             dataset: Some(settings.dataset),
             epochs: Some(settings.epochs),
@@ -290,9 +296,9 @@ impl PartialSettings {
             limit_train: settings.limit_train,
             limit_test: settings.limit_test,
             input_range: Some(settings.input_range),
-            pool: None,
-            combine: None,
-            recurrent: None,
+            pool: pool.filter(|_| is_preset),
+            combine: is_preset.then_some(combine),
+            recurrent: is_preset.then_some(recurrent),
         }
     }
 
@@ -435,6 +441,31 @@ impl Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn settings_given_as_options_are_the_same_settings() {
+        let default = PartialSettings::default;
+        for partial in [
+            default(),
+            PartialSettings { cell: Some("convdeep".to_owned()), pool: Some(PoolName::Sum), combine: Some(48), ..default() },
+            PartialSettings { encoder: text_of("conv3x4,sum-pool,24"), core: Some(Setting::Text("rnn:16:8".to_owned())), ..default() },
+            PartialSettings {
+                cell: Some("mine".to_owned()),
+                encoder: text_of("256"),
+                core: Some(Setting::Text("rnn:16:8".to_owned())),
+                seed: Some(u64::MAX),
+                limit_train: Some(5),
+                ..default()
+            },
+        ] {
+            let settings = partial.complete().unwrap();
+            assert_eq!(PartialSettings::of(settings.clone()).complete().unwrap(), settings);
+        }
+    }
+
+    fn text_of(text: &str) -> Option<Setting<Vec<EncoderLayer>>> {
+        Some(Setting::Text(text.to_owned()))
+    }
 
     #[test]
     fn the_command_line_overrides_the_file_and_the_file_the_defaults() {

@@ -30,22 +30,26 @@ impl Request<'_> {
         self.task.rows * self.task.cols
     }
 
-    /// `.npy`: relevance `[N, rows, cols]`, or `[N, targets, rows, cols]`.
+    /// One channel, as image libraries expect it.
+    fn shape(&self) -> [usize; 4] {
+        [self.indices.len() * self.targets, 1, self.task.rows, self.task.cols]
+    }
+
+    /// `.npy`: relevance `[N · targets, 1, rows, cols]`, in the order of samples, then targets.
     pub fn to_npy(&self, out: &Path, explain: impl FnOnce(&mut Visit) -> Result<Summary>) -> Result<Summary> {
-        let (n, Task { rows, cols, .. }) = (self.indices.len(), *self.task);
-        let shape = if self.targets == 1 { vec![n, rows, cols] } else { vec![n, self.targets, rows, cols] };
         let mut npy = Export::npy(out)?;
-        let mut relevance = npy.array("relevance", &shape)?;
+        let mut relevance = npy.array("relevance", &self.shape())?;
         let summary = explain(&mut |_, found| self.push(found, &mut relevance))?;
         relevance.end();
         npy.finish()?;
         Ok(summary)
     }
 
-    /// `.npz` with the names of Quantus: `x_batch` and `a_batch` `[N · targets, rows, cols]`, inputs and relevance, and
-    /// `y_batch` `[N · targets]`, the explained classes, which are known last.
+    /// `.npz` with the names and axes of Quantus: `x_batch` and `a_batch` `[N · targets, 1, rows, cols]`, inputs and
+    /// relevance, and `y_batch` `[N · targets]`, the explained classes, which are known last. Further arrays of that length:
+    /// `index` of the sample, its `label` if known, `target` (as `y_batch`) and the explained `logit`.
     pub fn to_npz(&self, out: &Path, explain: impl FnOnce(&mut Visit) -> Result<Summary>) -> Result<Summary> {
-        let shape = [self.indices.len() * self.targets, self.task.rows, self.task.cols];
+        let shape = self.shape();
         let mut npz = Export::npz(out)?;
         let mut inputs = npz.array("x_batch", &shape)?;
         let mut x = vec![0.0f32; self.size()];
@@ -58,16 +62,31 @@ impl Request<'_> {
         }
         inputs.end();
         let mut relevance = npz.array("a_batch", &shape)?;
-        let mut classes: Vec<i64> = Vec::with_capacity(shape[0]);
+        let (mut classes, mut logits) = (Vec::<i64>::with_capacity(shape[0]), Vec::with_capacity(shape[0]));
         let summary = explain(&mut |chunk, found| {
             let of_sample = |i: usize| found.iter().map(move |batch| batch.target[i] as i64);
             classes.extend((0..chunk.len()).flat_map(of_sample));
+            logits.extend((0..chunk.len()).flat_map(|i| found.iter().map(move |batch| batch.explained[i])));
             self.push(found, &mut relevance)
         })?;
         relevance.end();
-        let mut targets = npz.array("y_batch", &shape[..1])?;
-        targets.push(&classes)?;
-        targets.end();
+        let of_samples = |value: &dyn Fn(usize) -> i64| -> Vec<i64> {
+            self.indices.iter().flat_map(|&i| std::iter::repeat_n(value(i), self.targets)).collect()
+        };
+        let samples = self.source.samples();
+        let labels = self.source.has_labels().then(|| of_samples(&|i| samples.label(i).into()));
+        let indices = of_samples(&|i| i as i64);
+        let numbers =
+            [("y_batch", Some(&classes)), ("index", Some(&indices)), ("label", labels.as_ref()), ("target", Some(&classes))];
+        for (name, values) in numbers {
+            let Some(values) = values else { continue };
+            let mut array = npz.array(name, &shape[..1])?;
+            array.push(values)?;
+            array.end();
+        }
+        let mut array = npz.array("logit", &shape[..1])?;
+        array.push(&logits)?;
+        array.end();
         npz.finish()?;
         Ok(summary)
     }
