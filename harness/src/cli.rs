@@ -153,7 +153,9 @@ mod tests {
     /// The words of a text that are long options.
     fn options(text: &str) -> impl Iterator<Item = &str> {
         let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'));
-        words.filter(|word| word.strip_prefix("--").is_some_and(|name| name.starts_with(|c: char| c.is_ascii_lowercase())))
+        words.filter(|word| {
+            word.strip_prefix("--").is_some_and(|name| name.starts_with(|c: char| c.is_ascii_lowercase()))
+        })
     }
 
     /// The texts of README and docs, with their names.
@@ -170,7 +172,9 @@ mod tests {
         let all = commands();
         let known: BTreeSet<String> = all
             .iter()
-            .flat_map(|command| command.get_arguments().filter_map(|arg| arg.get_long()).map(|long| format!("--{long}")))
+            .flat_map(|command| {
+                command.get_arguments().filter_map(|arg| arg.get_long()).map(|long| format!("--{long}"))
+            })
             .chain(["--help", "--version"].map(str::to_owned))
             .collect();
         let mut seen = 0;
@@ -189,12 +193,15 @@ mod tests {
         let mut seen = 0;
         for (file, text) in documents() {
             for line in text.lines() {
-                let Some(words) = line.strip_prefix("harness ").filter(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase()))
+                let Some(words) = line
+                    .strip_prefix("harness ")
+                    .filter(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase()))
                 else {
                     continue;
                 };
                 let words = words.split('#').next().unwrap_or_default().split_whitespace();
-                let args: Vec<OsString> = std::iter::once("harness").chain(words).map(OsString::from).collect();
+                let args: Vec<OsString> =
+                    std::iter::once("harness").chain(words).map(OsString::from).collect();
                 if let Err(error) = Cli::try_parse_from(&args) {
                     panic!("{file}: {line}: {error}");
                 }
@@ -202,13 +209,17 @@ mod tests {
             }
             // Lines in running text have placeholders: their options must exist at least.
             let known = Cli::command();
-            for snippet in text.split('`').skip(1).step_by(2).filter(|snippet| snippet.starts_with("harness ")) {
+            for snippet in
+                text.split('`').skip(1).step_by(2).filter(|snippet| snippet.starts_with("harness "))
+            {
                 let mut command = &known;
                 for word in snippet.split_whitespace().skip(1) {
                     command = command.find_subcommand(word).unwrap_or(command);
                 }
                 for option in options(snippet) {
-                    let of = |command: &clap::Command| command.get_arguments().any(|arg| arg.get_long() == Some(&option[2..]));
+                    let of = |command: &clap::Command| {
+                        command.get_arguments().any(|arg| arg.get_long() == Some(&option[2..]))
+                    };
                     assert!(of(command) || of(&known), "{file}: {snippet}: {option}");
                 }
             }

@@ -315,7 +315,9 @@ fn bytes_of_an_array_are_scaled_and_our_own_npz_is_read() {
         assert!(some.iter().zip(first).all(|(a, b)| a.to_bits() == b.to_bits()), "{input}");
     }
     let line = "eval --model @model.safetensors --input @x.npy";
-    for (low, high, formula) in [(0.0, 255.0, "`2*a/255-1`"), (-3.0, 3.0, "`2*(a - a.min())/(a.max() - a.min())-1`")] {
+    for (low, high, formula) in
+        [(0.0, 255.0, "`2*a/255-1`"), (-3.0, 3.0, "`2*(a - a.min())/(a.max() - a.min())-1`")]
+    {
         let mut image = vec![low; 28 * 28];
         image[5] = high;
         sandbox.save_arrays((28, 28), &image, &[0]);
@@ -330,7 +332,8 @@ fn a_folder_of_a_run_is_a_model_and_a_missing_input_names_both_options() {
     fs::create_dir(sandbox.at("run")).expect("a folder");
     sandbox.refuses("eval --model @run --dataset synth --data-dir @", &["run", "best.safetensors or last"]);
     for file in ["last", "best"] {
-        fs::copy(sandbox.at("model.safetensors"), sandbox.at(&format!("run/{file}.safetensors"))).expect("copied");
+        fs::copy(sandbox.at("model.safetensors"), sandbox.at(&format!("run/{file}.safetensors")))
+            .expect("copied");
         sandbox.does("eval --model @run --dataset synth --data-dir @");
     }
     sandbox.does("prototype --model @run --class 1 --steps 1 --out @p.png");

@@ -13,8 +13,8 @@ use crate::dataset::fetch::Download;
 use crate::dataset::files::{FILES, KINDS, MASK_FILES, canonical_name};
 use crate::dataset::locate::{Located, SearchPath};
 use crate::dataset::{Dataset, gz, maj, synth};
-use crate::io::idx::Header;
 use crate::io::bounds::{GENERATED_SAMPLES, bounded};
+use crate::io::idx::Header;
 use crate::io::output::{outln, status, write_pretty_json_result};
 use crate::io::show::{escape, json_path, serialize_path, shown};
 use crate::signal::stop_on_signals;
@@ -144,7 +144,9 @@ pub fn run(args: &DataArgs, options: &GlobalOptions) -> anyhow::Result<()> {
             let download = Download::new(&name, &root.join(&name), mirror.as_deref())?;
             let files = download.fetch(&options.progress())?;
             if json {
-                return print_json(&json!({ "name": name, "folder": json_path(&download.folder), "files": json_paths(&files) }));
+                return print_json(
+                    &json!({ "name": name, "folder": json_path(&download.folder), "files": json_paths(&files) }),
+                );
             }
             outln!("{}", shown(&download.folder))
         }
@@ -238,7 +240,9 @@ fn verify(name: &str, places: &SearchPath, json: bool) -> anyhow::Result<()> {
 fn path(name: &str, places: &SearchPath, json: bool) -> anyhow::Result<()> {
     let set = places.find(name).ok_or_else(|| places.not_found(name))?;
     if json {
-        return print_json(&json!({ "name": set.name, "folder": json_path(&set.folder), "files": json_paths(&set.files) }));
+        return print_json(
+            &json!({ "name": set.name, "folder": json_path(&set.folder), "files": json_paths(&set.files) }),
+        );
     }
     outln!("{}", shown(&set.folder))
 }

@@ -39,7 +39,9 @@ impl MethodArgs {
             for (name, value) in [("--alpha", self.alpha), ("--beta", self.beta)] {
                 if let Some(value) = value {
                     let method = &self.method;
-                    bail!(UsageError(format!("{name} {value}: {method} has none; it belongs to --method lrp")));
+                    bail!(UsageError(format!(
+                        "{name} {value}: {method} has none; it belongs to --method lrp"
+                    )));
                 }
             }
         } else if !((alpha - beta - 1.0).abs() < 1e-6 && beta >= 0.0) {

@@ -5,8 +5,8 @@ use crate::context::GlobalOptions;
 use crate::dataset::Dataset;
 use crate::dataset::samples::Scaled;
 use crate::error::UsageError;
-use crate::io::atomic::check_target;
 use crate::io::array;
+use crate::io::atomic::check_target;
 use crate::io::bounds::{STEPS, bounded};
 use crate::io::ending::format;
 use crate::io::output::{outln, status, write_json_result};
@@ -106,7 +106,9 @@ pub fn run(args: &PrototypeArgs, options: &GlobalOptions) -> Result<()> {
             Some(_) => "",
             None => "; give --dataset NAME to start from its mean image",
         };
-        status!("warning: the image did not move: all gradients are zero where it starts, since a layer has no active unit{advice}");
+        status!(
+            "warning: the image did not move: all gradients are zero where it starts, since a layer has no active unit{advice}"
+        );
     }
     let ends = [found.probability.first(), found.probability.last()].map(|p| p.copied().unwrap_or(0.0));
     if options.json {

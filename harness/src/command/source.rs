@@ -100,7 +100,8 @@ impl SourceArgs {
             (None, Some(path)) => self.arrays(path, &network)?,
             (None, None) => unreachable!("one of them is given, as checked above"),
         };
-        let network = if self.input_range.is_some() { load_model(&model, self.input_range)? } else { network };
+        let network =
+            if self.input_range.is_some() { load_model(&model, self.input_range)? } else { network };
         Ok((network, source))
     }
 
@@ -196,7 +197,11 @@ pub fn model_path(path: &Path) -> Result<PathBuf> {
     let names = ["best.safetensors", "last.safetensors"];
     let found = names.iter().map(|name| path.join(name)).find(|file| file.exists());
     let found = found.with_context(|| {
-        format!("{}: is a folder without {}; give a model file or the folder of a run", path.display(), names.join(" or "))
+        format!(
+            "{}: is a folder without {}; give a model file or the folder of a run",
+            path.display(),
+            names.join(" or ")
+        )
     })?;
     status!("using {}", found.display());
     Ok(found)

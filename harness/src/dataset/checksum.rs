@@ -22,8 +22,9 @@ pub fn name_of_labels(path: &Path) -> Option<&'static str> {
         source.and_then(|s| digests(s.take(ENOUGH))).ok().map(|(_, sha)| sha)
     };
     let content = of(reader(path));
-    let packed =
-        is_gz(path).then(|| of(plain_file(path).and_then(|_| Ok(Box::new(File::open(path)?) as _)))).flatten();
+    let packed = is_gz(path)
+        .then(|| of(plain_file(path).and_then(|_| Ok(Box::new(File::open(path)?) as _))))
+        .flatten();
     let is = |known: Option<&str>, found: &Option<String>| known.is_some() && known == found.as_deref();
     let set =
         PUBLISHED.iter().find(|(_, files)| is(files[3].sha256, &content) || is(files[3].gz_sha256, &packed));

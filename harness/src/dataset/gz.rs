@@ -68,7 +68,10 @@ fn next_member<R: BufRead>(mut file: R) -> io::Result<Option<GzDecoder<R>>> {
                 return Ok(Some(GzDecoder::new(file)));
             }
             Some(at) => {
-                let text = format!("trailing data behind the compressed content, which begins with byte {:#04x}", bytes[at]);
+                let text = format!(
+                    "trailing data behind the compressed content, which begins with byte {:#04x}",
+                    bytes[at]
+                );
                 return Err(io::Error::new(ErrorKind::InvalidData, text));
             }
         }
@@ -101,7 +104,11 @@ mod tests {
         assert_eq!(read("a.gz", &one).unwrap(), b"one");
         assert_eq!(read("a.gz", &[&one[..], &two].concat()).unwrap(), b"onetwo");
         for zeros in [1, 2, 511, 200_000] {
-            assert_eq!(read("a.gz", &[&one[..], &two, &vec![0; zeros]].concat()).unwrap(), b"onetwo", "{zeros}");
+            assert_eq!(
+                read("a.gz", &[&one[..], &two, &vec![0; zeros]].concat()).unwrap(),
+                b"onetwo",
+                "{zeros}"
+            );
         }
     }
 

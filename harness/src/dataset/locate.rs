@@ -284,7 +284,8 @@ fn misnamed(folder: &Path) -> Vec<String> {
         let read = super::gz::reader(path).and_then(|source| source.take(4).read_to_end(&mut start));
         read.is_ok() && idx::is_images_or_labels(&start)
     };
-    let names = entries.filter(is_idx).filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
+    let names =
+        entries.filter(is_idx).filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
     let mut names: Vec<String> = names.filter(|name| !is_known(name)).collect();
     names.sort();
     names.truncate(MAX_MISNAMED);
@@ -359,7 +360,11 @@ mod tests {
         let places = places(root.path(), cache.path());
         let dir = packed_set(root.path(), "dots");
         for file in FILES {
-            fs::rename(dir.join(format!("{file}.gz")), dir.join(format!("{}.gz", file.replace("-idx", ".idx")))).unwrap();
+            fs::rename(
+                dir.join(format!("{file}.gz")),
+                dir.join(format!("{}.gz", file.replace("-idx", ".idx"))),
+            )
+            .unwrap();
         }
         let plain = places.unpack(&places.find("dots").unwrap()).unwrap();
         assert_eq!(Split::open(&plain[0], &plain[1], None).unwrap().len(), 9);
@@ -370,7 +375,11 @@ mod tests {
         }
         let found = places.find("plain").unwrap().files;
         assert_eq!(found[0], root.path().join("plain/train-images.idx3-ubyte"));
-        assert!(checksum::verify("plain", &found.map(Some)).iter().all(|file| file.state != checksum::State::Missing));
+        assert!(
+            checksum::verify("plain", &found.map(Some))
+                .iter()
+                .all(|file| file.state != checksum::State::Missing)
+        );
     }
 
     #[test]
@@ -383,7 +392,10 @@ mod tests {
         }
         fs::write(dir.join("notes.txt"), "no data").unwrap();
         let message = places(root.path(), cache.path()).not_found("other").to_string();
-        assert!(message.contains("holds file0.bin, file1.bin, file2.bin, file3.bin, rename them"), "{message}");
+        assert!(
+            message.contains("holds file0.bin, file1.bin, file2.bin, file3.bin, rename them"),
+            "{message}"
+        );
         assert!(!message.contains("notes"), "{message}");
     }
 

@@ -124,9 +124,7 @@ pub fn draw(seed: u64, len: usize) -> (Vec<u8>, Vec<u8>) {
 }
 
 fn write_half(images: &Path, labels: &Path, seed: u64, half: u64, len: usize) -> anyhow::Result<()> {
-    let open = |path: &Path| {
-        AtomicFile::open(path)
-    };
+    let open = |path: &Path| AtomicFile::open(path);
     let (mut to_images, mut to_labels) = (open(images)?, open(labels)?);
     let mut draw = || -> std::io::Result<()> {
         let (count, size) = ((len as u32).to_be_bytes(), (SIZE as u32).to_be_bytes());

@@ -89,7 +89,9 @@ fn unpack_into(gz: &Path, kind: Kind, mut to: AtomicFile, target: &Path) -> anyh
     let is_plain = !is_packed(gz)?;
     let header = Header::read(head.as_slice(), kind, gz);
     let header = if is_plain {
-        header.with_context(|| format!("{name}: cannot unpack, it is neither a gzip file nor a plain IDX file; fetch it again"))
+        header.with_context(|| {
+            format!("{name}: cannot unpack, it is neither a gzip file nor a plain IDX file; fetch it again")
+        })
     } else {
         header
     };

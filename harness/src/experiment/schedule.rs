@@ -22,21 +22,23 @@ pub fn in_parallel<R: Send>(
     let (begin, done) = (Instant::now(), AtomicUsize::new(0));
     std::thread::scope(|scope| {
         let worker = || {
-                while let Some(&i) = order.get(next.fetch_add(1, Ordering::SeqCst)) {
-                    let result = work(&runs[i]);
-                    if let Ok(mut slot) = results[i].lock() {
-                        *slot = Some(result);
-                    }
-                    all.advance(1);
-                    let done = done.fetch_add(1, Ordering::SeqCst) + 1;
-                    let left = left(begin.elapsed(), done, runs.len());
-                    all.message(&format!("{done} of {} runs, {left}", runs.len()));
+            while let Some(&i) = order.get(next.fetch_add(1, Ordering::SeqCst)) {
+                let result = work(&runs[i]);
+                if let Ok(mut slot) = results[i].lock() {
+                    *slot = Some(result);
                 }
+                all.advance(1);
+                let done = done.fetch_add(1, Ordering::SeqCst) + 1;
+                let left = left(begin.elapsed(), done, runs.len());
+                all.message(&format!("{done} of {} runs, {left}", runs.len()));
+            }
         };
         // This thread is the first of them, so that all runs are done even where the system allows no other.
         for job in 1..jobs {
             if let Err(error) = std::thread::Builder::new().spawn_scoped(scope, worker) {
-                progress.line(&format!("warning: {job} of {jobs} trainings in parallel, no more threads can be started: {error}"));
+                progress.line(&format!(
+                    "warning: {job} of {jobs} trainings in parallel, no more threads can be started: {error}"
+                ));
                 break;
             }
         }

@@ -255,13 +255,22 @@ impl AtomicFile {
         };
         let temporary = Temporary::create(&folder).with_context(|| match target {
             Target::File { .. } => unwritable(path),
-            Target::Stream => format!("{}: no temporary file; set TMPDIR to a writable folder", shown(&folder)),
+            Target::Stream => {
+                format!("{}: no temporary file; set TMPDIR to a writable folder", shown(&folder))
+            }
         })?;
         if let Target::File { path, exists: true } = &target {
             temporary.resemble(path).with_context(|| unwritable(path))?;
         }
         let file = temporary.file.try_clone().with_context(|| unwritable(path))?;
-        Ok(AtomicFile { path: path.to_owned(), target, temporary, file: BufWriter::new(file), at: 0, failed: false })
+        Ok(AtomicFile {
+            path: path.to_owned(),
+            target,
+            temporary,
+            file: BufWriter::new(file),
+            at: 0,
+            failed: false,
+        })
     }
 
     /// The context of an error while writing.
@@ -437,7 +446,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let socket = dir.path().join("socket");
         let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
-        for (path, word) in [(dir.path(), "folder"), (&socket, "socket"), (Path::new(".."), "name of a file")] {
+        for (path, word) in [(dir.path(), "folder"), (&socket, "socket"), (Path::new(".."), "name of a file")]
+        {
             for result in [put(path, b"x"), check_target(path, true)] {
                 let text = format!("{:#}", result.unwrap_err());
                 assert!(text.contains(word) && !text.contains('\n'), "{text}");

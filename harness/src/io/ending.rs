@@ -29,7 +29,20 @@ pub fn format<'a>(option: &str, path: &Path, known: &[&'a str]) -> Result<&'a st
 
 /// Endings of files that this or a similar program writes.
 const OF_FILES: [&str; 14] = [
-    "safetensors", "pt", "pth", "onnx", "h5", "npy", "npz", "png", "svg", "html", "json", "csv", "toml", "gz",
+    "safetensors",
+    "pt",
+    "pth",
+    "onnx",
+    "h5",
+    "npy",
+    "npz",
+    "png",
+    "svg",
+    "html",
+    "json",
+    "csv",
+    "toml",
+    "gz",
 ];
 
 /// Checks that the folder that `option` names does not have the name of a file.
@@ -39,7 +52,9 @@ const OF_FILES: [&str; 14] = [
 pub fn folder(option: &str, path: &Path) -> Result<(), UsageError> {
     if !path.is_dir() && OF_FILES.contains(&ending(path).as_str()) {
         let path = shown(path);
-        return Err(UsageError(format!("{option} {path}: is a folder of several files; give a name without that ending")));
+        return Err(UsageError(format!(
+            "{option} {path}: is a folder of several files; give a name without that ending"
+        )));
     }
     Ok(())
 }
@@ -50,7 +65,9 @@ mod tests {
 
     #[test]
     fn a_folder_is_not_named_like_a_file() {
-        assert!(folder("--out", Path::new("runs/deep-7.v2")).is_ok() && folder("--out", Path::new("a")).is_ok());
+        assert!(
+            folder("--out", Path::new("runs/deep-7.v2")).is_ok() && folder("--out", Path::new("a")).is_ok()
+        );
         let error = folder("--out", Path::new("model.safetensors")).unwrap_err().0;
         assert!(error.contains("model.safetensors") && error.contains("without that ending"), "{error}");
     }
@@ -58,7 +75,10 @@ mod tests {
     #[test]
     fn an_ending_means_what_it_says() {
         let of = |path: &str| format("--out", Path::new(path), &["png", "npy"]);
-        assert_eq!((of("a.PNG").unwrap(), of("a.b.npy").unwrap(), of("/dev/null").unwrap()), ("png", "npy", "png"));
+        assert_eq!(
+            (of("a.PNG").unwrap(), of("a.b.npy").unwrap(), of("/dev/null").unwrap()),
+            ("png", "npy", "png")
+        );
         for path in ["a", "a.csv", "a.pt", "deep-0.5"] {
             assert!(of(path).unwrap_err().0.contains(".png or .npy"), "{path}");
         }

@@ -13,8 +13,9 @@ pub fn commit() -> Option<String> {
 pub fn start_rayon() {
     static STARTED: Once = Once::new();
     STARTED.call_once(|| {
-        if ThreadPoolBuilder::new().build_global().is_err() {
-            // An error again means that the threads have been started elsewhere.
+        // Tried with threads of their own: rayon remembers a failure of the global ones.
+        if ThreadPoolBuilder::new().build().is_err() {
+            // An error means that the global ones have been started elsewhere.
             let _ = ThreadPoolBuilder::new().num_threads(1).use_current_thread().build_global();
         }
     });

@@ -38,7 +38,10 @@ pub struct Map {
 
 #[derive(Debug)]
 enum Content {
-    Mapped { bytes: Mmap, place: &'static AtomicPtr<Mapped> },
+    Mapped {
+        bytes: Mmap,
+        place: &'static AtomicPtr<Mapped>,
+    },
     /// Of a file on a file system that maps none.
     Read(Vec<u8>),
 }

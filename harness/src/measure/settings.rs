@@ -55,7 +55,9 @@ impl Measure {
     /// [`UsageError`] that names the setting.
     pub fn check(&self) -> Result<(), UsageError> {
         let refuse = |text: String| Err(UsageError(format!("[measure] {text}")));
-        for (name, value) in [("samples", self.samples), ("population", self.population), ("region", self.region)] {
+        for (name, value) in
+            [("samples", self.samples), ("population", self.population), ("region", self.region)]
+        {
             bounded(&format!("[measure] {name}"), value, MEASURED)?;
         }
         let unknown = self.methods.iter().find(|name| Relevance::by_name(name).is_none());

@@ -48,8 +48,9 @@ pub fn from(folder: &RunFolder, settings: &Settings, context: &RunContext) -> Re
         return Ok(None);
     };
     let from = from.display();
-    let found: Settings = serde_json::from_value(found_settings)
-        .with_context(|| format!("{from}: has no settings of this program; give --overwrite or choose another --out"))?;
+    let found: Settings = serde_json::from_value(found_settings).with_context(|| {
+        format!("{from}: has no settings of this program; give --overwrite or choose another --out")
+    })?;
     let different = differences(&found, settings);
     ensure!(
         different.is_empty(),
@@ -72,18 +73,22 @@ pub fn from(folder: &RunFolder, settings: &Settings, context: &RunContext) -> Re
 
 /// The settings but for the number of epochs in which a run differs from what is requested, each with both values.
 pub fn differences(found: &Settings, requested: &Settings) -> Vec<String> {
+    let found = Settings { epochs: requested.epochs, ..found.clone() };
+    let show = |(key, there, here)| format!("{key} is {there} there, {here} is requested");
+    different_keys(&found, requested).into_iter().map(show).collect()
+}
+
+/// The settings in which two runs differ: name, and both values.
+pub fn different_keys(a: &Settings, b: &Settings) -> Vec<(String, Value, Value)> {
     let of = |settings: &Settings| match serde_json::to_value(settings) {
         Ok(Value::Object(map)) => map,
         _ => serde_json::Map::new(),
     };
-    let (found, requested) = (of(found), of(requested));
-    let keys = requested.keys().filter(|key| *key != "epochs" && found.get(*key) != requested.get(*key));
-    let missing = Value::Null;
-    keys.map(|key| {
-        let [there, here] = [&found, &requested].map(|map| map.get(key).unwrap_or(&missing));
-        format!("{key} is {there} there, {here} is requested")
-    })
-    .collect()
+    let (a, b) = (of(a), of(b));
+    let value =
+        |map: &serde_json::Map<String, Value>, key: &String| map.get(key).cloned().unwrap_or(Value::Null);
+    let keys = a.keys().filter(|key| a.get(*key) != b.get(*key));
+    keys.map(|key| (key.clone(), value(&a, key), value(&b, key))).collect()
 }
 
 /// The settings of the run in a folder; none if they cannot be read.

@@ -447,8 +447,17 @@ mod tests {
         let default = PartialSettings::default;
         for partial in [
             default(),
-            PartialSettings { cell: Some("convdeep".to_owned()), pool: Some(PoolName::Sum), combine: Some(48), ..default() },
-            PartialSettings { encoder: text_of("conv3x4,sum-pool,24"), core: Some(Setting::Text("rnn:16:8".to_owned())), ..default() },
+            PartialSettings {
+                cell: Some("convdeep".to_owned()),
+                pool: Some(PoolName::Sum),
+                combine: Some(48),
+                ..default()
+            },
+            PartialSettings {
+                encoder: text_of("conv3x4,sum-pool,24"),
+                core: Some(Setting::Text("rnn:16:8".to_owned())),
+                ..default()
+            },
             PartialSettings {
                 cell: Some("mine".to_owned()),
                 encoder: text_of("256"),

@@ -66,7 +66,8 @@ pub fn run(args: &ExplainArgs, options: &GlobalOptions) -> Result<()> {
     let extension = ending(&args.out);
     let pictures = !matches!(extension.as_str(), "npy" | "npz");
     if pictures && !extension.is_empty() && !is_folder(&args.out) {
-        let text = "its name must end in .npy or .npz, or be that of a folder for pictures, without an ending";
+        let text =
+            "its name must end in .npy or .npz, or be that of a folder for pictures, without an ending";
         bail!(UsageError(format!("--out {}: {text}", shown(&args.out))));
     }
     let limit = args.samples.unwrap_or(if pictures { PICTURES } else { usize::MAX });

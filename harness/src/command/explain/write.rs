@@ -76,8 +76,12 @@ impl Request<'_> {
         let samples = self.source.samples();
         let labels = self.source.has_labels().then(|| of_samples(&|i| samples.label(i).into()));
         let indices = of_samples(&|i| i as i64);
-        let numbers =
-            [("y_batch", Some(&classes)), ("index", Some(&indices)), ("label", labels.as_ref()), ("target", Some(&classes))];
+        let numbers = [
+            ("y_batch", Some(&classes)),
+            ("index", Some(&indices)),
+            ("label", labels.as_ref()),
+            ("target", Some(&classes)),
+        ];
         for (name, values) in numbers {
             let Some(values) = values else { continue };
             let mut array = npz.array(name, &shape[..1])?;
@@ -193,7 +197,8 @@ impl Pictures {
         for name in entries.filter_map(|entry| entry.file_name().into_string().ok()) {
             if is_picture(&name) && lines.iter().all(|line| line.picture != name) {
                 let old = self.folder.join(name);
-                fs::remove_file(&old).with_context(|| format!("{}: an old picture cannot be removed", old.display()))?;
+                fs::remove_file(&old)
+                    .with_context(|| format!("{}: an old picture cannot be removed", old.display()))?;
             }
         }
         self.new = false;
