@@ -167,6 +167,72 @@ mod tests {
         all.map(|path| (path.display().to_string(), std::fs::read_to_string(path).unwrap())).collect()
     }
 
+    /// Options that take a whole number, and what bounds it. A new one belongs here and to a bound.
+    const BOUNDED: [(&str, &[&str]); 4] = [
+        (
+            "io::bounds",
+            &[
+                "threads", "jobs", "batch", "epochs", "seq-len", "seq-lens", "steps", "samples", "train",
+                "test",
+            ],
+        ),
+        ("the sizes of a network", &["combine", "recurrent"]),
+        ("the data", &["validation", "limit-train", "limit-test", "class"]),
+        ("nothing, any will do", &["seed", "seeds"]),
+    ];
+
+    #[test]
+    fn every_number_that_an_option_takes_is_bounded() {
+        use std::any::TypeId;
+        let whole = [TypeId::of::<usize>(), TypeId::of::<u64>(), TypeId::of::<u32>(), TypeId::of::<u8>()];
+        let mut seen = BTreeSet::new();
+        for command in commands() {
+            for arg in command.get_arguments() {
+                let kind = arg.get_value_parser().type_id();
+                let Some(long) = arg.get_long().filter(|_| whole.iter().any(|of| kind == *of)) else {
+                    continue;
+                };
+                let listed = BOUNDED.iter().any(|(_, options)| options.contains(&long));
+                assert!(listed, "{} --{long}", command.get_name());
+                seen.insert(long.to_owned());
+            }
+        }
+        let listed: usize = BOUNDED.iter().map(|(_, options)| options.len()).sum();
+        assert_eq!(seen.len(), listed, "{seen:?}");
+    }
+
+    /// What goes round the modules that write files and show names.
+    #[test]
+    fn no_source_writes_a_file_or_shows_a_path_in_a_way_of_its_own() {
+        let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+        let mut seen = 0;
+        while let Some(folder) = folders.pop() {
+            for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+                if path.is_dir() {
+                    folders.push(path);
+                    continue;
+                }
+                if path.extension().is_none_or(|ending| ending != "rs") || path.ends_with("io/atomic.rs") {
+                    continue;
+                }
+                seen += 1;
+                let text = std::fs::read_to_string(&path).unwrap();
+                let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+                if path.ends_with("dataset/testing.rs") {
+                    continue;
+                }
+                for word in ["fs::write(", "File::create(", "process::id(", "AtomicWriteFile", "hard_link("] {
+                    assert!(!code.contains(word), "{}: {word}", path.display());
+                }
+                for (at, _) in code.match_indices("outln!(") {
+                    let call = code[at..].split(';').next().unwrap_or_default();
+                    assert!(!call.contains(".display()"), "{}: {call}", path.display());
+                }
+            }
+        }
+        assert!(seen > 80, "{seen}");
+    }
+
     #[test]
     fn every_option_that_help_names_exists() {
         let all = commands();
