@@ -201,6 +201,41 @@ fn a_resumed_training_ends_in_the_bits_of_an_uninterrupted_one() {
 }
 
 #[test]
+fn resuming_needs_a_run_and_takes_its_settings() {
+    let sandbox = Sandbox::new();
+    sandbox.refuses("train --data-dir @ --resume --out @nowhere", &["nowhere", "no run to resume"]);
+    fs::create_dir(sandbox.at("empty")).expect("a folder");
+    sandbox.refuses("train --data-dir @ --resume --out @empty", &["empty", "no run to resume"]);
+    assert!(!sandbox.at("nowhere").exists() && sandbox.files("empty").is_empty());
+    let how = "--cell convdeep --pool sum --combine 24 --recurrent 12 --seq-len 4 --seed 8 --batch 30";
+    sandbox.does(&format!("{TRAIN} {how} --epochs 2 --out @straight"));
+    sandbox.does(&format!("{TRAIN} {how} --epochs 1 --out @run"));
+    let before = sandbox.files("run");
+    let line = "train --data-dir @ --resume --out @run --epochs 2";
+    let error = sandbox.refuses(
+        &format!("{line} --seed 9 --lr 1e-3 --batch 30"),
+        &["other settings", "seed is 8 there, 9 is requested", "lr is 0.0005", "0.001"],
+    );
+    let text = format!("{error:#}");
+    assert!(!text.contains("batch") && !text.contains('{'), "only what differs: {text}");
+    assert_eq!(sandbox.files("run"), before);
+    sandbox.does(line);
+    assert!(sandbox.bytes("run/last.safetensors") == sandbox.bytes("straight/last.safetensors"));
+    fs::remove_file(sandbox.at("run/run.json")).expect("removed");
+    sandbox.does("train --data-dir @ --resume --out @run");
+    assert_eq!(sandbox.json("run/run.json")["settings"]["epochs"], 2);
+}
+
+#[test]
+fn a_manifest_names_the_commit_that_was_built() {
+    let sandbox = Sandbox::new();
+    sandbox.does(&format!("{TRAIN} --epochs 1 --out @run"));
+    let commit = sandbox.json("run/run.json")["commit"].clone();
+    assert!(commit.is_null() || commit.as_str().is_some_and(|text| text.len() >= 40), "{commit}");
+    assert_eq!(commit.as_str(), harness::io::machine::commit().as_deref());
+}
+
+#[test]
 fn a_seed_gives_the_same_bytes_on_any_threads_and_kernels() {
     let sandbox = Sandbox::new();
     let train = |out: &str, how: &str| {

@@ -131,8 +131,167 @@ pub fn main() -> ExitCode {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use clap::CommandFactory;
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    /// The commands and their subcommands.
+    fn commands() -> Vec<clap::Command> {
+        let mut all = vec![Cli::command()];
+        let mut at = 0;
+        while at < all.len() {
+            let inner: Vec<clap::Command> = all[at].get_subcommands().cloned().collect();
+            all.extend(inner);
+            at += 1;
+        }
+        all
+    }
+
+    /// The words of a text that are long options.
+    fn options(text: &str) -> impl Iterator<Item = &str> {
+        let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'));
+        words.filter(|word| {
+            word.strip_prefix("--").is_some_and(|name| name.starts_with(|c: char| c.is_ascii_lowercase()))
+        })
+    }
+
+    /// The texts of README and docs, with their names.
+    fn documents() -> Vec<(String, String)> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let docs = std::fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path());
+        let all = docs.filter(|path| path.extension().is_some_and(|ending| ending == "md"));
+        let all = all.chain(["README.md", "data/README.md", "ARCHITECTURE.md"].map(|name| root.join(name)));
+        all.map(|path| (path.display().to_string(), std::fs::read_to_string(path).unwrap())).collect()
+    }
+
+    /// Options that take a whole number, and what bounds it. A new one belongs here and to a bound.
+    const BOUNDED: [(&str, &[&str]); 4] = [
+        (
+            "io::bounds",
+            &[
+                "threads", "jobs", "batch", "epochs", "seq-len", "seq-lens", "steps", "samples", "train",
+                "test",
+            ],
+        ),
+        ("the sizes of a network", &["combine", "recurrent"]),
+        ("the data", &["validation", "limit-train", "limit-test", "class"]),
+        ("nothing, any will do", &["seed", "seeds"]),
+    ];
+
+    #[test]
+    fn every_number_that_an_option_takes_is_bounded() {
+        use std::any::TypeId;
+        let whole = [TypeId::of::<usize>(), TypeId::of::<u64>(), TypeId::of::<u32>(), TypeId::of::<u8>()];
+        let mut seen = BTreeSet::new();
+        for command in commands() {
+            for arg in command.get_arguments() {
+                let kind = arg.get_value_parser().type_id();
+                let Some(long) = arg.get_long().filter(|_| whole.iter().any(|of| kind == *of)) else {
+                    continue;
+                };
+                let listed = BOUNDED.iter().any(|(_, options)| options.contains(&long));
+                assert!(listed, "{} --{long}", command.get_name());
+                seen.insert(long.to_owned());
+            }
+        }
+        let listed: usize = BOUNDED.iter().map(|(_, options)| options.len()).sum();
+        assert_eq!(seen.len(), listed, "{seen:?}");
+    }
+
+    /// What goes round the modules that write files and show names.
+    #[test]
+    fn no_source_writes_a_file_or_shows_a_path_in_a_way_of_its_own() {
+        let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+        let mut seen = 0;
+        while let Some(folder) = folders.pop() {
+            for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+                if path.is_dir() {
+                    folders.push(path);
+                    continue;
+                }
+                if path.extension().is_none_or(|ending| ending != "rs") || path.ends_with("io/atomic.rs") {
+                    continue;
+                }
+                seen += 1;
+                let text = std::fs::read_to_string(&path).unwrap();
+                let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+                if path.ends_with("dataset/testing.rs") {
+                    continue;
+                }
+                for word in ["fs::write(", "File::create(", "process::id(", "AtomicWriteFile", "hard_link("] {
+                    assert!(!code.contains(word), "{}: {word}", path.display());
+                }
+                for (at, _) in code.match_indices("outln!(") {
+                    let call = code[at..].split(';').next().unwrap_or_default();
+                    assert!(!call.contains(".display()"), "{}: {call}", path.display());
+                }
+            }
+        }
+        assert!(seen > 80, "{seen}");
+    }
+
+    #[test]
+    fn every_option_that_help_names_exists() {
+        let all = commands();
+        let known: BTreeSet<String> = all
+            .iter()
+            .flat_map(|command| {
+                command.get_arguments().filter_map(|arg| arg.get_long()).map(|long| format!("--{long}"))
+            })
+            .chain(["--help", "--version"].map(str::to_owned))
+            .collect();
+        let mut seen = 0;
+        for mut command in all {
+            let help = command.render_long_help().to_string();
+            for option in options(&help) {
+                seen += 1;
+                assert!(known.contains(option), "{}: {option}", command.get_name());
+            }
+        }
+        assert!(seen > 100, "{seen}");
+    }
+
+    #[test]
+    fn every_command_line_of_the_documents_is_parsed() {
+        let mut seen = 0;
+        for (file, text) in documents() {
+            for line in text.lines() {
+                let Some(words) = line
+                    .strip_prefix("harness ")
+                    .filter(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase()))
+                else {
+                    continue;
+                };
+                let words = words.split('#').next().unwrap_or_default().split_whitespace();
+                let args: Vec<OsString> =
+                    std::iter::once("harness").chain(words).map(OsString::from).collect();
+                if let Err(error) = Cli::try_parse_from(&args) {
+                    panic!("{file}: {line}: {error}");
+                }
+                seen += 1;
+            }
+            // Lines in running text have placeholders: their options must exist at least.
+            let known = Cli::command();
+            for snippet in
+                text.split('`').skip(1).step_by(2).filter(|snippet| snippet.starts_with("harness "))
+            {
+                let mut command = &known;
+                for word in snippet.split_whitespace().skip(1) {
+                    command = command.find_subcommand(word).unwrap_or(command);
+                }
+                for option in options(snippet) {
+                    let of = |command: &clap::Command| {
+                        command.get_arguments().any(|arg| arg.get_long() == Some(&option[2..]))
+                    };
+                    assert!(of(command) || of(&known), "{file}: {snippet}: {option}");
+                }
+            }
+        }
+        assert!(seen >= 10, "{seen}");
+    }
 
     #[test]
     fn a_command_is_distinguished_from_the_value_of_an_option() {

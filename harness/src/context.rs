@@ -1,22 +1,50 @@
 //! The options of every command: kernels, threads, progress.
 
 use crate::error::UsageError;
+use crate::io::bounds::{THREADS, bounded};
+use crate::io::output::status;
 use crate::io::progress::Progress;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use kernels::{Backend, Kernels, Threads};
 
-/// More threads than any of these networks can use.
-const MAX_THREADS: usize = 1024;
+/// Sets the kernel set where `--kernels` does not.
+const KERNELS_ENV: &str = "RELEVANCE_KERNELS";
+/// Sets the number of threads where `--threads` does not.
+const THREADS_ENV: &str = "RELEVANCE_THREADS";
+
+/// The value of an environment variable; an empty one is as good as unset.
+fn variable(name: &str) -> Result<Option<String>> {
+    let Some(value) = std::env::var_os(name).filter(|value| !value.is_empty()) else { return Ok(None) };
+    let text = value.into_string();
+    Ok(Some(text.map_err(|value| UsageError(format!("{name} is {value:?}; it must be plain text")))?))
+}
+
+/// As many threads as were asked for, or fewer where the system does not allow more.
+fn started(threads: usize) -> Result<Threads> {
+    let mut n = threads;
+    loop {
+        match Threads::new(n) {
+            Ok(started) => {
+                if n < threads {
+                    status!("warning: {n} of {threads} threads can be started; going on with these");
+                }
+                return Ok(started);
+            }
+            Err(error) if n == 1 => return Err(error).context("cannot start the threads"),
+            Err(_) => n /= 2,
+        }
+    }
+}
 
 /// The options of every command.
 #[derive(Debug, Clone, Args)]
 pub struct GlobalOptions {
-    /// Kernel set: reference, portable, avx2 or avx512 [default: the fastest this CPU has]
-    #[arg(long, value_name = "NAME", global = true, env = "RELEVANCE_KERNELS")]
+    /// Kernel set: reference, portable, avx2 or avx512 [env: RELEVANCE_KERNELS] [default: the fastest this CPU has]
+    #[arg(long, value_name = "NAME", global = true)]
     pub kernels: Option<String>,
-    /// Number of threads [default: one per core]
-    #[arg(long, value_name = "N", global = true, env = "RELEVANCE_THREADS")]
+    /// Number of threads [env: RELEVANCE_THREADS] [default: one per core]
+    #[arg(long, value_name = "N", global = true)]
     pub threads: Option<usize>,
     /// Print results as JSON
     #[arg(long, global = true)]
@@ -32,14 +60,16 @@ impl GlobalOptions {
     /// # Errors
     /// If the number is 0 or too large.
     pub fn thread_count(&self) -> Result<usize> {
-        match self.threads {
-            Some(0) => bail!(UsageError("--threads is 0; it must be at least 1".to_owned())),
-            Some(n) if n > MAX_THREADS => {
-                bail!(UsageError(format!("--threads is {n}; it must be at most {MAX_THREADS}")))
-            }
-            Some(n) => Ok(n),
-            None => Ok(std::thread::available_parallelism().map_or(1, usize::from)),
+        if let Some(n) = self.threads {
+            return Ok(bounded("--threads", n, THREADS)?);
         }
+        let Some(text) = variable(THREADS_ENV)? else {
+            return Ok(std::thread::available_parallelism().map_or(1, usize::from));
+        };
+        let number = text.trim().parse();
+        let n = number
+            .map_err(|_| UsageError(format!("{THREADS_ENV} is {text:?}; it must be a number of threads")))?;
+        Ok(bounded(THREADS_ENV, n, THREADS)?)
     }
 
     /// The chosen kernel set on `threads` threads.
@@ -47,13 +77,18 @@ impl GlobalOptions {
     /// # Errors
     /// If this CPU does not have it, with the names of those it has, or if a thread cannot be started.
     pub fn kernels(&self, threads: usize) -> Result<Kernels> {
-        let threads = Threads::new(threads).context("cannot start the threads")?;
-        let name = self.kernels.as_deref().unwrap_or(Backend::best().name());
+        let threads = started(threads)?;
+        let (from, name) = match (&self.kernels, variable(KERNELS_ENV)?) {
+            (Some(name), _) => ("--kernels ", name.clone()),
+            (None, Some(name)) => ("RELEVANCE_KERNELS=", name),
+            (None, None) => ("--kernels ", Backend::best().name().to_owned()),
+        };
+        let name = name.as_str();
         let Some(kernels) = Kernels::by_name(name, threads) else {
             let known = Backend::NAMES.contains(&name);
             let why = if known { "this CPU does not have it" } else { "unknown kernel set" };
             let here = Kernels::names().join(", ");
-            bail!(UsageError(format!("--kernels {name}: {why}; choose one of {here}")));
+            bail!(UsageError(format!("{from}{name}: {why}; choose one of {here}")));
         };
         Ok(kernels)
     }

@@ -1,5 +1,7 @@
 //! Usage errors, and how any error is printed.
 
+use crate::io::show::escape;
+
 /// An error of the command line itself: exit status 2.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -8,15 +10,7 @@ pub struct UsageError(pub String);
 /// An error with its causes in one line. Control characters are escaped: a name in a file may hold a line break or a
 /// terminal escape sequence.
 pub fn format_error(error: &anyhow::Error) -> String {
-    let text = format!("{error:#}");
-    text.chars().fold(String::with_capacity(text.len()), |mut line, c| {
-        if c.is_control() {
-            line.extend(c.escape_default())
-        } else {
-            line.push(c)
-        }
-        line
-    })
+    escape(&format!("{error:#}")).into_owned()
 }
 
 #[cfg(test)]

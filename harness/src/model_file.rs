@@ -3,10 +3,12 @@
 //! Tensors are named `encoder.0.weight`, `combine.bias` and so on. The metadata keys are [`KEYS`]; `architecture` is JSON.
 //! `zero_logit` may be 1: the network was trained with a softmax that sees a constant zero logit.
 //! Files without that key have `cell`, the name of a preset, and `pool`; the widths are those of the tensors.
+//!
+//! A bias `b` acts as `−softplus(b)`. In a file whose metadata key `bias` is `plain`, it is what is added, at most 0.
 
 use crate::io::tensors::{self, TensorFile};
-use anyhow::{Context, Result, bail};
-use model::{Architecture, NamedTensor, Network, PoolKind, Task};
+use anyhow::{Context, Result, anyhow, bail};
+use model::{Architecture, ModelError, NamedTensor, Network, PoolKind, Task};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -68,8 +70,44 @@ fn build(file: &TensorFile) -> Result<Network> {
         shape: shape.clone(),
         values: values.clone(),
     };
-    let tensors: Vec<NamedTensor> = file.tensors.iter().map(tensor).collect();
-    Ok(Network::from_tensors(architecture(&meta, file)?, task, &tensors)?)
+    let mut tensors: Vec<NamedTensor> = file.tensors.iter().map(tensor).collect();
+    match meta.0.get("bias").map(String::as_str) {
+        None | Some("softplus") => {}
+        Some("plain") => tensors.iter_mut().try_for_each(from_plain_bias)?,
+        Some(other) => bail!("metadata `bias` is {other:?}; it must be softplus or plain"),
+    }
+    let network = Network::from_tensors(architecture(&meta, file)?, task, &tensors);
+    network.map_err(|error| match &error {
+        ModelError::TensorShape { name, found, expected }
+            if matches!((&found[..], &expected[..]), ([a, b], [c, d]) if (a, b) == (d, c) && a != b) =>
+        {
+            anyhow!("{error}; it looks transposed; dense weights are [in, out]: save `{name}` as `w.T`")
+        }
+        _ => error.into(),
+    })
+}
+
+/// The parameter of a bias `−softplus(b)` that is this far below zero counts as no bias.
+const NO_BIAS: f32 = -100.0;
+
+/// Replaces the values of a bias, which are added as they are, by the `b` of `−softplus(b)`.
+fn from_plain_bias(tensor: &mut NamedTensor) -> Result<()> {
+    if !tensor.name.ends_with(".bias") {
+        return Ok(());
+    }
+    for (i, value) in tensor.values.iter_mut().enumerate() {
+        let plain = *value;
+        if plain > 0.0 {
+            bail!(
+                "tensor `{}` is {plain} at index {i}; a bias must not be positive, since −softplus(b) cannot be: train with such biases",
+                tensor.name
+            );
+        }
+        // ln(e^x − 1) = x + ln(1 − e^−x)
+        let x = -plain;
+        *value = if x > 0.0 { (x + (-(-x).exp_m1()).ln()).max(NO_BIAS) } else { NO_BIAS };
+    }
+    Ok(())
 }
 
 /// The architecture of a file; without that key, the layers of the preset `cell` with the widths of the tensors.
@@ -83,7 +121,16 @@ fn architecture(meta: &Meta, file: &TensorFile) -> Result<Architecture> {
         "sum" => PoolKind::Sum,
         other => bail!("metadata `pool` is {other:?}; it must be max or sum"),
     };
-    let shape = |name: &str| file.tensors.get(name).map(|(shape, _)| &shape[..]);
+    // The width of a layer is that of its bias: a transposed weight would name another.
+    let shape = |name: &str| {
+        let of = |name: &str| file.tensors.get(name).map(|(shape, _)| &shape[..]);
+        let weight = of(name)?;
+        let bias = name.strip_suffix(".weight").and_then(|layer| of(&format!("{layer}.bias")));
+        match (weight, bias) {
+            (&[_, out], Some(bias @ &[width])) if out != width => Some(bias),
+            _ => Some(weight),
+        }
+    };
     Ok(Architecture::from_shapes(cell, pool, shape))
 }
 
@@ -132,6 +179,43 @@ mod tests {
         file.metadata.insert("cell".to_owned(), name.to_owned());
         file.metadata.insert("pool".to_owned(), pool.to_owned());
         file
+    }
+
+    #[test]
+    fn plain_biases_are_loaded_as_what_is_added() {
+        let softplus = |b: f32| f64::from(b).exp().ln_1p();
+        let mut file = describe(&network()).unwrap();
+        file.metadata.insert("bias".to_owned(), "plain".to_owned());
+        let plain = [0.0, -0.0, -1e-3, -0.5, -3.0, -40.0];
+        for (name, (_, values)) in &mut file.tensors {
+            if name.ends_with(".bias") {
+                for (i, value) in values.iter_mut().enumerate() {
+                    *value = plain[i % plain.len()];
+                }
+            }
+        }
+        let network = build(&file).unwrap();
+        for tensor in network.tensors().iter().filter(|tensor| tensor.name.ends_with(".bias")) {
+            for (i, &b) in tensor.values.iter().enumerate() {
+                let (found, want) = (-softplus(b), f64::from(plain[i % plain.len()]));
+                assert!((found - want).abs() <= 1e-6 * want.abs() + 1e-7, "{found} for {want}");
+            }
+        }
+        file.tensors.get_mut("combine.bias").unwrap().1[3] = 0.25;
+        let error = format!("{:#}", build(&file).unwrap_err());
+        assert!(error.contains("combine.bias") && error.contains("0.25 at index 3"), "{error}");
+        file.metadata.insert("bias".to_owned(), "none".to_owned());
+        let error = format!("{:#}", build(&file).unwrap_err());
+        assert!(error.contains("softplus or plain"), "{error}");
+    }
+
+    #[test]
+    fn the_width_of_a_layer_is_that_of_its_bias() {
+        let mut file = with_cell("convdeep", "max");
+        file.tensors.get_mut("recurrent.weight").unwrap().0.reverse();
+        let error = format!("{:#}", build(&file).unwrap_err());
+        assert!(error.contains("`recurrent.weight` has shape [6, 12], [12, 6] expected"), "{error}");
+        assert!(error.contains("looks transposed") && error.contains("w.T"), "{error}");
     }
 
     #[test]

@@ -85,7 +85,13 @@ impl Sandbox {
 
     /// Resumes to the end; the result must be that of `want`.
     fn resume_to(&self, out: &str, want: &BTreeMap<String, Vec<u8>>, what: &str) {
-        succeeds(self.train(out, &["--resume"]).output().unwrap());
+        if self.at(out).join("lock").exists() {
+            succeeds(self.train(out, &["--resume"]).output().unwrap());
+        } else {
+            // Killed before it came to its folder: there is nothing to resume.
+            fails(self.train(out, &["--resume"]).output().unwrap(), 1, &["no run to resume"]);
+            succeeds(self.train(out, &[]).output().unwrap());
+        }
         let found = self.result(out);
         assert!(found.keys().eq(want.keys()), "{what}: {:?}", found.keys());
         for (name, bytes) in want {

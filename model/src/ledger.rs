@@ -1,6 +1,6 @@
 //! What becomes of relevance on its way to the pixels, layer by layer and row by row.
 
-/// The books of every layer with parameters, in the order of the parameters. A pool counts with the convolution in
+/// The ledger entries of every layer with parameters, in the order of the parameters. A pool counts with the convolution in
 /// front of it.
 #[derive(Debug)]
 pub(crate) struct Ledger {
@@ -17,7 +17,7 @@ pub(crate) struct Entry {
 }
 
 impl Ledger {
-    /// Books of so many layers with room for so many rows.
+    /// A ledger of so many layers with room for so many rows.
     pub fn new(layers: usize, rows: usize) -> Ledger {
         let entry = Entry { absorbed: vec![0.0; rows], negative: vec![0.0; rows] };
         Ledger { layers: vec![entry; layers] }
@@ -31,7 +31,7 @@ impl Ledger {
         }
     }
 
-    /// The books of a layer.
+    /// The entry of a layer.
     pub fn layer(&mut self, layer: usize) -> &mut Entry {
         &mut self.layers[layer]
     }

@@ -8,7 +8,7 @@ use harness::model_file;
 use kernels::{Backend, Kernels, Threads};
 use model::explain::{Method, Numbers, Target};
 use model::{Evaluator, NamedTensor, Network, Samples, Task};
-use ndarray::{Array1, Array2, Array3, Array4, Axis, Ix1, Ix3, OwnedRepr, s};
+use ndarray::{Array1, Array2, Array3, Array4, Axis, Ix1, Ix3, Ix4, OwnedRepr, s};
 use ndarray_npy::{NpzReader, read_npy, write_npy};
 use safetensors::{Dtype, tensor::TensorView};
 use std::collections::{BTreeMap, HashMap};
@@ -86,9 +86,20 @@ fn every_method_explains_into_arrays_and_pictures() {
 
         sandbox.does(&format!("{line} --out @{name}.npz"));
         let mut npz = NpzReader::new(Cursor::new(sandbox.bytes(&format!("{name}.npz")))).expect("a zip");
-        let x = npz.by_name::<OwnedRepr<f32>, Ix3>("x_batch").expect("inputs");
+        let x = npz.by_name::<OwnedRepr<f32>, Ix4>("x_batch").expect("inputs");
         let y = npz.by_name::<OwnedRepr<i64>, Ix1>("y_batch").expect("classes");
-        let a = npz.by_name::<OwnedRepr<f32>, Ix3>("a_batch").expect("relevance");
+        let a = npz.by_name::<OwnedRepr<f32>, Ix4>("a_batch").expect("relevance");
+        assert_eq!((x.dim(), a.dim()), ((6, 1, 28, 28), (6, 1, 28, 28)), "{name}");
+        for (array, values) in [
+            ("index", (0..6).collect::<Vec<i64>>()),
+            ("label", arrays.labels.iter().map(|&label| label.into()).collect()),
+            ("target", y.to_vec()),
+        ] {
+            let found = npz.by_name::<OwnedRepr<i64>, Ix1>(array).expect(array);
+            assert_eq!(found.to_vec(), values, "{name}: {array}");
+        }
+        let logits = npz.by_name::<OwnedRepr<f32>, Ix1>("logit").expect("logits");
+        assert_eq!(bits(logits.as_slice().expect("in order")), bits(&want.explained), "{name}");
         assert_eq!(x.as_slice().expect("in order"), arrays.images, "{name}");
         assert!(y.iter().zip(&want.target).all(|(&y, &target)| y == target as i64), "{name}");
         assert_eq!(bits(a.as_slice().expect("in order")), bits(&found), "{name}");
@@ -115,13 +126,14 @@ fn explanations_are_of_the_selected_targets_and_samples() {
     let labels = sandbox.dataset().test.labels().to_vec();
     sandbox.does(&format!("{EXPLAIN} --samples 5 --target all --out @all.npy"));
     let all: Array4<f32> = read_npy(sandbox.at("all.npy")).expect("relevance");
-    assert_eq!(all.dim(), (5, 10, 28, 28));
+    assert_eq!(all.dim(), (50, 1, 28, 28));
     let targets = [("3", [3; 5]), ("true", std::array::from_fn(|i| labels[i].into()))];
     for (word, targets) in targets {
         sandbox.does(&format!("{EXPLAIN} --samples 5 --target {word} --out @one.npy --overwrite"));
-        let one: Array3<f32> = read_npy(sandbox.at("one.npy")).expect("relevance");
+        let one: Array4<f32> = read_npy(sandbox.at("one.npy")).expect("relevance");
+        assert_eq!(one.dim(), (5, 1, 28, 28));
         for (i, target) in targets.into_iter().enumerate() {
-            let (one, all) = (one.index_axis(Axis(0), i), all.slice(s![i, target, .., ..]));
+            let (one, all) = (one.slice(s![i, 0, .., ..]), all.slice(s![10 * i + target, 0, .., ..]));
             assert!(one.iter().zip(all).all(|(a, b)| a.to_bits() == b.to_bits()), "{word}, sample {i}");
         }
     }
@@ -279,6 +291,13 @@ fn a_prototype_is_a_picture_of_an_existing_class() {
     sandbox.does(&format!("{line} --class 3 --dataset synth --data-dir @ --lambda 0.1"));
     assert_eq!(png_size(&sandbox.bytes("p.png")), (8 * 28, 8 * 28));
     sandbox.does(&format!("{line} --class 9 --json"));
+    sandbox.does("prototype --model @model.safetensors --steps 5 --out @p.npy --class 3");
+    let image: Array2<f32> = read_npy(sandbox.at("p.npy")).expect("an image");
+    assert_eq!(image.dim(), (28, 28));
+    for out in ["p.csv", "p", "p.pt"] {
+        let line = format!("prototype --model @model.safetensors --class 3 --out @{out}");
+        sandbox.usage_error(&line, &[out, ".png or .npy"]);
+    }
     fs::remove_file(sandbox.at("p.png")).expect("removed");
     sandbox.usage_error(&format!("{line} --class 10"), &["--class 10"]);
     sandbox.usage_error(&format!("{line} --class 1 --rate nan"), &["--rate"]);
@@ -296,7 +315,7 @@ fn wrong_arrays_are_refused_by_the_name_of_the_file() {
     };
     let mut outside = image.clone();
     outside[800] = 1.5;
-    refused((28, 28), &outside, &[0, 1], &["x.npy", "1.5", "--input-range"]);
+    refused((28, 28), &outside, &[0, 1], &["x.npy", "1.5", "scale the images: `2*a/255-1`"]);
     outside[800] = f32::NAN;
     refused((28, 28), &outside, &[0, 1], &["x.npy", "NaN"]);
     refused((28, 28), &image, &[0, 10], &["y.npy", "label 1 is 10"]);
@@ -305,6 +324,102 @@ fn wrong_arrays_are_refused_by_the_name_of_the_file() {
     refused((14, 28), &image, &[0; 4], &["x.npy", "14×28", "28×28"]);
     fs::write(sandbox.at("x.npy"), "not an array").expect("written");
     sandbox.refuses(&line, &["x.npy"]);
+}
+
+/// With a data set, the pixels are those of the model whatever the bounds of z^β are.
+#[test]
+fn no_option_scales_the_pixels_of_a_data_set() {
+    let (sandbox, _) = Sandbox::with_model();
+    let line = "eval --model @model.safetensors --dataset synth --data-dir @ --logits";
+    sandbox.does(&format!("{line} @a.npy"));
+    sandbox.does(&format!("{line} @b.npy --input-range 0,1"));
+    assert!(sandbox.bytes("a.npy") == sandbox.bytes("b.npy"));
+}
+
+#[test]
+fn bytes_of_an_array_are_scaled_and_our_own_npz_is_read() {
+    let (sandbox, _) = Sandbox::with_model();
+    let data = sandbox.dataset();
+    let pixels: Vec<u8> = (0..8).flat_map(|i| data.test.image(i).into_owned()).collect();
+    let bytes = Array3::from_shape_vec((8, 28, 28), pixels).expect("images");
+    write_npy(sandbox.at("bytes.npy"), &bytes).expect("written");
+    sandbox.does(&format!("{EXPLAIN} --samples 8 --target true --out @own.npz"));
+    let eval = "eval --model @model.safetensors --logits";
+    sandbox.does(&format!("{eval} @all.npy --dataset synth --data-dir @"));
+    let all: Array2<f32> = read_npy(sandbox.at("all.npy")).expect("logits");
+    for (input, more) in [("bytes.npy", ""), ("own.npz", "--labels @own.npz")] {
+        sandbox.does(&format!("{eval} @some.npy --overwrite --input @{input} {more}"));
+        let some: Array2<f32> = read_npy(sandbox.at("some.npy")).expect("logits");
+        let first = all.slice(s![..8, ..]);
+        assert!(some.iter().zip(first).all(|(a, b)| a.to_bits() == b.to_bits()), "{input}");
+    }
+    let line = "eval --model @model.safetensors --input @x.npy";
+    for (low, high, formula) in
+        [(0.0, 255.0, "`2*a/255-1`"), (-3.0, 3.0, "`2*(a - a.min())/(a.max() - a.min())-1`")]
+    {
+        let mut image = vec![low; 28 * 28];
+        image[5] = high;
+        sandbox.save_arrays((28, 28), &image, &[0]);
+        let error = sandbox.refuses(line, &["x.npy", "outside the model's range", formula]).to_string();
+        assert!(!error.contains("--input-range"), "{error}");
+    }
+}
+
+#[test]
+fn a_folder_of_a_run_is_a_model_and_a_missing_input_names_both_options() {
+    let (sandbox, _) = Sandbox::with_model();
+    fs::create_dir(sandbox.at("run")).expect("a folder");
+    sandbox.refuses("eval --model @run --dataset synth --data-dir @", &["run", "best.safetensors or last"]);
+    for file in ["last", "best"] {
+        fs::copy(sandbox.at("model.safetensors"), sandbox.at(&format!("run/{file}.safetensors")))
+            .expect("copied");
+        sandbox.does("eval --model @run --dataset synth --data-dir @");
+    }
+    sandbox.does("prototype --model @run --class 1 --steps 1 --out @p.png");
+    for command in ["eval", "explain --out @x.npy"] {
+        sandbox.usage_error(&format!("{command} --model @run"), &["--dataset", "--input"]);
+    }
+}
+
+#[test]
+fn pictures_that_are_replaced_go_and_what_is_not_ours_stays() {
+    let (sandbox, _) = Sandbox::with_model();
+    sandbox.does(&format!("{EXPLAIN} --samples 3 --target all --out @pictures"));
+    fs::write(sandbox.at("pictures/mine.png"), "mine").expect("written");
+    sandbox.does(&format!("{EXPLAIN} --samples 1 --target 2 --out @pictures --overwrite"));
+    let names: Vec<_> = sandbox.files("pictures").into_keys().collect();
+    assert_eq!(names, ["00000-class-2.png", "explanations.json", "mine.png"]);
+    for out in ["pics.png", "x.csv", "x.pt", "x.h5"] {
+        sandbox.usage_error(&format!("{EXPLAIN} --out @{out}"), &[out, ".npy or .npz", "folder"]);
+        assert!(!sandbox.at(out).exists());
+    }
+    sandbox.does(&format!("{EXPLAIN} --samples 1 --out @deep-0.5"));
+    for (line, word) in [
+        ("eval --model @model.safetensors --dataset synth --data-dir @ --logits @l.csv", ".npy"),
+        ("profile --trace @t.csv", ".json"),
+    ] {
+        sandbox.usage_error(line, &[word]);
+    }
+}
+
+/// Weights as PyTorch has them, and biases as they are added.
+#[test]
+fn a_model_of_pytorch_is_loaded_or_refused_with_what_to_do() {
+    let (sandbox, network) = Sandbox::with_model();
+    let line = "eval --model @theirs.safetensors --dataset synth --data-dir @";
+    let tensors = foreign(&network);
+    let mut transposed = tensors.clone();
+    for (name, (_, shape, _)) in &mut transposed {
+        if name == "combine.weight" {
+            shape.reverse();
+        }
+    }
+    write_foreign(&sandbox.at("theirs.safetensors"), &network, &transposed);
+    sandbox.refuses(line, &["combine.weight", "looks transposed", "[in, out]", "w.T"]);
+    for start in [&b"PK\x03\x04archive/data.pkl"[..], b"\x80\x02\x8a\x0al\xfc\x9c"] {
+        fs::write(sandbox.at("theirs.safetensors"), start).expect("written");
+        sandbox.refuses(line, &["PyTorch pickle", "save_file"]);
+    }
 }
 
 #[test]

@@ -277,7 +277,7 @@ fn arrays() -> Vec<Case> {
         ),
         case(x(&[2, 784], 0.0), vec!["x.npy", "shape [2, 784]", "expected [N, rows, cols]", "reshape"]),
         case(x(&[2, 14, 56], 0.0), vec!["x.npy", "14×56", "28×28", "scale or cut"]),
-        case(x(&[2, 28, 28], 1.5), vec!["x.npy", "pixel 0 is 1.5", "-1…1", "--input-range"]),
+        case(x(&[2, 28, 28], 1.5), vec!["x.npy", "pixel 0 is 1.5", "-1…1", "scale the images: `2*a/255-1`"]),
         case(
             x(&[2, 28, 28], f32::NAN),
             vec!["x.npy", "[0, 0, 0] is NaN", "expected finite", "drop that image"],
@@ -395,6 +395,8 @@ fn options() -> Vec<Case> {
         train("--threads 1000000000", vec!["--threads is 1000000000", "at most 1024"]),
         train("--kernels sse", vec!["--kernels sse", "choose one of"]),
         explain("--method lrp --alpha 2 --beta 2", vec!["--alpha 2", "--beta 2", "α − β must be 1"]),
+        explain("--alpha 3", vec!["--alpha 3", "deep-taylor", "--method lrp"]),
+        explain("--method z-plus --beta 1", vec!["--beta 1", "z-plus", "--method lrp"]),
         explain("--method lrp --alpha nan", vec!["--alpha NaN", "α − β must be 1"]),
         explain("--method lrp --alpha 0.5 --beta=-0.5", vec!["--beta -0.5", "at least 0"]),
         explain("--method magic", vec!["--method magic", "deep-taylor", "epsilon-plus"]),

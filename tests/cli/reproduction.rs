@@ -261,6 +261,59 @@ fn an_incomplete_run_is_shown_as_such() {
 }
 
 #[test]
+fn a_reproduction_is_resumed_as_a_whole_or_not_at_all() {
+    let sandbox = Sandbox::with_experiment();
+    sandbox.does(&format!("{TINY} --epochs 2 --out @out"));
+    let toml = sandbox.text("out/experiment.toml");
+    let line = format!("{TINY} --out @out --resume");
+    sandbox.usage_error(
+        &format!("{line} --epochs 1"),
+        &["has 2 epochs", "more than --epochs 1", "at least --epochs 2"],
+    );
+    sandbox
+        .usage_error(&format!("{line} --epochs 2 --batch 10"), &["other settings", "batch is 50 there, 10"]);
+    assert_eq!(sandbox.text("out/experiment.toml"), toml);
+    sandbox.does(&format!("{line} --epochs 3"));
+    sandbox.does(&format!("{TINY} --out @short --cells deep"));
+    sandbox.does("compare @out @short --out @both");
+    let lead = sandbox.json("both/report.json")["lead"].to_string();
+    for part in
+        ["what differs", "Only A has synth/shallow-4-seed1", "epochs is 3 in A, 1 in B: synth/deep-4-seed1"]
+    {
+        assert!(lead.contains(part), "{part}: {lead}");
+    }
+    sandbox.does("compare @out @out --out @same");
+    assert!(!sandbox.json("same/report.json")["lead"].to_string().contains("differs"));
+    fs::create_dir_all(sandbox.at("mine/figures")).expect("a folder");
+    fs::write(sandbox.at("mine/figures/thesis.pdf"), "mine").expect("written");
+    sandbox.refuses("compare @out @out --out @mine", &["figures", "not as part of a report"]);
+    assert_eq!(sandbox.text("mine/figures/thesis.pdf"), "mine");
+    sandbox.usage_error("compare @out @out --out @page.html", &["page.html", "without that ending"]);
+    sandbox.usage_error("train --data-dir @ --out @model.safetensors", &["model.safetensors"]);
+    assert!(sandbox.states("out").iter().all(|state| state == "done"), "{:?}", sandbox.states("out"));
+}
+
+/// A length that does not divide the columns of one data set, which is the last of several.
+#[test]
+fn every_network_is_checked_before_the_first_is_trained() {
+    let sandbox = Sandbox::with_experiment();
+    let image = |n: u32| [0x803u32, n, 32, 32].map(u32::to_be_bytes).concat();
+    fs::create_dir(sandbox.at("wide")).expect("a folder");
+    for (half, n) in [("train", 40u32), ("t10k", 20)] {
+        let images = [image(n), vec![9; n as usize * 32 * 32]].concat();
+        let labels =
+            [[0x801u32, n].map(u32::to_be_bytes).concat(), (0..n).map(|i| (i % 10) as u8).collect()].concat();
+        fs::write(sandbox.at(&format!("wide/{half}-images-idx3-ubyte")), images).expect("written");
+        fs::write(sandbox.at(&format!("wide/{half}-labels-idx1-ubyte")), labels).expect("written");
+    }
+    sandbox.usage_error(
+        &format!("{TINY} --dataset synth,wide --seq-lens 4,7 --limit-train 40 --limit-test 20 --out @out"),
+        &["7 does not divide 32"],
+    );
+    assert!(!sandbox.at("out").exists());
+}
+
+#[test]
 fn one_failed_run_does_not_stop_the_rest() {
     let sandbox = Sandbox::with_experiment();
     // A rate at which the loss of SGD becomes non-finite.

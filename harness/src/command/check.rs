@@ -4,11 +4,12 @@ use crate::context::GlobalOptions;
 use crate::dataset::samples::Arrays;
 use crate::dataset::synth;
 use crate::error::UsageError;
-use crate::io::output::{out, outln};
+use crate::io::bounds::{BATCH_IN_MEMORY, CHECKED_SAMPLES, SEQ_LEN, STEPS, bounded};
+use crate::io::output::{out, write_json_result};
 use crate::io::progress::Job;
 use crate::report::table::Table;
 use crate::signal::{check_stop, stop_on_signals};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::{Args, Subcommand};
 use kernels::{Backend, Kernels, Threads};
 use model::explain::{Explainer, Method, Target};
@@ -77,10 +78,10 @@ struct Line {
 pub fn run(args: &CheckArgs, options: &GlobalOptions) -> Result<()> {
     let What::Bits(args) = &args.what;
     stop_on_signals()?;
-    let counts = [("--steps", args.steps), ("--samples", args.samples), ("--batch", args.batch)];
-    if let Some((name, _)) = counts.into_iter().find(|&(_, count)| count == 0) {
-        bail!(UsageError(format!("{name} is 0; it must be at least 1")));
-    }
+    bounded("--steps", args.steps, STEPS)?;
+    bounded("--samples", args.samples, CHECKED_SAMPLES)?;
+    bounded("--batch", args.batch, BATCH_IN_MEMORY)?;
+    bounded("--seq-len", args.seq_len, SEQ_LEN)?;
     let backends: Vec<Backend> = Backend::available().into_iter().filter(|b| b.promises_bits()).collect();
     let each = |backend: Backend| THREADS.map(|threads| (backend, threads));
     let combinations: Vec<(Backend, usize)> = backends.into_iter().flat_map(each).collect();
@@ -133,7 +134,7 @@ fn different(lines: &[Line]) -> Vec<&str> {
 
 fn print(options: &GlobalOptions, lines: &[Line]) -> Result<()> {
     if options.json {
-        return outln!("{}", serde_json::json!(lines));
+        return write_json_result(&lines);
     }
     let mut table = Table::new(&["cell", "kernels", "threads", "training", "explanation"]);
     for line in lines {

@@ -13,8 +13,10 @@ use crate::dataset::fetch::Download;
 use crate::dataset::files::{FILES, KINDS, MASK_FILES, canonical_name};
 use crate::dataset::locate::{Located, SearchPath};
 use crate::dataset::{Dataset, gz, maj, synth};
+use crate::io::bounds::{GENERATED_SAMPLES, bounded};
 use crate::io::idx::Header;
-use crate::io::output::{outln, status};
+use crate::io::output::{outln, status, write_pretty_json_result};
+use crate::io::show::{escape, json_path, serialize_path, shown};
 use crate::signal::stop_on_signals;
 
 /// Arguments of `harness data`.
@@ -37,7 +39,7 @@ enum Action {
         /// Number of test samples
         #[arg(long, default_value_t = synth::DEFAULT_TEST)]
         test: usize,
-        /// Folder to write the four IDX files into [default: `synth` in the cache folder, where `--data synth` finds it]
+        /// Folder to write the four IDX files into [default: `synth` in the cache folder, where `--dataset synth` finds it]
         #[arg(long, value_name = "DIR")]
         out: Option<PathBuf>,
         /// Replace existing files
@@ -142,9 +144,11 @@ pub fn run(args: &DataArgs, options: &GlobalOptions) -> anyhow::Result<()> {
             let download = Download::new(&name, &root.join(&name), mirror.as_deref())?;
             let files = download.fetch(&options.progress())?;
             if json {
-                return print_json(&json!({ "name": name, "folder": download.folder, "files": files }));
+                return print_json(
+                    &json!({ "name": name, "folder": json_path(&download.folder), "files": json_paths(&files) }),
+                );
             }
-            outln!("{}", download.folder.display())
+            outln!("{}", shown(&download.folder))
         }
         Action::Verify { name, place } => verify(&canonical_name(name)?, &place.places()?, json),
         Action::Path { name, place } => path(&canonical_name(name)?, &place.places()?, json),
@@ -152,8 +156,12 @@ pub fn run(args: &DataArgs, options: &GlobalOptions) -> anyhow::Result<()> {
     }
 }
 
+fn json_paths(paths: &[PathBuf]) -> Vec<String> {
+    paths.iter().map(|path| json_path(path)).collect()
+}
+
 fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
-    outln!("{}", serde_json::to_string_pretty(value).context("cannot write JSON")?)
+    write_pretty_json_result(value)
 }
 
 /// Whether a set is given by its folder, not by its name.
@@ -187,10 +195,10 @@ fn draw_majority(base: &Dataset, dir: &Path, seed: u64, overwrite: bool, json: b
     base.unchanged()?;
     if json {
         return print_json(
-            &json!({ "folder": dir, "from": base.name, "seed": seed, "train": train, "test": test }),
+            &json!({ "folder": json_path(dir), "from": base.name, "seed": seed, "train": train, "test": test }),
         );
     }
-    outln!("{}", dir.display())
+    outln!("{}", shown(dir))
 }
 
 fn generate(
@@ -200,24 +208,26 @@ fn generate(
     overwrite: bool,
     json: bool,
 ) -> anyhow::Result<()> {
+    bounded("--train", train, GENERATED_SAMPLES)?;
+    bounded("--test", test, GENERATED_SAMPLES)?;
     check_free(dir, &FILES, overwrite)?;
     status!("generating {train} + {test} digits with seed {seed}");
     synth::write(dir, seed, train, test)?;
     if json {
-        return print_json(&json!({ "folder": dir, "seed": seed, "train": train, "test": test }));
+        return print_json(&json!({ "folder": json_path(dir), "seed": seed, "train": train, "test": test }));
     }
-    outln!("{}", dir.display())
+    outln!("{}", shown(dir))
 }
 
 fn verify(name: &str, places: &SearchPath, json: bool) -> anyhow::Result<()> {
     let (folder, files) = places.find_some(name).ok_or_else(|| places.not_found(name))?;
     let reports = checksum::verify(name, &files);
     if json {
-        print_json(&json!({ "name": name, "folder": folder, "files": reports }))?;
+        print_json(&json!({ "name": name, "folder": json_path(&folder), "files": reports }))?;
     } else {
         for report in &reports {
             let path = report.path.clone().unwrap_or_else(|| folder.join(report.file));
-            outln!("{:8} {}  ({})", report.state.name(), path.display(), report.note)?;
+            outln!("{:8} {}  ({})", report.state.name(), shown(&path), escape(&report.note))?;
         }
     }
     let bad = reports.iter().filter(|report| matches!(report.state, State::Differs | State::Missing)).count();
@@ -230,15 +240,18 @@ fn verify(name: &str, places: &SearchPath, json: bool) -> anyhow::Result<()> {
 fn path(name: &str, places: &SearchPath, json: bool) -> anyhow::Result<()> {
     let set = places.find(name).ok_or_else(|| places.not_found(name))?;
     if json {
-        return print_json(&json!({ "name": set.name, "folder": set.folder, "files": set.files }));
+        return print_json(
+            &json!({ "name": set.name, "folder": json_path(&set.folder), "files": json_paths(&set.files) }),
+        );
     }
-    outln!("{}", set.folder.display())
+    outln!("{}", shown(&set.folder))
 }
 
 /// One line of `harness data list`.
 #[derive(Serialize)]
 struct Listed {
     name: String,
+    #[serde(serialize_with = "serialize_path")]
     folder: PathBuf,
     #[serde(flatten)]
     sizes: Option<Sizes>,
@@ -283,13 +296,13 @@ impl Listed {
 fn list(places: &SearchPath, json: bool) -> anyhow::Result<()> {
     let found: Vec<Listed> = places.list().into_iter().map(|set| Listed::new(set, places)).collect();
     if json {
-        return print_json(&json!({ "searched": places.roots(), "found": found }));
+        return print_json(&json!({ "searched": json_paths(places.roots()), "found": found }));
     }
     if found.is_empty() {
         let roots: Vec<_> = places.roots().iter().map(|root| root.display().to_string()).collect();
         status!("no data set in {}; generate one without a download: harness data synth", roots.join(", "));
     }
-    let width = found.iter().map(|set| set.name.len()).max().unwrap_or(0);
+    let width = found.iter().map(|set| escape(&set.name).chars().count()).max().unwrap_or(0);
     for set in &found {
         let sizes = match (&set.sizes, &set.problem) {
             (Some(s), _) => format!("{} + {} of {}x{}", s.train, s.test, s.rows, s.cols),
@@ -297,7 +310,7 @@ fn list(places: &SearchPath, json: bool) -> anyhow::Result<()> {
         };
         let packed = if set.packed { ", compressed" } else { "" };
         let hidden = if set.opens { "" } else { ", hidden by an earlier one" };
-        outln!("{:width$}  {}  {sizes}{packed}{hidden}", set.name, set.folder.display())?;
+        outln!("{:width$}  {}  {}{packed}{hidden}", escape(&set.name), shown(&set.folder), escape(&sizes))?;
     }
     Ok(())
 }

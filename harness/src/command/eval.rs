@@ -3,12 +3,15 @@
 use super::source::SourceArgs;
 use crate::context::GlobalOptions;
 use crate::io::array;
-use crate::io::output::{out, outln};
+use crate::io::atomic::check_target;
+use crate::io::ending::format;
+use crate::io::output::{out, status, write_json_result};
+use crate::io::show::json_path;
 use crate::report::table::Table;
-use crate::run::folder::refuse_existing;
 use anyhow::Result;
 use clap::Args;
 use model::{Evaluation, Evaluator};
+use serde_json::json;
 use std::path::PathBuf;
 
 /// Arguments of `harness eval`.
@@ -32,7 +35,8 @@ const CHUNK: usize = 250;
 /// If the model or the samples cannot be read, do not fit together, or the logits cannot be written.
 pub fn run(args: &EvalArgs, options: &GlobalOptions) -> Result<()> {
     if let Some(path) = &args.logits {
-        refuse_existing(path, args.overwrite)?;
+        format("--logits", path, &["npy"])?;
+        check_target(path, args.overwrite)?;
     }
     let kernels = options.kernels(options.thread_count()?)?;
     let (network, source) = args.source.open()?;
@@ -53,12 +57,18 @@ pub fn run(args: &EvalArgs, options: &GlobalOptions) -> Result<()> {
     if let Some(path) = &args.logits {
         array::write_f32(path, &[samples.len(), classes], &logits)?;
     }
+    if sum.samples > 0 && sum.dead == sum.samples {
+        status!(
+            "warning: every sample has a layer in which all units are off, so that nothing of the input is seen; \
+             biases are −softplus(b) unless the metadata key `bias` says plain"
+        );
+    }
     let known = source.has_labels();
     if options.json {
         let (accuracy, loss) = (known.then(|| sum.accuracy()), known.then(|| sum.mean_loss()));
-        return outln!(
-            "{}",
-            serde_json::json!({ "samples": sum.samples, "accuracy": accuracy, "loss": loss, "dead": sum.dead, "logits": args.logits })
+        let logits = args.logits.as_deref().map(json_path);
+        return write_json_result(
+            &json!({ "samples": sum.samples, "accuracy": accuracy, "loss": loss, "dead": sum.dead, "logits": logits }),
         );
     }
     let mut table = Table::new(&["samples", "accuracy", "loss (nats)", "dead"]);

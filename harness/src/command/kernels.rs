@@ -2,7 +2,7 @@
 
 use crate::context::GlobalOptions;
 use crate::io::machine::cpu;
-use crate::io::output::{out, outln};
+use crate::io::output::{out, outln, write_json_result};
 use crate::report::table::Table;
 use anyhow::Result;
 use kernels::{Backend, Kernels, Threads, peak};
@@ -36,7 +36,7 @@ pub fn run(options: &GlobalOptions) -> Result<()> {
         }));
     }
     if options.json {
-        return outln!("{}", serde_json::json!({ "cpu": cpu(), "threads": threads, "kernels": rows }));
+        return write_json_result(&serde_json::json!({ "cpu": cpu(), "threads": threads, "kernels": rows }));
     }
     outln!("{}, {threads} threads; fused multiply-add peak in registers, {SECONDS} s each", cpu())?;
     out!("{table}")

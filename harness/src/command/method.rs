@@ -92,9 +92,15 @@ impl MethodArgs {
     pub fn parse(&self) -> Result<Method> {
         let table = self.rules.as_deref().map(RuleTable::read).transpose()?.unwrap_or_default();
         let defaults = Numbers::default();
+        let (alpha, beta) = match (self.alpha.or(table.alpha), self.beta.or(table.beta)) {
+            (Some(alpha), Some(beta)) => (alpha, beta),
+            (Some(alpha), None) => (alpha, alpha - 1.0),
+            (None, Some(beta)) => (beta + 1.0, beta),
+            (None, None) => (defaults.alpha, defaults.beta),
+        };
         let numbers = Numbers {
-            alpha: self.alpha.or(table.alpha).unwrap_or(defaults.alpha),
-            beta: self.beta.or(table.beta).unwrap_or(defaults.beta),
+            alpha,
+            beta,
             epsilon: self.epsilon.or(table.epsilon).unwrap_or(defaults.epsilon),
             gamma: self.gamma.or(table.gamma).unwrap_or(defaults.gamma),
         };
@@ -112,6 +118,7 @@ impl MethodArgs {
                     self.method
                 ))
             );
+            self.refuse_weights()?;
             return Ok(method);
         };
         let mut set =
@@ -133,7 +140,26 @@ impl MethodArgs {
         set("--middle", &self.middle, &[|of| &mut of.convolution, |of| &mut of.middle])?;
         set("--last", &self.last, &[|of| &mut of.last])?;
         composite.check().map_err(|error| usage_error(&numbers, &error))?;
+        let Composite { first, convolution, middle, last } = composite;
+        if ![first, convolution, middle, last]
+            .iter()
+            .any(|rule| *rule == LayerRule::AlphaBeta { alpha, beta })
+        {
+            self.refuse_weights()?;
+        }
         Ok(Method::Relevance(composite))
+    }
+
+    /// Refuses α and β where no rule reads them.
+    fn refuse_weights(&self) -> Result<(), UsageError> {
+        let weights = [("--alpha", self.alpha), ("--beta", self.beta)];
+        match weights.into_iter().find_map(|(name, value)| value.map(|value| (name, value))) {
+            None => Ok(()),
+            Some((name, value)) => Err(UsageError(format!(
+                "{name} {value}: {} has none; it belongs to --method lrp and to the rule alpha-beta",
+                self.method
+            ))),
+        }
     }
 
     /// Numbers that were given are checked also where no rule reads them.
@@ -215,9 +241,28 @@ mod tests {
         refused(MethodArgs { first: of("magic"), ..args() }, "--first magic");
         refused(MethodArgs { middle: of("z-beta"), ..args() }, "z-beta");
         refused(MethodArgs { last: of("z-beta"), ..args() }, "--last z-beta");
-        refused(MethodArgs { middle: of("alpha-beta"), alpha: Some(3.0), ..args() }, "--alpha 3");
+        let both = MethodArgs { middle: of("alpha-beta"), alpha: Some(3.0), ..args() };
+        refused(MethodArgs { beta: Some(1.0), ..both }, "--alpha 3");
         refused(MethodArgs { epsilon: Some(-1.0), ..args() }, "--epsilon -1");
         refused(MethodArgs { gamma: Some(-1.0), ..args() }, "--gamma -1");
         refused(MethodArgs { method: "sensitivity".to_owned(), last: of("flat"), ..args() }, "no rules");
+    }
+
+    #[test]
+    fn beta_follows_from_alpha_and_other_methods_have_neither() {
+        let parse = |method: &str, alpha, beta| {
+            MethodArgs { method: method.to_owned(), alpha, beta, ..args() }.parse()
+        };
+        let lrp =
+            |alpha, beta| Method::by_name("lrp", &Numbers { alpha, beta, ..Numbers::default() }).unwrap();
+        assert_eq!(parse("lrp", None, None).unwrap(), lrp(2.0, 1.0));
+        assert_eq!(parse("lrp", Some(3.0), None).unwrap(), lrp(3.0, 2.0));
+        assert_eq!(parse("lrp", None, Some(0.0)).unwrap(), lrp(1.0, 0.0));
+        assert!(parse("lrp", Some(0.5), None).is_err() && parse("lrp", Some(3.0), Some(1.0)).is_err());
+        for method in ["deep-taylor", "w-square", "sensitivity"] {
+            let error = parse(method, Some(3.0), None).unwrap_err().to_string();
+            assert!(error.contains("--alpha 3") && error.contains(method), "{error}");
+            assert!(parse(method, None, Some(1.0)).is_err() && parse(method, None, None).is_ok());
+        }
     }
 }

@@ -1,29 +1,34 @@
 //! `harness prototype`: activation maximisation.
 
-use super::source::load_model;
+use super::source::{load_model, model_path};
 use crate::context::GlobalOptions;
 use crate::dataset::Dataset;
 use crate::dataset::samples::Scaled;
 use crate::error::UsageError;
-use crate::io::output::outln;
+use crate::io::array;
+use crate::io::atomic::check_target;
+use crate::io::bounds::{STEPS, bounded};
+use crate::io::ending::format;
+use crate::io::output::{outln, status, write_json_result};
+use crate::io::show::{json_path, shown};
 use crate::report::picture::input;
-use crate::run::folder::refuse_existing;
 use anyhow::{Result, ensure};
 use clap::Args;
 use model::explain::{Ascent, prototype};
 use model::{Network, Samples};
+use serde_json::json;
 use std::path::PathBuf;
 
 /// Arguments of `harness prototype`.
 #[derive(Debug, Args)]
 pub struct PrototypeArgs {
-    /// Model file (safetensors)
+    /// Model file (safetensors), or the folder of a run
     #[arg(long, value_name = "FILE")]
     model: PathBuf,
     /// Class
     #[arg(long, value_name = "K")]
     class: usize,
-    /// PNG file to write
+    /// PNG file to write, or FILE.npy: the image as f32 [rows, cols]
     #[arg(long, value_name = "FILE.png")]
     out: PathBuf,
     /// Start from the mean training image of this data set [default: the middle of the pixel range]
@@ -82,19 +87,33 @@ pub fn run(args: &PrototypeArgs, options: &GlobalOptions) -> Result<()> {
             UsageError(format!("{name} is {value}; it must be a number of at least 0"))
         );
     }
-    refuse_existing(&args.out, args.overwrite)?;
+    bounded("--steps", args.steps, 0..=*STEPS.end())?;
+    let format = format("--out", &args.out, &["png", "npy"])?;
+    check_target(&args.out, args.overwrite)?;
     let kernels = options.kernels(options.thread_count()?)?;
-    let network = load_model(&args.model, None)?;
+    let network = load_model(&model_path(&args.model)?, None)?;
     let mean = mean(args, &network)?;
     let ascent = Ascent { steps: args.steps, rate: args.rate, lambda: args.lambda };
     let found = prototype(&kernels, &network, args.class, &mean, ascent)
         .map_err(|error| UsageError(format!("--class {}: {error}", args.class)))?;
     let task = network.task();
-    input(task.rows, task.cols, &found.image, task.low, task.high, 8).save_png(&args.out)?;
+    match format {
+        "npy" => array::write_f32(&args.out, &[task.rows, task.cols], &found.image)?,
+        _ => input(task.rows, task.cols, &found.image, task.low, task.high, 8).save_png(&args.out)?,
+    }
+    if args.steps > 0 && args.rate > 0.0 && found.image == mean {
+        let advice = match args.dataset {
+            Some(_) => "",
+            None => "; give --dataset NAME to start from its mean image",
+        };
+        status!(
+            "warning: the image did not move: all gradients are zero where it starts, since a layer has no active unit{advice}"
+        );
+    }
     let ends = [found.probability.first(), found.probability.last()].map(|p| p.copied().unwrap_or(0.0));
     if options.json {
-        outln!("{}", serde_json::json!({ "class": args.class, "probability": ends, "out": args.out }))
+        write_json_result(&json!({ "class": args.class, "probability": ends, "out": json_path(&args.out) }))
     } else {
-        outln!("P({} | x) from {:.4} to {:.4}: {}", args.class, ends[0], ends[1], args.out.display())
+        outln!("P({} | x) from {:.4} to {:.4}: {}", args.class, ends[0], ends[1], shown(&args.out))
     }
 }

@@ -2,7 +2,8 @@
 
 use crate::context::GlobalOptions;
 use crate::experiment::folder::Loaded;
-use crate::io::output::outln;
+use crate::io::output::{outln, write_json_result};
+use crate::io::show::shown;
 use crate::thesis::report;
 use anyhow::Result;
 use clap::Args;
@@ -32,12 +33,12 @@ pub fn rebuild(folder: &Path, options: &GlobalOptions) -> Result<()> {
     let report = report(&Loaded::read(folder)?)?;
     report.write(folder)?;
     if options.json {
-        return outln!("{}", report.json());
+        return write_json_result(&report.json());
     }
     for name in ["table-4.5", "statements"] {
         if let Some(table) = report.table(name) {
             outln!("{table}")?;
         }
     }
-    outln!("{}", folder.join("report.html").display())
+    outln!("{}", shown(&folder.join("report.html")))
 }

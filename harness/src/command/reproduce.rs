@@ -3,7 +3,7 @@
 use crate::context::GlobalOptions;
 use crate::dataset::DataSha256;
 use crate::dataset::Dataset;
-use crate::error::format_error;
+use crate::error::{UsageError, format_error};
 use crate::experiment::definition::Experiment;
 use crate::experiment::folder::{FILE, State, state, write_experiment};
 use crate::experiment::overrides::Overrides;
@@ -11,11 +11,15 @@ use crate::experiment::plan::Planned;
 use crate::experiment::rates::{self, Rates};
 use crate::experiment::schedule::in_parallel;
 use crate::experiment::search::search;
+use crate::io::bounds::{THREADS, bounded};
+use crate::io::ending::folder;
 use crate::measure::network::{MeasureContext, measure};
 use crate::measure::result::FILES;
 use crate::measure::samples::SampleSelection;
+use crate::run::checkpoint::Checkpoint;
 use crate::run::context::RunContext;
 use crate::run::folder::{Existing, free};
+use crate::run::resume::{RESUME, differences, settings_in};
 use crate::run::settings::Settings;
 use crate::run::training::train;
 use crate::signal::{Interrupted, stop_on_signals};
@@ -63,10 +67,11 @@ struct Open {
 /// report is written first.
 pub fn run(args: &ReproduceArgs, options: &GlobalOptions) -> Result<()> {
     stop_on_signals()?;
+    args.out.as_deref().map_or(Ok(()), |out| folder("--out", out))?;
     let experiment = Experiment::by_name(&args.experiment)?.with(&args.overrides);
     let plan = experiment.plan(&Rates::default())?;
     let threads = options.thread_count()?;
-    let jobs = args.jobs.unwrap_or(threads).clamp(1, plan.len());
+    let jobs = args.jobs.map_or(Ok(threads), |jobs| bounded("--jobs", jobs, THREADS))?.clamp(1, plan.len());
     let kernels = options.kernels((threads / jobs).max(1))?;
     let mut sets: Vec<Open> = Vec::new();
     for planned in &plan {
@@ -92,6 +97,7 @@ pub fn run(args: &ReproduceArgs, options: &GlobalOptions) -> Result<()> {
             let there = Experiment::read(&out.join(FILE))?.name;
             let name = &experiment.name;
             ensure!(there == *name, "{}: holds {there}, not {name}; choose another --out", out.display());
+            check_resumable(&out, &experiment)?;
         }
         Existing::Overwrite => remove(&out, &[rates::FILE])?,
         Existing::Keep | Existing::Resume => {}
@@ -156,6 +162,41 @@ pub fn run(args: &ReproduceArgs, options: &GlobalOptions) -> Result<()> {
     super::report::rebuild(&out, options)?;
     if !failed.is_empty() {
         bail!("{} of {} runs failed: {}", failed.len(), plan.len(), failed.join("; "));
+    }
+    Ok(())
+}
+
+/// Checks that no finished run of a folder differs from the plan, before anything is written: in its settings, or by
+/// more epochs.
+fn check_resumable(out: &Path, experiment: &Experiment) -> Result<()> {
+    for planned in experiment.plan(&Rates::read(out)?)? {
+        let folder = out.join(&planned.folder);
+        if !folder.join("run.json").exists() {
+            continue;
+        }
+        // A damaged run is reported when it is its turn.
+        let Ok(Some(found)) = settings_in(&folder) else { continue };
+        let different = differences(&found, &planned.settings);
+        ensure!(
+            different.is_empty(),
+            UsageError(format!(
+                "{}: is of a run with other settings: {}; leave these options out or choose another --out",
+                folder.display(),
+                different.join(", ")
+            ))
+        );
+        let epochs = planned.settings.epochs;
+        if found.epochs > epochs
+            && let Ok(Checkpoint { epoch, .. }) = Checkpoint::read(&folder.join(RESUME))
+        {
+            ensure!(
+                epoch <= epochs,
+                UsageError(format!(
+                    "{}: has {epoch} epochs, more than --epochs {epochs}; use at least --epochs {epoch}",
+                    folder.display()
+                ))
+            );
+        }
     }
     Ok(())
 }

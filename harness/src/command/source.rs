@@ -5,6 +5,7 @@ use crate::dataset::samples::{Arrays, Scaled};
 use crate::error::UsageError;
 use crate::io::array;
 use crate::io::file;
+use crate::io::output::status;
 use crate::model_file;
 use crate::run::settings::{Range, parse_range};
 use anyhow::{Context, Result, bail, ensure};
@@ -15,22 +16,23 @@ use std::path::{Path, PathBuf};
 /// A model and its input samples.
 #[derive(Debug, Args)]
 pub struct SourceArgs {
-    /// Model file (safetensors)
+    /// Model file (safetensors), or the folder of a run
     #[arg(long, value_name = "FILE")]
     pub model: PathBuf,
     /// Data set whose test samples are used
-    #[arg(long, value_name = "NAME", required_unless_present = "input", conflicts_with = "input")]
+    #[arg(long, value_name = "NAME", conflicts_with = "input")]
     dataset: Option<String>,
     /// Folder to search for data first; then RELEVANCE_DATA_DIR, ./data and the cache folder
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Images as a .npy file, f32 [N, rows, cols]
+    /// Images as a .npy file, f32 [N, rows, cols] in the model's range, or u8, which are scaled to it; or a .npz file of
+    /// explain, whose x_batch is read
     #[arg(long, value_name = "FILE")]
     input: Option<PathBuf>,
     /// Labels of --input as a .npy file, integers [N]
     #[arg(long, value_name = "FILE", requires = "input")]
     labels: Option<PathBuf>,
-    /// Range of the pixels, LOW,HIGH: the bounds of z^β [default: the model's]
+    /// Bounds of z^β, LOW,HIGH; no pixel is scaled by them [default: the model's range]
     #[arg(long, value_name = "LOW,HIGH", value_parser = parse_range, allow_hyphen_values = true)]
     input_range: Option<Range>,
 }
@@ -87,12 +89,19 @@ impl SourceArgs {
     /// # Errors
     /// One line that names the file, what was found and what was expected.
     pub fn open(&self) -> Result<(Network, Source)> {
-        let network = load_model(&self.model, self.input_range)?;
+        if self.dataset.is_none() && self.input.is_none() {
+            let text = "give --dataset NAME for the test half of a data set, or --input FILE.npy for images of your own";
+            bail!(UsageError(text.to_owned()));
+        }
+        let model = model_path(&self.model)?;
+        let network = load_model(&model, None)?;
         let source = match (&self.dataset, &self.input) {
             (Some(name), _) => self.dataset(name, &network)?,
-            (_, Some(path)) => self.arrays(path, &network)?,
-            _ => bail!(UsageError("give --dataset or --input".to_owned())),
+            (None, Some(path)) => self.arrays(path, &network)?,
+            (None, None) => unreachable!("one of them is given, as checked above"),
         };
+        let network =
+            if self.input_range.is_some() { load_model(&model, self.input_range)? } else { network };
         Ok((network, source))
     }
 
@@ -125,7 +134,7 @@ impl SourceArgs {
         for path in [Some(path), self.labels.as_deref()].into_iter().flatten() {
             file::plain_file(path).with_context(|| format!("{}: cannot be read", path.display()))?;
         }
-        let (images, [n, rows, cols]) = array::read_images(path)?;
+        let (images, [n, rows, cols]) = array::read_pixels(path, [task.low, task.high])?;
         ensure!(
             (rows, cols) == (task.rows, task.cols),
             "{name}: images are {rows}×{cols}, the model reads {}×{}; scale or cut them",
@@ -134,15 +143,68 @@ impl SourceArgs {
         );
         if let Some(at) = images.iter().position(|x| !(task.low..=task.high).contains(x)) {
             bail!(
-                "{name}: pixel {at} is {}, outside the range {}…{}; scale the images or give --input-range LOW,HIGH",
+                "{name}: pixel {at} is {}, outside the model's range {}…{}; scale the images: {}",
                 images[at],
                 task.low,
-                task.high
+                task.high,
+                formula(&images, task)
             );
+        }
+        if let Some(Range(low, high)) = self.input_range
+            && let Some(at) = images.iter().position(|x| !(low..=high).contains(x))
+        {
+            let pixel = images[at];
+            bail!(UsageError(format!(
+                "--input-range {low},{high}: pixel {at} of {name} is {pixel}, outside these bounds of z^β; leave the option out"
+            )));
         }
         let labels = self.labels.as_deref().map(|path| labels(path, n, task.classes)).transpose()?;
         Ok(Source::Arrays(Arrays { images, size: rows * cols, labels }))
     }
+}
+
+/// How to scale images of another range to the model's.
+fn formula(images: &[f32], task: &Task) -> String {
+    let most = images.iter().fold(0.0f32, |most, x| most.max(*x));
+    let least = images.iter().fold(0.0f32, |least, x| least.min(*x));
+    let (low, width) = (task.low, task.high - task.low);
+    let unit = match (least < 0.0, most > 1.0) {
+        (true, _) => "(a - a.min())/(a.max() - a.min())",
+        (false, true) if most <= 255.0 => "a/255",
+        (false, true) => "a/a.max()",
+        (false, false) => "a",
+    };
+    let scaled = match (width, unit) {
+        (width, unit) if width == 1.0 => unit.to_owned(),
+        (width, "a/255") => format!("{width}*a/255"),
+        (width, unit) => format!("{width}*{unit}"),
+    };
+    match low {
+        low if low == 0.0 => format!("`{scaled}`"),
+        low if low < 0.0 => format!("`{scaled}-{}`", -low),
+        low => format!("`{scaled}+{low}`"),
+    }
+}
+
+/// The model file that a path names: itself, or in the folder of a run the best or the last model.
+///
+/// # Errors
+/// If it is a folder without a model.
+pub fn model_path(path: &Path) -> Result<PathBuf> {
+    if !path.is_dir() {
+        return Ok(path.to_owned());
+    }
+    let names = ["best.safetensors", "last.safetensors"];
+    let found = names.iter().map(|name| path.join(name)).find(|file| file.exists());
+    let found = found.with_context(|| {
+        format!(
+            "{}: is a folder without {}; give a model file or the folder of a run",
+            path.display(),
+            names.join(" or ")
+        )
+    })?;
+    status!("using {}", found.display());
+    Ok(found)
 }
 
 fn labels(path: &Path, n: usize, classes: usize) -> Result<Vec<u8>> {

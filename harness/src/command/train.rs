@@ -3,15 +3,19 @@
 use crate::context::GlobalOptions;
 use crate::dataset::Dataset;
 use crate::error::UsageError;
-use crate::io::output::{out, outln};
+use crate::io::ending::folder;
+use crate::io::output::{out, outln, write_json_result};
+use crate::io::show::{json_path, shown};
 use crate::report::table::Table;
 use crate::run::context::RunContext;
 use crate::run::folder::{Existing, free};
+use crate::run::resume::settings_in;
 use crate::run::settings::PartialSettings;
 use crate::run::training::train;
 use crate::signal::stop_on_signals;
 use anyhow::{Error, Result};
 use clap::Args;
+use serde_json::json;
 use std::path::PathBuf;
 
 /// Arguments of `harness train`.
@@ -28,7 +32,7 @@ pub struct TrainArgs {
     /// Folder of the run [default: runs/CELL-T-DATASET, with a number appended if it exists]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Continue the run in that folder
+    /// Continue the run in that folder, with its settings; other options must agree with them, but for --epochs
     #[arg(long, requires = "out", conflicts_with = "overwrite")]
     resume: bool,
     /// Replace the run in that folder
@@ -54,20 +58,28 @@ impl TrainArgs {
 /// If a setting is invalid, the data is not found, or the training fails.
 pub fn run(args: &TrainArgs, options: &GlobalOptions) -> Result<()> {
     stop_on_signals()?;
+    args.out.as_deref().map_or(Ok(()), |out| folder("--out", out))?;
     let settings = args.settings.clone().over_file(args.config.as_deref())?;
+    let settings = match (&args.out, args.resume) {
+        (Some(out), true) => match settings_in(out)? {
+            Some(found) => settings.over(PartialSettings::of(found)),
+            None => settings,
+        },
+        _ => settings,
+    };
     let settings = settings.complete().map_err(|error| args.of_config(error))?;
     let kernels = options.kernels(options.thread_count()?)?;
     let dataset = Dataset::open(&settings.dataset, args.data_dir.as_deref())?;
     let name = format!("{}-{}-{}", settings.cell, settings.seq_len, dataset.name);
     let out = args.out.clone().unwrap_or_else(|| free(&name));
     let progress = options.progress();
-    progress.line(&format!("{} on {}, into {}", settings.title(), dataset.name, out.display()));
+    progress.line(&format!("{} on {}, into {}", settings.title(), dataset.name, shown(&out)));
     let sha256 = dataset.sha256();
     let context = RunContext { dataset: &dataset, sha256: &sha256, kernels: &kernels, progress: &progress };
     let existing = Existing::from_flags(args.resume, args.overwrite);
     let outcome = train(&settings, &out, existing, &context).map_err(|error| args.of_config(error))?;
     if options.json {
-        return outln!("{}", serde_json::json!({ "out": out, "outcome": outcome }));
+        return write_json_result(&json!({ "out": json_path(&out), "outcome": outcome }));
     }
     let mut table = Table::new(&["run", "variables", "validation", "test", "dead", "best epoch"]);
     table.row(vec![
@@ -79,5 +91,5 @@ pub fn run(args: &TrainArgs, options: &GlobalOptions) -> Result<()> {
         outcome.best_epoch.to_string(),
     ]);
     out!("{table}")?;
-    outln!("model: {}", out.join("last.safetensors").display())
+    outln!("model: {}", shown(&out.join("last.safetensors")))
 }

@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::files::FILES;
 use super::gz::{is_gz, reader};
 use super::published::{PUBLISHED, Published, published};
+use crate::io::file::plain_file;
 use crate::io::hash::digests;
 
 /// The published data set that a file of test labels is part of.
@@ -21,8 +22,9 @@ pub fn name_of_labels(path: &Path) -> Option<&'static str> {
         source.and_then(|s| digests(s.take(ENOUGH))).ok().map(|(_, sha)| sha)
     };
     let content = of(reader(path));
-    let packed =
-        is_gz(path).then(|| of(File::open(path).map(|file| Box::new(file) as Box<dyn Read>))).flatten();
+    let packed = is_gz(path)
+        .then(|| of(plain_file(path).and_then(|_| Ok(Box::new(File::open(path)?) as _))))
+        .flatten();
     let is = |known: Option<&str>, found: &Option<String>| known.is_some() && known == found.as_deref();
     let set =
         PUBLISHED.iter().find(|(_, files)| is(files[3].sha256, &content) || is(files[3].gz_sha256, &packed));
@@ -61,6 +63,7 @@ pub struct FileReport {
     /// Its name, without `.gz`.
     pub file: &'static str,
     /// Its path.
+    #[serde(serialize_with = "crate::io::show::serialize_optional_path")]
     pub path: Option<PathBuf>,
     /// Whether it is the published one.
     pub state: State,
@@ -99,6 +102,7 @@ pub(super) fn verify_file(
     known: Option<&Published>,
 ) -> io::Result<(State, Option<String>, String)> {
     if let Some(expected) = known.and_then(|known| known.gz_sha256).filter(|_| is_gz(path)) {
+        plain_file(path)?;
         let (_, found) = digests(File::open(path)?)?;
         if found == expected {
             return Ok((State::Ok, Some(found), "the published gz".to_owned()));

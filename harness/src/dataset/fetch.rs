@@ -14,8 +14,10 @@ use ureq::http::header::{CONTENT_LENGTH, CONTENT_RANGE, RANGE};
 
 use super::checksum::{self, State};
 use super::files::FILES;
+use super::locate::file_in;
 use super::published::{MIRRORS, Published, published};
 use crate::error::UsageError;
+use crate::io::atomic::advice;
 use crate::io::lock;
 use crate::io::progress::{Job, Progress};
 use crate::signal::check_stop;
@@ -114,9 +116,7 @@ impl Download {
     fn file(&self, agent: &Agent, i: usize, progress: &Progress) -> Result<PathBuf> {
         let (file, known) = (format!("{}.gz", FILES[i]), &self.files[i]);
         let target = self.folder.join(&file);
-        if let Some(there) =
-            [self.folder.join(FILES[i]), target.clone()].into_iter().find(|path| path.exists())
-        {
+        if let Some(there) = file_in(&self.folder, FILES[i]) {
             let (state, _, note) =
                 checksum::verify_file(&self.name, &there, Some(known)).with_context(|| {
                     format!("{}: cannot be read; remove it to fetch it again", there.display())
@@ -245,10 +245,13 @@ fn transfer(agent: &Agent, url: &str, part: &Path, offset: u64, progress: &Progr
             length.unwrap_or(0)
         )));
     }
-    let writing = || format!("{}: cannot be written; check the space left on the disk", part.display());
+    let writing = |error: std::io::Error| {
+        let context = format!("{}: cannot be written{}", part.display(), advice(&error));
+        Failure::Stop(Error::new(error).context(context))
+    };
     let mut options = File::options();
     let file = if start > 0 { options.append(true) } else { options.create(true).write(true).truncate(true) };
-    let mut file = file.open(part).with_context(writing)?;
+    let mut file = file.open(part).map_err(writing)?;
     let job = progress.job(url.rsplit('/').next().unwrap_or(url), length.unwrap_or(0));
     let mut body = response.into_body().into_reader();
     let copied = copy(&mut body, start, &mut file, &writing, &job);
@@ -257,7 +260,7 @@ fn transfer(agent: &Agent, url: &str, part: &Path, offset: u64, progress: &Progr
         fs::remove_file(part).with_context(|| format!("{}: cannot be removed", part.display()))?;
     }
     copied?;
-    file.sync_all().with_context(writing)?;
+    file.sync_all().map_err(writing)?;
     Ok(())
 }
 
@@ -265,7 +268,7 @@ fn copy(
     body: &mut impl Read,
     start: u64,
     file: &mut File,
-    writing: &impl Fn() -> String,
+    writing: &impl Fn(std::io::Error) -> Failure,
     job: &Job,
 ) -> Result<(), Failure> {
     let (mut found, mut block) = (start, vec![0; 1 << 16]);
@@ -281,7 +284,7 @@ fn copy(
         if found > MAX_BYTES {
             return Err(Failure::Unavailable(format!("serves more than {MAX_BYTES} bytes")));
         }
-        file.write_all(&block[..n]).with_context(writing)?;
+        file.write_all(&block[..n]).map_err(writing)?;
         job.advance(n as u64);
     }
 }

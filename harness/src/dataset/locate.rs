@@ -1,8 +1,8 @@
 //! Finds data sets: the folders searched and the layouts accepted.
 
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, anyhow, bail, ensure};
 
@@ -10,10 +10,15 @@ use super::files::{FILES, KNOWN, MASK_FILES, canonical_name};
 use super::published::is_published;
 use super::split::Split;
 use super::{checksum, maj, synth};
+use crate::io::atomic::{check_folder, random_name};
+use crate::io::idx;
 use crate::io::output::status;
+use crate::io::show::shown;
 
 /// Environment variable that names a folder to search, after `--data-dir`.
 pub const DATA_DIR_ENV: &str = "RELEVANCE_DATA_DIR";
+/// Files of other names that an error lists.
+const MAX_MISNAMED: usize = 8;
 /// A data set whose four files exist, compressed or not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Located {
@@ -76,9 +81,17 @@ impl SearchPath {
     /// The folder for files that can be recreated: decompressed files and the synthetic set.
     ///
     /// # Errors
-    /// If neither `XDG_CACHE_HOME` nor `HOME` is set.
+    /// If neither `XDG_CACHE_HOME` nor `HOME` is set, or the folder cannot be created or written.
     pub fn cache(&self) -> anyhow::Result<&Path> {
-        self.cache.as_deref().context("there is no cache folder; set XDG_CACHE_HOME or HOME")
+        let cache = self.cache.as_deref().context("there is no cache folder; set XDG_CACHE_HOME or HOME")?;
+        fs::create_dir_all(cache).and_then(|()| check_folder(cache)).with_context(|| {
+            format!(
+                "{}: the cache folder cannot be written; set XDG_CACHE_HOME to a folder that can, or generate the set \
+                 with harness data synth --out DIR/synth and give --data-dir DIR",
+                shown(cache)
+            )
+        })?;
+        Ok(cache)
     }
 
     /// The folders that may hold the data set `name`, in search order.
@@ -128,6 +141,12 @@ impl SearchPath {
                 FILES.iter().zip(&files).filter(|(_, file)| file.is_none()).map(|(n, _)| *n).collect();
             format!("; {} lacks {}", dir.display(), missing.join(", "))
         });
+        let misnamed: String = self
+            .candidates(name)
+            .map(|folder| (misnamed(&folder), folder))
+            .filter(|(names, _)| !names.is_empty())
+            .map(|(names, folder)| format!("; {} holds {}, rename them", folder.display(), names.join(", ")))
+            .collect();
         let others: String = self
             .roots
             .iter()
@@ -140,7 +159,7 @@ impl SearchPath {
             (false, None) => String::new(),
         };
         anyhow!(
-            "no data set {name:?} in {} (nor as torchvision keeps it){missing}{others}; put {}, each plain or .gz, into one of these, \
+            "no data set {name:?} in {} (nor as torchvision keeps it){missing}{misnamed}{others}; put {}, each plain or .gz, into one of these, \
              give another folder with --data-dir or {DATA_DIR_ENV}, {download}or generate a set without a download: harness data synth",
             roots.join(", "),
             FILES.join(", "),
@@ -209,16 +228,10 @@ impl SearchPath {
         name: &str,
         write: impl FnOnce(&Path) -> anyhow::Result<()>,
     ) -> anyhow::Result<Located> {
-        /// Makes the folder names of concurrent threads distinct.
-        static GENERATED: AtomicU32 = AtomicU32::new(0);
         let cache = self.cache()?;
         let target = cache.join(name);
         status!("generating the data set {name} in {} (once)", target.display());
-        let unfinished = Unfinished(cache.join(format!(
-            ".{name}-{}-{}",
-            std::process::id(),
-            GENERATED.fetch_add(1, Ordering::Relaxed)
-        )));
+        let unfinished = Unfinished(cache.join(format!(".{name}-{}", random_name())));
         write(&unfinished.0)?;
         let renamed = fs::rename(&unfinished.0, &target);
         match (located(name, &target), renamed) {
@@ -244,9 +257,39 @@ impl Drop for Unfinished {
 /// The four files in `folder`; an uncompressed one is preferred. Any directory entry with the name counts; a
 /// folder or a device is refused when it is opened.
 fn files_in(folder: &Path) -> [Option<PathBuf>; 4] {
-    FILES.map(|file| {
-        [folder.join(file), folder.join(format!("{file}.gz"))].into_iter().find(|path| path.exists())
-    })
+    FILES.map(|file| file_in(folder, file))
+}
+
+/// One of the four files, under either spelling of its name, packed or not.
+pub(super) fn file_in(folder: &Path, file: &str) -> Option<PathBuf> {
+    let dotted = dotted(file);
+    let names = [file.to_owned(), format!("{file}.gz"), format!("{dotted}.gz"), dotted];
+    names.into_iter().map(|name| folder.join(name)).find(|path| path.exists())
+}
+
+/// The other spelling of a file's name, as some archives have it: `train-images.idx3-ubyte`.
+fn dotted(file: &str) -> String {
+    file.replacen("-idx", ".idx", 1)
+}
+
+/// Names of files in a folder that hold images or labels but have neither spelling of a name.
+fn misnamed(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let is_known = |name: &str| {
+        let plain = name.strip_suffix(".gz").unwrap_or(name);
+        FILES.iter().chain(&MASK_FILES).any(|file| plain == *file || plain == dotted(file))
+    };
+    let is_idx = |path: &PathBuf| {
+        let mut start = Vec::new();
+        let read = super::gz::reader(path).and_then(|source| source.take(4).read_to_end(&mut start));
+        read.is_ok() && idx::is_images_or_labels(&start)
+    };
+    let names =
+        entries.filter(is_idx).filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
+    let mut names: Vec<String> = names.filter(|name| !is_known(name)).collect();
+    names.sort();
+    names.truncate(MAX_MISNAMED);
+    names
 }
 
 /// The published set whose files are directly in `folder`. A majority problem has the labels of the set it was drawn from.
@@ -309,6 +352,63 @@ mod tests {
         assert!(flat.find("synth").is_some() && flat.find("mnist").is_none());
         assert!(flat.not_found("mnist").to_string().contains("itself holds synth"));
         assert!(SearchPath::with(Some(&root.path().join("none")), None, None).is_err());
+    }
+
+    #[test]
+    fn either_spelling_of_a_name_is_found_packed_or_not() {
+        let (root, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let places = places(root.path(), cache.path());
+        let dir = packed_set(root.path(), "dots");
+        for file in FILES {
+            fs::rename(
+                dir.join(format!("{file}.gz")),
+                dir.join(format!("{}.gz", file.replace("-idx", ".idx"))),
+            )
+            .unwrap();
+        }
+        let plain = places.unpack(&places.find("dots").unwrap()).unwrap();
+        assert_eq!(Split::open(&plain[0], &plain[1], None).unwrap().len(), 9);
+        synth::write(&root.path().join("plain"), 1, 9, 4).unwrap();
+        for file in FILES {
+            let at = |name: &str| root.path().join("plain").join(name);
+            fs::rename(at(file), at(&file.replace("-idx", ".idx"))).unwrap();
+        }
+        let found = places.find("plain").unwrap().files;
+        assert_eq!(found[0], root.path().join("plain/train-images.idx3-ubyte"));
+        assert!(
+            checksum::verify("plain", &found.map(Some))
+                .iter()
+                .all(|file| file.state != checksum::State::Missing)
+        );
+    }
+
+    #[test]
+    fn files_of_other_names_are_listed_with_what_to_do() {
+        let (root, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let dir = root.path().join("other");
+        synth::write(&dir, 1, 9, 4).unwrap();
+        for (i, file) in FILES.iter().enumerate() {
+            fs::rename(dir.join(file), dir.join(format!("file{i}.bin"))).unwrap();
+        }
+        fs::write(dir.join("notes.txt"), "no data").unwrap();
+        let message = places(root.path(), cache.path()).not_found("other").to_string();
+        assert!(
+            message.contains("holds file0.bin, file1.bin, file2.bin, file3.bin, rename them"),
+            "{message}"
+        );
+        assert!(!message.contains("notes"), "{message}");
+    }
+
+    #[test]
+    fn a_cache_that_cannot_be_written_names_the_variable() {
+        let root = tempfile::tempdir().unwrap();
+        let file = root.path().join("file");
+        fs::write(&file, "x").unwrap();
+        let places = SearchPath::with(None, None, Some(file.join("relevance"))).unwrap();
+        let message = format!("{:#}", places.generate_synth().unwrap_err());
+        for part in ["XDG_CACHE_HOME", "--data-dir", "relevance"] {
+            assert!(message.contains(part), "{message}");
+        }
     }
 
     #[test]

@@ -7,17 +7,18 @@
 //! Every sample has its own generator, seeded by (seed, half, index), and pixels are computed with `+ − · /
 //! √` only, so the bytes depend on neither the number of threads nor the machine.
 
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, ensure};
-use atomic_write_file::AtomicWriteFile;
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rayon::prelude::*;
 
 use super::files::FILES;
+use crate::io::atomic::{AtomicFile, advice};
 use crate::io::idx::{IMAGES_MAGIC, LABELS_MAGIC};
+use crate::io::machine::start_rayon;
 
 /// The seed of the set that `Dataset::open("synth", …)` generates.
 pub const DEFAULT_SEED: u64 = 1;
@@ -108,6 +109,7 @@ pub fn write(dir: &Path, seed: u64, train: usize, test: usize) -> anyhow::Result
         );
     }
     std::fs::create_dir_all(dir).with_context(|| format!("cannot create the folder {}", dir.display()))?;
+    start_rayon();
     let [train_images, train_labels, test_images, test_labels] = FILES;
     write_half(&dir.join(train_images), &dir.join(train_labels), seed, 0, train)?;
     write_half(&dir.join(test_images), &dir.join(test_labels), seed, 1, test)
@@ -122,11 +124,7 @@ pub fn draw(seed: u64, len: usize) -> (Vec<u8>, Vec<u8>) {
 }
 
 fn write_half(images: &Path, labels: &Path, seed: u64, half: u64, len: usize) -> anyhow::Result<()> {
-    let open = |path: &Path| {
-        AtomicWriteFile::open(path)
-            .map(BufWriter::new)
-            .with_context(|| format!("cannot write {}", path.display()))
-    };
+    let open = |path: &Path| AtomicFile::open(path);
     let (mut to_images, mut to_labels) = (open(images)?, open(labels)?);
     let mut draw = || -> std::io::Result<()> {
         let (count, size) = ((len as u32).to_be_bytes(), (SIZE as u32).to_be_bytes());
@@ -143,13 +141,12 @@ fn write_half(images: &Path, labels: &Path, seed: u64, half: u64, len: usize) ->
         }
         Ok(())
     };
-    draw().with_context(|| format!("cannot write {}", images.display()))?;
-    for (file, path) in [(to_images, images), (to_labels, labels)] {
-        let done =
-            file.into_inner().map_err(std::io::IntoInnerError::into_error).and_then(AtomicWriteFile::commit);
-        done.with_context(|| format!("cannot write {}", path.display()))?;
-    }
-    Ok(())
+    draw().map_err(|error| {
+        let context = format!("{}{}", AtomicFile::unfinished(images), advice(&error));
+        anyhow::Error::new(error).context(context)
+    })?;
+    to_images.commit()?;
+    to_labels.commit()
 }
 
 /// The random number generator of one sample.

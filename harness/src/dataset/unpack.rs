@@ -5,11 +5,11 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, ensure};
-use atomic_write_file::AtomicWriteFile;
 
 use super::files::{FILES, KINDS};
-use super::gz::{is_gz, reader};
+use super::gz::{is_gz, is_packed, reader};
 use super::locate::{Located, SearchPath};
+use crate::io::atomic::{AtomicFile, advice};
 use crate::io::file::plain_file;
 use crate::io::hash::sha256;
 use crate::io::idx::{Header, Kind};
@@ -38,16 +38,10 @@ impl SearchPath {
         let read_only = fs::metadata(&set.folder).is_ok_and(|meta| meta.permissions().readonly());
         if !read_only {
             let beside = set.folder.join(file);
-            match AtomicWriteFile::open(&beside) {
+            match AtomicFile::open(&beside) {
                 Ok(to) => return unpack_into(gz, kind, to, &beside).map(|()| beside),
-                Err(e)
-                    if matches!(
-                        e.kind(),
-                        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
-                    ) => {}
-                Err(e) => {
-                    return Err(e).with_context(|| format!("{}: cannot be written", beside.display()));
-                }
+                Err(e) if is_read_only(&e) => {}
+                Err(e) => return Err(e),
             }
         }
         let cache = self.cache().with_context(|| format!("cannot unpack next to {}", gz.display()))?;
@@ -56,12 +50,16 @@ impl SearchPath {
         if !target.is_file() {
             fs::create_dir_all(&folder)
                 .with_context(|| format!("cannot create the folder {}", folder.display()))?;
-            let to = AtomicWriteFile::open(&target)
-                .with_context(|| format!("{}: cannot be written", target.display()))?;
-            unpack_into(gz, kind, to, &target)?;
+            unpack_into(gz, kind, AtomicFile::open(&target)?, &target)?;
         }
         Ok(target)
     }
+}
+
+/// Whether a file cannot be created because of its folder.
+fn is_read_only(error: &anyhow::Error) -> bool {
+    let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+    matches!(kind, Some(io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem))
 }
 
 /// A key for the `.gz` files, which changes when they change.
@@ -76,7 +74,7 @@ fn key(files: &[PathBuf; 4]) -> anyhow::Result<String> {
 }
 
 /// Decompresses `gz` into `to`, which appears as `target` only if the content is valid.
-fn unpack_into(gz: &Path, kind: Kind, mut to: AtomicWriteFile, target: &Path) -> anyhow::Result<()> {
+fn unpack_into(gz: &Path, kind: Kind, mut to: AtomicFile, target: &Path) -> anyhow::Result<()> {
     let name = gz.display();
     let reading = |e: io::Error| match e.kind() {
         io::ErrorKind::UnexpectedEof => {
@@ -88,7 +86,16 @@ fn unpack_into(gz: &Path, kind: Kind, mut to: AtomicWriteFile, target: &Path) ->
     let mut from = reader(gz).with_context(|| format!("{name}: cannot be opened"))?;
     let mut head = Vec::new();
     (&mut from).take(16).read_to_end(&mut head).map_err(reading)?;
-    let Header { file_len, .. } = Header::read(head.as_slice(), kind, gz)?;
+    let is_plain = !is_packed(gz)?;
+    let header = Header::read(head.as_slice(), kind, gz);
+    let header = if is_plain {
+        header.with_context(|| {
+            format!("{name}: cannot unpack, it is neither a gzip file nor a plain IDX file; fetch it again")
+        })
+    } else {
+        header
+    };
+    let Header { file_len, .. } = header?;
     ensure!(
         file_len / MAX_RATIO <= compressed_len,
         "{name}: claims {file_len} bytes, more than {compressed_len} compressed bytes can hold; the header is damaged, fetch it again"
@@ -102,14 +109,17 @@ fn unpack_into(gz: &Path, kind: Kind, mut to: AtomicWriteFile, target: &Path) ->
             break;
         }
         found += n as u64;
-        to.write_all(&block[..n]).with_context(|| format!("{}: cannot be written", target.display()))?;
+        to.write_all(&block[..n]).map_err(|error| {
+            let context = format!("{}{}", AtomicFile::unfinished(target), advice(&error));
+            anyhow::Error::new(error).context(context)
+        })?;
     }
     ensure!(
         found == file_len,
         "{name}: unpacks to {} bytes, expected {file_len}; it is damaged, fetch it again",
         if found > file_len { format!("more than {file_len}") } else { found.to_string() }
     );
-    to.commit().with_context(|| format!("{}: cannot be written", target.display()))
+    to.commit()
 }
 
 #[cfg(test)]
@@ -123,6 +133,26 @@ mod tests {
 
     fn places(data_dir: &Path, cache: &Path) -> SearchPath {
         SearchPath::with(Some(data_dir), None, Some(cache.to_path_buf())).unwrap()
+    }
+
+    #[test]
+    fn padding_and_plain_bytes_are_taken_and_trailing_data_is_named() {
+        let (root, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let places = places(root.path(), cache.path());
+        for (name, tail) in [("padded", &[0u8; 512][..]), ("stray", b"x")] {
+            let gz = packed_set(root.path(), name).join("train-labels-idx1-ubyte.gz");
+            fs::write(&gz, [&fs::read(&gz).unwrap()[..], tail].concat()).unwrap();
+            let done = places.unpack(&places.find(name).unwrap()).map_err(|error| format!("{error:#}"));
+            match name {
+                "padded" => assert!(done.is_ok(), "{done:?}"),
+                _ => assert!(done.unwrap_err().contains("trailing data")),
+            }
+        }
+        let dir = root.path().join("misnamed");
+        crate::dataset::synth::write(&dir, 1, 9, 4).unwrap();
+        fs::rename(dir.join(FILES[0]), dir.join(format!("{}.gz", FILES[0]))).unwrap();
+        let plain = places.unpack(&places.find("misnamed").unwrap()).unwrap();
+        assert_eq!(Split::open(&plain[0], &plain[1], None).unwrap().len(), 9);
     }
 
     #[test]

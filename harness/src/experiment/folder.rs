@@ -195,7 +195,11 @@ fn found(
     let outcome = match manifest.outcome.clone() {
         Some(outcome) if manifest.state == "done" && settings.epochs == epochs => outcome,
         _ => {
-            let state = if manifest.state == "done" { "fewer epochs than planned" } else { &manifest.state };
+            let state = match &manifest.state[..] {
+                "done" if settings.epochs > epochs => "more epochs than planned",
+                "done" => "fewer epochs than planned",
+                state => state,
+            };
             // The last line of a killed run may be incomplete.
             let seen = metrics.ok().map(|metrics| format!(": {} of {epochs} epochs", rows(&metrics)));
             return Ok(State::Unfinished(format!("{state}{}", seen.unwrap_or_default())));

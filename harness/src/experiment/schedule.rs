@@ -21,20 +21,28 @@ pub fn in_parallel<R: Send>(
     let all = progress.job("all", runs.len() as u64);
     let (begin, done) = (Instant::now(), AtomicUsize::new(0));
     std::thread::scope(|scope| {
-        for _ in 0..jobs {
-            scope.spawn(|| {
-                while let Some(&i) = order.get(next.fetch_add(1, Ordering::SeqCst)) {
-                    let result = work(&runs[i]);
-                    if let Ok(mut slot) = results[i].lock() {
-                        *slot = Some(result);
-                    }
-                    all.advance(1);
-                    let done = done.fetch_add(1, Ordering::SeqCst) + 1;
-                    let left = left(begin.elapsed(), done, runs.len());
-                    all.message(&format!("{done} of {} runs, {left}", runs.len()));
+        let worker = || {
+            while let Some(&i) = order.get(next.fetch_add(1, Ordering::SeqCst)) {
+                let result = work(&runs[i]);
+                if let Ok(mut slot) = results[i].lock() {
+                    *slot = Some(result);
                 }
-            });
+                all.advance(1);
+                let done = done.fetch_add(1, Ordering::SeqCst) + 1;
+                let left = left(begin.elapsed(), done, runs.len());
+                all.message(&format!("{done} of {} runs, {left}", runs.len()));
+            }
+        };
+        // This thread is the first of them, so that all runs are done even where the system allows no other.
+        for job in 1..jobs {
+            if let Err(error) = std::thread::Builder::new().spawn_scoped(scope, worker) {
+                progress.line(&format!(
+                    "warning: {job} of {jobs} trainings in parallel, no more threads can be started: {error}"
+                ));
+                break;
+            }
         }
+        worker();
     });
     all.finish();
     let take = |slot: Mutex<Option<Result<R>>>| {

@@ -8,9 +8,10 @@ use anyhow::{Context, Result, bail, ensure};
 use ndarray_npy::npy::header::{Header, ParseHeaderError, ReadHeaderError};
 use ndarray_npy::{ReadableElement, WritableElement};
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{Cursor, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::Path;
+use zip::ZipArchive;
 
 /// A header of a plain array takes about 120 bytes; NumPy itself refuses above 10,000.
 const MAX_HEADER: usize = 10_000;
@@ -24,7 +25,7 @@ struct Opened {
     header: Header,
     descr: String,
     /// at the first value
-    file: File,
+    file: Box<dyn Read>,
     /// number of bytes from there to the end
     rest: u64,
 }
@@ -35,19 +36,43 @@ struct Opened {
 /// One line that names the file if it is not such an array, if its size differs from the header, or if a
 /// value is not finite.
 pub fn read_images(path: &Path) -> Result<(Vec<f32>, [usize; 3])> {
+    images(path, open(path)?)
+}
+
+/// As [`read_images`]; bytes are scaled so that 0 is `low` and 255 is `high`. Of an `.npz`, the array `x_batch` is read.
+///
+/// # Errors
+/// As [`read_images`].
+pub fn read_pixels(path: &Path, [low, high]: [f32; 2]) -> Result<(Vec<f32>, [usize; 3])> {
+    let mut opened = open_array(path, "x_batch")?;
+    if !matches!(opened.descr.as_str(), "|u1" | "<u1") {
+        return images(path, opened);
+    }
+    opened.header.type_descriptor = u8::type_descriptor();
+    let shape = image_shape(path, &opened.header.shape)?;
+    let bytes: Vec<u8> = values(path, opened)?;
+    Ok((bytes.into_iter().map(|byte| (f32::from(byte) * (high - low)) / 255.0 + low).collect(), shape))
+}
+
+/// The shape of images, which may have one channel.
+fn image_shape(path: &Path, shape: &[usize]) -> Result<[usize; 3]> {
+    match *shape {
+        [n, rows, cols] | [n, 1, rows, cols] => Ok([n, rows, cols]),
+        _ => bail!(
+            "{}: has shape {shape:?}, expected [N, rows, cols]: save `a.reshape(-1, rows, cols)`",
+            path.display()
+        ),
+    }
+}
+
+fn images(path: &Path, opened: Opened) -> Result<(Vec<f32>, [usize; 3])> {
     let name = path.display();
-    let opened = open(path)?;
     ensure!(
         opened.descr == "<f4",
         "{name}: holds {}, expected little-endian float32: save `a.astype('<f4')`",
         kind(&opened.descr)
     );
-    let &[n, rows, cols] = opened.header.shape.as_slice() else {
-        bail!(
-            "{name}: has shape {:?}, expected [N, rows, cols]: save `a.reshape(-1, rows, cols)`",
-            opened.header.shape
-        );
-    };
+    let [n, rows, cols] = image_shape(path, &opened.header.shape)?;
     let values: Vec<f32> = values(path, opened)?;
     if let Some(i) = values.iter().position(|v| !v.is_finite()) {
         let (image, row, col) = (i / (rows * cols), i / cols % rows, i % cols);
@@ -82,7 +107,7 @@ pub fn read_rows(path: &Path) -> Result<(Vec<f32>, [usize; 2])> {
 /// # Errors
 /// One line that names the file if it is not such an array or its size differs from the header.
 pub fn read_labels(path: &Path) -> Result<Vec<i64>> {
-    let mut opened = open(path)?;
+    let mut opened = open_array(path, "label")?;
     match opened.descr.as_str() {
         "<i8" => labels::<i64>(path, opened),
         "<i4" => labels::<i32>(path, opened),
@@ -114,11 +139,44 @@ pub fn write_f32(path: &Path, shape: &[usize], data: &[f32]) -> Result<()> {
     npy.finish()
 }
 
-/// Opens a file, checks that its header is short and flat, and parses it.
+/// Opens an `.npy` file.
 fn open(path: &Path) -> Result<Opened> {
     let name = path.display();
-    let mut file = File::open(path).with_context(|| format!("{name}: cannot be opened"))?;
+    let file = File::open(path).with_context(|| format!("{name}: cannot be opened"))?;
     let size = file.metadata().with_context(|| format!("{name}: has no size"))?.len();
+    parse(path, file, size)
+}
+
+/// Opens an `.npy` file, or an array of an `.npz` file.
+fn open_array(path: &Path, array: &str) -> Result<Opened> {
+    let name = path.display();
+    let mut file = File::open(path).with_context(|| format!("{name}: cannot be opened"))?;
+    let mut start = Vec::new();
+    file.by_ref().take(4).read_to_end(&mut start).with_context(|| format!("{name}: cannot be read"))?;
+    if start != b"PK\x03\x04" {
+        return open(path);
+    }
+    let damaged = || format!("{name}: is not a whole .npz file: save it again with `numpy.savez`");
+    let mut zip = ZipArchive::new(file).with_context(damaged)?;
+    let entry = format!("{array}.npy");
+    if zip.index_for_name(&entry).is_none() {
+        let names: Vec<&str> = zip.file_names().map(|name| name.trim_end_matches(".npy")).collect();
+        bail!("{name}: has the arrays {}, expected {array}: save it as a .npy file", names.join(", "));
+    }
+    let mut content = Vec::new();
+    let entry = zip.by_name(&entry).with_context(|| {
+        format!("{name}: {array} cannot be read; save it with `numpy.savez`, not compressed")
+    })?;
+    // A stored entry is not larger than the file, and a larger claim is not believed.
+    let size = entry.size();
+    entry.take(size).read_to_end(&mut content).with_context(damaged)?;
+    let size = content.len() as u64;
+    parse(path, Cursor::new(content), size)
+}
+
+/// Checks that a header is short and flat, and parses it.
+fn parse(path: &Path, mut file: impl Read + Seek + 'static, size: u64) -> Result<Opened> {
+    let name = path.display();
     let not_npy = || format!("{name}: is not a NumPy array: expected a file written by `numpy.save`");
     let not_plain = || {
         format!(
@@ -154,7 +212,7 @@ fn open(path: &Path) -> Result<Opened> {
     );
     let first = text.end as u64;
     file.seek(SeekFrom::Start(first)).with_context(|| format!("{name}: cannot be read"))?;
-    Ok(Opened { header, descr, file, rest: size.saturating_sub(first) })
+    Ok(Opened { header, descr, file: Box::new(file), rest: size.saturating_sub(first) })
 }
 
 /// The range of the header text, by the length in front of it, which the library would allocate without a

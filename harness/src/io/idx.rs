@@ -5,7 +5,9 @@
 //! labels  00 00 08 01 · count ·               count labels
 //! masks   00 00 08 02 · count · blocks ·      count × blocks bytes, 0 or 1
 //! ```
-//! A header is not trusted: nothing is mapped unless the size that it claims is that of the file.
+//! The third byte is the type of the items: bytes, or integers of another width whose values fit into a byte.
+//!
+//! A header may claim anything, so nothing is mapped before the claim equals the size of the file.
 
 use std::fs::File;
 use std::io::Read;
@@ -20,6 +22,11 @@ pub const IMAGES_MAGIC: u32 = 0x803;
 pub const LABELS_MAGIC: u32 = 0x801;
 /// First word of a file of masks: bytes in two dimensions.
 pub const MASKS_MAGIC: u32 = 0x802;
+
+/// Whether a file that starts with these bytes holds images or labels.
+pub fn is_images_or_labels(start: &[u8]) -> bool {
+    matches!(start, [0, 0, 0x08..=0x0e, 1 | 3])
+}
 
 /// The content of an IDX file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,12 +65,59 @@ impl Kind {
     }
 }
 
+/// The type of the items.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Type {
+    /// Bytes.
+    U8,
+    /// Signed bytes.
+    I8,
+    /// 16 bits, signed.
+    I16,
+    /// 32 bits, signed.
+    I32,
+}
+
+impl Type {
+    /// The type of this number in a header, if it is an integer.
+    fn of(number: u8) -> Option<Type> {
+        Some(match number {
+            0x08 => Type::U8,
+            0x09 => Type::I8,
+            0x0b => Type::I16,
+            0x0c => Type::I32,
+            _ => return None,
+        })
+    }
+
+    fn width(self) -> usize {
+        match self {
+            Type::U8 | Type::I8 => 1,
+            Type::I16 => 2,
+            Type::I32 => 4,
+        }
+    }
+
+    /// An item as a number.
+    fn value(self, bytes: &[u8]) -> i64 {
+        let number = bytes.iter().fold(0i64, |number, &byte| number << 8 | i64::from(byte));
+        match self {
+            Type::U8 => number,
+            Type::I8 => i64::from(number as i8),
+            Type::I16 => i64::from(number as i16),
+            Type::I32 => i64::from(number as i32),
+        }
+    }
+}
+
 /// The sizes a file claims; `rows` and `cols` are 1 for labels, 1 and the number of blocks for masks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
     /// The kind of content.
     pub kind: Kind,
-    /// Number of items.
+    /// The type of its items.
+    pub items: Type,
+    /// How many items.
     pub count: usize,
     /// Height of an image.
     pub rows: usize,
@@ -89,8 +143,18 @@ impl Header {
         );
         let word =
             |i: usize| bytes[4 * i..4 * i + 4].iter().fold(0u32, |word, &byte| word << 8 | u32::from(byte));
+        let integers = Type::of(bytes[2]).filter(|_| word(0) & !0xff00 == kind.magic() & !0xff00);
         match (word(0), kind) {
-            (magic, kind) if magic == kind.magic() => {}
+            _ if integers.is_some() => {}
+            (magic, _) if magic >> 16 == 0x1f8b => {
+                bail!("{file}: is compressed by gzip; rename it to {file}.gz")
+            }
+            (0x0d01..=0x0eff, _) => bail!(
+                "{file}: holds floating-point numbers, expected IDX {what} of integers from 0 to 255; convert it: `a.astype('uint8')`"
+            ),
+            (0x0801..=0x0cff, Kind::Labels) if bytes[3] == 2 => bail!(
+                "{file}: has several numbers a sample, expected one label; keep the column of the classes: `a[:, 0].astype('uint8')`"
+            ),
             (LABELS_MAGIC, Kind::Images) | (IMAGES_MAGIC, Kind::Labels) => bail!(
                 "{file}: found magic {:#05x}, expected {:#05x} ({what}); images and labels seem swapped, rename the files",
                 word(0),
@@ -111,7 +175,9 @@ impl Header {
             count > 0 && rows > 0 && cols > 0,
             "{file}: empty ({count} items of {rows}x{cols}); a data set needs at least one sample in each half"
         );
+        let items = integers.unwrap_or(Type::U8);
         let content = u64::from(count).checked_mul(u64::from(rows) * u64::from(cols));
+        let content = content.and_then(|n| n.checked_mul(items.width() as u64));
         let file_len =
             content.and_then(|n| n.checked_add(need as u64)).filter(|&n| isize::try_from(n).is_ok());
         let Some(file_len) = file_len else {
@@ -119,8 +185,22 @@ impl Header {
                 "{file}: claims {count} items of {rows}x{cols}, more than any file holds; the header is damaged, fetch it again"
             );
         };
-        Ok(Self { kind, count: count as usize, rows: rows as usize, cols: cols as usize, file_len })
+        Ok(Self { kind, items, count: count as usize, rows: rows as usize, cols: cols as usize, file_len })
     }
+}
+
+/// Integers as bytes.
+fn converted(content: &[u8], items: Type, path: &Path) -> anyhow::Result<Vec<u8>> {
+    let byte = |(i, bytes)| {
+        let value = items.value(bytes);
+        u8::try_from(value).ok().with_context(|| {
+            format!(
+                "{}: item {i} is {value}, expected integers from 0 to 255; convert or leave out such samples",
+                path.display()
+            )
+        })
+    };
+    content.chunks_exact(items.width()).enumerate().map(byte).collect()
 }
 
 /// The content of one IDX file, mapped read-only.
@@ -129,6 +209,8 @@ pub struct Idx {
     path: PathBuf,
     header: Header,
     map: Map,
+    /// The items, where the file does not hold them as bytes.
+    converted: Option<Vec<u8>>,
 }
 
 impl Idx {
@@ -154,7 +236,11 @@ impl Idx {
         );
         let map = Map::new(file, file_len as usize, path);
         let map = map.with_context(|| format!("{name}: cannot map {file_len} bytes into memory"))?;
-        Ok(Self { path: path.to_path_buf(), header, map })
+        let converted = match header.items {
+            Type::U8 => None,
+            items => Some(converted(&map.bytes()[kind.header_len()..], items, path)?),
+        };
+        Ok(Self { path: path.to_path_buf(), header, map, converted })
     }
 
     /// The path of the file.
@@ -169,7 +255,10 @@ impl Idx {
 
     /// All items, contiguous.
     pub fn items(&self) -> &[u8] {
-        &self.map.bytes()[self.header.kind.header_len()..]
+        match &self.converted {
+            Some(items) => items,
+            None => &self.map.bytes()[self.header.kind.header_len()..],
+        }
     }
 
     /// The whole file, header included.
@@ -217,9 +306,31 @@ mod tests {
     }
 
     #[test]
+    fn integers_of_every_width_are_read_if_they_fit() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("labels");
+        for (number, width) in [(0x09u32, 1), (0x0b, 2), (0x0c, 4)] {
+            let items = |value: i32| value.to_be_bytes()[4 - width..].to_vec();
+            let magic = header(&[number << 8 | 1, 3]);
+            std::fs::write(&path, [magic.clone(), items(7), items(0), items(127)].concat()).unwrap();
+            let idx = Idx::open(&path, Kind::Labels).unwrap();
+            assert_eq!((idx.items(), idx.bytes().len()), (&[7, 0, 127][..], 8 + 3 * width));
+            let negative = complaint(&[magic.clone(), items(7), items(-1), items(0)].concat(), Kind::Labels);
+            assert!(negative.contains("item 1 is -1") && negative.contains("0 to 255"), "{negative}");
+            assert!(complaint(&[magic, items(7)].concat(), Kind::Labels).contains("expected"));
+        }
+        let images = [header(&[0x0c03, 1, 1, 2]), header(&[255, 256])].concat();
+        assert!(complaint(&images, Kind::Images).contains("item 1 is 256"));
+        assert!(complaint(&header(&[0x0d01, 1, 0]), Kind::Labels).contains("floating-point"));
+        assert!(complaint(&header(&[0x0c02, 1, 8, 0]), Kind::Labels).contains("several numbers a sample"));
+    }
+
+    #[test]
     fn a_wrong_magic_is_named() {
         let message = complaint(&header(&[0x1f8b_0800, 1, 1, 1]), Kind::Images);
-        assert!(message.contains("0x1f8b0800") && message.contains("0x803"), "{message}");
+        assert!(message.contains("gzip") && message.contains("file.gz"), "{message}");
+        let message = complaint(&header(&[0x8950_4e47, 1, 1, 1]), Kind::Images);
+        assert!(message.contains("0x89504e47") && message.contains("0x803"), "{message}");
     }
 
     #[test]

@@ -1,10 +1,24 @@
-//! The CPU and the commit, for manifests.
+//! The CPU and the commit, for manifests; the threads of a data set's generation.
 
-/// The commit of the working folder, where there is one.
+use rayon::ThreadPoolBuilder;
+use std::sync::Once;
+
+/// The commit that the program was built from; none if it was not built in its repository.
 pub fn commit() -> Option<String> {
-    let output = std::process::Command::new("git").args(["rev-parse", "HEAD"]).output().ok()?;
-    let text = String::from_utf8(output.stdout).ok()?;
-    output.status.success().then(|| text.trim().to_owned())
+    option_env!("HARNESS_COMMIT").filter(|commit| !commit.is_empty()).map(str::to_owned)
+}
+
+/// Starts the threads of rayon; the current thread alone where the system allows no more. Without this call, rayon
+/// panics there.
+pub fn start_rayon() {
+    static STARTED: Once = Once::new();
+    STARTED.call_once(|| {
+        // Tried with threads of their own: rayon remembers a failure of the global ones.
+        if ThreadPoolBuilder::new().build().is_err() {
+            // An error means that the global ones have been started elsewhere.
+            let _ = ThreadPoolBuilder::new().num_threads(1).use_current_thread().build_global();
+        }
+    });
 }
 
 /// The CPU's name, if the system reports it.

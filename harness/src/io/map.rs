@@ -10,6 +10,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::ptr;
 use std::sync::OnceLock;
@@ -27,13 +28,22 @@ use signal_hook::low_level;
 /// The error message: what happened to a file, and the remedy.
 const CHANGED: &str = "was truncated or modified while it was in use; restore it and run again, train and reproduce with --resume";
 
-/// A file mapped read-only and known to the SIGBUS handler.
+/// A file mapped read-only and known to the SIGBUS handler, or read into memory where it cannot be mapped.
 #[derive(Debug)]
 pub struct Map {
-    bytes: Mmap,
+    content: Content,
     file: File,
     state: State,
-    place: &'static AtomicPtr<Mapped>,
+}
+
+#[derive(Debug)]
+enum Content {
+    Mapped {
+        bytes: Mmap,
+        place: &'static AtomicPtr<Mapped>,
+    },
+    /// Of a file on a file system that maps none.
+    Read(Vec<u8>),
 }
 
 /// The length and modification time of the file, which show a change.
@@ -67,7 +77,13 @@ impl Map {
         // SAFETY: the mapping is private to this value and read-only, no slice of it outlives `self`, and a `u8` has no
         // invalid value. Another process can still write into the file, so that later reads see other pixels, which
         // `unchanged` detects; or truncate it, so that a read raises SIGBUS, from which `on_bus_error` does not return.
-        let bytes = unsafe { MmapOptions::new().len(len).map(&file) }?;
+        // It is a copy-on-write mapping: some file systems have no shared ones.
+        let mapped = unsafe { MmapOptions::new().len(len).map_copy_read_only(&file) };
+        let Ok(bytes) = mapped else {
+            let mut bytes = vec![0; len];
+            file.read_exact_at(&mut bytes, 0)?;
+            return Ok(Map { content: Content::Read(bytes), file, state });
+        };
         let start = bytes.as_ptr() as usize;
         let line = format!("error: {}: {CHANGED}\n", path.display()).into_bytes().into_boxed_slice();
         let mapped = Box::into_raw(Box::new(Mapped { start, end: start + len, line }));
@@ -79,12 +95,15 @@ impl Map {
             release(mapped);
         }
         let place = place.with_context(|| format!("{MAX_MAPPINGS} files are mapped already"))?;
-        Ok(Map { bytes, file, state, place })
+        Ok(Map { content: Content::Mapped { bytes, place }, file, state })
     }
 
     /// The content.
     pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+        match &self.content {
+            Content::Mapped { bytes, .. } => bytes,
+            Content::Read(bytes) => bytes,
+        }
     }
 
     /// Checks that the file has been neither truncated nor modified since it was mapped.
@@ -99,7 +118,8 @@ impl Map {
 
 impl Drop for Map {
     fn drop(&mut self) {
-        let mapped = self.place.swap(ptr::null_mut(), SeqCst);
+        let Content::Mapped { place, .. } = &self.content else { return };
+        let mapped = place.swap(ptr::null_mut(), SeqCst);
         // A running handler may have read the pointer before the swap; a later one finds null.
         if FAULTS.load(SeqCst) == 0 {
             release(mapped);

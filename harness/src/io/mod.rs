@@ -2,6 +2,8 @@
 
 pub mod array;
 pub mod atomic;
+pub mod bounds;
+pub mod ending;
 pub mod export;
 pub mod file;
 pub mod hash;
@@ -12,4 +14,5 @@ pub mod machine;
 pub mod map;
 pub mod output;
 pub mod progress;
+pub mod show;
 pub mod tensors;

@@ -2,8 +2,12 @@
 //!
 //! A reader that closes the pipe (`harness kernels | head -1`) does not stop the command: further output is discarded,
 //! and the exit status is that of the command. Any other failure to write results, such as a full disk, is an error.
+//!
+//! Control characters are escaped here, whatever is printed: a name from outside may hold a terminal escape sequence.
 
+use super::show::{escape_json, escape_lines};
 use anyhow::{Context, Result};
+use serde::Serialize;
 use std::fmt;
 use std::io::{self, ErrorKind, Write};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -40,12 +44,32 @@ pub(crate) fn use_process_streams() {
 /// As [`ignore_broken_pipe`].
 #[expect(clippy::print_stdout, reason = "in tests only, see `PROGRAM`")]
 pub(crate) fn write_result(text: fmt::Arguments) -> Result<()> {
+    let text = text.to_string();
+    let text = escape_lines(&text);
     if !PROGRAM.load(Relaxed) {
         print!("{text}");
         return Ok(());
     }
     let mut stdout = io::stdout().lock();
-    ignore_broken_pipe(stdout.write_fmt(text).and_then(|()| stdout.flush()))
+    ignore_broken_pipe(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()))
+}
+
+/// Writes a value as one line of JSON to stdout. Paths in it are those of [`json_path`](super::show::json_path).
+///
+/// # Errors
+/// As [`ignore_broken_pipe`].
+pub(crate) fn write_json_result(value: &impl Serialize) -> Result<()> {
+    let text = serde_json::to_string(value).context("cannot write JSON")?;
+    outln!("{}", escape_json(&text))
+}
+
+/// As [`write_json_result`], indented.
+///
+/// # Errors
+/// As [`ignore_broken_pipe`].
+pub(crate) fn write_pretty_json_result(value: &impl Serialize) -> Result<()> {
+    let text = serde_json::to_string_pretty(value).context("cannot write JSON")?;
+    outln!("{}", escape_json(&text))
 }
 
 /// Prints clap's help on stdout, or its error message on stderr.
@@ -53,6 +77,12 @@ pub(crate) fn write_result(text: fmt::Arguments) -> Result<()> {
 /// # Errors
 /// As [`ignore_broken_pipe`].
 pub(crate) fn help(usage: &clap::Error) -> Result<()> {
+    let text = usage.render().to_string();
+    if escape_lines(&text) != text {
+        // An argument holds control characters. Without colours, nothing else in the text does.
+        write_status(format_args!("{}", text.trim_end()));
+        return Ok(());
+    }
     ignore_broken_pipe(usage.print().and_then(|()| io::stdout().flush()))
 }
 
@@ -70,6 +100,8 @@ fn ignore_broken_pipe(written: io::Result<()>) -> Result<()> {
 /// Writes a line to stderr; a failure is ignored, since there is nowhere to report it.
 #[expect(clippy::print_stderr, reason = "in tests only, see `PROGRAM`")]
 pub(crate) fn write_status(text: fmt::Arguments) {
+    let text = text.to_string();
+    let text = escape_lines(&text);
     if !PROGRAM.load(Relaxed) {
         return eprintln!("{text}");
     }

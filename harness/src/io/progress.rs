@@ -1,6 +1,7 @@
-//! Progress on stderr: bars on a terminal, plain lines elsewhere, nothing with `--quiet`.
+//! Progress on stderr: bars on a terminal that can draw them, plain lines elsewhere, nothing with `--quiet`.
 
 use crate::io::output::status;
+use crate::io::show::escape;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
 
@@ -26,10 +27,11 @@ impl Progress {
         if quiet {
             return Progress { bars: None, lines: false, run: None };
         }
-        let terminal = std::io::stderr().is_terminal();
+        // A terminal may be unable to move its cursor, as with `TERM=dumb`; bars are not drawn there.
         let target = ProgressDrawTarget::stderr();
-        let bars = terminal.then(|| MultiProgress::with_draw_target(target));
-        Progress { bars, lines: !terminal, run: None }
+        let drawn = std::io::stderr().is_terminal() && !target.is_hidden();
+        let bars = drawn.then(|| MultiProgress::with_draw_target(target));
+        Progress { bars, lines: !drawn, run: None }
     }
 
     /// The same display for runs in parallel: every job has the name of its run.
@@ -40,7 +42,7 @@ impl Progress {
 
     /// A job of `total` equal parts.
     pub fn job(&self, name: &str, total: u64) -> Job {
-        let name = self.run.as_deref().unwrap_or(name);
+        let name = &*escape(self.run.as_deref().unwrap_or(name));
         let bar = self.bars.as_ref().map(|bars| {
             let bar = bars.add(ProgressBar::new(total));
             if let Ok(style) =
@@ -56,6 +58,7 @@ impl Progress {
 
     /// A line that stays on the screen.
     pub fn line(&self, text: &str) {
+        let text = &*escape(text);
         match &self.bars {
             // A failure to write to stderr is ignored.
             Some(bars) => drop(bars.println(text)),
@@ -75,6 +78,7 @@ impl Job {
 
     /// Shows a result of the job.
     pub fn message(&self, text: &str) {
+        let text = &*escape(text);
         if let Some(bar) = &self.bar {
             bar.set_message(text.to_owned());
         }

@@ -37,6 +37,12 @@ pub fn read(path: &Path) -> Result<TensorFile> {
         bail!("{name}: holds {} bytes, expected a safetensors file: check that this is a model", bytes.len());
     };
     let header = u64::from_le_bytes(*length);
+    // A length that fits is a length: its first bytes may be those of a pickle.
+    let is_pickle = [&b"PK\x03\x04"[..], b"\x80\x02"].iter().any(|start| bytes.starts_with(start));
+    ensure!(
+        header <= rest.len() as u64 || !is_pickle,
+        "{name}: is a PyTorch pickle, expected a safetensors file: save it with `safetensors.torch.save_file`"
+    );
     ensure!(
         header <= rest.len() as u64,
         "{name}: announces a header of {header} bytes in a file of {}, expected less: it is truncated or not a model",

@@ -2,6 +2,7 @@
 
 use super::heatmaps::{self, Relevance};
 use crate::error::UsageError;
+use crate::io::bounds::{MEASURED, bounded};
 use model::explain::Value;
 use serde::{Deserialize, Serialize};
 
@@ -64,8 +65,10 @@ impl Measure {
     /// [`UsageError`] that names the setting.
     pub fn check(&self) -> Result<(), UsageError> {
         let refuse = |text: String| Err(UsageError(format!("[measure] {text}")));
-        if self.samples == 0 || self.population == 0 || self.region == 0 {
-            return refuse("samples, population and region must be at least 1".to_owned());
+        for (name, value) in
+            [("samples", self.samples), ("population", self.population), ("region", self.region)]
+        {
+            bounded(&format!("[measure] {name}"), value, MEASURED)?;
         }
         let unknown = self.methods.iter().find(|name| Relevance::by_name(name).is_none());
         if let Some(name) = unknown {

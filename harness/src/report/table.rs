@@ -1,5 +1,6 @@
 //! Tables: as aligned text for people, and as JSON for programs.
 
+use crate::io::show::escape;
 use serde_json::{Map, Number, Value};
 use std::fmt;
 
@@ -87,7 +88,9 @@ fn is_number(cell: &str) -> bool {
 impl fmt::Display for Table {
     /// The column names, a rule, the rows; two spaces between columns and none at the end of a line.
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let rows = || std::iter::once(&self.columns).chain(&self.rows);
+        let escaped = |row: &Vec<String>| row.iter().map(|cell| escape(cell).into_owned()).collect();
+        let all: Vec<Vec<String>> = std::iter::once(&self.columns).chain(&self.rows).map(escaped).collect();
+        let rows = || all.iter();
         let width = |column: usize| rows().map(|row| row[column].chars().count()).max().unwrap_or(0);
         let layout: Vec<(usize, bool)> =
             (0..self.columns.len()).map(|i| (width(i), self.is_numeric(i))).collect();

@@ -3,7 +3,7 @@
 use super::document::Report;
 use super::html;
 use crate::io::atomic::write_atomically;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use std::path::Path;
 
 /// Folders and files that [`Report::write`] creates.
@@ -22,9 +22,15 @@ impl Report {
     pub fn write(&self, folder: &Path) -> Result<()> {
         let save =
             |file: &str, bytes: &[u8]| write_atomically(&folder.join(file), |out| Ok(out.write_all(bytes)?));
+        let is_report = ["report.json", "experiment.toml"].iter().any(|file| folder.join(file).exists());
         for inner in FOLDERS.map(|inner| folder.join(inner)) {
-            // Files of an earlier report may not belong to this one.
+            // Files of an earlier report may not belong to this one. Without a report, they are other files of the user.
             if inner.exists() {
+                ensure!(
+                    is_report || std::fs::read_dir(&inner).is_ok_and(|mut entries| entries.next().is_none()),
+                    "{}: is there, but not as part of a report; choose another folder for the report",
+                    inner.display()
+                );
                 std::fs::remove_dir_all(&inner)
                     .with_context(|| format!("{}: cannot be removed", inner.display()))?;
             }

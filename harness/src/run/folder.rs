@@ -1,6 +1,7 @@
 //! The folder of a run: opened before the computation starts, locked by one process at a time, never overwritten without
 //! `--overwrite`.
 
+use crate::io::atomic::is_unfinished as is_unfinished_file;
 use crate::io::lock;
 use anyhow::{Context, Result, bail};
 use std::fs::{self, File};
@@ -79,7 +80,7 @@ impl RunFolder {
         let is_unfinished = |name: &str| {
             let rest = name.strip_prefix('.').unwrap_or_default();
             let tails = FILES.iter().filter_map(|file| rest.strip_prefix(file));
-            tails.into_iter().any(|tail| tail.len() == 7 && tail.starts_with('.'))
+            is_unfinished_file(name) || tails.into_iter().any(|tail| tail.len() == 7 && tail.starts_with('.'))
         };
         let entries = fs::read_dir(&self.path);
         let entries = entries.with_context(|| format!("{}: cannot be read", self.path.display()))?;
@@ -112,17 +113,6 @@ fn refuse_run(folder: &Path) -> Result<()> {
 
 fn remove(file: &Path) -> Result<()> {
     fs::remove_file(file).with_context(|| format!("{}: cannot be removed", file.display()))
-}
-
-/// Refuses an existing file, unless it may be replaced.
-///
-/// # Errors
-/// If the file exists and `overwrite` is not set.
-pub fn refuse_existing(file: &Path, overwrite: bool) -> Result<()> {
-    if file.exists() && !overwrite {
-        bail!("{}: already exists; choose another name or --overwrite", file.display());
-    }
-    Ok(())
 }
 
 /// `runs/<name>`, or the first of `runs/<name>-2`, `-3`, … that does not exist.

@@ -6,6 +6,6 @@ pub mod context;
 pub mod folder;
 pub mod manifest;
 mod metrics;
-mod resume;
+pub mod resume;
 pub mod settings;
 pub mod training;

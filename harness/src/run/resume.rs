@@ -2,9 +2,10 @@
 
 use super::checkpoint::Checkpoint;
 use super::context::RunContext;
-use super::folder::RunFolder;
+use super::folder::{FILES, RunFolder};
 use super::settings::Settings;
 use crate::error::UsageError;
+use crate::io::lock;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use std::path::Path;
@@ -47,12 +48,14 @@ pub fn from(folder: &RunFolder, settings: &Settings, context: &RunContext) -> Re
         return Ok(None);
     };
     let from = from.display();
-    let same = serde_json::from_value::<Settings>(found_settings.clone())
-        .is_ok_and(|found| Settings { epochs: settings.epochs, ..found } == *settings);
+    let found: Settings = serde_json::from_value(found_settings).with_context(|| {
+        format!("{from}: has no settings of this program; give --overwrite or choose another --out")
+    })?;
+    let different = differences(&found, settings);
     ensure!(
-        same,
-        "{from}: is of a run with other settings; found {found_settings}, requested {}; use the same settings or choose another --out",
-        serde_json::to_string(settings)?
+        different.is_empty(),
+        "{from}: is of a run with other settings: {}; leave these options out or choose another --out",
+        different.join(", ")
     );
     ensure!(
         found_data == serde_json::to_value(context.sha256)?,
@@ -66,4 +69,43 @@ pub fn from(folder: &RunFolder, settings: &Settings, context: &RunContext) -> Re
         )));
     }
     Ok(checkpoint)
+}
+
+/// The settings but for the number of epochs in which a run differs from what is requested, each with both values.
+pub fn differences(found: &Settings, requested: &Settings) -> Vec<String> {
+    let found = Settings { epochs: requested.epochs, ..found.clone() };
+    let show = |(key, there, here)| format!("{key} is {there} there, {here} is requested");
+    different_keys(&found, requested).into_iter().map(show).collect()
+}
+
+/// The settings in which two runs differ: name, and both values.
+pub fn different_keys(a: &Settings, b: &Settings) -> Vec<(String, Value, Value)> {
+    let of = |settings: &Settings| match serde_json::to_value(settings) {
+        Ok(Value::Object(map)) => map,
+        _ => serde_json::Map::new(),
+    };
+    let (a, b) = (of(a), of(b));
+    let value =
+        |map: &serde_json::Map<String, Value>, key: &String| map.get(key).cloned().unwrap_or(Value::Null);
+    let keys = a.keys().filter(|key| a.get(*key) != b.get(*key));
+    keys.map(|key| (key.clone(), value(&a, key), value(&b, key))).collect()
+}
+
+/// The settings of the run in a folder; none if they cannot be read.
+///
+/// # Errors
+/// If no run was ever started there.
+pub fn settings_in(folder: &Path) -> Result<Option<Settings>> {
+    let path = |name: &str| folder.join(name);
+    let started = FILES.iter().chain([&lock::NAME]).any(|file| path(file).exists());
+    ensure!(
+        started,
+        "{}: there is no run to resume; leave --resume out to start one, or name the folder of a run",
+        folder.display()
+    );
+    let manifest = std::fs::read(path("run.json")).ok();
+    let manifest = manifest.and_then(|text| serde_json::from_slice::<Value>(&text).ok());
+    let found = manifest.and_then(|mut manifest| serde_json::from_value(manifest["settings"].take()).ok());
+    let of_checkpoint = || serde_json::from_str(&Checkpoint::read(&path(RESUME)).ok()?.settings).ok();
+    Ok(found.or_else(of_checkpoint))
 }

@@ -2,6 +2,7 @@
 
 use super::architecture::{Setting, check_name, file_name};
 use crate::error::UsageError;
+use crate::io::bounds::{BATCH, EPOCHS, SEQ_LEN, bounded};
 use crate::io::file;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
@@ -346,6 +347,43 @@ impl PartialSettings {
         }
     }
 
+    /// The settings of a run, as options would give them.
+    pub fn of(settings: Settings) -> PartialSettings {
+        let Settings { cell, architecture, .. } = settings;
+        // A preset differs from its definition only in its pools and the widths of its core.
+        let is_preset = Architecture::preset(&cell).is_ok();
+        let Core::Rnn { combine, recurrent } = architecture.core;
+        let pool = architecture.encoder.iter().find_map(|layer| match layer {
+            EncoderLayer::Pool(PoolKind::Max) => Some(PoolName::Max),
+            EncoderLayer::Pool(PoolKind::Sum) => Some(PoolName::Sum),
+            _ => None,
+        });
+        let is_described = cell == file_name(&architecture);
+        let Architecture { encoder, core, head } = architecture;
+        PartialSettings {
+            cell: (!is_described).then_some(cell),
+            encoder: (!is_preset).then_some(Setting::Value(encoder)),
+            core: (!is_preset).then_some(Setting::Value(core)),
+            head: (!is_preset).then_some(Setting::Value(head)),
+            seq_len: Some(settings.seq_len),
+            dataset: Some(settings.dataset),
+            epochs: Some(settings.epochs),
+            batch: Some(settings.batch),
+            lr: Some(settings.lr),
+            optimiser: Some(settings.optimiser),
+            momentum: Some(settings.momentum),
+            dropout: Some(settings.dropout),
+            seed: Some(settings.seed),
+            validation: settings.validation,
+            limit_train: settings.limit_train,
+            limit_test: settings.limit_test,
+            input_range: Some(settings.input_range),
+            pool: pool.filter(|_| is_preset),
+            combine: is_preset.then_some(combine),
+            recurrent: is_preset.then_some(recurrent),
+        }
+    }
+
     /// Adds the defaults and checks what can be checked without data.
     ///
     /// # Errors
@@ -426,10 +464,9 @@ impl Settings {
     /// [`UsageError`] that names the setting, its value and what is allowed.
     pub fn check(&self) -> Result<(), UsageError> {
         let refuse = |text: String| Err(UsageError(text));
-        let counts = [("batch", self.batch), ("seq-len", self.seq_len), ("epochs", self.epochs as usize)];
-        if let Some((name, _)) = counts.into_iter().find(|&(_, count)| count == 0) {
-            return refuse(format!("--{name} is 0; it must be at least 1"));
-        }
+        bounded("--batch", self.batch, BATCH)?;
+        bounded("--seq-len", self.seq_len, SEQ_LEN)?;
+        bounded("--epochs", self.epochs, EPOCHS)?;
         if !(self.lr.is_finite() && self.lr > 0.0) {
             return refuse(format!("--lr is {}; it must be a positive number such as 5e-4", self.lr));
         }
@@ -491,6 +528,40 @@ impl Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn settings_given_as_options_are_the_same_settings() {
+        let default = PartialSettings::default;
+        for partial in [
+            default(),
+            PartialSettings {
+                cell: Some("convdeep".to_owned()),
+                pool: Some(PoolName::Sum),
+                combine: Some(48),
+                ..default()
+            },
+            PartialSettings {
+                encoder: text_of("conv3x4,sum-pool,24"),
+                core: Some(Setting::Text("rnn:16:8".to_owned())),
+                ..default()
+            },
+            PartialSettings {
+                cell: Some("mine".to_owned()),
+                encoder: text_of("256"),
+                core: Some(Setting::Text("rnn:16:8".to_owned())),
+                seed: Some(u64::MAX),
+                limit_train: Some(5),
+                ..default()
+            },
+        ] {
+            let settings = partial.complete().unwrap();
+            assert_eq!(PartialSettings::of(settings.clone()).complete().unwrap(), settings);
+        }
+    }
+
+    fn text_of(text: &str) -> Option<Setting<Vec<EncoderLayer>>> {
+        Some(Setting::Text(text.to_owned()))
+    }
 
     #[test]
     fn the_command_line_overrides_the_file_and_the_file_the_defaults() {

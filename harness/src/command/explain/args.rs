@@ -31,7 +31,8 @@ pub struct ExplainArgs {
     /// Only the first N of them [default: all; 16 for pictures]
     #[arg(long, value_name = "N")]
     pub samples: Option<usize>,
-    /// FILE.npy: relevance; FILE.npz: x_batch, y_batch, a_batch; anything else: a folder for pictures
+    /// FILE.npy: relevance [N, 1, rows, cols]; FILE.npz: x_batch, a_batch, y_batch, index, label, target, logit; a name
+    /// without an ending: a folder for pictures
     #[arg(long, value_name = "FILE|DIR")]
     pub out: PathBuf,
     /// Colour map of the pictures

@@ -7,19 +7,27 @@ use super::source::Source;
 use crate::context::GlobalOptions;
 use crate::error::UsageError;
 use crate::io::array;
-use crate::io::output::{out, outln};
+use crate::io::atomic::check_target;
+use crate::io::ending::ending;
+use crate::io::output::{out, outln, write_json_result};
+use crate::io::show::{json_path, shown};
 use crate::measure::explanations::{CONSERVED, ExplanationRequest, Summary, explain_all};
 use crate::report::table::Table;
-use crate::run::folder::refuse_existing;
 use crate::signal::stop_on_signals;
 use anyhow::{Result, bail, ensure};
 use args::ExplainArgs;
 use model::Network;
 use model::explain::{Method, Target, Value};
+use serde_json::json;
 use std::path::Path;
 use write::{Request, Visit};
 
 const PICTURES: usize = 16;
+
+/// Whether a path is an existing folder, or written as one.
+fn is_folder(path: &Path) -> bool {
+    path.is_dir() || path.as_os_str().as_encoded_bytes().ends_with(b"/")
+}
 
 /// The logit that an option names.
 fn target(text: &str, network: &Network, source: &Source) -> Result<Target> {
@@ -63,8 +71,13 @@ pub fn run(args: &ExplainArgs, options: &GlobalOptions) -> Result<()> {
     if args.class.is_some() && !source.has_labels() {
         bail!(UsageError("--class: the input has no labels; give --labels".to_owned()));
     }
-    let extension = args.out.extension().and_then(|e| e.to_str()).unwrap_or_default().to_lowercase();
+    let extension = ending(&args.out);
     let pictures = !matches!(extension.as_str(), "npy" | "npz");
+    if pictures && !extension.is_empty() && !is_folder(&args.out) {
+        let text =
+            "its name must end in .npy or .npz, or be that of a folder for pictures, without an ending";
+        bail!(UsageError(format!("--out {}: {text}", shown(&args.out))));
+    }
     let limit = args.samples.unwrap_or(if pictures { PICTURES } else { usize::MAX });
     let of_class = |&i: &usize| args.class.is_none_or(|class| samples.label(i) == class);
     let indices: Vec<usize> = (0..samples.len()).filter(of_class).take(limit).collect();
@@ -73,7 +86,7 @@ pub fn run(args: &ExplainArgs, options: &GlobalOptions) -> Result<()> {
     }
     let value = value(&args.value, [indices.len(), network.task().classes])?;
     if !pictures {
-        refuse_existing(&args.out, args.overwrite)?;
+        check_target(&args.out, args.overwrite)?;
     }
     let targets = if target == Target::All { network.task().classes } else { 1 };
     let request = Request { task: network.task(), source: &source, indices: &indices, targets };
@@ -140,12 +153,9 @@ fn value(text: &str, shape: [usize; 2]) -> Result<Value> {
 
 fn print_summary(args: &ExplainArgs, options: &GlobalOptions, summary: &Summary) -> Result<()> {
     if options.json {
-        return outln!(
-            "{}",
-            serde_json::json!({
-                "method": args.method.title(), "value": args.value, "out": args.out, "summary": summary
-            })
-        );
+        return write_json_result(&json!({
+            "method": args.method.title(), "value": args.value, "out": json_path(&args.out), "summary": summary
+        }));
     }
     let mut table = Table::new(&[
         "method",
@@ -168,5 +178,5 @@ fn print_summary(args: &ExplainArgs, options: &GlobalOptions, summary: &Summary)
         summary.not_positive.to_string(),
     ]);
     out!("{table}")?;
-    outln!("{}", args.out.display())
+    outln!("{}", shown(&args.out))
 }

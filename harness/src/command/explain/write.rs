@@ -30,22 +30,27 @@ impl Request<'_> {
         self.task.rows * self.task.cols
     }
 
-    /// `.npy`: relevance `[N, rows, cols]`, or `[N, targets, rows, cols]`.
+    /// One channel, as image libraries expect it.
+    fn shape(&self) -> [usize; 4] {
+        [self.indices.len() * self.targets, 1, self.task.rows, self.task.cols]
+    }
+
+    /// `.npy`: relevance `[N · targets, 1, rows, cols]`, in the order of samples, then targets.
     pub fn to_npy(&self, out: &Path, explain: impl FnOnce(&mut Visit) -> Result<Summary>) -> Result<Summary> {
-        let (n, Task { rows, cols, .. }) = (self.indices.len(), *self.task);
-        let shape = if self.targets == 1 { vec![n, rows, cols] } else { vec![n, self.targets, rows, cols] };
         let mut npy = Export::npy(out)?;
-        let mut relevance = npy.array("relevance", &shape)?;
+        let mut relevance = npy.array("relevance", &self.shape())?;
         let summary = explain(&mut |_, found| self.push(found, &mut relevance))?;
         relevance.end();
         npy.finish()?;
         Ok(summary)
     }
 
-    /// `.npz` with the names of Quantus: `x_batch` and `a_batch` `[N · targets, rows, cols]`, inputs and relevance, and
-    /// `y_batch` `[N · targets]`, the explained classes, which are known last; then [`Books`].
+    /// `.npz` with the names and axes of Quantus: `x_batch` and `a_batch` `[N · targets, 1, rows, cols]`, inputs and
+    /// relevance, and `y_batch` `[N · targets]`, the explained classes, which are known last. Further arrays of that length:
+    /// `index` of the sample, its `label` if known, `target` (as `y_batch`), its `logit`, and those of
+    /// [`LedgerArrays`].
     pub fn to_npz(&self, out: &Path, explain: impl FnOnce(&mut Visit) -> Result<Summary>) -> Result<Summary> {
-        let shape = [self.indices.len() * self.targets, self.task.rows, self.task.cols];
+        let shape = self.shape();
         let mut npz = Export::npz(out)?;
         let mut inputs = npz.array("x_batch", &shape)?;
         let mut x = vec![0.0f32; self.size()];
@@ -58,19 +63,40 @@ impl Request<'_> {
         }
         inputs.end();
         let mut relevance = npz.array("a_batch", &shape)?;
-        let mut classes: Vec<i64> = Vec::with_capacity(shape[0]);
-        let mut books = Books::default();
+        let (mut classes, mut logits) = (Vec::<i64>::with_capacity(shape[0]), Vec::with_capacity(shape[0]));
+        let mut ledger = LedgerArrays::default();
         let summary = explain(&mut |chunk, found| {
-            books.add(chunk.len(), found);
+            ledger.add(chunk.len(), found);
             let of_sample = |i: usize| found.iter().map(move |batch| batch.target[i] as i64);
             classes.extend((0..chunk.len()).flat_map(of_sample));
+            let classes = self.task.classes;
+            let logit = |i: usize, batch: &Explanation| batch.logits[i * classes + batch.target[i]];
+            logits.extend((0..chunk.len()).flat_map(|i| found.iter().map(move |batch| logit(i, batch))));
             self.push(found, &mut relevance)
         })?;
         relevance.end();
-        let mut targets = npz.array("y_batch", &shape[..1])?;
-        targets.push(&classes)?;
-        targets.end();
-        books.write(&mut npz)?;
+        let of_samples = |value: &dyn Fn(usize) -> i64| -> Vec<i64> {
+            self.indices.iter().flat_map(|&i| std::iter::repeat_n(value(i), self.targets)).collect()
+        };
+        let samples = self.source.samples();
+        let labels = self.source.has_labels().then(|| of_samples(&|i| samples.label(i).into()));
+        let indices = of_samples(&|i| i as i64);
+        let numbers = [
+            ("y_batch", Some(&classes)),
+            ("index", Some(&indices)),
+            ("label", labels.as_ref()),
+            ("target", Some(&classes)),
+        ];
+        for (name, values) in numbers {
+            let Some(values) = values else { continue };
+            let mut array = npz.array(name, &shape[..1])?;
+            array.push(values)?;
+            array.end();
+        }
+        let mut array = npz.array("logit", &shape[..1])?;
+        array.push(&logits)?;
+        array.end();
+        ledger.write(&mut npz)?;
         npz.finish()?;
         Ok(summary)
     }
@@ -104,7 +130,7 @@ impl Request<'_> {
 
 /// The explained values and what became of them, by layer in the order of the parameters and by step.
 #[derive(Default)]
-struct Books {
+struct LedgerArrays {
     layers: usize,
     steps: usize,
     /// `[N · targets]`
@@ -114,7 +140,7 @@ struct Books {
     negative: Vec<f64>,
 }
 
-impl Books {
+impl LedgerArrays {
     /// Adds samples, in the order of samples, then targets.
     fn add(&mut self, samples: usize, found: &[Explanation]) {
         for (i, batch) in (0..samples).flat_map(|i| found.iter().map(move |batch| (i, batch))) {
@@ -135,14 +161,21 @@ impl Books {
         values.push(&self.explained)?;
         values.end();
         if self.layers > 0 {
-            for (name, book) in [("absorbed", &self.absorbed), ("negative", &self.negative)] {
+            for (name, values) in [("absorbed", &self.absorbed), ("negative", &self.negative)] {
                 let mut array = npz.array(name, &[n, self.layers, self.steps])?;
-                array.push(book)?;
+                array.push(values)?;
                 array.end();
             }
         }
         Ok(())
     }
+}
+
+/// Whether a file has the name of a picture that [`Pictures`] draws: `00012-class-3.png`.
+fn is_picture(name: &str) -> bool {
+    let numbers = name.strip_suffix(".png").and_then(|name| name.split_once("-class-"));
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    numbers.is_some_and(|(sample, class)| sample.len() >= 5 && is_number(sample) && is_number(class))
 }
 
 /// A folder being filled with pictures. If it is dropped before it is finished, its pictures are removed.
@@ -167,7 +200,10 @@ struct Line {
 impl Pictures {
     fn open(out: &Path, overwrite: bool) -> Result<Pictures> {
         let name = out.display();
-        ensure!(!out.is_file(), "{name}: is a file; give a folder, or a name that ends in .npy or .npz");
+        ensure!(
+            out.is_dir() || !out.exists(),
+            "{name}: is no folder; give a folder, or a name that ends in .npy or .npz"
+        );
         let full = out.join("explanations.json").exists();
         ensure!(!full || overwrite, "{name}: already holds pictures; choose another --out or --overwrite");
         let new = !out.exists();
@@ -205,7 +241,15 @@ impl Pictures {
 
     fn finish(mut self) -> Result<()> {
         write_json(&self.folder.join("explanations.json"), &self.lines)?;
-        self.lines.clear();
+        let lines = std::mem::take(&mut self.lines);
+        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        for name in entries.filter_map(|entry| entry.file_name().into_string().ok()) {
+            if is_picture(&name) && lines.iter().all(|line| line.picture != name) {
+                let old = self.folder.join(name);
+                fs::remove_file(&old)
+                    .with_context(|| format!("{}: an old picture cannot be removed", old.display()))?;
+            }
+        }
         self.new = false;
         Ok(())
     }

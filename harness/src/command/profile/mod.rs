@@ -7,12 +7,14 @@ mod trace;
 
 use crate::context::GlobalOptions;
 use crate::error::UsageError;
-use crate::io::atomic::write_atomically;
+use crate::io::atomic::{check_target, write_atomically};
+use crate::io::bounds::{BATCH_IN_MEMORY, MEASURED_STEPS, bounded};
+use crate::io::ending::format;
 use crate::io::machine::cpu;
-use crate::io::output::{out, outln};
-use crate::run::folder::refuse_existing;
+use crate::io::output::{out, outln, write_json_result};
+use crate::io::show::escape;
 use crate::run::settings::PartialSettings;
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use args::{ProfileArgs, What};
 use kernels::peak;
 use kernels::profile::Profile;
@@ -31,7 +33,8 @@ const PEAK_SECONDS: f64 = 0.2;
 /// # Errors
 /// If an option is invalid, the data cannot be read, or the trace cannot be written.
 pub fn run(args: &ProfileArgs, options: &GlobalOptions) -> Result<()> {
-    ensure!(args.steps > 0, UsageError("--steps is 0; it must be at least 1".to_owned()));
+    bounded("--steps", args.steps, MEASURED_STEPS)?;
+    bounded("--batch", args.batch, BATCH_IN_MEMORY)?;
     let partial = PartialSettings {
         cell: Some(args.cell.clone()),
         seq_len: Some(args.seq_len),
@@ -41,7 +44,10 @@ pub fn run(args: &ProfileArgs, options: &GlobalOptions) -> Result<()> {
     let settings = partial.complete()?;
     let method = args.method.parse()?;
     let trace = args.trace.as_deref();
-    trace.map_or(Ok(()), |path| refuse_existing(path, args.overwrite))?;
+    if let Some(path) = trace {
+        format("--trace", path, &["json"])?;
+        check_target(path, args.overwrite)?;
+    }
     let threads = options.thread_count()?;
     let profile = Arc::new(Profile::new());
     let kernels = options.kernels(threads)?.profiled(Arc::clone(&profile));
@@ -81,12 +87,13 @@ pub fn run(args: &ProfileArgs, options: &GlobalOptions) -> Result<()> {
         json["kernels"] = json!(kernels.name());
         json["threads"] = json!(threads);
         json["cpu"] = json!(cpu());
-        return outln!("{json}");
+        return write_json_result(&json);
     }
     outln!(
-        "{}, {what}, {} samples of {input} a step; {} on {threads} threads; {}",
+        "{}, {what}, {} samples of {} a step; {} on {threads} threads; {}",
         settings.title(),
         args.batch,
+        escape(input),
         kernels.name(),
         cpu()
     )?;

@@ -14,6 +14,8 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use std::time::Duration;
 
 const WARM: usize = 20;
+/// Samples of noise beyond which a batch is repeated.
+const MAX_NOISE: usize = 20_000;
 
 /// A measured step and its kernel calls.
 pub(super) struct Step {
@@ -50,7 +52,8 @@ pub(super) fn samples(args: &ProfileArgs) -> Result<(Box<dyn Samples>, [usize; 3
         return Ok((Box::new(Scaled::new(&dataset.train, -1.0, 1.0)), shape));
     }
     const SIZE: usize = 28;
-    let n = 20 * args.batch;
+    // Enough for twenty different batches, unless they are so large that one will do.
+    let n = (20 * args.batch).min(args.batch.max(MAX_NOISE));
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
     let pixel = |_| (rng.next_u32() >> 8) as f32 / (1 << 23) as f32 - 1.0;
     let images = (0..n * SIZE * SIZE).map(pixel).collect();
