@@ -82,7 +82,8 @@ fn losses(c: &mut Criterion) {
         run(&mut gradient, &mut losses);
         for i in 0..BATCH {
             let row = i * CLASSES..(i + 1) * CLASSES;
-            let (loss, d) = reference::cross_entropy(&logits[row.clone()], usize::from(labels[i]), BATCH, false);
+            let (loss, d) =
+                reference::cross_entropy(&logits[row.clone()], usize::from(labels[i]), BATCH, false);
             assert_close("loss", &losses[i..=i], &[loss]);
             assert_close("gradient", &gradient[row], &d);
         }

@@ -53,11 +53,14 @@ fn group<'a>(c: &'a mut Criterion, name: &str) -> BenchmarkGroup<'a, WallTime> {
 
 /// The four presets at each length, by name.
 fn networks() -> impl Iterator<Item = (String, Network)> {
-    Architecture::PRESETS.into_iter().flat_map(|name| STEPS.map(|seq_len| (name, seq_len))).map(|(name, seq_len)| {
-        let preset = Architecture::preset(name).expect("a preset");
-        let network = Network::new(preset, Task { seq_len, ..Task::default() }, 1).expect("fits the task");
-        (format!("{name}-{seq_len}"), network)
-    })
+    Architecture::PRESETS.into_iter().flat_map(|name| STEPS.map(|seq_len| (name, seq_len))).map(
+        |(name, seq_len)| {
+            let preset = Architecture::preset(name).expect("a preset");
+            let network =
+                Network::new(preset, Task { seq_len, ..Task::default() }, 1).expect("fits the task");
+            (format!("{name}-{seq_len}"), network)
+        },
+    )
 }
 
 fn reference() -> Kernels {

@@ -6,12 +6,8 @@ use kernels::pool::PoolKind;
 use model::explain::{Explanation, Method, Target};
 use model::{Architecture, Network};
 
-const CONSERVING: [Method; 4] = [
-    Method::DEEP_TAYLOR,
-    Method::lrp(1.0, 0.0),
-    Method::lrp(2.0, 1.0),
-    Method::W_SQUARE,
-];
+const CONSERVING: [Method; 4] =
+    [Method::DEEP_TAYLOR, Method::lrp(1.0, 0.0), Method::lrp(2.0, 1.0), Method::W_SQUARE];
 
 const POSITIVE: [Method; 3] = [Method::DEEP_TAYLOR, Method::lrp(1.0, 0.0), Method::W_SQUARE];
 

@@ -252,7 +252,11 @@ fn gradients_under_dropout_are_those_of_the_network_that_is_left() {
                 // The losses are f32: a step wide enough that their rounding does not show.
                 let want = (along(5e-4) - along(-5e-4)) / 1e-3;
                 let error = (norm - want).abs();
-                assert!(error <= 0.01 * norm + 2e-4, "{name}-{seq_len} policy {policy} {}: {norm}, {want}", gradient.name);
+                assert!(
+                    error <= 0.01 * norm + 2e-4,
+                    "{name}-{seq_len} policy {policy} {}: {norm}, {want}",
+                    gradient.name
+                );
             }
         }
     }

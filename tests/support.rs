@@ -147,7 +147,8 @@ pub fn final_cases() -> Vec<Golden> {
     }
     let supported = |path: &PathBuf| {
         let architecture = &metadata(&std::fs::read(path).expect("a golden file"))["architecture"];
-        serde_json::from_str::<Architecture>(architecture).is_ok() && !architecture.contains("\"lateral\":true")
+        serde_json::from_str::<Architecture>(architecture).is_ok()
+            && !architecture.contains("\"lateral\":true")
     };
     let files: Vec<PathBuf> = files(&folder).into_iter().filter(supported).collect();
     say(&format!("{} golden cases of values and rules", files.len()));

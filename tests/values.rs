@@ -32,7 +32,8 @@ fn explained(target: Target, value: Value) -> Explained {
 
 /// Every composite and gradient method.
 fn methods() -> impl Iterator<Item = (&'static str, Method)> {
-    Method::names().map(|name| (name, Method::by_name(name, &Numbers::default()).expect("a name of the list")))
+    Method::names()
+        .map(|name| (name, Method::by_name(name, &Numbers::default()).expect("a name of the list")))
 }
 
 /// The same network without the mean over the classes in its last layer. No softplus bias is positive, so all logits
@@ -68,7 +69,8 @@ fn the_centred_value_is_the_logit_of_the_network_without_its_class_mean() {
         let samples = samples_for(&network, 5, 11);
         let (other, common) = without_class_mean(&network);
         for (name, method) in methods() {
-            let centred = explain(&network, method, &samples, &[explained(Target::Class(1), Value::Centred)]).remove(0);
+            let centred =
+                explain(&network, method, &samples, &[explained(Target::Class(1), Value::Centred)]).remove(0);
             let logit = explain(&other, method, &samples, &[Target::Class(1).into()]).remove(0);
             let size = samples.size;
             for i in 0..5 {
@@ -100,7 +102,8 @@ fn differences_of_logits_explain_the_predicted_class_by_positive_relevance() {
         let samples = samples_for(&network, 6, 12);
         for name in ["deep-taylor", "w-square", "flat"] {
             let method = Method::by_name(name, &Numbers::default()).expect("a composite");
-            for (one, Explained { value, .. }) in explain(&network, method, &samples, &what).iter().zip(&what) {
+            for (one, Explained { value, .. }) in explain(&network, method, &samples, &what).iter().zip(&what)
+            {
                 let place = format!("{} {name} {value:?}", title(&network));
                 assert!(one.explained.iter().all(|&f| f >= 0.0), "{place}: {:?}", one.explained);
                 assert!(one.relevance.iter().all(|&r| r >= 0.0), "{place}");
@@ -118,12 +121,14 @@ fn values_of_one_call_are_those_of_their_own() {
         let network = narrow(name, 4, PoolKind::Max);
         let samples = samples_for(&network, 4, 13);
         let rows = Value::Rows((0..4 * 5).map(|i| ((i * 7) % 9) as f32 * 0.25 - 1.0).collect());
-        let mut what: Vec<Explained> = values.iter().map(|value| explained(Target::True, value.clone())).collect();
+        let mut what: Vec<Explained> =
+            values.iter().map(|value| explained(Target::True, value.clone())).collect();
         what.extend([Explained { target: Target::Rival, value: rows }, Target::All.into()]);
         for (method_name, method) in methods() {
             let together = explain(&network, method, &samples, &what);
             assert_eq!(together.len(), values.len() + 1 + 5, "one a class for all of them");
-            let alone = what.iter().flat_map(|one| explain(&network, method, &samples, std::slice::from_ref(one)));
+            let alone =
+                what.iter().flat_map(|one| explain(&network, method, &samples, std::slice::from_ref(one)));
             for (together, alone) in together.iter().zip(alone) {
                 assert_eq!(bits(&together.relevance), bits(&alone.relevance), "{name} {method_name}");
                 assert_eq!(together.explained, alone.explained, "{name} {method_name}");
@@ -148,9 +153,13 @@ fn every_composite_conserves_relevance_by_its_ledger() {
                     let size: f64 = map.iter().map(|&r| f64::from(r).abs()).sum();
                     let of_layer = |of: &LayerLedger| of.absorbed[i * steps..][..steps].iter().sum::<f64>();
                     let absorbed: f64 = one.ledger.iter().map(of_layer).sum();
-                    let (f, most) = (f64::from(one.explained[i]), one.ledger.iter().map(|of| {
-                        of.negative[i * steps..][..steps].iter().map(|r| -2.0 * r).sum::<f64>()
-                    }).fold(size, f64::max));
+                    let (f, most) = (
+                        f64::from(one.explained[i]),
+                        one.ledger
+                            .iter()
+                            .map(|of| of.negative[i * steps..][..steps].iter().map(|r| -2.0 * r).sum::<f64>())
+                            .fold(size, f64::max),
+                    );
                     let error = (f - sum - absorbed).abs() / f.abs().max(most);
                     assert!(
                         error <= 1e-4,

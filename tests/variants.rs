@@ -310,9 +310,8 @@ fn refusals_name_the_culprit() {
     let error = refusal(&|tensors| tensors[0].shape = vec![5, 5, 4, 1]);
     assert!(error.contains("`encoder.0.weight`"), "{error}");
     assert!(error.contains("[5, 5, 4, 1]") && error.contains("[5, 5, 1, 4]"), "{error}");
-    let of = |alpha, beta| {
-        Explainer::new(&Kernels::default(), &network, Method::lrp(alpha, beta), 1).map(|_| ())
-    };
+    let of =
+        |alpha, beta| Explainer::new(&Kernels::default(), &network, Method::lrp(alpha, beta), 1).map(|_| ());
     assert_eq!(of(2.0, 1.0), Ok(()));
     let refused = [(2.0, 0.5, "1.5"), (1.0, 1.0, "0"), (f32::NAN, 0.0, "NaN"), (0.0, -1.0, "beta is -1")];
     for (alpha, beta, culprit) in refused {

@@ -318,8 +318,7 @@ pub fn elements(kernels: &Kernels, [n, k, gap]: [usize; 3], seed: u64) -> Result
         let mut losses = vec![0.0; n];
         add(&mut results, name, vec![0.0; n * k], |out| {
             let (gradient, losses) = (MatMut::new(out, n, k), &mut losses);
-            let operands =
-                softmax::CrossEntropy { logits: x, labels: &labels, zero_logit, gradient, losses };
+            let operands = softmax::CrossEntropy { logits: x, labels: &labels, zero_logit, gradient, losses };
             softmax::cross_entropy(kernels, operands)
         });
         results.push(("losses", losses));

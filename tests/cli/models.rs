@@ -178,9 +178,12 @@ fn explanations_of_values_have_a_ledger_and_can_be_checked() {
     for of_sample in f.as_slice().expect("in order").chunks_exact(classes) {
         assert!(of_sample.iter().sum::<f32>().abs() < 1e-4, "{of_sample:?}");
     }
-    fs::write(sandbox.at("rules.toml"), "first = \"flat\"\nmiddle = \"gamma\"\ngamma = 0.5\n").expect("written");
+    fs::write(sandbox.at("rules.toml"), "first = \"flat\"\nmiddle = \"gamma\"\ngamma = 0.5\n")
+        .expect("written");
     sandbox.does(&format!("{EXPLAIN} --samples 5 --rules @rules.toml --last z-plus --out @r.npy --json"));
-    sandbox.does(&format!("{EXPLAIN} --samples 5 --first flat --middle gamma --gamma 0.5 --last z-plus --out @o.npy"));
+    sandbox.does(&format!(
+        "{EXPLAIN} --samples 5 --first flat --middle gamma --gamma 0.5 --last z-plus --out @o.npy"
+    ));
     assert_eq!(sandbox.bytes("r.npy"), sandbox.bytes("o.npy"));
     // A zero logit is kept with the model.
     let task = Task { zero_logit: true, ..*network.task() };

@@ -393,7 +393,12 @@ fn options() -> Vec<Case> {
         rows([2, 10], 0.5, vec!["g.npy", "[2, 10]", "expected [200, 10]", "--samples"]),
         rows([200, 9], 0.5, vec!["g.npy", "[200, 9]", "expected [200, 10]"]),
         rows([200, 10], f32::NAN, vec!["g.npy", "row 0", "NaN", "not a finite number"]),
-        Case(gamma([200, 10], 0.5), format!("{EXPLAIN} --value @g.npy --target true"), 2, vec!["--target", "--value"]),
+        Case(
+            gamma([200, 10], 0.5),
+            format!("{EXPLAIN} --value @g.npy --target true"),
+            2,
+            vec!["--target", "--value"],
+        ),
         table("", vec!["run.toml", "names no layer", "first, convolution, middle or last"]),
         table("epsilon = 0.5\n", vec!["run.toml", "names no layer"]),
         table("second = \"flat\"\n", vec!["run.toml", "second"]),

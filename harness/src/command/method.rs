@@ -67,7 +67,8 @@ impl RuleTable {
             UsageError(format!("{name}: {why}"))
         };
         let bytes = file::read(path, MAX_BYTES)?;
-        let text = String::from_utf8(bytes).map_err(|error| refuse(format!("is not UTF-8 text ({error})")))?;
+        let text =
+            String::from_utf8(bytes).map_err(|error| refuse(format!("is not UTF-8 text ({error})")))?;
         let table: RuleTable = toml::from_str(&text).map_err(|error| refuse(error.message().to_owned()))?;
         let RuleTable { first, convolution, middle, last, .. } = &table;
         let layers = [first, convolution, middle, last];
@@ -113,12 +114,13 @@ impl MethodArgs {
             );
             return Ok(method);
         };
-        let mut set = |option: &str, name: &Option<String>, places: &[fn(&mut Composite) -> &mut LayerRule]| {
-            let Some(name) = name else { return Ok(()) };
-            let rule = rule(option, name, &numbers)?;
-            places.iter().for_each(|place| *place(&mut composite) = rule);
-            Ok::<(), UsageError>(())
-        };
+        let mut set =
+            |option: &str, name: &Option<String>, places: &[fn(&mut Composite) -> &mut LayerRule]| {
+                let Some(name) = name else { return Ok(()) };
+                let rule = rule(option, name, &numbers)?;
+                places.iter().for_each(|place| *place(&mut composite) = rule);
+                Ok::<(), UsageError>(())
+            };
         let of_file = |place: &str| match &self.rules {
             Some(path) => format!("{}: {place}", path.display()),
             None => place.to_owned(),
@@ -187,7 +189,8 @@ mod tests {
     fn options_replace_the_rules_of_the_file_and_the_file_those_of_the_method() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("rules.toml");
-        std::fs::write(&path, "middle = \"gamma\"\nconvolution = \"flat\"\nlast = \"epsilon\"\ngamma = 0.5").unwrap();
+        std::fs::write(&path, "middle = \"gamma\"\nconvolution = \"flat\"\nlast = \"epsilon\"\ngamma = 0.5")
+            .unwrap();
         let of_file = MethodArgs { rules: Some(path), ..args() };
         let Method::Relevance(found) = of_file.parse().unwrap() else { panic!("a composite") };
         let (epsilon, gamma) = (1e-6, 0.5);

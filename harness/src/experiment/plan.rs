@@ -186,7 +186,10 @@ mod tests {
         assert!(error.is::<UsageError>() && error.to_string().contains("deep"), "{error}");
         let draft = Experiment::by_name("draft").unwrap().plan(&Rates::default()).unwrap();
         let rate = |title: &str| draft.iter().find(|run| run.title == title).map(|run| run.settings.lr);
-        assert_eq!((rate("Shallow-7"), rate("Deep-7"), rate("Deep-7 (SGD)")), (Some(1e-4), Some(2e-4), Some(0.01)));
+        assert_eq!(
+            (rate("Shallow-7"), rate("Deep-7"), rate("Deep-7 (SGD)")),
+            (Some(1e-4), Some(2e-4), Some(0.01))
+        );
     }
 
     #[cfg(unix)]

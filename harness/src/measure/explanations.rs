@@ -127,9 +127,9 @@ fn not_conserved(batch: &Explanation) -> usize {
     let fails = |i: &usize| {
         let map = &batch.relevance[i * size..][..size];
         let f = f64::from(batch.explained[*i]);
-        let (sum, absolute) = map.iter().fold((0.0, 0.0), |(sum, absolute), &r| {
-            (sum + f64::from(r), absolute + f64::from(r.abs()))
-        });
+        let (sum, absolute) = map
+            .iter()
+            .fold((0.0, 0.0), |(sum, absolute), &r| (sum + f64::from(r), absolute + f64::from(r.abs())));
         // Written so that a NaN fails.
         let conserved = (f - sum - batch.absorbed[*i]).abs() <= CONSERVED * f.abs().max(absolute);
         !conserved

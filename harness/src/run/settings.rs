@@ -441,8 +441,7 @@ impl Settings {
 
     /// Optimiser, batch, seed and dropout.
     pub fn train_options(&self) -> TrainOptions {
-        let dropout =
-            DropoutPolicy { rate: self.dropout, ..self.dropout_profile.policy(&self.architecture) };
+        let dropout = DropoutPolicy { rate: self.dropout, ..self.dropout_profile.policy(&self.architecture) };
         TrainOptions { optimiser: self.optimiser(), batch: self.batch, seed: self.seed, dropout }
     }
 

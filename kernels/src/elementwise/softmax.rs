@@ -128,7 +128,8 @@ mod tests {
         let (mut g, mut l) = ([0.0; 2], [0.0; 1]);
         let out = MatMut::new(&mut g, 1, 2);
         let logits = MatRef::new(&[0.0; 2], 1, 2);
-        let operands = CrossEntropy { logits, labels: &[2], zero_logit: false, gradient: out, losses: &mut l };
+        let operands =
+            CrossEntropy { logits, labels: &[2], zero_logit: false, gradient: out, losses: &mut l };
         assert!(cross_entropy(&Kernels::default(), operands).is_err());
     }
 }

@@ -18,7 +18,8 @@ use kernels::relevance::{
     relevance,
 };
 use kernels::{
-    Buffer, Dropout, Epilogue, Init, Kernels, MatMut, MatRef, Panels, WeightGradient, gemm, gemm_tn, panels_len,
+    Buffer, Dropout, Epilogue, Init, Kernels, MatMut, MatRef, Panels, WeightGradient, gemm, gemm_tn,
+    panels_len,
 };
 
 /// The sizes of the core.
@@ -155,7 +156,8 @@ struct Rules {
 impl Rules {
     fn new(layer: &Rnn, setup: &Setup) -> Option<Rules> {
         let &Rnn { e, r, c, .. } = layer;
-        let of_e: Rule = setup.rule(layer.input.domain, if layer.input.is_pixels() { Place::First } else { Place::Middle })?;
+        let of_e: Rule = setup
+            .rule(layer.input.domain, if layer.input.is_pixels() { Place::First } else { Place::Middle })?;
         let of_r = setup.rule(Domain::NonNegative, Place::Middle)?;
         let combine = setup.parameters.weight(layer.combine);
         let shared = Rule::shared(&[&of_e, &of_r]);

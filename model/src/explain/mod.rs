@@ -144,8 +144,11 @@ impl<'a> Explainer<'a> {
         let logits = pass.logits(n).to_vec();
         let gamma = &mut gamma[..n * task.classes];
         let rows = logits.chunks_exact(task.classes).zip(gamma.chunks_exact_mut(task.classes));
-        let explained: Vec<f32> =
-            rows.zip(&target).enumerate().map(|(i, ((h, row), &class))| value.row(i, h, class, row)).collect();
+        let explained: Vec<f32> = rows
+            .zip(&target)
+            .enumerate()
+            .map(|(i, ((h, row), &class))| value.row(i, h, class, row))
+            .collect();
         match kind {
             Kind::Gradient(method) => gradient_of_value(kernels, network, pass, *method, gamma)?,
             Kind::Relevance(_) => {

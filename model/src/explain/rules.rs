@@ -105,9 +105,8 @@ impl LayerRule {
         if let Some(expected) = wrong {
             return Err(ModelError::Rule { place, rule: self.name(), expected });
         }
-        let range = |what, found: f32, expected| {
-            Err(ModelError::Range { what, found: f64::from(found), expected })
-        };
+        let range =
+            |what, found: f32, expected| Err(ModelError::Range { what, found: f64::from(found), expected });
         match self {
             LayerRule::AlphaBeta { alpha, beta } => check_weights(alpha, beta),
             LayerRule::Epsilon { epsilon } | LayerRule::Gamma { epsilon, .. }

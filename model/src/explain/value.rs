@@ -92,7 +92,9 @@ impl Value {
                 Err(ModelError::TensorShape { name: "γ".to_owned(), found, expected })
             }
             Value::Rows(rows) => match rows.iter().position(|x| !x.is_finite()) {
-                Some(at) => Err(ModelError::NotFinite { place: format!("row {} of γ", at / classes.max(1)) }),
+                Some(at) => {
+                    Err(ModelError::NotFinite { place: format!("row {} of γ", at / classes.max(1)) })
+                }
                 None => Ok(()),
             },
         }

@@ -42,14 +42,8 @@ pub(crate) struct Masks {
 
 impl Masks {
     /// Nothing is dropped.
-    pub const NONE: Masks = Masks {
-        rate: 0.0,
-        encoder: false,
-        combine: false,
-        recurrent: false,
-        head: false,
-        seed: 0,
-    };
+    pub const NONE: Masks =
+        Masks { rate: 0.0, encoder: false, combine: false, recurrent: false, head: false, seed: 0 };
 
     fn has(&self, mask: Mask) -> bool {
         let place = match mask.place {

@@ -25,7 +25,8 @@ pub struct DropoutPolicy {
 
 impl DropoutPolicy {
     /// Nothing is dropped.
-    pub const NONE: DropoutPolicy = DropoutPolicy { rate: 0.0, encoder: false, combine: false, recurrent: false, head: false };
+    pub const NONE: DropoutPolicy =
+        DropoutPolicy { rate: 0.0, encoder: false, combine: false, recurrent: false, head: false };
 
     /// The draft's: 0.5 behind dense encoder layers and on the core's last output; without an encoder nothing drops.
     pub fn draft(architecture: &Architecture) -> DropoutPolicy {

@@ -52,7 +52,11 @@ pub(crate) struct Loss {
 impl Loss {
     /// The loss of a task, with room for up to `capacity` samples.
     pub fn new(task: &Task, capacity: usize) -> Loss {
-        Loss { zero_logit: task.zero_logit, labels: Vec::with_capacity(capacity), losses: vec![0.0; capacity] }
+        Loss {
+            zero_logit: task.zero_logit,
+            labels: Vec::with_capacity(capacity),
+            losses: vec![0.0; capacity],
+        }
     }
 
     /// Takes the labels of the given samples.

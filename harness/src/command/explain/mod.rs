@@ -6,8 +6,8 @@ mod write;
 use super::source::Source;
 use crate::context::GlobalOptions;
 use crate::error::UsageError;
-use crate::io::output::{out, outln};
 use crate::io::array;
+use crate::io::output::{out, outln};
 use crate::measure::explanations::{CONSERVED, ExplanationRequest, Summary, explain_all};
 use crate::report::table::Table;
 use crate::run::folder::refuse_existing;
@@ -15,8 +15,8 @@ use crate::signal::stop_on_signals;
 use anyhow::{Result, bail, ensure};
 use args::ExplainArgs;
 use model::Network;
-use std::path::Path;
 use model::explain::{Method, Target, Value};
+use std::path::Path;
 use write::{Request, Visit};
 
 const PICTURES: usize = 16;
@@ -77,7 +77,8 @@ pub fn run(args: &ExplainArgs, options: &GlobalOptions) -> Result<()> {
     }
     let targets = if target == Target::All { network.task().classes } else { 1 };
     let request = Request { task: network.task(), source: &source, indices: &indices, targets };
-    let explained = ExplanationRequest { network: &network, samples, indices: &indices, target, value: &value };
+    let explained =
+        ExplanationRequest { network: &network, samples, indices: &indices, target, value: &value };
     let progress = options.progress();
     let job = progress.job("explaining", indices.len() as u64);
     let explain = |visit: &mut Visit| {
@@ -129,7 +130,10 @@ fn value(text: &str, shape: [usize; 2]) -> Result<Value> {
     );
     if let Some(at) = rows.iter().position(|x| !x.is_finite()) {
         let (row, column) = (at / shape[1], at % shape[1]);
-        bail!(UsageError(format!("--value {text}: row {row} has {} in column {column}, not a finite number", rows[at])));
+        bail!(UsageError(format!(
+            "--value {text}: row {row} has {} in column {column}, not a finite number",
+            rows[at]
+        )));
     }
     Ok(Value::Rows(rows))
 }

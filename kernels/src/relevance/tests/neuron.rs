@@ -2,11 +2,11 @@
 
 use super::super::{PackedRule, Relevance, RelevanceNeuron, relevance, relevance_neuron};
 use super::{RULES, assert_absorbed, rules};
+use crate::Kernels;
 use crate::gemm::pack;
 use crate::layout::{MatMut, MatRef, Rows};
 use crate::panels::Panels;
 use crate::testing::{SameBits, assert_close, floats, kernel_sets};
-use crate::Kernels;
 use proptest::prelude::*;
 
 proptest! {
