@@ -352,7 +352,10 @@ impl PartialSettings {
         let Settings { cell, architecture, .. } = settings;
         // A preset differs from its definition only in its pools and the widths of its core.
         let is_preset = Architecture::preset(&cell).is_ok();
-        let Core::Rnn { combine, recurrent } = architecture.core;
+        let (combine, recurrent) = match architecture.core {
+            Core::Rnn { combine, recurrent } => (Some(combine), Some(recurrent)),
+            Core::RLstm { .. } => (None, None),
+        };
         let pool = architecture.encoder.iter().find_map(|layer| match layer {
             EncoderLayer::Pool(PoolKind::Max) => Some(PoolName::Max),
             EncoderLayer::Pool(PoolKind::Sum) => Some(PoolName::Sum),
@@ -373,14 +376,17 @@ impl PartialSettings {
             optimiser: Some(settings.optimiser),
             momentum: Some(settings.momentum),
             dropout: Some(settings.dropout),
+            dropout_profile: Some(settings.dropout_profile),
+            initial_values: Some(settings.initial_values),
             seed: Some(settings.seed),
             validation: settings.validation,
             limit_train: settings.limit_train,
             limit_test: settings.limit_test,
             input_range: Some(settings.input_range),
             pool: pool.filter(|_| is_preset),
-            combine: is_preset.then_some(combine),
-            recurrent: is_preset.then_some(recurrent),
+            combine: combine.filter(|_| is_preset),
+            recurrent: recurrent.filter(|_| is_preset),
+            zero_logit: Some(settings.zero_logit),
         }
     }
 
