@@ -7,7 +7,7 @@ use crate::support::{
 use kernels::pool::PoolKind;
 use kernels::{Kernels, Threads};
 use model::explain::{Method, Target};
-use model::train::{Optimiser, Trainer};
+use model::train::{DropoutPolicy, Optimiser, TrainOptions, Trainer};
 use model::{Architecture, Evaluator, Network};
 
 /// The central difference at 0, `None` where two step sizes disagree: a relu or a pool has a kink there.
@@ -306,6 +306,44 @@ fn training_has_the_same_bits_on_every_backend_and_any_number_of_threads() {
                     let first = first.get_or_insert_with(|| found.clone());
                     assert!(first == &found, "{name}: {backend:?} on {count} threads");
                 }
+            }
+        }
+    }
+}
+
+#[test]
+fn gradients_under_every_policy_are_those_of_the_network_that_is_left() {
+    let kernels = Kernels::default();
+    let networks = gated_and_lateral(4)
+        .into_iter()
+        .chain(["shallow", "deep"].map(|name| narrow(name, 4, PoolKind::Max)));
+    for network in networks {
+        for stationary in [false, true] {
+            let samples = samples_for(&network, 12, 6);
+            let indices: Vec<usize> = (0..12).collect();
+            let dropout = DropoutPolicy { stationary, ..DropoutPolicy::finished() };
+            let first_step = |network: &Network| {
+                let options = TrainOptions { optimiser: SGD, batch: 12, seed: 8, dropout };
+                let mut trainer = Trainer::new(network.clone(), options).expect("a sound policy");
+                let found = trainer.step(&kernels, &samples, &indices).expect("runs");
+                (found.mean_loss(), network.export(trainer.gradients()))
+            };
+            let (_, gradients) = first_step(&network);
+            for (place, gradient) in gradients.iter().enumerate() {
+                let norm = gradient.values.iter().map(|&d| f64::from(d).powi(2)).sum::<f64>().sqrt();
+                let along = |by: f64| {
+                    let mut tensors = network.tensors();
+                    for (value, &d) in tensors[place].values.iter_mut().zip(&gradient.values) {
+                        *value += (by * f64::from(d) / norm) as f32;
+                    }
+                    let (cell, task) = (network.architecture().clone(), *network.task());
+                    first_step(&Network::from_tensors(cell, task, &tensors).expect("the same shapes")).0
+                };
+                // The losses are f32: a step wide enough that their rounding does not show.
+                let want = (along(5e-4) - along(-5e-4)) / 1e-3;
+                let what =
+                    format!("{} {}, stationary: {stationary}", network.architecture().name(), gradient.name);
+                assert!((norm - want).abs() <= 0.01 * norm + 2e-4, "{what}: {norm}, {want}");
             }
         }
     }
