@@ -332,3 +332,42 @@ fn training_has_the_same_bits_on_every_backend_and_any_number_of_threads() {
         }
     }
 }
+
+#[test]
+fn gradients_under_every_policy_are_those_of_the_network_that_is_left() {
+    let kernels = Kernels::default();
+    let networks = gated_and_lateral(4)
+        .into_iter()
+        .chain(["shallow", "deep"].map(|name| narrow(name, 4, PoolKind::Max)));
+    for network in networks {
+        for stationary in [false, true] {
+            let samples = samples_for(&network, 12, 6);
+            let indices: Vec<usize> = (0..12).collect();
+            let dropout = DropoutPolicy { stationary, ..DropoutPolicy::finished() };
+            let first_step = |network: &Network| {
+                let options = TrainOptions { optimiser: SGD, batch: 12, seed: 8, dropout };
+                let mut trainer = Trainer::new(network.clone(), options).expect("a sound policy");
+                let found = trainer.step(&kernels, &samples, &indices).expect("runs");
+                (found.mean_loss(), network.export(trainer.gradients()))
+            };
+            let (_, gradients) = first_step(&network);
+            for (place, gradient) in gradients.iter().enumerate() {
+                let norm = gradient.values.iter().map(|&d| f64::from(d).powi(2)).sum::<f64>().sqrt();
+                let along = |by: f64| {
+                    let mut tensors = network.tensors();
+                    for (value, &d) in tensors[place].values.iter_mut().zip(&gradient.values) {
+                        *value += (by * f64::from(d) / norm) as f32;
+                    }
+                    let (cell, task) = (network.architecture().clone(), *network.task());
+                    first_step(&Network::from_tensors(cell, task, &tensors).expect("the same shapes")).0
+                };
+                // The losses are f32: a narrow step shows their rounding, a wide one meets kinks of relus and pools.
+                let differences = [5e-4, 1e-4, 3e-5].map(|by| (along(by) - along(-by)) / (2.0 * by));
+                let what =
+                    format!("{} {}, stationary: {stationary}", network.architecture().name(), gradient.name);
+                let agrees = |want: &f64| (norm - want).abs() <= 0.01 * norm + 2e-4;
+                assert!(differences.iter().any(agrees), "{what}: {norm}, {differences:?}");
+            }
+        }
+    }
+}

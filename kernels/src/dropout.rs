@@ -8,6 +8,8 @@ pub struct Dropout {
     pub seed: u64,
     threshold: u32,
     scale: f32,
+    /// Units after which the mask repeats; 0 if it does not.
+    period: u64,
 }
 
 impl Dropout {
@@ -17,7 +19,22 @@ impl Dropout {
     /// Unless `0 ≤ p < 1`.
     pub fn new(p: f32, seed: u64) -> Self {
         assert!((0.0..1.0).contains(&p), "dropout probability {p}");
-        Dropout { seed, threshold: (f64::from(p) * 4_294_967_296.0) as u32, scale: 1.0 / (1.0 - p) }
+        Dropout {
+            seed,
+            threshold: (f64::from(p) * 4_294_967_296.0) as u32,
+            scale: 1.0 / (1.0 - p),
+            period: 0,
+        }
+    }
+
+    /// The same mask, repeated after so many units: of a product `[M, N]` the rows repeat if it is a multiple of `N`.
+    ///
+    /// ```
+    /// let dropout = kernels::Dropout::new(0.5, 1).repeating(6);
+    /// assert!((0..6).all(|i| dropout.factor(i) == dropout.factor(i + 12)));
+    /// ```
+    pub fn repeating(self, period: usize) -> Self {
+        Dropout { period: period as u64, ..self }
     }
 
     /// `1 / (1 − p)`, the factor of the units that are kept.
@@ -28,6 +45,17 @@ impl Dropout {
     /// The factor of the unit at `index`: 0 or [`Dropout::scale`].
     #[inline(always)]
     pub fn factor(&self, index: u64) -> f32 {
+        self.factor_at(self.place(index))
+    }
+
+    /// The unit of the mask that belongs to `index`.
+    #[inline(always)]
+    fn place(&self, index: u64) -> u64 {
+        if self.period == 0 { index } else { index % self.period }
+    }
+
+    #[inline(always)]
+    fn factor_at(&self, index: u64) -> f32 {
         let mixed = self.seed ^ (index >> 32).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         // Two rounds of a 32-bit finaliser (xor-shift-multiply), keyed by both halves of the seed.
         let mut x = (index as u32) ^ (mixed as u32);
@@ -40,11 +68,13 @@ impl Dropout {
         if x >= self.threshold { self.scale } else { 0.0 }
     }
 
+    /// The factors of adjacent units of a row; those behind its end count for nothing.
     #[inline(always)]
     pub(crate) fn factors(&self, index: u64) -> [f32; 16] {
+        let index = self.place(index);
         let mut factors = [0.0; 16];
         for (i, factor) in factors.iter_mut().enumerate() {
-            *factor = self.factor(index + i as u64);
+            *factor = self.factor_at(index + i as u64);
         }
         factors
     }

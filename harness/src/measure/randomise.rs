@@ -39,7 +39,8 @@ pub fn cascade(
     let mut values = network.values().to_vec();
     let mut found = Vec::new();
     for layer in network.layers().iter().rev() {
-        for part in [layer.weight.clone(), layer.bias.clone()] {
+        let lateral = layer.lateral.as_ref().map(|lateral| lateral.weight.clone());
+        for part in [layer.weight.clone(), layer.bias.clone()].into_iter().chain(lateral) {
             values[part.clone()].copy_from_slice(&random.values()[part]);
         }
         changed.set_values(&values)?;

@@ -10,7 +10,7 @@ use crate::error::ModelError;
 use crate::params::{Parameters, Specs};
 use crate::stage::edge::{Domain, Edge, Place, vector};
 use crate::stage::layer::{Context, Setup};
-use crate::stage::masks::{Mask, MaskPlace};
+use crate::stage::masks::{Mask, MaskPlace, Masks};
 use kernels::elementwise::gates::{
     CellBackward, CellForward, CellRelevance, cell_backward, cell_forward, cell_relevance,
 };
@@ -59,12 +59,16 @@ impl RLstm {
         RLstm { gates, candidate, steps, e, n, input, output, mask: dropout.layer, mask_e }
     }
 
-    /// The mask of `h_t`: the head reads the last one, the step after the others.
-    fn mask_h(&self, t: usize) -> Option<Mask> {
+    /// The mask of `h_t`: the head reads the last one, the step after the others. A mask that is the same at every step
+    /// is the last one's too.
+    fn mask_h(&self, masks: &Masks, t: usize) -> Option<Mask> {
         if t + 1 == self.steps {
             return Some(Mask { place: MaskPlace::LastHidden, layer: self.mask });
         }
-        Some(Mask { place: MaskPlace::Hidden, layer: self.mask + 2 + t })
+        Some(Mask {
+            place: MaskPlace::Hidden,
+            layer: if masks.stationary { self.mask } else { self.mask + 2 + t },
+        })
     }
 }
 
@@ -178,7 +182,7 @@ impl CoreStage for RLstmStage {
         let RLstm { gates, candidate, steps, e: inputs, n, .. } = self.layer;
         let rows = samples * steps;
         let mut e = self.layer.input.rows(encoded, rows);
-        if let Some(dropout) = masks.dropout(self.layer.mask_e) {
+        if let Some(dropout) = masks.dropout_over_steps(self.layer.mask_e, rows * inputs, steps) {
             self.masked_e[..rows * inputs].copy_from_slice(&encoded[..rows * inputs]);
             drop_units(&mut self.masked_e[..rows * inputs], Some(dropout));
             e = MatRef::new(&self.masked_e, rows, inputs);
@@ -216,7 +220,7 @@ impl CoreStage for RLstmStage {
                 h: &mut self.h[at.clone()],
             };
             cell_forward(kernels, operands)?;
-            drop_units(&mut self.h[at], masks.dropout(self.layer.mask_h(t)));
+            drop_units(&mut self.h[at], masks.dropout(self.layer.mask_h(&masks, t)));
         }
         Ok(())
     }
@@ -235,7 +239,7 @@ impl CoreStage for RLstmStage {
         self.back_c[..cells].fill(0.0);
         for t in (0..steps).rev() {
             let (at, at_gates) = (step(t, samples, n), step(t, samples, 3 * n));
-            drop_units(&mut self.back_h[..cells], masks.dropout(self.layer.mask_h(t)));
+            drop_units(&mut self.back_h[..cells], masks.dropout(self.layer.mask_h(&masks, t)));
             let operands = CellBackward {
                 cells: n,
                 gates: &self.gates[at_gates.clone()],
@@ -260,7 +264,7 @@ impl CoreStage for RLstmStage {
             }
         }
         let e = input.rows(e, rows);
-        let dropout_e = masks.dropout(self.layer.mask_e);
+        let dropout_e = masks.dropout_over_steps(self.layer.mask_e, rows * inputs, steps);
         let seen = if dropout_e.is_some() { MatRef::new(&self.masked_e, rows, inputs) } else { e };
         let h = MatRef::new(&self.h, later, n);
         let backs = [(gates, &self.back_gates, 3 * n), (candidate, &self.back_candidate, n)];

@@ -9,7 +9,7 @@ use crate::error::ModelError;
 use crate::params::{Parameters, Specs};
 use crate::stage::edge::{Domain, Edge, Place};
 use crate::stage::layer::{Context, Setup};
-use crate::stage::masks::{Mask, MaskPlace};
+use crate::stage::masks::{Mask, MaskPlace, Masks};
 use kernels::elementwise::reduce::sum_of_squares;
 use kernels::pack::{self, Part};
 use kernels::profile::Work;
@@ -65,16 +65,16 @@ impl Rnn {
     }
 
     /// The mask of `r_t`; a mask of its own for each step.
-    fn mask_r(&self, t: usize) -> Option<Mask> {
-        Some(Mask { place: MaskPlace::Combine, layer: self.first_mask + 1 + 2 * t })
+    fn mask_r(&self, masks: &Masks, t: usize) -> Option<Mask> {
+        Some(Mask { place: MaskPlace::Combine, layer: self.first_mask + 1 + 2 * masks.step(t) })
     }
 
     /// The mask of `a_t`: the head reads the last one, the recurrent layer the others.
-    fn mask_a(&self, t: usize) -> Option<Mask> {
+    fn mask_a(&self, masks: &Masks, t: usize) -> Option<Mask> {
         if t + 1 == self.steps {
             return self.output.relu.and_then(|relu| relu.dropout);
         }
-        Some(Mask { place: MaskPlace::Recurrent, layer: self.first_mask + 2 + 2 * t })
+        Some(Mask { place: MaskPlace::Recurrent, layer: self.first_mask + 2 + 2 * masks.step(t) })
     }
 }
 
@@ -181,7 +181,7 @@ impl CoreStage for RnnStage {
         let (weight, bias) = (parameters.weight(combine), parameters.bias(combine));
         let product = MatMut::new(self.z.as_mut().unwrap_or(&mut self.a), rows, c);
         let mut e = self.layer.input.rows(encoded, rows);
-        if let Some(dropout) = masks.dropout(self.layer.mask_e) {
+        if let Some(dropout) = masks.dropout_over_steps(self.layer.mask_e, rows * inputs, steps) {
             for (i, (masked, &e)) in self.masked_e.iter_mut().zip(&encoded[..rows * inputs]).enumerate() {
                 *masked = e * dropout.factor(i as u64);
             }
@@ -195,7 +195,7 @@ impl CoreStage for RnnStage {
                 Some(z) => Init::Copy(MatRef::new(&z[step(t, n, c)], n, c)),
                 None => Init::Accumulate,
             };
-            let epilogue = activation(bias, masks.dropout(self.layer.mask_a(t)));
+            let epilogue = activation(bias, masks.dropout(self.layer.mask_a(&masks, t)));
             let a = MatMut::new(&mut self.a[step(t, n, c)], n, c);
             gemm(kernels, r_t, weight.rows(inputs, inputs + known), init, epilogue, a)?;
             if let Some(recurrent) = recurrent
@@ -203,7 +203,7 @@ impl CoreStage for RnnStage {
             {
                 let a = MatRef::new(&self.a[step(t, n, c)], n, c);
                 let next = MatMut::new(&mut self.r[step(t + 1, n, r)], n, r);
-                let dropout = masks.dropout(self.layer.mask_r(t + 1));
+                let dropout = masks.dropout(self.layer.mask_r(&masks, t + 1));
                 let relu = activation(parameters.bias(recurrent), dropout);
                 gemm(kernels, a, parameters.weight(recurrent), Init::Zero, relu, next)?;
             }
@@ -229,15 +229,15 @@ impl CoreStage for RnnStage {
             let d_a = MatRef::new(&self.back_a[step(t, n, c)], n, c);
             let weight = Panels::new(&self.combine_r, c, r);
             let d_r = MatMut::new(&mut self.back_r[step(t, n, r)], n, r);
-            gemm(kernels, d_a, weight, Init::Zero, relu(r_t, layer.mask_r(t)), d_r)?;
+            gemm(kernels, d_a, weight, Init::Zero, relu(r_t, layer.mask_r(&masks, t)), d_r)?;
             let d_r = MatRef::new(&self.back_r[step(t, n, r)], n, r);
             let a = MatRef::new(&self.a[step(t - 1, n, c)], n, c);
             let weight = Panels::new(&self.recurrent, r, c);
             let d_a = MatMut::new(&mut self.back_a[step(t - 1, n, c)], n, c);
-            gemm(kernels, d_r, weight, Init::Zero, relu(a, layer.mask_a(t - 1)), d_a)?;
+            gemm(kernels, d_r, weight, Init::Zero, relu(a, layer.mask_a(&masks, t - 1)), d_a)?;
         }
         let e = input.rows(e, rows);
-        let dropout_e = masks.dropout(layer.mask_e);
+        let dropout_e = masks.dropout_over_steps(layer.mask_e, rows * inputs, steps);
         let seen = if dropout_e.is_some() { MatRef::new(&self.masked_e, rows, inputs) } else { e };
         let d_a = MatRef::new(&self.back_a, rows, c);
         if let Some(gradients) = gradients {

@@ -48,6 +48,7 @@ impl Dense {
         let transposed = if setup.needs_gradient(&self.input) { panels_len(w.n(), w.k()) } else { 0 };
         let mut stage = DenseStage {
             layer: *self,
+            steps: (setup.rows / setup.samples.max(1)).max(1),
             transposed: Buffer::zeroed(transposed),
             rule,
             z: keeps_z.then(|| Buffer::zeroed(setup.rows * w.n())),
@@ -76,7 +77,9 @@ impl Layer for Dense {
 #[derive(Debug)]
 pub(crate) struct DenseStage {
     layer: Dense,
-    /// `Wᵀ`, if the gradient of the input is needed.
+    /// Steps whose rows it sees at once.
+    steps: usize,
+    /// `Wᵀ`, if a gradient comes back to the input.
     transposed: Buffer,
     rule: Option<PackedRule>,
     /// `x·W`, if the rule reads it.
@@ -114,7 +117,7 @@ impl Stage for DenseStage {
         }
         let epilogue = match self.layer.output.relu {
             None => Epilogue::Bias(bias),
-            Some(relu) => match masks.dropout(relu.dropout) {
+            Some(relu) => match masks.dropout_over_steps(relu.dropout, rows * self.outputs(), self.steps) {
                 Some(dropout) => Epilogue::BiasReluDropout(bias, dropout),
                 None => Epilogue::BiasRelu(bias),
             },

@@ -41,13 +41,22 @@ pub(crate) struct Masks {
     pub recurrent: bool,
     /// Whether the core's last output drops.
     pub head: bool,
+    /// Whether a sample has the same mask at every step.
+    pub stationary: bool,
     pub seed: u64,
 }
 
 impl Masks {
     /// Nothing is dropped.
-    pub const NONE: Masks =
-        Masks { rate: 0.0, encoder: false, combine: false, recurrent: false, head: false, seed: 0 };
+    pub const NONE: Masks = Masks {
+        rate: 0.0,
+        encoder: false,
+        combine: false,
+        recurrent: false,
+        head: false,
+        stationary: false,
+        seed: 0,
+    };
 
     fn has(&self, mask: Mask) -> bool {
         let place = match mask.place {
@@ -70,7 +79,18 @@ impl Masks {
         Some(Dropout::new(self.rate, seed.wrapping_mul(0xD6E8_FEB8_6659_FD93)))
     }
 
-    /// `1 / (1 − rate)` after a layer with dropout, else 1.
+    /// The dropout behind a layer with that mask on `floats` values, which are those of so many steps.
+    pub fn dropout_over_steps(&self, mask: Option<Mask>, floats: usize, steps: usize) -> Option<Dropout> {
+        let dropout = self.dropout(mask)?;
+        Some(if self.stationary { dropout.repeating(floats / steps) } else { dropout })
+    }
+
+    /// The number by which the masks of step `t` differ from those of other steps.
+    pub fn step(&self, t: usize) -> usize {
+        if self.stationary { 0 } else { t }
+    }
+
+    /// `1 / (1 − rate)` behind a layer that drops, else 1.
     pub fn scale(&self, mask: Option<Mask>) -> f32 {
         self.dropout(mask).map_or(1.0, |dropout| dropout.scale())
     }

@@ -5,7 +5,7 @@ use crate::error::ModelError;
 use crate::stage::masks::Masks;
 use serde::{Deserialize, Serialize};
 
-/// The places where units are dropped, and the probability. Every step of a sequence has its own masks.
+/// Where units are dropped, with which probability, and whether anew at every step of a sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct DropoutPolicy {
@@ -21,12 +21,21 @@ pub struct DropoutPolicy {
     pub recurrent: bool,
     /// On the core's last output, which the head reads.
     pub head: bool,
+    /// Whether a sample has the same mask at every step of its sequence.
+    #[serde(default)]
+    pub stationary: bool,
 }
 
 impl DropoutPolicy {
     /// Nothing is dropped.
-    pub const NONE: DropoutPolicy =
-        DropoutPolicy { rate: 0.0, encoder: false, combine: false, recurrent: false, head: false };
+    pub const NONE: DropoutPolicy = DropoutPolicy {
+        rate: 0.0,
+        encoder: false,
+        combine: false,
+        recurrent: false,
+        head: false,
+        stationary: false,
+    };
 
     /// The policy of the draft: 0.5 after dense encoder layers and on the core's last output; none without an
     /// encoder.
@@ -42,7 +51,14 @@ impl DropoutPolicy {
 
     /// That of the finished thesis: 0.2 everywhere.
     pub fn finished() -> DropoutPolicy {
-        DropoutPolicy { rate: 0.2, encoder: true, combine: true, recurrent: true, head: true }
+        DropoutPolicy {
+            rate: 0.2,
+            encoder: true,
+            combine: true,
+            recurrent: true,
+            head: true,
+            stationary: false,
+        }
     }
 
     pub(crate) fn check(&self) -> Result<(), ModelError> {
@@ -55,7 +71,7 @@ impl DropoutPolicy {
 
     /// The masks of one step of training.
     pub(crate) fn masks(&self, seed: u64) -> Masks {
-        let DropoutPolicy { rate, encoder, combine, recurrent, head } = *self;
-        Masks { rate, encoder, combine, recurrent, head, seed }
+        let DropoutPolicy { rate, encoder, combine, recurrent, head, stationary } = *self;
+        Masks { rate, encoder, combine, recurrent, head, stationary, seed }
     }
 }
