@@ -212,7 +212,7 @@ fn models() -> Vec<Case> {
         ),
         case(replace(M, b""), &["holds 0 bytes", "expected a safetensors file"]),
         case(cut(M, 300_000), &["not a valid safetensors file", "write the model again"]),
-        case(no_file(M, "folder"), &["a folder, expected a file"]),
+        case(no_file(M, "folder"), &["a folder without best.safetensors or last.safetensors"]),
         case(no_file(M, "/dev/zero"), &["a device", "expected a file"]),
         case(no_file(M, "pipe"), &["pipe", "expected a file"]),
         case(Box::new(|sandbox| fs::remove_file(sandbox.at(M)).expect("removed")), &["No such file"]),
