@@ -485,3 +485,25 @@ fn numbers_from_outside_are_bounded() {
         assert!(!sandbox.at(name).exists(), "{name}");
     }
 }
+
+#[test]
+fn a_network_that_sees_nothing_is_named_as_such() {
+    let sandbox = Sandbox::trained();
+    let model = sandbox.at("m.safetensors");
+    let network = harness::model_file::load(&model).unwrap();
+    let mut file = harness::model_file::describe(&network).unwrap();
+    for (name, (_, values)) in &mut file.tensors {
+        if name.ends_with(".bias") {
+            values.fill(1e3);
+        }
+    }
+    harness::io::tensors::write(&sandbox.at("dead.safetensors"), &file).unwrap();
+    let output = succeeds(sandbox.run("eval --model @dead.safetensors --dataset synth --data-dir @"));
+    assert!(text(&output.stderr).contains("warning: every sample has a layer in which all units are off"));
+    let line = "prototype --model @dead.safetensors --class 1 --steps 3 --out @p.png --overwrite";
+    let output = succeeds(sandbox.run(line));
+    let warning = text(&output.stderr);
+    assert!(warning.contains("did not move") && warning.contains("--dataset"), "{warning}");
+    let output = succeeds(sandbox.run(&format!("eval {OF_MODEL}")));
+    assert!(output.stderr.is_empty(), "{}", text(&output.stderr));
+}

@@ -416,7 +416,7 @@ fn a_model_of_pytorch_is_loaded_or_refused_with_what_to_do() {
     }
     write_foreign(&sandbox.at("theirs.safetensors"), &network, &transposed);
     sandbox.refuses(line, &["combine.weight", "looks transposed", "[in, out]", "w.T"]);
-    for start in [&b"PK\x03\x04archive/data.pkl"[..], b"\x80\x02\x8a\x0al\xfc\x9c"] {
+    for start in [&b"PK\x03\x04archive/data.pkl"[..], b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."] {
         fs::write(sandbox.at("theirs.safetensors"), start).expect("written");
         sandbox.refuses(line, &["PyTorch pickle", "save_file"]);
     }

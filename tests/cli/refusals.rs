@@ -88,7 +88,9 @@ fn data() -> Vec<Case> {
         fs::write(gz, &bytes[..bytes.len() / 2]).expect("written");
     });
     vec![
-        case(patch(IMAGES, 2, &[9, 3]), vec![IMAGES, "magic 0x00000903", "expected 0x803", "another kind"]),
+        case(patch(IMAGES, 2, &[10, 3]), vec![IMAGES, "magic 0x00000a03", "expected 0x803", "another kind"]),
+        case(patch(IMAGES, 2, &[9, 3]), vec![IMAGES, "item ", "expected integers from 0 to 255"]),
+        case(patch(LABELS, 2, &[13]), vec![LABELS, "floating-point", "astype"]),
         case(patch(IMAGES, 11, &[27]), vec![IMAGES, "470416 bytes", "expected 453616", "27x28", "fetch"]),
         case(patch(IMAGES, 4, &[0, 1]), vec![IMAGES, "470416 bytes", "66136 items", "fetch"]),
         case(patch(IMAGES, 4, &[255; 12]), vec![IMAGES, "claims 4294967295 items", "more than any file"]),
@@ -210,7 +212,7 @@ fn models() -> Vec<Case> {
         ),
         case(replace(M, b""), &["holds 0 bytes", "expected a safetensors file"]),
         case(cut(M, 300_000), &["not a valid safetensors file", "write the model again"]),
-        case(no_file(M, "folder"), &["a folder, expected a file"]),
+        case(no_file(M, "folder"), &["a folder without best.safetensors or last.safetensors"]),
         case(no_file(M, "/dev/zero"), &["a device", "expected a file"]),
         case(no_file(M, "pipe"), &["pipe", "expected a file"]),
         case(Box::new(|sandbox| fs::remove_file(sandbox.at(M)).expect("removed")), &["No such file"]),
