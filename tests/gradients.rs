@@ -8,7 +8,7 @@ use kernels::pool::PoolKind;
 use kernels::{Kernels, Threads};
 use model::explain::{Method, Target};
 use model::train::{DropoutPolicy, Optimiser, TrainOptions, Trainer};
-use model::{Architecture, Evaluator, Network, Task};
+use model::{Architecture, Core, Evaluator, Network, Task};
 
 /// The central difference at 0, `None` if two step sizes disagree, because a relu or a pool has a kink there.
 fn slope(mut f: impl FnMut(f64) -> f64, scale: f64) -> Option<f64> {
@@ -156,7 +156,7 @@ fn gradients_of_pixels_are_central_differences() {
 }
 
 #[test]
-fn step_norms_are_norms_of_the_gradient_by_layer_4() {
+fn step_norms_are_norms_of_the_gradient_by_the_pre_activations_of_the_core() {
     for (what, network) in narrow_cells() {
         let steps = network.task().seq_len;
         let samples = samples_for(&network, 6, 4);
@@ -166,7 +166,12 @@ fn step_norms_are_norms_of_the_gradient_by_layer_4() {
         assert_eq!(norms.len(), steps, "{what}");
         for (t, &norm) in norms.iter().enumerate() {
             assert!(norm.is_finite() && norm > 0.0, "{what} step {t}: {norm}");
-            let units = (0..6).flat_map(|n| (0..network.architecture().core.width()).map(move |k| (n, k)));
+            // The pre-activations of the core: those of an LSTM's three gates and of its candidate.
+            let units = match network.architecture().core {
+                Core::Rnn { combine, .. } => combine,
+                Core::RLstm { cells } => 4 * cells,
+            };
+            let units = (0..6).flat_map(|n| (0..units).map(move |k| (n, k)));
             let slopes = units.map(|(n, k)| {
                 let images = samples.images[n * samples.size..][..samples.size].to_vec();
                 let one = Arrays { images, labels: vec![samples.labels[n]], size: samples.size };

@@ -294,7 +294,7 @@ pub fn bits(values: &[f32]) -> Vec<u32> {
 pub struct Reference<'a> {
     network: &'a Network,
     pub tensors: BTreeMap<String, Vec<f64>>,
-    /// Added to `h⁽⁴⁾` of a step: (step, unit, value).
+    /// Added to a pre-activation of the core: (step, unit, value).
     pub nudge: (usize, usize, f64),
 }
 
@@ -329,12 +329,16 @@ impl Reference<'_> {
     }
 
     /// `i, f, o, c̃` of `u = [e_t, h_{t−1}]`, then `[c_t, h_t]`.
-    fn cell(&self, u: &[f64], c: &[f64]) -> [Vec<f64>; 2] {
+    fn cell(&self, u: &[f64], c: &[f64], nudge: Option<(usize, f64)>) -> [Vec<f64>; 2] {
         let n = c.len();
         let sigma = |x: f64| 1.0 / (1.0 + (-x).exp());
-        let gates: Vec<f64> =
-            self.product("gates", u, self.tensors["gates.bias"].clone()).into_iter().map(sigma).collect();
-        let candidate = relu(self.dense("candidate", u));
+        let mut gates = self.product("gates", u, self.tensors["gates.bias"].clone());
+        let mut candidate = self.dense("candidate", u);
+        if let Some((unit, by)) = nudge {
+            *gates.iter_mut().chain(&mut candidate).nth(unit).expect("a unit of the cell") += by;
+        }
+        let gates: Vec<f64> = gates.into_iter().map(sigma).collect();
+        let candidate = relu(candidate);
         let c: Vec<f64> = (0..n).map(|j| gates[n + j] * c[j] + gates[j] * candidate[j]).collect();
         let h = (0..n).map(|j| gates[2 * n + j] * c[j]).collect();
         [c, h]
@@ -414,7 +418,8 @@ impl Reference<'_> {
                 }
                 Core::RLstm { .. } => {
                     seen.extend(&r);
-                    [c, r] = self.cell(&seen, &c);
+                    let (step, unit, by) = self.nudge;
+                    [c, r] = self.cell(&seen, &c, (step == t).then_some((unit, by)));
                     a4.clone_from(&r);
                 }
             }

@@ -173,7 +173,7 @@ fn explanations_of_values_have_a_ledger_and_can_be_checked() {
     sandbox.does(&format!("{EXPLAIN} --samples 5 --value centred --target all --check --out @c.npz"));
     let mut npz = NpzReader::new(Cursor::new(sandbox.bytes("c.npz"))).expect("a zip");
     let f = npz.by_name::<OwnedRepr<f32>, Ix1>("f_batch").expect("values");
-    let a = npz.by_name::<OwnedRepr<f32>, Ix3>("a_batch").expect("relevance");
+    let a = npz.by_name::<OwnedRepr<f32>, Ix4>("a_batch").expect("relevance");
     let absorbed = npz.by_name::<OwnedRepr<f64>, Ix3>("absorbed").expect("a ledger");
     let negative = npz.by_name::<OwnedRepr<f64>, Ix3>("negative").expect("a ledger");
     for ledger in [&absorbed, &negative] {

@@ -408,7 +408,7 @@ fn options() -> Vec<Case> {
         explain("--first z-plus", vec!["--first z-plus", "z-beta, w-square, flat or epsilon"]),
         explain("--middle z-beta", vec!["z-beta", "for pixels"]),
         explain("--last z-beta", vec!["--last z-beta", "for pixels"]),
-        explain("--middle alpha-beta --alpha 3", vec!["--alpha 3", "α − β must be 1"]),
+        explain("--middle alpha-beta --alpha 3 --beta 1", vec!["--alpha 3", "α − β must be 1"]),
         explain("--epsilon -1", vec!["--epsilon -1", "above 0"]),
         explain("--middle epsilon --epsilon 0", vec!["--epsilon 0", "above 0"]),
         explain("--gamma -0.5", vec!["--gamma -0.5", "at least 0"]),

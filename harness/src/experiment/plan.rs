@@ -148,7 +148,7 @@ mod tests {
         let text = "name = \"x\"\ndatasets = [\"synth\"]\ncells = [\"wide\", \"deep\"]\nseq-lens = [4]\nseeds = [1]\n\
             lr = 0.1\n[[architectures]]\nname = \"wide\"\nencoder = \"conv3x8,max-pool,1024\"\ncore = \"rnn:64:32\"\n\
             [[also]]\ncell = \"wide\"\nseq-len = 7\nhead = [16]\n\
-            [[also]]\nencoder = \"256\"\ncore = \"rnn:128:256\"\nhead = \"32\"\nseq-len = 4\n";
+            [[also]]\nencoder = \"250\"\ncore = \"rnn:128:256\"\nhead = \"32\"\nseq-len = 4\n";
         let plan = Experiment::parse(text, "x.toml").unwrap().plan(&Rates::default()).unwrap();
         let found: Vec<(&str, String)> =
             plan.iter().map(|run| (&run.title[..], run.settings.architecture.name())).collect();
@@ -159,10 +159,10 @@ mod tests {
                 ("wide-4", name("conv3x8-max-pool-dense1024-rnn64:32")),
                 ("Deep-4", name("deep")),
                 ("wide-7", name("conv3x8-max-pool-dense1024-rnn64:32-head16")),
-                ("dense256-rnn128:256-head32-4", name("dense256-rnn128:256-head32")),
+                ("dense250-rnn128:256-head32-4", name("dense250-rnn128:256-head32")),
             ]
         );
-        assert_eq!(plan[3].folder, "synth/dense256-rnn128_256-head32-4-seed1");
+        assert_eq!(plan[3].folder, "synth/dense250-rnn128_256-head32-4-seed1");
         for (from, to, word) in [
             ("name = \"wide\"", "name = \"deep\"", "preset"),
             ("cells = [\"wide\"", "cells = [\"wild\"", "wild"),

@@ -553,7 +553,7 @@ mod tests {
             },
             PartialSettings {
                 cell: Some("mine".to_owned()),
-                encoder: text_of("256"),
+                encoder: text_of("250"),
                 core: Some(Setting::Text("rnn:16:8".to_owned())),
                 seed: Some(u64::MAX),
                 limit_train: Some(5),
@@ -593,10 +593,10 @@ mod tests {
             let settings = complete(text);
             (settings.cell.clone(), settings.title(), settings.dropout)
         };
-        let other = "encoder = \"256\"\ncore = \"rnn:128:256\"\nhead = [32]\n";
+        let other = "encoder = \"250\"\ncore = \"rnn:128:256\"\nhead = [32]\n";
         assert_eq!(named("seq-len = 4"), ("deep".to_owned(), "Deep-4".to_owned(), 0.5));
         let (cell, title) =
-            ("dense256-rnn128_256-head32".to_owned(), "dense256-rnn128:256-head32-7".to_owned());
+            ("dense250-rnn128_256-head32".to_owned(), "dense250-rnn128:256-head32-7".to_owned());
         assert_eq!(named(other), (cell.clone(), title.clone(), 0.5));
         assert_eq!(named(&format!("cell = \"convdeep\"\n{other}")), (cell, title, 0.5));
         assert_eq!(

@@ -106,7 +106,8 @@ pub fn one_input(draw: &mut Draw) {
     let rule = &layer.packed();
     let mut z = layer.forward();
     let (rows, cols) = (draw.near(layer.r_out.rows), draw.near(layer.r_out.cols));
-    let (rows, cols) = if rows * cols > 1 << 16 { (rows % 64, cols % 64) } else { (rows, cols) };
+    let (rows, cols) =
+        if rows.saturating_mul(cols) > 1 << 16 { (rows % 64, cols % 64) } else { (rows, cols) };
     z.resize(rows * cols, 1.0);
     let given = draw.below(8) > 0;
     let z = given.then(|| MatRef::new(&z, rows, cols));
