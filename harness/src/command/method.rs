@@ -141,10 +141,7 @@ impl MethodArgs {
         set("--last", &self.last, &[|of| &mut of.last])?;
         composite.check().map_err(|error| usage_error(&numbers, &error))?;
         let Composite { first, convolution, middle, last } = composite;
-        if ![first, convolution, middle, last]
-            .iter()
-            .any(|rule| *rule == LayerRule::AlphaBeta { alpha, beta })
-        {
+        if ![first, convolution, middle, last].contains(&LayerRule::AlphaBeta { alpha, beta }) {
             self.refuse_weights()?;
         }
         Ok(Method::Relevance(composite))

@@ -175,12 +175,12 @@ fn formula(images: &[f32], task: &Task) -> String {
         (false, false) => "a",
     };
     let scaled = match (width, unit) {
-        (width, unit) if width == 1.0 => unit.to_owned(),
+        (1.0, unit) => unit.to_owned(),
         (width, "a/255") => format!("{width}*a/255"),
         (width, unit) => format!("{width}*{unit}"),
     };
     match low {
-        low if low == 0.0 => format!("`{scaled}`"),
+        0.0 => format!("`{scaled}`"),
         low if low < 0.0 => format!("`{scaled}-{}`", -low),
         low => format!("`{scaled}+{low}`"),
     }
