@@ -3,8 +3,9 @@
 use crate::command::kernels as kernels_command;
 use crate::command::{check, compare, data, eval, explain, profile, prototype, report, reproduce, train};
 use crate::context::GlobalOptions;
-use crate::error::{UsageError, format_error};
+use crate::error::UsageError;
 use crate::io::output::{self, status};
+use crate::io::show::format_error;
 use crate::signal::Interrupted;
 use anyhow::Result;
 use clap::{Parser, Subcommand};

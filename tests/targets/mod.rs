@@ -39,7 +39,7 @@ impl Reader {
         file.write_all(bytes).expect("space for a small file");
         let error = match (self.read)(file.path()) {
             Ok(()) => return true,
-            Err(error) => harness::error::format_error(&error),
+            Err(error) => harness::io::show::format_error(&error),
         };
         assert!(!error.contains('\n'), "{error}");
         false

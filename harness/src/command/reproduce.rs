@@ -3,7 +3,7 @@
 use crate::context::GlobalOptions;
 use crate::dataset::DataSha256;
 use crate::dataset::Dataset;
-use crate::error::{UsageError, format_error};
+use crate::error::UsageError;
 use crate::experiment::definition::Experiment;
 use crate::experiment::folder::{FILE, State, state, write_experiment};
 use crate::experiment::overrides::Overrides;
@@ -13,6 +13,7 @@ use crate::experiment::schedule::in_parallel;
 use crate::experiment::search::search;
 use crate::io::bounds::{THREADS, bounded};
 use crate::io::ending::folder;
+use crate::io::show::format_error;
 use crate::measure::network::{MeasureContext, measure};
 use crate::measure::result::FILES;
 use crate::measure::samples::SampleSelection;
