@@ -174,11 +174,11 @@ mod tests {
             "io::bounds",
             &[
                 "threads", "jobs", "batch", "epochs", "seq-len", "seq-lens", "steps", "samples", "train",
-                "test",
+                "test", "folds",
             ],
         ),
         ("the sizes of a network", &["combine", "recurrent"]),
-        ("the data", &["validation", "limit-train", "limit-test", "class"]),
+        ("the data", &["validation", "limit-train", "limit-test", "class", "fold"]),
         ("nothing, any will do", &["seed", "seeds"]),
     ];
 

@@ -17,6 +17,9 @@ const BINARY: &str = env!("CARGO_BIN_EXE_harness");
 /// Number of times that a training is killed.
 const KILLS: usize = 20;
 
+/// The command of a training into a folder, with further options.
+type Training = fn(&Sandbox, &str, &[&str]) -> Command;
+
 /// A folder with a small synthetic set.
 struct Sandbox(tempfile::TempDir);
 
@@ -35,6 +38,19 @@ impl Sandbox {
     fn train(&self, out: &str, more: &[&str]) -> Command {
         let mut command = Command::new(BINARY);
         self.arguments(&mut command, out, more);
+        command
+    }
+
+    /// A training of an R-LSTM with stationary dropout on a fold of the majority problem of the set.
+    fn train_fold(&self, out: &str, more: &[&str]) -> Command {
+        let mut command = Command::new(BINARY);
+        command.env_remove("RELEVANCE_KERNELS").env_remove("RELEVANCE_THREADS");
+        command.args(["train", "--cell", "small-sd", "--encoder", "24", "--core", "r-lstm:12", "--seq-len", "12"]);
+        command.args(["--dataset", "synth-maj", "--folds", "7", "--fold", "3"]);
+        command.args(["--dropout-profile", "final", "--initial-values", "final", "--zero-logit"]);
+        command.args(["--batch", "20", "--epochs", "3", "--quiet", "--threads", "1"]);
+        command.arg("--data-dir").arg(self.0.path()).arg("--out").arg(self.at(out)).args(more);
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
         command
     }
 
@@ -85,12 +101,16 @@ impl Sandbox {
 
     /// Resumes to the end; the result must be that of `want`.
     fn resume_to(&self, out: &str, want: &BTreeMap<String, Vec<u8>>, what: &str) {
+        self.resume(Sandbox::train, out, want, what);
+    }
+
+    fn resume(&self, train: Training, out: &str, want: &BTreeMap<String, Vec<u8>>, what: &str) {
         if self.at(out).join("lock").exists() {
-            succeeds(self.train(out, &["--resume"]).output().unwrap());
+            succeeds(train(self, out, &["--resume"]).output().unwrap());
         } else {
             // Killed before it came to its folder: there is nothing to resume.
-            fails(self.train(out, &["--resume"]).output().unwrap(), 1, &["no run to resume"]);
-            succeeds(self.train(out, &[]).output().unwrap());
+            fails(train(self, out, &["--resume"]).output().unwrap(), 1, &["no run to resume"]);
+            succeeds(train(self, out, &[]).output().unwrap());
         }
         let found = self.result(out);
         assert!(found.keys().eq(want.keys()), "{what}: {:?}", found.keys());
@@ -137,19 +157,29 @@ fn wait_for(path: &Path, child: &mut Child) {
 
 #[test]
 fn a_training_killed_at_any_moment_resumes_to_the_same_bits() {
+    killed_and_resumed(Sandbox::train, KILLS);
+}
+
+/// The majority problem is composed anew by every process: nothing of it is in a file.
+#[test]
+fn a_training_on_a_fold_killed_at_any_moment_resumes_to_the_same_bits() {
+    killed_and_resumed(Sandbox::train_fold, KILLS / 2);
+}
+
+fn killed_and_resumed(train: Training, kills: usize) {
     let sandbox = Sandbox::new();
     let begin = Instant::now();
-    succeeds(sandbox.train("straight", &[]).output().unwrap());
+    succeeds(train(&sandbox, "straight", &[]).output().unwrap());
     let mut whole = begin.elapsed();
     let want = sandbox.result("straight");
     let mut random = Xoshiro256PlusPlus::seed_from_u64(20);
     let (mut before_checkpoint, mut after, mut rounds) = (0, 0, 0);
-    while before_checkpoint + after < KILLS {
+    while before_checkpoint + after < kills {
         rounds += 1;
-        assert!(rounds < 20 * KILLS, "{rounds} trainings, and most had ended before they were to be killed");
+        assert!(rounds < 20 * kills, "{rounds} trainings, and most had ended before they were to be killed");
         let out = format!("killed-{rounds}");
         let moment = whole.mul_f64((random.next_u64() >> 11) as f64 / (1u64 << 53) as f64);
-        let mut child = sandbox.train(&out, &[]).spawn().unwrap();
+        let mut child = train(&sandbox, &out, &[]).spawn().unwrap();
         std::thread::sleep(moment);
         child.kill().unwrap();
         let status = child.wait().unwrap();
@@ -160,9 +190,9 @@ fn a_training_killed_at_any_moment_resumes_to_the_same_bits() {
         }
         let saved = sandbox.at(&out).join("resume.safetensors").exists();
         *(if saved { &mut after } else { &mut before_checkpoint }) += 1;
-        sandbox.resume_to(&out, &want, &format!("killed after {moment:?} of {whole:?}"));
+        sandbox.resume(train, &out, &want, &format!("killed after {moment:?} of {whole:?}"));
     }
-    say(&format!("{KILLS} kills: {before_checkpoint} before the first checkpoint, {after} after it"));
+    say(&format!("{kills} kills: {before_checkpoint} before the first checkpoint, {after} after it"));
 }
 
 /// The system ends the process in the middle of a write: at each size, another part of another file is missing.

@@ -1,8 +1,12 @@
 //! Settings of a training: defaults, overridden by an optional TOML file, overridden by the command line.
 
-use super::architecture::{Setting, check_name, file_name};
+use super::architecture::{STATIONARY_SUFFIX, Setting, check_name, file_name, without_suffix};
+use crate::dataset::Dataset;
+use crate::dataset::cross_validation::{FoldChoice, open_fold};
+use crate::dataset::files::canonical_name;
+use crate::dataset::maj;
 use crate::error::UsageError;
-use crate::io::bounds::{BATCH, EPOCHS, SEQ_LEN, bounded};
+use crate::io::bounds::{BATCH, EPOCHS, FOLDS, SEQ_LEN, bounded};
 use crate::io::file;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
@@ -81,7 +85,7 @@ impl From<InitialName> for InitialValues {
 pub struct PartialSettings {
     /// Preset that the architecture starts from: shallow, deep, deepv2, convdeep [default: deep], or of the finished
     /// thesis final-shallow, final-deep, final-deepv2, final-convdeep, r-lstm, convr-lstm, convplus-deep,
-    /// convplus-r-lstm; with --encoder and --core any other name
+    /// convplus-r-lstm; with --encoder and --core any other name; with the suffix -sd it has stationary dropout
     #[arg(long, value_name = "NAME")]
     pub cell: Option<String>,
     /// Layers of the encoder, comma-separated: a width for a dense layer, conv5x24, conv5x24+ with lateral
@@ -97,9 +101,19 @@ pub struct PartialSettings {
     /// Sequence length T; must divide the image columns [default: 7]
     #[arg(long, value_name = "T")]
     pub seq_len: Option<usize>,
-    /// mnist, fashion-mnist, kmnist, synth or the name of a folder [default: synth]
+    /// mnist, fashion-mnist, kmnist, synth, one of these with -maj (the majority problem), or the name of a folder
+    /// [default: synth]
     #[arg(long, value_name = "NAME")]
     pub dataset: Option<String>,
+    /// Join training and test half and divide them into N stratified folds; needs --fold
+    #[arg(long, value_name = "N")]
+    pub folds: Option<usize>,
+    /// The fold that is tested, from 0; the others are trained on
+    #[arg(long, value_name = "I")]
+    pub fold: Option<usize>,
+    /// Draw the majority problem before the division into folds, as the thesis did: images recur in both parts
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    pub leaky: Option<bool>,
     /// Epochs [default: 6]
     #[arg(long, value_name = "N")]
     pub epochs: Option<u64>,
@@ -121,6 +135,9 @@ pub struct PartialSettings {
     /// Where units are dropped [default: draft]
     #[arg(long, value_enum, value_name = "NAME")]
     pub dropout_profile: Option<DropoutProfile>,
+    /// Drop the same units at every step of a sample; a cell named deep-sd is deep with this setting
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    pub stationary: Option<bool>,
     /// Spread of the initial weights [default: draft]
     #[arg(long, value_enum, value_name = "NAME")]
     pub initial_values: Option<InitialName>,
@@ -181,6 +198,9 @@ pub struct Settings {
     pub architecture: Architecture,
     pub seq_len: usize,
     pub dataset: String,
+    pub folds: Option<usize>,
+    pub fold: Option<usize>,
+    pub leaky: bool,
     pub epochs: u64,
     pub batch: usize,
     pub lr: f32,
@@ -188,6 +208,7 @@ pub struct Settings {
     pub momentum: f32,
     pub dropout: f32,
     pub dropout_profile: DropoutProfile,
+    pub stationary: bool,
     pub initial_values: InitialName,
     pub seed: u64,
     pub validation: Option<usize>,
@@ -226,6 +247,12 @@ struct StoredSettings {
     dropout_profile: DropoutProfile,
     #[serde(default)]
     initial_values: InitialName,
+    #[serde(default)]
+    stationary: bool,
+    folds: Option<usize>,
+    fold: Option<usize>,
+    #[serde(default)]
+    leaky: bool,
 }
 
 impl TryFrom<StoredSettings> for Settings {
@@ -242,6 +269,9 @@ impl TryFrom<StoredSettings> for Settings {
             architecture,
             seq_len: stored.seq_len,
             dataset: stored.dataset,
+            folds: stored.folds,
+            fold: stored.fold,
+            leaky: stored.leaky,
             epochs: stored.epochs,
             batch: stored.batch,
             lr: stored.lr,
@@ -249,6 +279,7 @@ impl TryFrom<StoredSettings> for Settings {
             momentum: stored.momentum,
             dropout: stored.dropout,
             dropout_profile: stored.dropout_profile,
+            stationary: stored.stationary,
             initial_values: stored.initial_values,
             seed: stored.seed,
             validation: stored.validation,
@@ -327,6 +358,9 @@ impl PartialSettings {
             head: self.head.or(below.head),
             seq_len: self.seq_len.or(below.seq_len),
             dataset: self.dataset.or(below.dataset),
+            folds: self.folds.or(below.folds),
+            fold: self.fold.or(below.fold),
+            leaky: self.leaky.or(below.leaky),
             epochs: self.epochs.or(below.epochs),
             batch: self.batch.or(below.batch),
             lr: self.lr.or(below.lr),
@@ -334,6 +368,7 @@ impl PartialSettings {
             momentum: self.momentum.or(below.momentum),
             dropout: self.dropout.or(below.dropout),
             dropout_profile: self.dropout_profile.or(below.dropout_profile),
+            stationary: self.stationary.or(below.stationary),
             initial_values: self.initial_values.or(below.initial_values),
             seed: self.seed.or(below.seed),
             validation: self.validation.or(below.validation),
@@ -370,6 +405,9 @@ impl PartialSettings {
             head: (!is_preset).then_some(Setting::Value(head)),
             seq_len: Some(settings.seq_len),
             dataset: Some(settings.dataset),
+            folds: settings.folds,
+            fold: settings.fold,
+            leaky: Some(settings.leaky).filter(|_| settings.folds.is_some()),
             epochs: Some(settings.epochs),
             batch: Some(settings.batch),
             lr: Some(settings.lr),
@@ -377,6 +415,7 @@ impl PartialSettings {
             momentum: Some(settings.momentum),
             dropout: Some(settings.dropout),
             dropout_profile: Some(settings.dropout_profile),
+            stationary: Some(settings.stationary),
             initial_values: Some(settings.initial_values),
             seed: Some(settings.seed),
             validation: settings.validation,
@@ -395,12 +434,16 @@ impl PartialSettings {
     /// # Errors
     /// [`UsageError`] that names the setting, its value and what is allowed.
     pub fn complete(self) -> Result<Settings> {
+        let stationary = self.is_stationary()?;
         let (cell, architecture) = self.architecture()?;
         let dropout_profile = self.dropout_profile.unwrap_or_default();
         let settings = Settings {
             cell,
             seq_len: self.seq_len.unwrap_or(7),
             dataset: self.dataset.unwrap_or_else(|| "synth".to_owned()),
+            folds: self.folds,
+            fold: self.fold,
+            leaky: self.leaky.unwrap_or(false),
             epochs: self.epochs.unwrap_or(6),
             batch: self.batch.unwrap_or(50),
             lr: self.lr.unwrap_or(5e-4),
@@ -408,6 +451,7 @@ impl PartialSettings {
             momentum: self.momentum.unwrap_or(0.9),
             dropout: self.dropout.unwrap_or(dropout_profile.policy(&architecture).rate),
             dropout_profile,
+            stationary,
             initial_values: self.initial_values.unwrap_or_default(),
             architecture,
             seed: self.seed.unwrap_or(1),
@@ -421,7 +465,19 @@ impl PartialSettings {
         Ok(settings)
     }
 
-    /// The architecture and its name.
+    /// Whether a sample has the same dropout mask at every step: `stationary`, or a cell with the suffix `-sd`.
+    fn is_stationary(&self) -> Result<bool, UsageError> {
+        let named = self.cell.as_deref().is_some_and(|cell| without_suffix(cell) != cell);
+        match (named, self.stationary) {
+            (true, Some(false)) => Err(UsageError(format!(
+                "--stationary false: the cell {} has stationary dropout by its name; leave out {STATIONARY_SUFFIX}",
+                self.cell.as_deref().unwrap_or_default()
+            ))),
+            (named, setting) => Ok(named || setting.unwrap_or(false)),
+        }
+    }
+
+    /// The architecture and its name, without the suffix of stationary dropout.
     ///
     /// It starts from the preset `cell`, or Deep; encoder, core and head replace its parts. A `cell` that is not a preset
     /// names an architecture of which encoder and core are given.
@@ -431,7 +487,7 @@ impl PartialSettings {
         let core = self.core.as_ref().map(Setting::get).transpose()?;
         let head = self.head.as_ref().map(Setting::get).transpose()?;
         let is_preset = encoder.is_none() && core.is_none() && head.is_none();
-        let cell = self.cell.as_deref().unwrap_or("deep");
+        let cell = without_suffix(self.cell.as_deref().unwrap_or("deep"));
         let preset = Architecture::preset(cell);
         let own_name = preset.is_err();
         let base = match preset {
@@ -473,6 +529,7 @@ impl Settings {
         bounded("--batch", self.batch, BATCH)?;
         bounded("--seq-len", self.seq_len, SEQ_LEN)?;
         bounded("--epochs", self.epochs, EPOCHS)?;
+        self.check_folds()?;
         if !(self.lr.is_finite() && self.lr > 0.0) {
             return refuse(format!("--lr is {}; it must be a positive number such as 5e-4", self.lr));
         }
@@ -483,6 +540,55 @@ impl Settings {
             return refuse(format!("--dropout is {}; it must be at least 0 and below 1", self.dropout));
         }
         Ok(())
+    }
+
+    fn check_folds(&self) -> Result<(), UsageError> {
+        let is_majority = canonical_name(&self.dataset).is_ok_and(|name| name.ends_with(maj::SUFFIX));
+        let text = match (self.folds, self.fold) {
+            (Some(_), Some(_)) if self.leaky && !is_majority => {
+                format!("--leaky: {} is no majority problem; name one that ends with {}", self.dataset, maj::SUFFIX)
+            }
+            (Some(folds), Some(fold)) if fold >= folds => {
+                format!("--fold {fold}: of {folds} folds, the last one is {}", folds.saturating_sub(1))
+            }
+            (Some(folds), Some(_)) => return bounded("--folds", folds, FOLDS).map(|_| ()),
+            (Some(folds), None) => format!("--folds {folds} needs --fold, the one that is tested, from 0"),
+            (None, Some(fold)) => format!("--fold {fold} needs --folds, the number of all folds"),
+            (None, None) if self.leaky => "--leaky needs --folds and --fold".to_owned(),
+            (None, None) => return Ok(()),
+        };
+        Err(UsageError(text))
+    }
+
+    /// Which fold of the data set is tested; none if its own halves are used.
+    pub fn fold_choice(&self) -> Option<FoldChoice> {
+        let (folds, fold) = self.folds.zip(self.fold)?;
+        Some(FoldChoice { folds, fold, leaky: self.leaky })
+    }
+
+    /// Opens the data set, or its fold.
+    ///
+    /// # Errors
+    /// If it is not found or cannot be read.
+    pub fn open_data(&self, data_dir: Option<&Path>) -> Result<Dataset> {
+        match self.fold_choice() {
+            Some(choice) => open_fold(&self.dataset, choice, data_dir),
+            None => Dataset::open(&self.dataset, data_dir),
+        }
+    }
+
+    /// Name of the cell in folders and files, `deep` or `deep-sd`.
+    pub fn cell_name(&self) -> String {
+        format!("{}{}", self.cell, if self.stationary { STATIONARY_SUFFIX } else { "" })
+    }
+
+    /// `mnist`, or `mnist-maj/fold0`: what is the same for runs on the same samples.
+    pub fn data_name(&self) -> String {
+        let leaky = if self.leaky { "-leaky" } else { "" };
+        match self.fold_choice() {
+            Some(FoldChoice { folds, fold, .. }) => format!("{}/fold{fold}of{folds}{leaky}", self.dataset),
+            None => self.dataset.clone(),
+        }
     }
 
     /// An error of the model as a usage error that names the option.
@@ -498,7 +604,8 @@ impl Settings {
 
     /// Optimiser, batch, seed and dropout.
     pub fn train_options(&self) -> TrainOptions {
-        let dropout = DropoutPolicy { rate: self.dropout, ..self.dropout_profile.policy(&self.architecture) };
+        let policy = self.dropout_profile.policy(&self.architecture);
+        let dropout = DropoutPolicy { rate: self.dropout, stationary: self.stationary, ..policy };
         TrainOptions { optimiser: self.optimiser(), batch: self.batch, seed: self.seed, dropout }
     }
 
@@ -522,11 +629,16 @@ impl Settings {
         }
     }
 
-    /// `Deep-7`: the name of a preset or of a named architecture, else a description of the layers.
+    /// `Deep-7`, `Deep-SD-7`: the name of a preset or of a named architecture, else a description of the layers.
     pub fn title(&self) -> String {
         let own_name =
             Architecture::names().all(|name| name != self.cell) && self.cell != file_name(&self.architecture);
         let name = if own_name { self.cell.clone() } else { self.architecture.title() };
+        let name = match (self.stationary, name.strip_suffix(" (final)")) {
+            (false, _) => name,
+            (true, Some(name)) => format!("{name}-SD (final)"),
+            (true, None) => format!("{name}-SD"),
+        };
         format!("{name}-{}", self.seq_len)
     }
 }
@@ -544,6 +656,14 @@ mod tests {
                 cell: Some("convdeep".to_owned()),
                 pool: Some(PoolName::Sum),
                 combine: Some(48),
+                ..default()
+            },
+            PartialSettings {
+                cell: Some("r-lstm-sd".to_owned()),
+                dataset: Some("synth-maj".to_owned()),
+                folds: Some(7),
+                fold: Some(6),
+                leaky: Some(true),
                 ..default()
             },
             PartialSettings {
@@ -628,6 +748,41 @@ mod tests {
         let values = complete("initial-values = \"final\"\nzero-logit = true");
         assert_eq!((values.initial_values, values.zero_logit), (InitialName::Final, true));
         assert!(values.task(28, 28, 10).zero_logit);
+    }
+
+    #[test]
+    fn a_cell_with_the_suffix_is_the_same_as_the_setting() {
+        let complete = |text: &str| toml::from_str::<PartialSettings>(text).unwrap().complete();
+        let named = complete("cell = \"r-lstm-sd\"\ndropout-profile = \"final\"").unwrap();
+        let set =
+            complete("cell = \"r-lstm\"\nstationary = true\ndropout-profile = \"final\"").unwrap();
+        assert_eq!(named, set);
+        assert_eq!((&named.title()[..], &named.cell_name()[..]), ("R-LSTM-SD-7", "r-lstm-sd"));
+        assert!(named.train_options().dropout.stationary);
+        assert_eq!(complete("cell = \"final-deep-sd\"").unwrap().title(), "Deep-SD (final)-7");
+        assert!(!complete("cell = \"final-deep\"").unwrap().train_options().dropout.stationary);
+        let error = complete("cell = \"deep-sd\"\nstationary = false").unwrap_err().to_string();
+        assert!(error.contains("deep-sd"), "{error}");
+    }
+
+    #[test]
+    fn a_fold_needs_the_number_of_folds_and_the_other_way_round() {
+        for (text, word) in [
+            ("folds = 7", "--fold,"),
+            ("fold = 0", "--folds"),
+            ("folds = 7\nfold = 7", "the last one is 6"),
+            ("folds = 1\nfold = 0", "--folds"),
+            ("folds = 1000000\nfold = 0", "--folds"),
+            ("leaky = true", "--leaky"),
+            ("leaky = true\nfolds = 7\nfold = 0", "no majority problem"),
+        ] {
+            let error = toml::from_str::<PartialSettings>(text).unwrap().complete().unwrap_err();
+            assert!(error.is::<UsageError>() && error.to_string().contains(word), "{text}: {error}");
+        }
+        let text = "dataset = \"mnist-maj\"\nfolds = 7\nfold = 0";
+        let settings = toml::from_str::<PartialSettings>(text).unwrap().complete().unwrap();
+        assert_eq!(settings.data_name(), "mnist-maj/fold0of7");
+        assert_eq!(settings.fold_choice(), Some(FoldChoice { folds: 7, fold: 0, leaky: false }));
     }
 
     #[test]
