@@ -178,7 +178,7 @@ mod tests {
             ],
         ),
         ("the sizes of a network", &["combine", "recurrent"]),
-        ("the data", &["validation", "limit-train", "limit-test", "class", "fold"]),
+        ("the data", &["validation", "limit-train", "limit-test", "class", "fold", "experiment"]),
         ("nothing, any will do", &["seed", "seeds"]),
     ];
 

@@ -6,6 +6,7 @@
 pub mod classes;
 pub mod explanations;
 pub mod flipping;
+pub mod fold;
 pub mod heatmaps;
 pub mod majority;
 pub mod network;

@@ -3,6 +3,7 @@
 use super::classes::{ClassDependence, ValueSigns};
 use super::explanations::Summary;
 use super::flipping::Flipped;
+use super::fold::MajorityResult;
 use super::randomise;
 use super::samples::SampleSelection;
 use super::settings::Measure;
@@ -69,11 +70,19 @@ pub struct Measured {
     /// How alike the heatmaps of all classes are, by method and value.
     #[serde(default)]
     pub classes: Vec<ClassDependence>,
+    /// Where relevance lies on a majority problem, by method over all test samples.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub majority: Vec<MajorityResult>,
     /// What `heatmaps.npy` holds, in order.
     pub groups: Vec<Group>,
 }
 
 impl Measured {
+    /// Where the relevance of one method lies on a majority problem.
+    pub fn majority(&self, name: &str) -> Option<&MajorityResult> {
+        self.majority.iter().find(|of| of.method == name)
+    }
+
     /// The results of one method.
     pub fn method(&self, name: &str) -> Option<&OfMethod> {
         self.methods.iter().find(|of| of.method == name)
