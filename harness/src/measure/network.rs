@@ -3,7 +3,7 @@
 use super::classes::{ClassRequest, class_dependence, value_signs};
 use super::explanations::{ExplanationRequest, Summary};
 use super::flipping::{Flipping, Order};
-use super::fold::{Walk, walk};
+use super::fold::{FoldRequest, measure_fold};
 use super::heatmaps::{self, Relevance};
 use super::result::{Group, Measured, OfMethod, request};
 use super::samples::SampleSelection;
@@ -59,59 +59,56 @@ pub fn measure(folder: &Path, title: &str, context: &MeasureContext) -> Result<(
     let mut maps = Vec::new();
     let task = *network.task();
     let samples = Scaled::new(&context.dataset.test, task.low, task.high);
-    // On a majority problem every method explains all test samples, the main one among them.
-    if !context.dataset.test.has_masks() {
-        found.test = whole_test(&network, &samples, context)?;
+    if !context.measure.checks {
+        let MeasureContext { selection, measure, kernels, .. } = *context;
+        let request = FoldRequest { network: &network, samples: &samples, selection, measure, kernels };
+        let (of_fold, maps) = measure_fold(request, || job.advance(1))?;
+        let Measured { model_sha256, request, .. } = found;
+        keep(folder, &network, context, Measured { model_sha256, request, ..of_fold }, &maps)?;
+        job.finish();
+        return Ok(());
     }
+    found.test = whole_test(&network, &samples, context)?;
     job.advance(1);
     for name in &context.measure.methods {
-        let walked = walked(name, &network, &samples, context)?;
-        if name == heatmaps::MAIN && walked.majority.is_some() {
-            found.test = walked.summary;
-        }
-        found.majority.extend(walked.majority);
-        let of = of_method(name, &network, &samples, context, &mut maps, &mut found.groups)?;
-        found.methods.push(OfMethod { class_columns: walked.class_columns, ..of });
+        found.methods.push(of_method(name, &network, &samples, context, &mut maps, &mut found.groups)?);
         job.advance(1);
     }
-    if context.measure.checks {
-        checks(&network, &samples, context, &mut found, &mut maps)?;
-    }
-    context.dataset.unchanged()?;
-    let path = folder.join("heatmaps.npy");
-    array::write_f32(&path, &[maps.len() / (task.rows * task.cols), task.rows, task.cols], &maps)?;
-    let bytes = std::fs::read(&path).with_context(|| format!("{}: cannot be read", path.display()))?;
-    found.heatmaps_sha256 = sha256(&bytes);
-    write_json(&folder.join("measured.json"), &found)?;
+    let mut random = Flipping::new(
+        context.kernels,
+        &network,
+        &samples,
+        &context.selection.measured,
+        context.measure.region,
+    )?;
+    found.random_order = random.run(&network, context.kernels, Order::Random, None)?;
+    let all: Vec<usize> = (0..context.selection.test).collect();
+    let request = ClassRequest { network: &network, samples: &samples, indices: &all };
+    found.values = value_signs(context.kernels, request)?;
+    let indices = &context.selection.measured;
+    found.classes = class_dependence(context.kernels, ClassRequest { indices, ..request })?;
+    found.prototype_probability = prototypes(&network, context, &mut maps)?;
+    found.groups.push(Group { name: "prototypes".to_owned(), count: task.classes });
+    keep(folder, &network, context, found, &maps)?;
     job.message("measured");
     job.finish();
     Ok(())
 }
 
-/// What shows whether heatmaps can be relied on, besides the methods: the random order, values, classes, prototypes.
-fn checks(
+/// Writes heatmaps and numbers to the folder of the run.
+fn keep(
+    folder: &Path,
     network: &Network,
-    samples: &Scaled,
     context: &MeasureContext,
-    found: &mut Measured,
-    maps: &mut Vec<f32>,
+    mut found: Measured,
+    maps: &[f32],
 ) -> Result<()> {
-    let mut random = Flipping::new(
-        context.kernels,
-        network,
-        samples,
-        &context.selection.measured,
-        context.measure.region,
-    )?;
-    found.random_order = random.run(network, context.kernels, Order::Random, None)?;
-    let all: Vec<usize> = (0..context.selection.test).collect();
-    let request = ClassRequest { network, samples, indices: &all };
-    found.values = value_signs(context.kernels, request)?;
-    let indices = &context.selection.measured;
-    found.classes = class_dependence(context.kernels, ClassRequest { indices, ..request })?;
-    found.prototype_probability = prototypes(network, context, maps)?;
-    found.groups.push(Group { name: "prototypes".to_owned(), count: network.task().classes });
-    Ok(())
+    context.dataset.unchanged()?;
+    let (path, task) = (folder.join("heatmaps.npy"), network.task());
+    array::write_f32(&path, &[maps.len() / (task.rows * task.cols), task.rows, task.cols], maps)?;
+    let bytes = std::fs::read(&path).with_context(|| format!("{}: cannot be read", path.display()))?;
+    found.heatmaps_sha256 = sha256(&bytes);
+    write_json(&folder.join("measured.json"), &found)
 }
 
 /// Conservation on all test samples, for the method of the figures.
@@ -119,19 +116,8 @@ fn whole_test(network: &Network, samples: &Scaled, context: &MeasureContext) -> 
     let all: Vec<usize> = (0..context.selection.test).collect();
     let relevance = Relevance::by_name(heatmaps::MAIN).context("the main method")?;
     let value = &context.measure.value();
-    let target = context.measure.target();
-    let request = ExplanationRequest { network, samples, indices: &all, target, value };
+    let request = ExplanationRequest { network, samples, indices: &all, target: Target::Predicted, value };
     relevance.explain(context.kernels, request, |_, _| Ok(()))
-}
-
-/// Where the relevance of a method lies: over the samples of the class, or all of a majority problem.
-fn walked(name: &str, network: &Network, samples: &Scaled, context: &MeasureContext) -> Result<Walk> {
-    let MeasureContext { selection, measure, dataset, .. } = *context;
-    let all: Vec<usize> = (0..selection.test).collect();
-    let indices = if dataset.test.has_masks() { &all } else { &selection.of_class };
-    let (value, target) = (&measure.value(), measure.target());
-    let request = ExplanationRequest { network, samples, indices, target, value };
-    walk(name, context.kernels, request, &dataset.test, selection.class)
 }
 
 fn of_method(
@@ -145,10 +131,18 @@ fn of_method(
     let MeasureContext { selection, kernels, .. } = *context;
     let relevance = Relevance::by_name(name).with_context(|| format!("no method is named {name}"))?;
     let (rows, cols) = (network.task().rows, network.task().cols);
-    let (size, checks) = (rows * cols, context.measure.checks);
-    let (value, target) = (&context.measure.value(), context.measure.target());
+    let size = rows * cols;
+    let mut class_columns = vec![0.0; cols];
+    let value = &context.measure.value();
     let of = |indices, target| ExplanationRequest { network, samples, indices, target, value };
+    relevance.explain(kernels, of(&selection.of_class, Target::Predicted), |_, found| {
+        for (i, &r) in found.relevance.iter().enumerate() {
+            class_columns[i % cols] += f64::from(r);
+        }
+        Ok(())
+    })?;
     let mut kept = |group: &str, indices: &[usize], value: &Value| -> Result<()> {
+        let target = Target::Predicted;
         let request = ExplanationRequest { network, samples, indices, target, value };
         let (found, _) = relevance.collect(kernels, request)?;
         maps.extend(found);
@@ -158,19 +152,13 @@ fn of_method(
     kept("each-class", &selection.each_class, value)?;
     if name == heatmaps::MAIN {
         kept("each-class-centred", &selection.each_class, &Value::Centred)?;
-    }
-    if name == heatmaps::MAIN || !checks {
         kept("population", &selection.population, value)?;
     }
     let at = &selection.measured;
-    let (predicted, summary) = relevance.collect(kernels, of(at, target))?;
-    let noise = numbers::mean(predicted.chunks_exact(size).map(|map| numbers::noise(map, cols)));
-    let method = name.to_owned();
-    if !checks {
-        return Ok(OfMethod { method, summary, noise, ..OfMethod::default() });
-    }
+    let (predicted, summary) = relevance.collect(kernels, of(at, Target::Predicted))?;
     let (labelled, _) = relevance.collect(kernels, of(at, Target::True))?;
     let (rival, _) = relevance.collect(kernels, of(at, Target::Rival))?;
+    let noise = numbers::mean(predicted.chunks_exact(size).map(|map| numbers::noise(map, cols)));
     let pairs = || labelled.chunks_exact(size).zip(rival.chunks_exact(size));
     let rival_cosine = numbers::mean(pairs().map(|(a, b)| numbers::cosine(a, b).map(f64::abs)));
     let mut flipped = Vec::new();
@@ -182,7 +170,7 @@ fn of_method(
         let request = ExplanationRequest { network, ..of(at, Target::True) };
         Ok(relevance.collect(kernels, request)?.0)
     })?;
-    Ok(OfMethod { method, summary, noise, rival_cosine, flipped, randomised, ..OfMethod::default() })
+    Ok(OfMethod { method: name.to_owned(), summary, class_columns, noise, rival_cosine, flipped, randomised })
 }
 
 /// One image per class by activation maximisation, from the mean of the training images.

@@ -3,7 +3,6 @@
 use super::classes::{ClassDependence, ValueSigns};
 use super::explanations::Summary;
 use super::flipping::Flipped;
-use super::fold::MajorityResult;
 use super::randomise;
 use super::samples::SampleSelection;
 use super::settings::Measure;
@@ -34,6 +33,24 @@ pub struct OfMethod {
     pub flipped: Vec<Flipped>,
     /// Similarity to the original heatmaps as layers are randomised, from the logits down.
     pub randomised: Vec<randomise::Similarity>,
+}
+
+/// The relevance of one method over the test samples of a majority problem.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MajorityResult {
+    /// The method.
+    pub method: String,
+    /// Mean cosine between the mask and the share of relevance by block.
+    pub cosine: f64,
+    /// The same with negative relevance set to 0 first.
+    pub cosine_positive: f64,
+    /// Share of all relevance by block, `[3]`.
+    pub share_by_block: Vec<f64>,
+    /// Share of all relevance by step, `[T]`.
+    pub share_by_step: Vec<f64>,
+    /// Share of all relevance on the blocks of the majority.
+    pub majority_share: f64,
 }
 
 /// Heatmaps or images in `heatmaps.npy`: their name and number.

@@ -100,6 +100,9 @@ impl Measure {
         if !["predicted", "true"].contains(&&self.target[..]) {
             return refuse(format!("target is {}; it must be predicted or true", self.target));
         }
+        if self.checks && !is_predicted(&self.target) {
+            return refuse("target is true, which needs checks = false: they are those of predicted classes".to_owned());
+        }
         let Neuron { weights, bias, activations } = self.neuron;
         let value = weights[0] * activations[0] + weights[1] * activations[1] + bias;
         let inside = activations.iter().all(|a| (0.0..=1.0).contains(a));
