@@ -139,7 +139,9 @@ impl Loaded {
             let set = sets.iter().find(|(other, _)| *other == name);
             let state = match set {
                 // A run that was not chosen has no samples either.
-                Some((_, Err(_))) if !folder.join(&planned.folder).join("run.json").exists() => State::Missing,
+                Some((_, Err(_))) if !folder.join(&planned.folder).join("run.json").exists() => {
+                    State::Missing
+                }
                 Some((_, Ok(selection))) => {
                     state(&folder.join(&planned.folder), &planned, &experiment, selection)
                 }

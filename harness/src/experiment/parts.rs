@@ -123,7 +123,10 @@ impl Experiment {
         }
         ensure!(
             grids.iter().any(|grid| !grid.rows.is_empty()),
-            UsageError("the options choose no run of the experiment; choose other cells, data sets or folds".to_owned())
+            UsageError(
+                "the options choose no run of the experiment; choose other cells, data sets or folds"
+                    .to_owned()
+            )
         );
         Ok(grids)
     }

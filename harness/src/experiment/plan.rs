@@ -101,14 +101,16 @@ impl Experiment {
         if lr.is_none() {
             settings.lr = match &self.lr {
                 Rate::Fixed(rate) => *rate as f32,
-                Rate::ByCell(rates) => match rates.get(&settings.cell_name()).or_else(|| rates.get(&settings.cell)) {
-                    Some(rate) => *rate as f32,
-                    None => {
-                        let cells = rates.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-                        let text = format!("lr has no rate for {}; it has {cells}", settings.cell);
-                        return Err(UsageError(text).into());
+                Rate::ByCell(rates) => {
+                    match rates.get(&settings.cell_name()).or_else(|| rates.get(&settings.cell)) {
+                        Some(rate) => *rate as f32,
+                        None => {
+                            let cells = rates.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+                            let text = format!("lr has no rate for {}; it has {cells}", settings.cell);
+                            return Err(UsageError(text).into());
+                        }
                     }
-                },
+                }
                 Rate::Search(_) => rates.get(&group).unwrap_or(self.search.rates[0]) as f32,
             };
             settings.check()?;

@@ -28,7 +28,9 @@ impl Relevance {
     pub fn by_name(name: &str) -> Option<Relevance> {
         match name {
             "random" => Some(Relevance::Random),
-            name => weighted(name).or_else(|| Method::by_name(name, &Numbers::default())).map(Relevance::Method),
+            name => {
+                weighted(name).or_else(|| Method::by_name(name, &Numbers::default())).map(Relevance::Method)
+            }
         }
     }
 

@@ -89,7 +89,10 @@ impl Measure {
         }
         let unknown = self.methods.iter().find(|name| Relevance::by_name(name).is_none());
         if let Some(name) = unknown {
-            return refuse(format!("methods names {name}; use {}, lrp-alpha1.5-beta0.5", heatmaps::NAMES.join(", ")));
+            return refuse(format!(
+                "methods names {name}; use {}, lrp-alpha1.5-beta0.5",
+                heatmaps::NAMES.join(", ")
+            ));
         }
         if !self.methods.iter().any(|name| name == heatmaps::MAIN) {
             return refuse(format!("methods must hold {}, which the figures show", heatmaps::MAIN));
@@ -101,7 +104,9 @@ impl Measure {
             return refuse(format!("target is {}; it must be predicted or true", self.target));
         }
         if self.checks && !is_predicted(&self.target) {
-            return refuse("target is true, which needs checks = false: they are those of predicted classes".to_owned());
+            return refuse(
+                "target is true, which needs checks = false: they are those of predicted classes".to_owned(),
+            );
         }
         let Neuron { weights, bias, activations } = self.neuron;
         let value = weights[0] * activations[0] + weights[1] * activations[1] + bias;

@@ -48,10 +48,8 @@ impl Drawing {
     }
 
     fn line(&mut self, [x1, y1, x2, y2]: [f64; 4], style: &str) {
-        let _ = writeln!(
-            self.0,
-            "<line x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\" {style}/>"
-        );
+        let _ =
+            writeln!(self.0, "<line x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\" {style}/>");
     }
 
     fn text(&mut self, [x, y]: [f64; 2], anchor: &str, size: u32, text: &str) {

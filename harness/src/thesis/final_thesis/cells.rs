@@ -142,7 +142,8 @@ impl<'a> Cell<'a> {
 
     /// Mean over the runs of a list of numbers of each.
     pub fn mean_of(&self, method: &str, of: impl Fn(&MajorityResult) -> &[f64]) -> Vec<f64> {
-        let lists: Vec<&[f64]> = self.runs.iter().filter_map(|(_, run)| run.measured.majority(method)).map(of).collect();
+        let lists: Vec<&[f64]> =
+            self.runs.iter().filter_map(|(_, run)| run.measured.majority(method)).map(of).collect();
         let length = lists.iter().map(|list| list.len()).min().unwrap_or(0);
         (0..length).map(|i| lists.iter().map(|list| list[i]).sum::<f64>() / lists.len() as f64).collect()
     }

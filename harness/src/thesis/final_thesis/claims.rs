@@ -33,11 +33,8 @@ const LRP: &str = METHODS[3].0;
 
 /// The claims on a data set.
 pub fn claims(set: &Set) -> Vec<Claim> {
-    let deeper = [
-        ("final-shallow", "final-deep"),
-        ("final-deep", "final-deepv2"),
-        ("final-deepv2", "final-convdeep"),
-    ];
+    let deeper =
+        [("final-shallow", "final-deep"), ("final-deep", "final-deepv2"), ("final-deepv2", "final-convdeep")];
     let mut found = Vec::new();
     for (pair, method) in deeper.into_iter().flat_map(|pair| [(pair, DTD), (pair, LRP)]) {
         found.push(difference(set, "deeper networks explain better", pair, &[method], false));

@@ -54,7 +54,9 @@ fn row<'a>(cell: &Cell<'a>, method: &str, group: &str, size: usize, count: usize
 
 /// Figures 3.3 and 3.4: one image of each class by every method, of all cells and lengths on single images.
 pub fn each_class(set: &Set) -> Result<Option<Figure>> {
-    let Some(samples) = set.measured().find_map(|cell| set.samples_of(cell.first()?.0)) else { return Ok(None) };
+    let Some(samples) = set.measured().find_map(|cell| set.samples_of(cell.first()?.0)) else {
+        return Ok(None);
+    };
     let rows = METHODS.iter().flat_map(|(method, _)| {
         set.measured().filter_map(|cell| row(cell, method, "each-class", samples.size(), usize::MAX))
     });
@@ -80,7 +82,9 @@ pub fn each_class(set: &Set) -> Result<Option<Figure>> {
 pub fn population(set: &Set) -> Result<Option<Figure>> {
     let Some(seq_len) = set.measured().map(|cell| cell.settings.seq_len).max() else { return Ok(None) };
     let cells: Vec<&Cell> = set.measured().filter(|cell| cell.settings.seq_len == seq_len).collect();
-    let Some(samples) = cells.iter().find_map(|cell| set.samples_of(cell.first()?.0)) else { return Ok(None) };
+    let Some(samples) = cells.iter().find_map(|cell| set.samples_of(cell.first()?.0)) else {
+        return Ok(None);
+    };
     let rows = METHODS[2..].iter().flat_map(|(method, _)| {
         cells.iter().filter_map(|cell| row(cell, method, "population", samples.size(), usize::MAX))
     });
@@ -216,9 +220,8 @@ fn chart(
     if positive_lrp && !methods.contains(&METHODS[3].0) {
         return None;
     }
-    let bar = |scores: Scores| {
-        interval(&scores).map(|of| Bar { value: of.estimate, low: of.low, high: of.high })
-    };
+    let bar =
+        |scores: Scores| interval(&scores).map(|of| Bar { value: of.estimate, low: of.low, high: of.high });
     let lrp = METHODS[3].0;
     let series: Vec<String> = match positive_lrp {
         true => vec!["negative kept".to_owned(), "negative set to 0".to_owned()],

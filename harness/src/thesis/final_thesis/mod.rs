@@ -71,7 +71,8 @@ fn single_images(set: &Set) -> Result<Section> {
     let figures = [figures::each_class(set)?, figures::population(set)?, figures::share_by_step(set)?];
     figures.into_iter().flatten().for_each(|figure| section.figure(figure));
     if let Some(seq_len) = set.measured().map(|cell| cell.settings.seq_len).max() {
-        let caption = format!("Figure 3.7 as numbers, T = {seq_len}, deep Taylor, beside those of the thesis.");
+        let caption =
+            format!("Figure 3.7 as numbers, T = {seq_len}, deep Taylor, beside those of the thesis.");
         section.table(format!("final-steps-{}", set.name), caption, tables::steps(set, seq_len));
     }
     Ok(section)

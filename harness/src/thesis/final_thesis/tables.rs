@@ -22,7 +22,8 @@ fn ends(found: Option<Interval>, folds: usize) -> [String; 2] {
 
 /// Test accuracy of every cell.
 pub fn accuracy(sets: &[Set]) -> Table {
-    let columns = ["data", "cell", "T", "variables", "folds", "test accuracy", "low", "high", "thesis", "difference"];
+    let columns =
+        ["data", "cell", "T", "variables", "folds", "test accuracy", "low", "high", "thesis", "difference"];
     let mut table = Table::new(&columns);
     for set in sets {
         for cell in set.measured() {
@@ -44,7 +45,9 @@ pub fn accuracy(sets: &[Set]) -> Table {
                 low,
                 high,
                 number(printed, 4),
-                found.zip(printed).map_or("–".to_owned(), |(of, printed)| format!("{:+.4}", of.estimate - printed)),
+                found
+                    .zip(printed)
+                    .map_or("–".to_owned(), |(of, printed)| format!("{:+.4}", of.estimate - printed)),
             ]);
         }
     }
@@ -54,7 +57,16 @@ pub fn accuracy(sets: &[Set]) -> Table {
 /// Cosine of relevance and mask, of every cell by every method.
 pub fn cosines(set: &Set) -> Table {
     let columns = [
-        "cell", "method", "folds", "cosine", "low", "high", "thesis", "difference", "− uniform", "negative kept",
+        "cell",
+        "method",
+        "folds",
+        "cosine",
+        "low",
+        "high",
+        "thesis",
+        "difference",
+        "− uniform",
+        "negative kept",
         "negative set to 0",
     ];
     let mut table = Table::new(&columns);
@@ -120,8 +132,12 @@ pub fn shares(set: &Set) -> Table {
                 method_title(method).to_owned(),
                 number(interval(&majority).map(|of| of.estimate), 3),
             ];
-            row.extend(cell.mean_of(method, |of| &of.share_by_block).into_iter().map(|share| format!("{share:.3}")));
-            row.extend(cell.mean_of(method, |of| &of.share_by_step).into_iter().map(|share| format!("{share:.3}")));
+            row.extend(
+                cell.mean_of(method, |of| &of.share_by_block).into_iter().map(|share| format!("{share:.3}")),
+            );
+            row.extend(
+                cell.mean_of(method, |of| &of.share_by_step).into_iter().map(|share| format!("{share:.3}")),
+            );
             row.resize(columns.len(), String::new());
             table.row(row);
         }
@@ -169,7 +185,7 @@ pub fn steps(set: &Set, seq_len: usize) -> Table {
         add("pixels, thesis".to_owned(), printed);
     }
     for cell in cells {
-        add(cell.title.clone(), &step_share(cell, super::printed::METHODS[2].0));
+        add(cell.title.clone(), &step_share(cell, printed::METHODS[2].0));
         if let Some(printed) = printed::share(set.name, &cell.name) {
             add(format!("{}, thesis", cell.title), printed);
         }
