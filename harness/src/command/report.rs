@@ -3,7 +3,8 @@
 use crate::context::GlobalOptions;
 use crate::experiment::folder::Loaded;
 use crate::io::output::{outln, write_json_result};
-use crate::io::show::shown;
+use crate::io::show::{escape, shown};
+use crate::report::colormap::Look;
 use crate::thesis::report;
 use anyhow::Result;
 use clap::Args;
@@ -15,6 +16,9 @@ pub struct ReportArgs {
     /// Folder of a reproduction
     #[arg(value_name = "DIR")]
     folder: PathBuf,
+    /// How heatmaps are drawn.
+    #[command(flatten)]
+    look: Look,
 }
 
 /// Runs `harness report`.
@@ -22,15 +26,15 @@ pub struct ReportArgs {
 /// # Errors
 /// If the folder holds no experiment, or a file cannot be written.
 pub fn run(args: &ReportArgs, options: &GlobalOptions) -> Result<()> {
-    rebuild(&args.folder, options)
+    rebuild(&args.folder, args.look, options)
 }
 
 /// Writes the report of a folder and prints the main results.
 ///
 /// # Errors
 /// As [`run`].
-pub fn rebuild(folder: &Path, options: &GlobalOptions) -> Result<()> {
-    let report = report(&Loaded::read(folder)?)?;
+pub fn rebuild(folder: &Path, look: Look, options: &GlobalOptions) -> Result<()> {
+    let report = report(&Loaded::read(folder)?, look)?;
     report.write(folder)?;
     if options.json {
         return write_json_result(&report.json());
@@ -39,6 +43,9 @@ pub fn rebuild(folder: &Path, options: &GlobalOptions) -> Result<()> {
         if let Some(table) = report.table(name) {
             outln!("{table}")?;
         }
+    }
+    for line in std::iter::once(&report.warning).chain(&report.lead).filter(|line| !line.is_empty()) {
+        outln!("{}\n", escape(line))?;
     }
     outln!("{}", shown(&folder.join("report.html")))
 }

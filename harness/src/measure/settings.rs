@@ -72,7 +72,10 @@ impl Measure {
         }
         let unknown = self.methods.iter().find(|name| Relevance::by_name(name).is_none());
         if let Some(name) = unknown {
-            return refuse(format!("methods names {name}; use {}", heatmaps::NAMES.join(", ")));
+            return refuse(format!(
+                "methods names {name}; use {}",
+                [&heatmaps::NAMES[..], &heatmaps::FURTHER].concat().join(", ")
+            ));
         }
         if !self.methods.iter().any(|name| name == heatmaps::MAIN) {
             return refuse(format!("methods must hold {}, which the figures show", heatmaps::MAIN));
