@@ -2,7 +2,7 @@
 
 use crate::context::GlobalOptions;
 use crate::experiment::folder::Loaded;
-use crate::io::output::{outln, write_json_result};
+use crate::io::output::{outln, status, write_json_result};
 use crate::io::show::{escape, shown};
 use crate::report::colormap::Look;
 use crate::thesis::report;
@@ -47,5 +47,10 @@ pub fn rebuild(folder: &Path, look: Look, options: &GlobalOptions) -> Result<()>
     for line in std::iter::once(&report.warning).chain(&report.lead).filter(|line| !line.is_empty()) {
         outln!("{}\n", escape(line))?;
     }
-    outln!("{}", shown(&folder.join("report.html")))
+    let page = folder.join("report.html");
+    if !options.quiet {
+        let opener = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
+        status!("to see the page: {opener} {}", shown(&page));
+    }
+    outln!("{}", shown(&page))
 }

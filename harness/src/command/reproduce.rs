@@ -113,10 +113,10 @@ pub fn run(args: &ReproduceArgs, options: &GlobalOptions) -> Result<()> {
     }
     let progress = options.progress();
     progress.line(&format!(
-        "{}: {} trainings on {names}, {jobs} in parallel, into {}",
+        "{}: {} trainings on {names}, {jobs} in parallel; the page will be {}",
         experiment.name,
         plan.len(),
-        out.display()
+        out.join("report.html").display()
     ));
     let open = |planned: &Planned| {
         let found = sets.iter().find(|set| set.dataset.name == planned.settings.dataset);

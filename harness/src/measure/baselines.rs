@@ -168,7 +168,8 @@ mod tests {
     fn integrated_gradients_add_up_to_the_difference_from_the_zero_image() {
         let (network, samples, kernels) = (network(), samples(), Kernels::default());
         let logits = |samples: &dyn Samples, indices: &[usize]| {
-            model::Evaluator::new(&network, 2).logits(&kernels, &network, samples, indices).unwrap()
+            let mut evaluator = model::Evaluator::new(&network, 2);
+            evaluator.logits(&kernels, &network, samples, indices).unwrap().to_vec()
         };
         let zero = logits(&Arrays { images: vec![0.0; 64], size: 64, labels: None }, &[0]);
         let all = logits(&samples, &[0, 1]);

@@ -148,7 +148,7 @@ impl Report {
         let part = |part: &Part| match part {
             Part::Text(text) => json!({ "text": text }),
             Part::Table { name, caption, table } => {
-                json!({ "table": name, "caption": caption, "file": format!("tables/{name}.csv"), "rows": tidy::to_json(table) })
+                json!({ "table": name, "caption": caption, "file": format!("tables/{name}.csv"), "titles": table.columns(), "rows": tidy::to_json(table) })
             }
             Part::Matrix(matrix) => matrix.json(),
             Part::Figure(figure) | Part::Wide(figure, _) => {

@@ -91,7 +91,7 @@ pub fn warning(loaded: &Loaded, sets: &[Set]) -> String {
     match parts.is_empty() {
         true => String::new(),
         false => {
-            format!("Cut short: {}. The numbers are not those of the whole experiment.", parts.join("; "))
+            format!("Cut short: {}.", parts.join("; "))
         }
     }
 }
