@@ -1,7 +1,9 @@
 //! The command line: parse, run, print one error, choose the exit code.
 
 use crate::command::kernels as kernels_command;
-use crate::command::{check, compare, data, eval, explain, profile, prototype, report, reproduce, train};
+use crate::command::{
+    check, compare, data, eval, explain, measure, profile, prototype, report, reproduce, runs, train,
+};
 use crate::context::GlobalOptions;
 use crate::error::UsageError;
 use crate::io::output::{self, status};
@@ -35,14 +37,18 @@ enum Command {
     Reproduce(reproduce::ReproduceArgs),
     /// Rebuild the report of a reproduction from its finished runs, without training
     Report(report::ReportArgs),
-    /// Compare the tables of two reproductions
+    /// Compare reproductions: what differs, tables, curves and pictures
     Compare(compare::CompareArgs),
+    /// List the trainings below a folder: state, epochs, accuracy
+    Runs(runs::RunsArgs),
     /// Train one network
     Train(train::TrainArgs),
     /// Loss and accuracy of a model
     Eval(eval::EvalArgs),
     /// Relevance of every input pixel for a decision
     Explain(explain::args::ExplainArgs),
+    /// Reliability of the heatmaps of a model: pixel flipping, randomisation, dependence on the class, noise
+    Measure(measure::MeasureArgs),
     /// The prototype image of a class, by activation maximisation
     Prototype(prototype::PrototypeArgs),
     /// Generate, download, find and verify data sets
@@ -55,13 +61,15 @@ enum Command {
     Kernels,
 }
 
-const COMMANDS: [&str; 12] = [
+const COMMANDS: [&str; 14] = [
     "reproduce",
     "report",
     "compare",
+    "runs",
     "train",
     "eval",
     "explain",
+    "measure",
     "prototype",
     "data",
     "check",
@@ -99,6 +107,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<()> {
         Command::Reproduce(args) => reproduce::run(args, options),
         Command::Report(args) => report::run(args, options),
         Command::Compare(args) => compare::run(args, options),
+        Command::Runs(args) => runs::run(args, options),
+        Command::Measure(args) => measure::run(args, options),
         Command::Train(args) => train::run(args, options),
         Command::Eval(args) => eval::run(args, options),
         Command::Explain(args) => explain::run(args, options),

@@ -109,8 +109,9 @@ fn every_method_explains_into_arrays_and_pictures() {
         let list = list.as_array().expect("a list");
         assert_eq!((files.len(), list.len()), (7, 6), "{name}");
         for (i, line) in list.iter().enumerate() {
-            let (width, height) = png_size(&files[line["picture"].as_str().expect("a name")]);
-            assert!(width > height && height >= 8 * 28, "{name}: {width}×{height}");
+            let svg = String::from_utf8(files[line["picture"].as_str().expect("a name")].clone()).expect("text");
+            assert_eq!(svg.matches("data:image/png;base64,").count(), 3, "{name}: input, heatmap, colour bar");
+            assert!(svg.contains("colours seismic") && svg.contains(&format!("sample {i}, ")), "{name}: {svg}");
             assert_eq!((&line["sample"], &line["label"]), (&i.into(), &test.label(i).into()));
             assert_eq!(line["target"], want.target[i]);
         }
@@ -388,7 +389,7 @@ fn pictures_that_are_replaced_go_and_what_is_not_ours_stays() {
     fs::write(sandbox.at("pictures/mine.png"), "mine").expect("written");
     sandbox.does(&format!("{EXPLAIN} --samples 1 --target 2 --out @pictures --overwrite"));
     let names: Vec<_> = sandbox.files("pictures").into_keys().collect();
-    assert_eq!(names, ["00000-class-2.png", "explanations.json", "mine.png"]);
+    assert_eq!(names, ["00000-class-2.svg", "explanations.json", "mine.png"]);
     for out in ["pics.png", "x.csv", "x.pt", "x.h5"] {
         sandbox.usage_error(&format!("{EXPLAIN} --out @{out}"), &[out, ".npy or .npz", "folder"]);
         assert!(!sandbox.at(out).exists());

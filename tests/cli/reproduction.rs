@@ -1,6 +1,6 @@
 //! A reproduction from its experiment to its page, and the page of incomplete runs.
 
-use super::{Sandbox, png_size};
+use super::Sandbox;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
@@ -153,11 +153,11 @@ fn every_number_of_the_page_is_in_the_json_and_every_figure_is_a_file() {
     let mut cells = 0;
     for tag in ["td", "th", "figcaption", "p", "h2"] {
         for text in texts(&page, tag) {
-            let same = |n: f64| known_numbers.contains(&n);
-            assert!(
-                text.is_empty() || known.contains(&text) || number(&text).is_some_and(same),
-                "{tag}: {text}"
-            );
+            // `x ± s`, `x [low, high]` and `≤ x` are numbers of their own in the JSON.
+            let same = |part: &str| known.iter().any(|of| of == part) || number(part).is_some_and(|n| known_numbers.contains(&n));
+            let parts = text.split(['±', '[', ',', ']', '≤', '≥']).map(str::trim);
+            let found = parts.filter(|part| !matches!(*part, "" | "–")).all(same);
+            assert!(known.contains(&text) || found, "{tag}: {text}");
             cells += 1;
         }
     }
@@ -169,7 +169,6 @@ fn every_number_of_the_page_is_in_the_json_and_every_figure_is_a_file() {
         let Some(file) = part["file"].as_str() else { continue };
         let bytes = sandbox.bytes(&format!("all/{file}"));
         match file.rsplit_once('.').map(|(_, end)| end) {
-            Some("png") => assert!(png_size(&bytes).0 > 0),
             Some("svg") => assert!(bytes.starts_with(b"<svg") && bytes.trim_ascii_end().ends_with(b"</svg>")),
             _ => assert!(file.starts_with("tables/"), "{file}"),
         }
@@ -201,9 +200,10 @@ fn an_experiment_trains_architectures_of_its_own() {
     assert_eq!(settings["architecture"]["encoder"], serde_json::json!([{ "dense": 24 }]));
     let statements = sandbox.text("all/tables/statements.csv");
     for line in [
-        "networks with and without an encoder are equally accurate,synth,Shallow-4 and narrow-4,",
-        "relevance without an encoder concentrates on the last steps,synth,Shallow-4,",
-        "relevance with an encoder follows the digit,synth,narrow-4,",
+        "networks with and without an encoder are equally accurate,synth,Shallow-4 and narrow-4,yes,",
+        "\"without an encoder, relevance concentrates on the last steps\",synth,Shallow-4,yes,",
+        "\"without an encoder, relevance concentrates on the last steps\",synth,narrow-4,no,",
+        "\"with an encoder, relevance follows the digit\",synth,narrow-4,yes,",
     ] {
         assert!(statements.contains(line), "{line}: {statements}");
     }

@@ -1,14 +1,17 @@
-//! `harness compare`: the tables of two reproductions side by side.
+//! `harness compare`: reproductions side by side.
 
 use crate::context::GlobalOptions;
+use crate::error::UsageError;
 use crate::experiment::folder::Loaded;
 use crate::io::ending::folder;
 use crate::io::output::{outln, write_json_result};
 use crate::io::show::{escape, shown};
+use crate::report::colormap::Look;
+use crate::report::document::Report;
 use crate::run::resume::different_keys;
-use crate::thesis::compare::compare;
+use crate::thesis::compare::{Compared, compare, letter};
 use crate::thesis::report;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -16,27 +19,42 @@ use std::path::PathBuf;
 /// Arguments of `harness compare`.
 #[derive(Debug, Args)]
 pub struct CompareArgs {
-    /// Folder of a reproduction
-    #[arg(value_name = "A")]
-    a: PathBuf,
-    /// Folder of another reproduction
-    #[arg(value_name = "B")]
-    b: PathBuf,
-    /// Folder for the page, the JSON and the tables [default: print only]
+    /// Folders of reproductions, two or more; each is compared with the first
+    #[arg(value_name = "DIR", required = true, num_args = 2..)]
+    folders: Vec<PathBuf>,
+    /// Folder for the page, the JSON, the tables and the figures [default: print only]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// How heatmaps are drawn.
+    #[command(flatten)]
+    look: Look,
 }
+
+/// The most reproductions at once.
+const MAX_FOLDERS: usize = 26;
 
 /// Runs `harness compare`.
 ///
 /// # Errors
 /// If a folder holds no experiment, or a file cannot be written.
 pub fn run(args: &CompareArgs, options: &GlobalOptions) -> Result<()> {
-    let names = [&args.a, &args.b].map(|folder| shown(folder).to_string());
-    let [a, b] = [&args.a, &args.b].map(|folder| Loaded::read(folder));
-    let (a, b) = (a?, b?);
-    let different = differences(&a, &b);
-    let mut found = compare([&names[0], &names[1]], [&report(&a)?, &report(&b)?]);
+    if args.folders.len() > MAX_FOLDERS {
+        bail!(UsageError(format!("{} folders: at most {MAX_FOLDERS} can be compared", args.folders.len())));
+    }
+    let names: Vec<String> = args.folders.iter().map(|folder| shown(folder).to_string()).collect();
+    let loaded = args.folders.iter().map(|folder| Loaded::read(folder)).collect::<Result<Vec<Loaded>>>()?;
+    let reports = loaded.iter().map(|of| report(of, args.look)).collect::<Result<Vec<Report>>>()?;
+    let all: Vec<Compared> = names
+        .iter()
+        .zip(&loaded)
+        .zip(&reports)
+        .map(|((name, loaded), report)| Compared { name, loaded, report })
+        .collect();
+    let mut different = Vec::new();
+    for (i, other) in loaded.iter().enumerate().skip(1) {
+        different.extend(differences([&loaded[0], other], [&letter(0), &letter(i)]));
+    }
+    let mut found = compare(&all, args.look)?;
     found.lead.splice(0..0, different.clone());
     if let Some(out) = &args.out {
         folder("--out", out)?;
@@ -49,9 +67,12 @@ pub fn run(args: &CompareArgs, options: &GlobalOptions) -> Result<()> {
     for line in different {
         outln!("{}", escape(&line))?;
     }
-    for name in ["table-4.5", "statements"] {
-        if let Some(table) = found.table(name) {
-            outln!("{table}")?;
+    for i in 1..all.len() {
+        for name in ["table-4.5", "statements"] {
+            let name = if i == 1 { name.to_owned() } else { format!("{name}-{}", letter(i)) };
+            if let Some(table) = found.table(&name) {
+                outln!("{table}")?;
+            }
         }
     }
     if let Some(out) = &args.out {
@@ -61,9 +82,9 @@ pub fn run(args: &CompareArgs, options: &GlobalOptions) -> Result<()> {
 }
 
 /// What the two reproductions do not have in common: runs of one only, and settings, each once with the runs it is of.
-fn differences(a: &Loaded, b: &Loaded) -> Vec<String> {
+fn differences([a, b]: [&Loaded; 2], [first, second]: [&str; 2]) -> Vec<String> {
     let mut lines = Vec::new();
-    for (name, of, other) in [("A", a, b), ("B", b, a)] {
+    for (name, of, other) in [(first, a, b), (second, b, a)] {
         let is_there = |folder: &str| other.runs.iter().any(|run| run.planned.folder == folder);
         let only: Vec<&str> =
             of.runs.iter().map(|run| &run.planned.folder[..]).filter(|folder| !is_there(folder)).collect();
@@ -76,12 +97,12 @@ fn differences(a: &Loaded, b: &Loaded) -> Vec<String> {
         let folder = &run.planned.folder[..];
         let Some(other) = b.runs.iter().find(|other| other.planned.folder == folder) else { continue };
         for (key, a, b) in different_keys(&run.planned.settings, &other.planned.settings) {
-            settings.entry(format!("{key} is {a} in A, {b} in B")).or_default().push(folder);
+            settings.entry(format!("{key} is {a} in {first}, {b} in {second}")).or_default().push(folder);
         }
     }
     lines.extend(settings.into_iter().map(|(what, folders)| format!("{what}: {}.", folders.join(", "))));
     if !lines.is_empty() {
-        lines.insert(0, "A and B are not of one experiment; what differs:".to_owned());
+        lines.insert(0, format!("{first} and {second} are not of one experiment; what differs:"));
     }
     lines
 }

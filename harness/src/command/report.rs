@@ -2,8 +2,9 @@
 
 use crate::context::GlobalOptions;
 use crate::experiment::folder::Loaded;
-use crate::io::output::{outln, write_json_result};
-use crate::io::show::shown;
+use crate::io::output::{outln, status, write_json_result};
+use crate::io::show::{escape, shown};
+use crate::report::colormap::Look;
 use crate::thesis::report;
 use anyhow::Result;
 use clap::Args;
@@ -15,6 +16,9 @@ pub struct ReportArgs {
     /// Folder of a reproduction
     #[arg(value_name = "DIR")]
     folder: PathBuf,
+    /// How heatmaps are drawn.
+    #[command(flatten)]
+    look: Look,
 }
 
 /// Runs `harness report`.
@@ -22,15 +26,15 @@ pub struct ReportArgs {
 /// # Errors
 /// If the folder holds no experiment, or a file cannot be written.
 pub fn run(args: &ReportArgs, options: &GlobalOptions) -> Result<()> {
-    rebuild(&args.folder, options)
+    rebuild(&args.folder, args.look, options)
 }
 
 /// Writes the report of a folder and prints the main results.
 ///
 /// # Errors
 /// As [`run`].
-pub fn rebuild(folder: &Path, options: &GlobalOptions) -> Result<()> {
-    let report = report(&Loaded::read(folder)?)?;
+pub fn rebuild(folder: &Path, look: Look, options: &GlobalOptions) -> Result<()> {
+    let report = report(&Loaded::read(folder)?, look)?;
     report.write(folder)?;
     if options.json {
         return write_json_result(&report.json());
@@ -40,5 +44,13 @@ pub fn rebuild(folder: &Path, options: &GlobalOptions) -> Result<()> {
             outln!("{table}")?;
         }
     }
-    outln!("{}", shown(&folder.join("report.html")))
+    for line in std::iter::once(&report.warning).chain(&report.lead).filter(|line| !line.is_empty()) {
+        outln!("{}\n", escape(line))?;
+    }
+    let page = folder.join("report.html");
+    if !options.quiet {
+        let opener = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
+        status!("to see the page: {opener} {}", shown(&page));
+    }
+    outln!("{}", shown(&page))
 }

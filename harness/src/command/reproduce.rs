@@ -17,6 +17,7 @@ use crate::io::show::format_error;
 use crate::measure::network::{MeasureContext, measure};
 use crate::measure::result::FILES;
 use crate::measure::samples::SampleSelection;
+use crate::report::colormap::Look;
 use crate::run::checkpoint::Checkpoint;
 use crate::run::context::RunContext;
 use crate::run::folder::{Existing, free};
@@ -52,6 +53,9 @@ pub struct ReproduceArgs {
     /// Replace the reproduction in --out
     #[arg(long)]
     overwrite: bool,
+    /// How heatmaps of the report are drawn.
+    #[command(flatten)]
+    look: Look,
 }
 
 /// An open data set of the experiment, or a fold of one, with its selected samples.
@@ -113,10 +117,10 @@ pub fn run(args: &ReproduceArgs, options: &GlobalOptions) -> Result<()> {
     }
     let progress = options.progress();
     progress.line(&format!(
-        "{}: {} trainings on {names}, {jobs} in parallel, into {}",
+        "{}: {} trainings on {names}, {jobs} in parallel; the page will be {}",
         experiment.name,
         plan.len(),
-        out.display()
+        out.join("report.html").display()
     ));
     let open = |planned: &Planned| {
         let name = planned.settings.data_name();
@@ -165,7 +169,7 @@ pub fn run(args: &ReproduceArgs, options: &GlobalOptions) -> Result<()> {
             None => failed.push(format!("{}: {}", planned.folder, format_error(&error))),
         }
     }
-    super::report::rebuild(&out, options)?;
+    super::report::rebuild(&out, args.look, options)?;
     if !failed.is_empty() {
         bail!("{} of {} runs failed: {}", failed.len(), plan.len(), failed.join("; "));
     }

@@ -61,6 +61,9 @@ pub struct Flipped {
     pub aopc: f64,
     /// Mean `P(class)` after 0, 1, … removed regions; the class is the one predicted for the original image.
     pub curve: Vec<f64>,
+    /// Area over the curve of each sample; not stored.
+    #[serde(skip)]
+    pub samples: Vec<f64>,
 }
 
 /// Samples evaluated at once.
@@ -155,6 +158,7 @@ impl Flipping {
         for which in 0..self.fills.len() {
             let mut images = self.images.clone();
             let mut curve = Vec::with_capacity(self.regions.len() + 1);
+            let (mut first, mut samples) = (vec![0.0; n], vec![0.0; n]);
             for step in 0..=self.regions.len() {
                 check_stop()?;
                 if step > 0 {
@@ -165,11 +169,17 @@ impl Flipping {
                     }
                 }
                 let probabilities = self.probabilities(kernels, network, images.clone())?;
-                let of_class = probabilities.iter().zip(&self.classes).map(|(p, &class)| p[class]);
-                curve.push(of_class.sum::<f64>() / n.max(1) as f64);
+                let of_class = || probabilities.iter().zip(&self.classes).map(|(p, &class)| p[class]);
+                curve.push(of_class().sum::<f64>() / n.max(1) as f64);
+                if step == 0 {
+                    first = of_class().collect();
+                }
+                for ((area, p), first) in samples.iter_mut().zip(of_class()).zip(&first) {
+                    *area += (first - p) / (self.regions.len() + 1) as f64;
+                }
             }
             let aopc = curve.iter().map(|p| curve[0] - p).sum::<f64>() / curve.len() as f64;
-            found.push(Flipped { fill: self.fills[which].0, order, aopc, curve });
+            found.push(Flipped { fill: self.fills[which].0, order, aopc, curve, samples });
         }
         Ok(found)
     }
@@ -229,6 +239,7 @@ mod tests {
                 assert!(near(curve.curve[0], reference.curve[0]) && near(curve.curve[4], reference.curve[4]));
                 let fall = curve.curve.iter().map(|p| curve.curve[0] - p).sum::<f64>() / 5.0;
                 assert!(near(fall, curve.aopc));
+                assert!(near(curve.samples.iter().sum::<f64>() / 2.0, curve.aopc));
             }
         }
         // Opposite orders remove different regions first.

@@ -2,13 +2,15 @@
 
 use super::classes::{ClassRequest, class_dependence, value_signs};
 use super::explanations::{ExplanationRequest, Summary};
-use super::flipping::{Flipping, Order};
+use super::flipping::{Flipped, Flipping, Order};
 use super::fold::{FoldRequest, measure_fold};
 use super::heatmaps::{self, Relevance};
+use super::intervals::{Intervals, Steps};
+use super::quality::quality;
 use super::result::{Group, Measured, OfMethod, request};
 use super::samples::SampleSelection;
 use super::settings::Measure;
-use super::{numbers, randomise};
+use super::shares::per_step;
 use crate::dataset::Dataset;
 use crate::dataset::samples::Scaled;
 use crate::io::array;
@@ -70,10 +72,6 @@ pub fn measure(folder: &Path, title: &str, context: &MeasureContext) -> Result<(
     }
     found.test = whole_test(&network, &samples, context)?;
     job.advance(1);
-    for name in &context.measure.methods {
-        found.methods.push(of_method(name, &network, &samples, context, &mut maps, &mut found.groups)?);
-        job.advance(1);
-    }
     let mut random = Flipping::new(
         context.kernels,
         &network,
@@ -82,6 +80,12 @@ pub fn measure(folder: &Path, title: &str, context: &MeasureContext) -> Result<(
         context.measure.region,
     )?;
     found.random_order = random.run(&network, context.kernels, Order::Random, None)?;
+    for name in &context.measure.methods {
+        let pictures = Pictures { maps: &mut maps, groups: &mut found.groups };
+        let of = Trained { network: &network, samples: &samples, random: &found.random_order };
+        found.methods.push(of_method(name, &of, context, pictures)?);
+        job.advance(1);
+    }
     let all: Vec<usize> = (0..context.selection.test).collect();
     let request = ClassRequest { network: &network, samples: &samples, indices: &all };
     found.values = value_signs(context.kernels, request)?;
@@ -120,25 +124,41 @@ fn whole_test(network: &Network, samples: &Scaled, context: &MeasureContext) -> 
     relevance.explain(context.kernels, request, |_, _| Ok(()))
 }
 
+/// A network, its samples, and what a random order of pixel flipping came to on them.
+struct Trained<'a> {
+    network: &'a Network,
+    samples: &'a Scaled,
+    random: &'a [Flipped],
+}
+
+/// The heatmaps that are kept, and their names.
+struct Pictures<'a> {
+    maps: &'a mut Vec<f32>,
+    groups: &'a mut Vec<Group>,
+}
+
 fn of_method(
     name: &str,
-    network: &Network,
-    samples: &Scaled,
+    trained: &Trained,
     context: &MeasureContext,
-    maps: &mut Vec<f32>,
-    groups: &mut Vec<Group>,
+    pictures: Pictures,
 ) -> Result<OfMethod> {
+    let &Trained { network, samples, random } = trained;
+    let Pictures { maps, groups } = pictures;
     let MeasureContext { selection, kernels, .. } = *context;
     let relevance = Relevance::by_name(name).with_context(|| format!("no method is named {name}"))?;
     let (rows, cols) = (network.task().rows, network.task().cols);
     let size = rows * cols;
     let mut class_columns = vec![0.0; cols];
+    let mut steps = Steps { pixels: pixel_steps(network, context), ..Steps::default() };
     let value = &context.measure.value();
     let of = |indices, target| ExplanationRequest { network, samples, indices, target, value };
     relevance.explain(kernels, of(&selection.of_class, Target::Predicted), |_, found| {
         for (i, &r) in found.relevance.iter().enumerate() {
             class_columns[i % cols] += f64::from(r);
         }
+        let sums = |map| per_step(map, rows, cols, network.task().seq_len);
+        steps.relevance.extend(found.relevance.chunks_exact(size).map(sums));
         Ok(())
     })?;
     let mut kept = |group: &str, indices: &[usize], value: &Value| -> Result<()> {
@@ -154,23 +174,29 @@ fn of_method(
         kept("each-class-centred", &selection.each_class, &Value::Centred)?;
         kept("population", &selection.population, value)?;
     }
-    let at = &selection.measured;
-    let (predicted, summary) = relevance.collect(kernels, of(at, Target::Predicted))?;
-    let (labelled, _) = relevance.collect(kernels, of(at, Target::True))?;
-    let (rival, _) = relevance.collect(kernels, of(at, Target::Rival))?;
-    let noise = numbers::mean(predicted.chunks_exact(size).map(|map| numbers::noise(map, cols)));
-    let pairs = || labelled.chunks_exact(size).zip(rival.chunks_exact(size));
-    let rival_cosine = numbers::mean(pairs().map(|(a, b)| numbers::cosine(a, b).map(f64::abs)));
-    let mut flipped = Vec::new();
-    let mut flipping = Flipping::new(kernels, network, samples, at, context.measure.region)?;
-    for order in [Order::MostFirst, Order::LeastFirst] {
-        flipped.extend(flipping.run(network, kernels, order, Some(&predicted))?);
-    }
-    let randomised = randomise::cascade(&labelled, network, |network| {
-        let request = ExplanationRequest { network, ..of(at, Target::True) };
-        Ok(relevance.collect(kernels, request)?.0)
-    })?;
-    Ok(OfMethod { method: name.to_owned(), summary, class_columns, noise, rival_cosine, flipped, randomised })
+    let request = of(&selection.measured, Target::True);
+    let found = quality(kernels, relevance, request, context.measure.region, random)?;
+    let intervals = Intervals { last_steps: steps.last_steps(), cosine: steps.cosine(), ..found.intervals };
+    Ok(OfMethod {
+        method: name.to_owned(),
+        summary: found.summary,
+        class_columns,
+        noise: found.noise,
+        rival_cosine: found.other_class,
+        flipped: found.flipped,
+        randomised: found.randomised,
+        intervals,
+    })
+}
+
+/// Pixel intensity of each step of the class's test samples.
+fn pixel_steps(network: &Network, context: &MeasureContext) -> Vec<Vec<f64>> {
+    let task = network.task();
+    let steps = |&i: &usize| {
+        let image: Vec<f32> = context.dataset.test.image(i).iter().map(|&byte| f32::from(byte)).collect();
+        per_step(&image, task.rows, task.cols, task.seq_len)
+    };
+    context.selection.of_class.iter().map(steps).collect()
 }
 
 /// One image per class by activation maximisation, from the mean of the training images.

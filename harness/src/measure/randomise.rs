@@ -19,6 +19,9 @@ pub struct Similarity {
     pub cosine: Option<f64>,
     /// Mean rank correlation of the absolute values.
     pub rank_correlation: Option<f64>,
+    /// The rank correlation of each sample; not stored.
+    #[serde(skip)]
+    pub samples: Vec<Option<f64>>,
 }
 
 /// The seed of the random weights, unlikely to be that of a training.
@@ -46,10 +49,13 @@ pub fn cascade(
         changed.set_values(&values)?;
         let maps = explain(&changed)?;
         let pairs = || original.chunks_exact(size).zip(maps.chunks_exact(size));
+        let samples: Vec<Option<f64>> =
+            pairs().map(|(a, b)| rank_correlation(&sizes(a), &sizes(b))).collect();
         found.push(Similarity {
             layer: layer.name.clone(),
             cosine: mean(pairs().map(|(a, b)| cosine(&sizes(a), &sizes(b)))),
-            rank_correlation: mean(pairs().map(|(a, b)| rank_correlation(&sizes(a), &sizes(b)))),
+            rank_correlation: mean(samples.iter().copied()),
+            samples,
         });
     }
     Ok(found)

@@ -3,6 +3,7 @@
 use super::classes::{ClassDependence, ValueSigns};
 use super::explanations::Summary;
 use super::flipping::Flipped;
+use super::intervals::Intervals;
 use super::randomise;
 use super::samples::SampleSelection;
 use super::settings::Measure;
@@ -33,6 +34,9 @@ pub struct OfMethod {
     pub flipped: Vec<Flipped>,
     /// Similarity to the original heatmaps as layers are randomised, from the logits down.
     pub randomised: Vec<randomise::Similarity>,
+    /// Intervals over samples; empty in files of older versions.
+    #[serde(default)]
+    pub intervals: Intervals,
 }
 
 /// The relevance of one method over the test samples of a majority problem.

@@ -91,7 +91,7 @@ impl Measure {
         if let Some(name) = unknown {
             return refuse(format!(
                 "methods names {name}; use {}, lrp-alpha1.5-beta0.5",
-                heatmaps::NAMES.join(", ")
+                [&heatmaps::NAMES[..], &heatmaps::FURTHER].concat().join(", ")
             ));
         }
         if !self.methods.iter().any(|name| name == heatmaps::MAIN) {

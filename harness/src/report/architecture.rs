@@ -1,6 +1,7 @@
 //! Figures 4.4 to 4.6: diagram of an architecture, each layer with its width.
 
-use super::curve::{FONT, FONT_UNIT, GREY, INK, PALETTE};
+use super::curve::{FONT_UNIT, GREY, INK, PALETTE};
+use super::svg::FONT;
 use anyhow::{Result, anyhow};
 use model::{Architecture, Core, EncoderLayer, PoolKind, Task};
 use plotters::prelude::*;

@@ -1,5 +1,6 @@
 //! Line charts as SVG: training curves, and the shares of Figure 4.9.
 
+use super::svg::FONT;
 use anyhow::{Result, anyhow};
 use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, ValueFormatter};
 use plotters::element::DashedPathElement;
@@ -35,10 +36,9 @@ pub struct LineChart {
 }
 
 /// Width, and height without the legend: narrow enough that the text can be read on a small screen.
-const SIZE: (u32, u32) = (640, 400);
+const SIZE: (u32, u32) = (500, 380);
 /// Height of a row of the legend.
 const LEGEND_ROW: i32 = 22;
-pub(super) const FONT: &str = "Helvetica, Arial, sans-serif";
 /// plotters divides font sizes by this.
 pub(super) const FONT_UNIT: f64 = 1.24;
 pub(super) const INK: RGBColor = RGBColor(34, 34, 34);
@@ -94,14 +94,14 @@ impl LineChart {
         let y = Axis::around(self.finite().map(|(_, y)| y).chain(self.from_zero.then_some(0.0)), 6, true);
         let longest = self.lines.iter().map(|line| line.label.chars().count()).max().unwrap_or(0);
         let entry = 64 + 8 * longest as i32;
-        let columns = ((SIZE.0 as i32 - 72) / entry).max(1);
+        let columns = ((SIZE.0 as i32 - 20) / entry).max(1);
         let rows = (self.lines.len() as i32 + columns - 1) / columns;
         let height = SIZE.1 as i32 + LEGEND_ROW * rows + 6;
         let root = SVGBackend::with_string(svg, (SIZE.0, height as u32)).into_drawing_area();
         root.fill(&WHITE)?;
 
         let text = |size: f64| (FONT, size * FONT_UNIT).into_font().color(&INK);
-        root.draw(&Text::new(self.title.as_str(), (72, 16), text(16.0)))?;
+        root.draw(&Text::new(self.title.as_str(), (14, 14), text(15.5)))?;
         let (plot, legend) = root.margin(44, 6, 4, 12).split_vertically(SIZE.1 as i32 - 50);
 
         let mut chart = ChartBuilder::on(&plot)
@@ -117,8 +117,8 @@ impl LineChart {
             .axis_style(GREY)
             .x_desc(self.x_label.as_str())
             .y_desc(self.y_label.as_str())
-            .axis_desc_style(text(13.0))
-            .label_style(text(12.0))
+            .axis_desc_style(text(14.0))
+            .label_style(text(14.0))
             .draw()?;
 
         let mut colours = PALETTE.iter().cycle();
@@ -143,14 +143,14 @@ impl LineChart {
                     chart.draw_series(piece.iter().map(|&point| Circle::new(point, 3, colour.filled())))?;
                 }
             }
-            let (x, y) = (68 + entry * (i as i32 % columns), LEGEND_ROW * (i as i32 / columns) + 16);
+            let (x, y) = (16 + entry * (i as i32 % columns), LEGEND_ROW * (i as i32 / columns) + 16);
             let sample = [(x, y), (x + 30, y)];
             if let Some((line, gap)) = broken {
                 legend.draw(&DashedPathElement::new(sample, line, gap, stroke))?;
             } else {
                 legend.draw(&PathElement::new(sample, stroke))?;
             }
-            let style = text(13.0).pos(Pos::new(HPos::Left, VPos::Center));
+            let style = text(14.0).pos(Pos::new(HPos::Left, VPos::Center));
             legend.draw(&Text::new(line.label.as_str(), (x + 38, y), style))?;
         }
         root.present()?;

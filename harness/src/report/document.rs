@@ -1,18 +1,27 @@
 //! A report as data: sections of text, tables and figures. The page, the JSON, the CSVs and the figure files
 //! are written from one value, so that they always agree.
 
+use super::matrix::Matrix;
 use super::table::Table;
+use super::tidy;
 use serde_json::{Value, json};
+
+/// The version of the structure of `report.json`: `docs/report.md` describes it.
+pub const SCHEMA: u32 = 2;
 
 /// A report.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
     /// Its title.
     pub title: String,
-    /// Introductory paragraphs.
+    /// What a reader must know before anything else, such as a run that was cut short; none if empty.
+    pub warning: String,
+    /// Introductory paragraphs: what ran, and the result.
     pub lead: Vec<String>,
-    /// Its sections.
+    /// Its sections; the first follows the introduction at once, the table of contents follows it.
     pub sections: Vec<Section>,
+    /// Whether the page stands alone, without files of figures and tables that it could link to.
+    pub single: bool,
     /// Every number at full precision, for machines.
     pub data: Value,
 }
@@ -42,6 +51,10 @@ pub enum Part {
     },
     /// A figure.
     Figure(Figure),
+    /// A figure and one with fewer columns, which narrow screens show instead.
+    Wide(Figure, Picture),
+    /// Claims and networks.
+    Matrix(Matrix),
 }
 
 /// A figure.
@@ -62,23 +75,18 @@ pub struct Figure {
 pub enum Picture {
     /// An SVG document.
     Svg(String),
-    /// A PNG file, and its width in pixels.
-    Png(Vec<u8>, usize),
 }
 
 impl Figure {
-    pub(super) fn file(&self) -> String {
-        match self.picture {
-            Picture::Svg(_) => format!("{}.svg", self.name),
-            Picture::Png(..) => format!("{}.png", self.name),
-        }
+    /// The name of its file.
+    pub fn file(&self) -> String {
+        format!("{}.svg", self.name)
     }
 
-    pub(super) fn bytes(&self) -> &[u8] {
-        match &self.picture {
-            Picture::Svg(svg) => svg.as_bytes(),
-            Picture::Png(png, _) => png,
-        }
+    /// Its SVG document.
+    pub fn svg(&self) -> &str {
+        let Picture::Svg(svg) = &self.picture;
+        svg
     }
 }
 
@@ -97,6 +105,13 @@ impl Section {
     pub fn table(&mut self, name: impl Into<String>, caption: impl Into<String>, table: Table) {
         if !table.rows().is_empty() {
             self.parts.push(Part::Table { name: name.into(), caption: caption.into(), table });
+        }
+    }
+
+    /// Adds claims and networks, unless there are none.
+    pub fn matrix(&mut self, matrix: Matrix) {
+        if !matrix.rows.is_empty() {
+            self.parts.push(Part::Matrix(matrix));
         }
     }
 
@@ -123,7 +138,7 @@ impl Report {
     /// All figures.
     pub fn figures(&self) -> impl Iterator<Item = &Figure> {
         self.sections.iter().flat_map(|section| &section.parts).filter_map(|part| match part {
-            Part::Figure(figure) => Some(figure),
+            Part::Figure(figure) | Part::Wide(figure, _) => Some(figure),
             _ => None,
         })
     }
@@ -133,15 +148,16 @@ impl Report {
         let part = |part: &Part| match part {
             Part::Text(text) => json!({ "text": text }),
             Part::Table { name, caption, table } => {
-                json!({ "table": name, "caption": caption, "file": format!("tables/{name}.csv"), "rows": table.to_json() })
+                json!({ "table": name, "caption": caption, "file": format!("tables/{name}.csv"), "titles": table.columns(), "rows": tidy::to_json(table) })
             }
-            Part::Figure(figure) => {
+            Part::Matrix(matrix) => matrix.json(),
+            Part::Figure(figure) | Part::Wide(figure, _) => {
                 let file = format!("figures/{}", figure.file());
                 json!({ "figure": figure.name, "caption": figure.caption, "file": file, "data": figure.data })
             }
         };
         let section = |section: &Section| json!({ "title": section.title, "parts": section.parts.iter().map(part).collect::<Vec<_>>() });
         let sections: Vec<Value> = self.sections.iter().map(section).collect();
-        json!({ "title": self.title, "lead": self.lead, "sections": sections, "data": self.data })
+        json!({ "schema": SCHEMA, "title": self.title, "warning": self.warning, "lead": self.lead, "sections": sections, "data": self.data })
     }
 }

@@ -1,9 +1,9 @@
 //! The report as one HTML document: style and pictures inline, no script, no external resources.
 
 use super::document::{Figure, Part, Picture, Report, Section};
+use super::matrix::{Cell, Matrix, Row, Verdict};
+use super::svg::measures;
 use super::table::Table;
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 const STYLE: &str = include_str!("style.css");
@@ -22,32 +22,36 @@ pub(super) fn page(report: &Report) -> Markup {
             body {
                 header {
                     h1 { (report.title) }
+                    @if !report.warning.is_empty() { p class="warning" role="note" { (report.warning) } }
                     @for line in &report.lead { p { (line) } }
+                }
+                main {
+                    @if let Some(first) = report.sections.first() { (section(1, first, report.single)) }
                     nav aria-label="Sections" {
                         ul {
-                            @for (i, section) in report.sections.iter().enumerate() {
+                            @for (i, section) in report.sections.iter().enumerate().skip(1) {
                                 li { a href=(format!("#s{}", i + 1)) { (section.title) } }
                             }
                         }
                     }
-                }
-                main {
-                    @for (i, part) in report.sections.iter().enumerate() { (section(i + 1, part)) }
+                    @for (i, part) in report.sections.iter().enumerate().skip(1) { (section(i + 1, part, report.single)) }
                 }
             }
         }
     }
 }
 
-fn section(number: usize, section: &Section) -> Markup {
+fn section(number: usize, section: &Section, single: bool) -> Markup {
     html! {
         section id=(format!("s{number}")) {
-            h2 { (section.title) }
+            @if !section.title.is_empty() { h2 { (section.title) } }
             @for part in &section.parts {
                 @match part {
                     Part::Text(text) => p { (text) },
-                    Part::Table { name, caption, table } => (table_of(name, caption, table)),
-                    Part::Figure(figure) => (figure_of(figure)),
+                    Part::Table { name, caption, table } => (table_of([name, caption], table, single)),
+                    Part::Figure(figure) => (figure_of(figure, None, single)),
+                    Part::Wide(figure, narrow) => (figure_of(figure, Some(narrow), single)),
+                    Part::Matrix(matrix) => (matrix_of(matrix)),
                 }
             }
         }
@@ -59,7 +63,7 @@ fn class(cell: &str, right: bool) -> Option<&'static str> {
     match cell {
         "holds" | "met" | "done" => Some("good"),
         "fails" | "not met" | "missing" => Some("bad"),
-        "not measured" => Some("open"),
+        "not measured" | "unsure" => Some("open"),
         cell if cell.starts_with("unfinished") || cell.starts_with("damaged") => Some("bad"),
         _ if right => Some("n"),
         cell => (cell.chars().count() <= SHORT).then_some("s"),
@@ -69,11 +73,14 @@ fn class(cell: &str, right: bool) -> Option<&'static str> {
 /// Maximum number of characters of a text that is not wrapped.
 const SHORT: usize = 24;
 
-fn table_of(name: &str, caption: &str, table: &Table) -> Markup {
+fn table_of([name, caption]: [&str; 2], table: &Table, single: bool) -> Markup {
     let right: Vec<bool> = (0..table.columns().len()).map(|i| table.is_numeric(i)).collect();
     html! {
         figure id=(name) class="table" {
-            figcaption { (caption) }
+            figcaption {
+                (caption)
+                @if !single { " " a href=(format!("tables/{name}.csv")) { (name) ".csv" } }
+            }
             div class="scroll" tabindex="0" role="region" aria-label=(caption) {
                 table {
                     thead { tr {
@@ -94,19 +101,80 @@ fn table_of(name: &str, caption: &str, table: &Table) -> Markup {
     }
 }
 
-fn figure_of(figure: &Figure) -> Markup {
+/// The least size of text in a figure, in pixels of the page: where the page is too narrow for it, the figure scrolls.
+const LEGIBLE: f64 = 10.0;
+
+/// A document that fills the width of the page, up to its own, as far as its text stays legible.
+fn scaled(svg: &str, class: &'static str) -> Markup {
+    let (width, text) = measures(svg);
+    let least = if text.is_finite() { (width * LEGIBLE / text).min(width) } else { 0.0 };
+    html! {
+        div class=(class) style=(format!("max-width:{:.0}px;min-width:{least:.0}px", width * 1.3)) { (PreEscaped(inline(svg))) }
+    }
+}
+
+fn figure_of(figure: &Figure, narrow: Option<&Picture>, single: bool) -> Markup {
+    let file = figure.file();
     html! {
         figure id=(figure.name) {
             div class="scroll" tabindex="0" role="region" aria-label=(figure.name) {
-                @match &figure.picture {
-                    Picture::Svg(svg) => (PreEscaped(inline(svg))),
-                    Picture::Png(png, width) => {
-                        img alt=(figure.caption) width=(width)
-                            src=(format!("data:image/png;base64,{}", BASE64_STANDARD.encode(png)));
-                    },
+                (scaled(figure.svg(), if narrow.is_some() { "svg wide" } else { "svg" }))
+                @if let Some(Picture::Svg(svg)) = narrow { (scaled(svg, "svg narrow")) }
+            }
+            figcaption {
+                (figure.caption)
+                @if !single { " " a href=(format!("figures/{file}")) { (file) } }
+            }
+        }
+    }
+}
+
+fn matrix_of(matrix: &Matrix) -> Markup {
+    html! {
+        div class="matrix" id=(matrix.name) role="table" aria-label=(matrix.title) {
+            div class="legend" {
+                (matrix.title) ": "
+                @for verdict in [Verdict::Holds, Verdict::Fails, Verdict::Unsure, Verdict::NotMeasured] {
+                    span class=(class_of(verdict)) { (verdict.sign()) } " " (verdict.text()) " "
+                }
+                "· open a sign for its value · ( ) not claimed of this network"
+            }
+            @for row in &matrix.rows { (row_of(row)) }
+        }
+    }
+}
+
+fn class_of(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Holds => "good",
+        Verdict::Fails => "bad",
+        Verdict::Unsure | Verdict::NotMeasured => "open",
+    }
+}
+
+fn row_of(row: &Row) -> Markup {
+    html! {
+        div class="claim" role="row" {
+            div class="what" role="rowheader" { (row.claim) }
+            div class="signs" {
+                @for cell in &row.cells {
+                    @if let Some(cell) = cell { (cell_of(cell)) } @else { div class="of" {} }
                 }
             }
-            figcaption { (figure.caption) }
+        }
+    }
+}
+
+fn cell_of(cell: &Cell) -> Markup {
+    html! {
+        details role="cell" class=(if cell.claimed { "of" } else { "of other" }) {
+            summary title=(cell.detail) {
+                span class=(class_of(cell.verdict)) aria-label=(cell.verdict.text()) {
+                    @if cell.claimed { (cell.verdict.sign()) } @else { "(" (cell.verdict.sign()) ")" }
+                }
+                " " (cell.network)
+            }
+            div class="detail" { b { (cell.network) " " (cell.verdict.text()) } ": " (cell.detail) }
         }
     }
 }

@@ -1,16 +1,20 @@
 //! Output formats, one per file.
 //!
-//! Pictures ([`picture`], [`panel`]) are PNG, charts ([`curve`], [`share`]) and drawings ([`mod@architecture`], [`root_point`]) SVG,
-//! tables ([`table`]) text, JSON or CSV; a [`document`] holds them together. The same values give the same bytes.
+//! Everything with text is SVG ([`svg`]): charts ([`curve`], [`share`]), drawings ([`mod@architecture`], [`root_point`]) and grids
+//! ([`panel`]) of pictures ([`picture`]), which lie in it as lossless PNG. Tables ([`table`]) are text, JSON or CSV ([`tidy`]); a
+//! [`document`] holds them together, with the [`matrix`] of its claims. The same values give the same bytes.
 
 pub mod architecture;
 pub mod colormap;
 pub mod curve;
 pub mod document;
 mod html;
+pub mod matrix;
 pub mod panel;
 pub mod picture;
 pub mod root_point;
 pub mod share;
+pub mod svg;
 pub mod table;
+pub mod tidy;
 mod write;

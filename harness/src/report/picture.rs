@@ -1,23 +1,16 @@
-//! Pictures in memory: a canvas of RGB pixels, and heatmaps and inputs drawn on it.
+//! Pictures in memory: a canvas of RGB pixels, heatmaps and inputs on it, and the colour bar that explains them.
 
-use super::colormap::{Colormap, Norm, normalise, range};
+use super::colormap::{Colormap, Look, Norm, Range, Scale, normalise};
+use super::svg::{self, Anchor, Drawing, at, extent};
 use crate::io::atomic::write_atomically;
 use anyhow::{Context, Result};
-use font8x8::legacy::{BASIC_LEGACY, GREEK_LEGACY, LATIN_LEGACY, NOTHING_TO_DISPLAY};
 use std::path::Path;
 
 /// A colour: red, green, blue.
 pub type Rgb = [u8; 3];
 
-/// The background of a figure.
-pub const PAPER: Rgb = [255, 255, 255];
-/// The colour of text.
-pub const INK: Rgb = [34, 34, 34];
-/// The colour of captions, frames and ticks.
-pub const FAINT: Rgb = [120, 120, 120];
-
-/// Side of one character at scale 1, in pixels.
-pub const GLYPH: usize = 8;
+/// The background of a picture.
+const PAPER: Rgb = [255, 255, 255];
 
 /// A picture, row by row from the top left. Drawing is clipped at its edges.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,17 +29,6 @@ impl Canvas {
         Self { width, height, rgb: colour.repeat(width * height) }
     }
 
-    /// Paints everything in one colour.
-    pub fn fill(&mut self, colour: Rgb) {
-        self.rectangle(0, 0, self.width, self.height, colour);
-    }
-
-    /// The colour at column `x`, row `y`, if it is on the canvas.
-    pub fn pixel(&self, x: usize, y: usize) -> Option<Rgb> {
-        let at = 3 * (y * self.width + x);
-        (x < self.width && y < self.height).then(|| [self.rgb[at], self.rgb[at + 1], self.rgb[at + 2]])
-    }
-
     /// Paints `width`×`height` pixels whose top left corner is at column `x`, row `y`.
     pub fn rectangle(&mut self, x: usize, y: usize, width: usize, height: usize, colour: Rgb) {
         let right = x.saturating_add(width).min(self.width);
@@ -60,41 +42,11 @@ impl Canvas {
         }
     }
 
-    /// Draws the edge, one pixel wide, of a rectangle.
-    pub fn frame(&mut self, x: usize, y: usize, width: usize, height: usize, colour: Rgb) {
-        self.rectangle(x, y, width, 1, colour);
-        self.rectangle(x, (y + height).saturating_sub(1), width, 1, colour);
-        self.rectangle(x, y, 1, height, colour);
-        self.rectangle((x + width).saturating_sub(1), y, 1, height, colour);
-    }
-
-    /// Draws a horizontal line of `length` pixels.
-    pub fn horizontal(&mut self, x: usize, y: usize, length: usize, colour: Rgb) {
-        self.rectangle(x, y, length, 1, colour);
-    }
-
-    /// Draws a vertical line of `length` pixels.
-    pub fn vertical(&mut self, x: usize, y: usize, length: usize, colour: Rgb) {
-        self.rectangle(x, y, 1, length, colour);
-    }
-
     /// Draws `other`, each of its pixels as `scale`×`scale`, with its top left corner at column `x`, row `y`.
     pub fn blit(&mut self, x: usize, y: usize, other: &Canvas, scale: usize) {
         for (i, pixel) in other.rgb.chunks_exact(3).enumerate() {
             let (row, column) = (i / other.width, i % other.width);
             self.rectangle(x + scale * column, y + scale * row, scale, scale, [pixel[0], pixel[1], pixel[2]]);
-        }
-    }
-
-    /// Writes one line of text whose top left corner is at column `x`, row `y`; each character is [`GLYPH`]`·scale`
-    /// wide and high. Latin-1 and small Greek are drawn, any other letter is a `?`.
-    pub fn text(&mut self, x: usize, y: usize, scale: usize, colour: Rgb, text: &str) {
-        for (i, character) in text.chars().enumerate() {
-            for (row, bits) in glyph(character).into_iter().enumerate() {
-                for column in (0..GLYPH).filter(|column| bits >> column & 1 == 1) {
-                    self.rectangle(x + scale * (GLYPH * i + column), y + scale * row, scale, scale, colour);
-                }
-            }
         }
     }
 
@@ -124,36 +76,16 @@ impl Canvas {
     }
 }
 
-/// Width of `text` at `scale`, in pixels, without the empty column after the last character.
-pub fn text_width(text: &str, scale: usize) -> usize {
-    (GLYPH * scale * text.chars().count()).saturating_sub(scale)
-}
-
-/// Eight rows, the lowest bit at the left.
-fn glyph(character: char) -> [u8; GLYPH] {
-    let code = character as usize;
-    match character {
-        '−' | '–' | '—' => BASIC_LEGACY['-' as usize],
-        '⁺' => BASIC_LEGACY['+' as usize],
-        '\u{0}'..='\u{7f}' => BASIC_LEGACY[code],
-        '\u{a0}'..='\u{ff}' => LATIN_LEGACY[code - 0xa0],
-        '\u{390}'..='\u{3c9}' => match GREEK_LEGACY[code - 0x390] {
-            NOTHING_TO_DISPLAY => BASIC_LEGACY['?' as usize],
-            glyph => glyph,
-        },
-        _ => BASIC_LEGACY['?' as usize],
-    }
-}
-
-/// A relevance map: `values` `[rows, cols]`, normalised, coloured, each pixel as `scale`×`scale`.
+/// A relevance map: `values` `[rows, cols]`, normalised in a range, coloured, a pixel each.
 ///
 /// # Panics
 /// If `values` does not hold `rows·cols` values.
-pub fn heatmap(rows: usize, cols: usize, values: &[f32], cmap: Colormap, norm: Norm, scale: usize) -> Canvas {
-    coloured(rows, cols, &normalise(norm, values), cmap, scale)
+pub fn heatmap(rows: usize, cols: usize, values: &[f32], look: Look, range: Range) -> Canvas {
+    coloured(rows, cols, &normalise(look.norm(), values, range), look.cmap, 1)
 }
 
-/// An input picture in grey: `low` is black and `high` is white, the pixel range of the network.
+/// An input picture in grey: `low` is black and `high` is white, the pixel range of the network; each pixel as
+/// `scale`×`scale`.
 ///
 /// # Panics
 /// If `values` does not hold `rows·cols` values.
@@ -171,10 +103,10 @@ fn coloured(rows: usize, cols: usize, values: &[f32], cmap: Colormap, scale: usi
     large
 }
 
-/// The colour bar of a heatmap: a part of a colour map, labelled with values at some positions.
+/// The colour bar of heatmaps: a part of a colour map, labelled with values at some positions.
 #[derive(Clone, Debug)]
 pub struct ColourBar {
-    /// the map of the heatmap
+    /// the map of the heatmaps
     pub cmap: Colormap,
     /// start of the bar on the map, at least −1
     pub from: f32,
@@ -182,84 +114,68 @@ pub struct ColourBar {
     pub marks: Vec<(f32, String)>,
 }
 
+/// Colours of a bar.
+const SHADES: usize = 101;
+
 impl ColourBar {
-    /// The bar of one heatmap, with its values. Without negative relevance a [`Norm::Symmetric`] bar begins at 0.
-    pub fn of(cmap: Colormap, norm: Norm, values: &[f32]) -> Self {
-        let (low, high) = range(values);
-        if low > high {
-            return Self { cmap, from: -1.0, marks: Vec::new() };
-        }
-        let largest = high.max(-low);
-        let marks = match norm {
-            Norm::Symmetric if low >= 0.0 => vec![(0.0, "0".into()), (1.0, short(largest))],
-            Norm::Symmetric => vec![(-1.0, short(-largest)), (0.0, "0".into()), (1.0, short(largest))],
-            Norm::Absolute => vec![(-1.0, "0".into()), (1.0, short(largest))],
-            Norm::Unaligned => vec![(-1.0, short(low)), (1.0, short(high))],
+    /// The bar of heatmaps that were drawn in one range, with its values, or with words where each has its own. Without
+    /// negative relevance a [`Norm::Symmetric`] bar begins at 0.
+    pub fn new(look: Look, range: Option<Range>, signed: bool) -> Self {
+        let end = match (range, look.scale) {
+            (Some(range), _) => short(range.largest()),
+            (None, Scale::Percentile(p)) => format!("P{p} of |R|"),
+            (None, _) => "max |R|".to_owned(),
         };
-        Self { cmap, from: marks[0].0, marks }
-    }
-
-    /// The bar of many heatmaps, each normalised separately; `signed` if any of them has negative relevance.
-    pub fn relative(cmap: Colormap, norm: Norm, signed: bool) -> Self {
-        let marks: &[(f32, &str)] = match norm {
-            Norm::Symmetric if signed => &[(-1.0, "-max"), (0.0, "0"), (1.0, "max")],
-            Norm::Symmetric => &[(0.0, "0"), (1.0, "max")],
-            Norm::Absolute => &[(-1.0, "0"), (1.0, "max")],
-            Norm::Unaligned => &[(-1.0, "min"), (1.0, "max")],
+        let zero = || "0".to_owned();
+        let marks = match look.norm() {
+            Norm::Symmetric if signed => vec![(-1.0, format!("−{end}")), (0.0, zero()), (1.0, end)],
+            Norm::Symmetric => vec![(0.0, zero()), (1.0, end)],
+            Norm::Absolute => vec![(-1.0, zero()), (1.0, end)],
+            Norm::Unaligned => match range {
+                Some(range) => vec![(-1.0, short(range.low)), (1.0, short(range.high))],
+                None => vec![(-1.0, "min R".to_owned()), (1.0, "max R".to_owned())],
+            },
         };
-        Self {
-            cmap,
-            from: marks[0].0,
-            marks: marks.iter().map(|&(at, text)| (at, text.to_string())).collect(),
+        Self { cmap: look.cmap, from: marks[0].0, marks }
+    }
+
+    /// The bar as a picture one pixel high, from its smallest value to its largest.
+    fn shades(&self) -> Canvas {
+        let value = |i: usize| self.from + (1.0 - self.from) * i as f32 / (SHADES - 1) as f32;
+        Canvas { width: SHADES, height: 1, rgb: (0..SHADES).flat_map(|i| self.cmap.rgb(value(i))).collect() }
+    }
+
+    /// Draws a horizontal bar with the labels below it; the largest value is at the right. It and its labels take
+    /// [`ColourBar::width`] and [`ColourBar::HEIGHT`] below `top`.
+    ///
+    /// # Errors
+    /// If the picture of the bar cannot be encoded.
+    pub fn draw(&self, drawing: &mut Drawing, top: svg::At, size: f64) -> Result<()> {
+        let left = top.x + self.margin(size);
+        drawing.picture(at(left, top.y), extent(Self::LENGTH, 10.0), &self.shades())?;
+        drawing.frame(at(left, top.y), extent(Self::LENGTH, 10.0), svg::FAINT);
+        for (position, text) in &self.marks {
+            let x = left + f64::from((position - self.from) / (1.0 - self.from)) * Self::LENGTH;
+            drawing.tick(at(x, top.y + 10.0), 4.0, svg::FAINT);
+            drawing.text(at(x, top.y + 15.0 + size), size, Anchor::Middle, text);
         }
+        Ok(())
     }
 
-    /// Position of `at` along a bar of `length` pixels.
-    fn place(&self, at: f32, length: usize) -> usize {
-        (((at - self.from) / (1.0 - self.from)) * (length - 1) as f32).round() as usize
+    /// Length of the colours alone.
+    pub const LENGTH: f64 = 150.0;
+    /// Height of bar and labels, for text of the usual size.
+    pub const HEIGHT: f64 = 34.0;
+
+    /// Width of bar and labels with text of this size.
+    pub fn width(&self, size: f64) -> f64 {
+        Self::LENGTH + 2.0 * self.margin(size)
     }
 
-    /// Value of the map at pixel `i` of a bar of `length` pixels.
-    fn value(&self, i: usize, length: usize) -> f32 {
-        self.from + (1.0 - self.from) * i as f32 / (length - 1) as f32
-    }
-
-    /// A vertical bar of `height` pixels, with the labels at the right; the largest value is on top.
-    pub fn standing(&self, height: usize, scale: usize) -> Canvas {
-        let (bar, height) = (12 * scale, height.max(2 * GLYPH * scale));
-        let text = self.marks.iter().map(|(_, text)| text_width(text, scale)).max().unwrap_or(0);
-        let mut canvas = Canvas::new(bar + 6 * scale + text, height, PAPER);
-        for i in 0..height {
-            canvas.horizontal(0, height - 1 - i, bar, self.cmap.rgb(self.value(i, height)));
-        }
-        canvas.frame(0, 0, bar, height, FAINT);
-        for (at, text) in &self.marks {
-            let y = height - 1 - self.place(*at, height);
-            canvas.horizontal(bar, y, 3 * scale, FAINT);
-            let top = y.saturating_sub(GLYPH * scale / 2).min(height - GLYPH * scale);
-            canvas.text(bar + 6 * scale, top, scale, INK, text);
-        }
-        canvas
-    }
-
-    /// A horizontal bar of `width` pixels, with the labels on the line below it; the largest value is at the
-    /// right.
-    pub fn lying(&self, width: usize, scale: usize) -> Canvas {
-        let (bar, width) = (8 * scale, width.max(2));
+    fn margin(&self, size: f64) -> f64 {
         let half =
-            |mark: Option<&(f32, String)>| mark.map_or(0, |(_, text)| text_width(text, scale) / 2 + scale);
-        let (before, after) = (half(self.marks.first()), half(self.marks.last()));
-        let mut canvas = Canvas::new(before + width + after, bar + (GLYPH + 5) * scale, PAPER);
-        for i in 0..width {
-            canvas.vertical(before + i, 0, bar, self.cmap.rgb(self.value(i, width)));
-        }
-        canvas.frame(before, 0, width, bar, FAINT);
-        for (at, text) in &self.marks {
-            let x = before + self.place(*at, width);
-            canvas.vertical(x, bar, 3 * scale, FAINT);
-            canvas.text(x.saturating_sub(text_width(text, scale) / 2), bar + 5 * scale, scale, INK, text);
-        }
-        canvas
+            |mark: Option<&(f32, String)>| mark.map_or(0.0, |(_, text)| svg::text_width(text, size) / 2.0);
+        half(self.marks.first()).max(half(self.marks.last()))
     }
 }
 
@@ -274,44 +190,6 @@ fn short(v: f32) -> String {
         0.01..1.0 => format!("{v:.3}"),
         _ => format!("{v:.1e}"),
     }
-}
-
-/// One explained sample: the input, its heatmap and the colour bar in a row, `caption` below in lines that fit.
-pub fn side_by_side(input: &Canvas, heatmap: &Canvas, bar: &ColourBar, caption: &str) -> Canvas {
-    let (margin, gap) = (16, 12);
-    let scale = if input.width >= 280 { 2 } else { 1 };
-    let leading = (GLYPH + 5) * scale;
-    let bar = bar.standing(heatmap.height, scale);
-    let pictures = input.width + gap + heatmap.width + gap + bar.width;
-    let lines = wrap(caption, pictures, scale);
-    let height = input.height.max(bar.height);
-    let below = if lines.is_empty() { 0 } else { gap + leading * lines.len() };
-    let mut canvas = Canvas::new(2 * margin + pictures, 2 * margin + height + below, PAPER);
-    let mut x = margin;
-    for part in [input, heatmap, &bar] {
-        canvas.blit(x, margin, part, 1);
-        x += part.width + gap;
-    }
-    for (i, line) in lines.iter().enumerate() {
-        canvas.text(margin, margin + height + gap + leading * i, scale, INK, line);
-    }
-    canvas
-}
-
-/// Breaks `text` at spaces into lines of at most `width` pixels at `scale`; a longer word is a line of its
-/// own.
-pub(crate) fn wrap(text: &str, width: usize, scale: usize) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for word in text.split_whitespace() {
-        match lines.last_mut() {
-            Some(line) if text_width(line, scale) + text_width(word, scale) + 2 * GLYPH * scale <= width => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.into()),
-        }
-    }
-    lines
 }
 
 #[cfg(test)]
@@ -330,23 +208,8 @@ mod tests {
     #[test]
     fn nothing_is_drawn_outside() {
         let mut canvas = Canvas::new(3, 3, PAPER);
-        canvas.rectangle(5, 5, 9, 9, INK);
-        canvas.text(90, 90, 2, INK, "ABC");
-        canvas.frame(2, 2, 0, 0, PAPER);
+        canvas.rectangle(5, 5, 9, 9, [0; 3]);
         assert_eq!(canvas, Canvas::new(3, 3, PAPER));
-    }
-
-    #[test]
-    fn text_is_not_mirrored() {
-        let mut canvas = Canvas::new(8, 8, PAPER);
-        canvas.text(0, 0, 1, INK, "L");
-        let dark = |range: std::ops::Range<usize>| {
-            range
-                .flat_map(|x| (0..8).map(move |y| (x, y)))
-                .filter(|&(x, y)| canvas.pixel(x, y) == Some(INK))
-                .count()
-        };
-        assert!(dark(0..4) > dark(4..8), "the stem of an L is at its left");
     }
 
     #[test]
@@ -360,10 +223,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.png");
         let values = [0.0, 0.1, -0.4, 1.0, 0.5, -1.0];
-        let map = heatmap(2, 3, &values, Colormap::Coldnhot, Norm::Symmetric, 4);
-        let bar = ColourBar::of(Colormap::Coldnhot, Norm::Symmetric, &values);
-        let picture =
-            side_by_side(&input(2, 3, &values, -1.0, 1.0, 4), &map, &bar, "a caption of some words");
+        let look = Look::default();
+        let picture = heatmap(2, 3, &values, look, look.ranges(&[&values])[0]);
         picture.save_png(&path).unwrap();
         let decoder = png::Decoder::new(std::io::BufReader::new(std::fs::File::open(&path).unwrap()));
         let mut reader = decoder.read_info().unwrap();
@@ -375,15 +236,11 @@ mod tests {
 
     #[test]
     fn a_bar_begins_at_zero_when_nothing_is_negative() {
-        let bar = ColourBar::of(Colormap::Bwr, Norm::Symmetric, &[0.0, 2.5]);
-        assert_eq!((bar.from, bar.marks), (0.0, vec![(0.0, "0".to_string()), (1.0, "2.50".to_string())]));
-        assert_eq!(ColourBar::of(Colormap::Bwr, Norm::Symmetric, &[-3.0, 2.5]).marks[0].1, "-3.00");
-        assert!(ColourBar::of(Colormap::Bwr, Norm::Symmetric, &[]).standing(40, 1).width > 0);
-    }
-
-    #[test]
-    fn captions_wrap_at_spaces() {
-        assert_eq!(wrap("one two three", 8 * 8, 1), ["one two", "three"]);
-        assert!(wrap("", 100, 1).is_empty());
+        let look = Look::default();
+        let bar = |range, signed| ColourBar::new(look, range, signed);
+        let found = bar(Some(Range { low: 0.0, high: 2.5 }), false);
+        assert_eq!((found.from, found.marks), (0.0, vec![(0.0, "0".to_owned()), (1.0, "2.50".to_owned())]));
+        assert_eq!(bar(Some(Range { low: -3.0, high: 2.5 }), true).marks[0].1, "−3.00");
+        assert_eq!(bar(None, true).marks[2].1, "max |R|");
     }
 }

@@ -1,7 +1,8 @@
 //! Figures 3.4 to 3.6: contour plot of a relu neuron of two inputs, with the root point of each rule of deep Taylor
 //! decomposition.
 
-use super::curve::{Axis, FONT, FONT_UNIT, GREY, INK, PALETTE};
+use super::curve::{Axis, FONT_UNIT, GREY, INK, PALETTE};
+use super::svg::FONT;
 use anyhow::{Result, anyhow};
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
@@ -98,7 +99,7 @@ impl Neuron {
     }
 }
 
-const SIZE: (u32, u32) = (640, 620);
+const SIZE: (u32, u32) = (520, 540);
 /// Height of the legend below.
 const LEGEND: i32 = 56;
 /// The plane that is drawn.
@@ -126,7 +127,7 @@ fn draw<'a>(
     let text = |size: f64| (FONT, size * FONT_UNIT).into_font().color(&INK);
     let root = SVGBackend::with_string(svg, SIZE).into_drawing_area();
     root.fill(&WHITE)?;
-    root.draw(&Text::new(title, (72, 20), text(17.0)))?;
+    root.draw(&Text::new(title, (14, 18), text(17.0)))?;
     let (plot, legend) = root.margin(44, 6, 4, 12).split_vertically(SIZE.1 as i32 - 50 - LEGEND);
     let axis = || Axis::around([-EXTENT, EXTENT].into_iter(), 6, false);
     let mut chart = ChartBuilder::on(&plot)
@@ -149,7 +150,7 @@ fn draw<'a>(
         chart
             .draw_series([PathElement::new(points(&edge), GREY.stroke_width(if i == 0 { 2 } else { 1 }))])?;
         if let Some(&[x, y]) = edge.iter().max_by(|p, q| p[1].total_cmp(&q[1])) {
-            let style = text(11.0).pos(Pos::new(HPos::Right, VPos::Top));
+            let style = text(15.0).pos(Pos::new(HPos::Right, VPos::Top));
             chart.draw_series([Text::new(low.to_string(), (x - 0.03, y - 0.02), style)])?;
         }
     }
@@ -159,8 +160,8 @@ fn draw<'a>(
         .axis_style(GREY)
         .x_desc("activation a₁ (no unit)")
         .y_desc("activation a₂ (no unit)")
-        .axis_desc_style(text(13.0))
-        .label_style(text(12.0))
+        .axis_desc_style(text(15.0))
+        .label_style(text(15.0))
         .draw()?;
     let domain = match rules {
         [Rule::ZPlus] => Some([[0.0, 0.0], [e, 0.0], [e, e], [0.0, e]]),
@@ -173,9 +174,9 @@ fn draw<'a>(
     }
     let mut entries = 0;
     let mut entry = |colour: RGBColor, label: String| -> Result<(), Box<dyn std::error::Error + 'a>> {
-        let (x, y) = (72 + 270 * (entries % 2), 14 + 26 * (entries / 2));
+        let (x, y) = (20 + 250 * (entries % 2), 14 + 26 * (entries / 2));
         legend.draw(&Circle::new((x, y), 5, colour.filled()))?;
-        let style = text(13.0).pos(Pos::new(HPos::Left, VPos::Center));
+        let style = text(15.0).pos(Pos::new(HPos::Left, VPos::Center));
         legend.draw(&Text::new(label, (x + 14, y), style))?;
         entries += 1;
         Ok(())

@@ -15,7 +15,7 @@ pub fn share_chart(title: &str, pixels: &[f64], series: &[(String, Vec<f64>)]) -
     LineChart {
         title: title.into(),
         x_label: "step t of the sequence".into(),
-        y_label: "share of the sum over all steps (1 = all)".into(),
+        y_label: "share of the sum (1 = all)".into(),
         x_ticks: (1..=steps).map(|t| t as f64).collect(),
         from_zero: true,
         lines,

@@ -1,7 +1,6 @@
-//! Tables: as aligned text for people, and as JSON for programs.
+//! Tables, as aligned text for people.
 
 use crate::io::show::escape;
-use serde_json::{Map, Number, Value};
 use std::fmt;
 
 /// Rows under named columns. A column that holds numbers only is aligned at its right.
@@ -49,39 +48,17 @@ impl Table {
             self.rows.iter().map(|row| row[column].as_str()).filter(|cell| !is_missing(cell)).peekable();
         cells.peek().is_some() && cells.all(is_number)
     }
-
-    /// As comma-separated values; a cell with a comma, a quote or a line end is quoted.
-    pub fn to_csv(&self) -> String {
-        let cell = |cell: &String| match cell.contains([',', '"', '\n', '\r']) {
-            true => format!("\"{}\"", cell.replace('"', "\"\"")),
-            false => cell.clone(),
-        };
-        let line = |row: &Vec<String>| row.iter().map(cell).collect::<Vec<_>>().join(",") + "\n";
-        std::iter::once(&self.columns).chain(&self.rows).map(line).collect()
-    }
-
-    /// One object per row, keyed by column: a number if the text is a JSON number, null if it is empty,
-    /// otherwise text.
-    pub fn to_json(&self) -> Value {
-        let value = |cell: &String| match (cell.is_empty(), serde_json::from_str::<Number>(cell)) {
-            (true, _) => Value::Null,
-            (false, Ok(number)) => Value::Number(number),
-            (false, Err(_)) => Value::String(cell.clone()),
-        };
-        let object = |row: &Vec<String>| {
-            self.columns.iter().cloned().zip(row.iter().map(value)).collect::<Map<_, _>>()
-        };
-        self.rows.iter().map(|row| Value::Object(object(row))).collect()
-    }
 }
 
-fn is_missing(cell: &str) -> bool {
+pub(super) fn is_missing(cell: &str) -> bool {
     matches!(cell, "" | "-" | "–" | "—")
 }
 
-/// Whether the text is a number, optionally followed by a percent or times sign, or by an error after `±`.
+/// Whether the text is a number, optionally followed by a percent or times sign, by an error after `±`, or by an interval.
 fn is_number(cell: &str) -> bool {
-    cell.split('±')
+    let parts = |c: char| matches!(c, '±' | '[' | ',' | ']');
+    let bare = cell.strip_suffix(']').filter(|_| cell.contains('[')).unwrap_or(cell);
+    bare.split(parts)
         .all(|part| part.trim().trim_end_matches(['%', '×', 'x']).trim_end().parse::<f64>().is_ok())
 }
 
@@ -135,26 +112,18 @@ Deep     14                –
     }
 
     #[test]
-    fn json_keeps_numbers_text_and_absence() {
-        let json = accuracies().to_json();
-        assert_eq!(
-            json[0],
-            serde_json::json!({"cell": "Shallow", "T": 1, "accuracy": 0.9813, "speed": "1.5x"})
-        );
-        assert_eq!(json[1]["accuracy"], Value::Null);
-    }
-
-    #[test]
-    fn csv_quotes_what_would_be_misread() {
-        let mut table = Table::new(&["claim", "value"]);
-        table.row(vec!["Deep-4, -7 \"follow\"".into(), "0.9".into()]);
-        assert_eq!(table.to_csv(), "claim,value\n\"Deep-4, -7 \"\"follow\"\"\",0.9\n");
+    fn values_with_errors_and_intervals_are_numbers() {
+        for cell in ["0.5", "0.98 ± 0.01", "1.2 [1.0, 1.5]", "-3", "1.5x"] {
+            assert!(is_number(cell), "{cell}");
+        }
+        for cell in ["Deep-7", "0.5]", "≥ 1", "1 [x, 2]"] {
+            assert!(!is_number(cell), "{cell}");
+        }
     }
 
     #[test]
     fn a_table_without_rows_is_its_heading() {
         assert_eq!(Table::new(&["a", "bc"]).to_string(), "a  bc\n-  --\n");
-        assert_eq!(Table::new(&["a"]).to_json(), serde_json::json!([]));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::document::Report;
 use super::html;
+use super::tidy;
 use crate::io::atomic::write_atomically;
 use anyhow::{Context, Result, ensure};
 use std::path::Path;
@@ -9,13 +10,40 @@ use std::path::Path;
 /// Folders and files that [`Report::write`] creates.
 const FOLDERS: [&str; 2] = ["figures", "tables"];
 
+/// The description of a folder.
+const README: &str = "README.md";
+/// Its first line, by which a file of one's own is told from it.
+const FIRST: &str = "<!-- written by `harness report`; changes are overwritten -->";
+
+fn is_ours(path: &Path) -> bool {
+    std::fs::read_to_string(path).is_ok_and(|text| text.starts_with(FIRST))
+}
+
+/// What lies in the folder, and the axes of its arrays.
+fn readme(report: &Report) -> String {
+    let title = &report.title;
+    let mut text = format!("{FIRST}\n# {title}\n\n");
+    report.lead.iter().for_each(|line| text.extend([line, "\n\n"]));
+    text.push_str(include_str!("folder.md"));
+    text.push_str("\n## Figures\n\n");
+    for figure in report.figures() {
+        text.push_str(&format!("- `figures/{}`: {}\n", figure.file(), figure.caption));
+    }
+    text.push_str("\n## Tables\n\n");
+    for (name, caption, table) in report.tables() {
+        let columns = tidy::names(table).join("`, `");
+        text.push_str(&format!("- `tables/{name}.csv` (`{columns}`): {caption}\n"));
+    }
+    text
+}
+
 impl Report {
     /// The page: one self-contained HTML document.
     pub fn html(&self) -> String {
         html::page(self).into_string()
     }
 
-    /// Writes `report.html`, `report.json`, `tables/*.csv` and `figures/*`.
+    /// Writes `report.html`, `report.json`, `tables/*.csv`, `figures/*.svg` and `README.md`, which describes them.
     ///
     /// # Errors
     /// If a file cannot be written.
@@ -38,13 +66,16 @@ impl Report {
                 .with_context(|| format!("{}: cannot be created", inner.display()))?;
         }
         for (name, _, table) in self.tables() {
-            save(&format!("tables/{name}.csv"), table.to_csv().as_bytes())?;
+            save(&format!("tables/{name}.csv"), tidy::to_csv(table).as_bytes())?;
         }
         for figure in self.figures() {
-            save(&format!("figures/{}", figure.file()), figure.bytes())?;
+            save(&format!("figures/{}", figure.file()), figure.svg().as_bytes())?;
         }
         let text = serde_json::to_string_pretty(&self.json())?;
         save("report.json", text.as_bytes())?;
+        if !folder.join(README).exists() || is_ours(&folder.join(README)) {
+            save(README, readme(self).as_bytes())?;
+        }
         save("report.html", self.html().as_bytes())
     }
 }

@@ -1,36 +1,46 @@
 //! Figures 4.7 to 4.9, all methods side by side, optimisers side by side, prototypes.
 
 use super::accuracy::chart;
-use super::networks::{Net, Set};
-use super::setup::png;
+use super::networks::{Net, Set, text};
+use super::statements::{follows, last_steps, shown};
+use crate::experiment::folder::Finished;
 use crate::measure::heatmaps::MAIN;
-use crate::report::colormap::{Colormap, Norm};
-use crate::report::document::{Figure, Section};
+use crate::measure::intervals::last_quarter;
+use crate::report::document::{Figure, Part, Picture, Section};
 use crate::report::panel::{Grid, GridRow, HeatRow, Style, heat_grid};
 use crate::report::picture::input;
 use crate::report::share::share_chart;
 use anyhow::Result;
 use serde_json::{Value, json};
 
-pub(super) fn section(set: &Set) -> Result<Section> {
+/// `front`: whether Figure 4.8 is on the first screen already.
+pub(super) fn section(set: &Set, front: bool) -> Result<Section> {
     let mut section = Section::new(&format!("Heatmaps of {}", set.title()));
     let adam: Vec<&Net> = set.adam().collect();
+    let caption = format!(
+        "Figure 4.7. Deep Taylor heatmaps of one test sample per class, the input on top. Positive relevance is evidence for \
+         the predicted class; ticks mark the steps of the sequence. {}",
+        where_it_lies(set, &adam)
+    );
     section.figure(each_class(
         set,
         "figure-4.7",
         &rows(set, &adam, "each-class"),
-        "Figure 4.7. Deep Taylor heatmaps of one test sample per class, the input on top. Red pixels have positive relevance \
-         for the predicted class; ticks mark the steps of the sequence. For T > 1 the thesis finds the relevance of networks \
-         without an encoder on the last steps, at the right edge, and that of the others on the strokes.",
+        [&what(set, MAIN), &caption],
     )?);
+    let caption = format!(
+        "The samples of Figure 4.7 by the centred value, the logit less the mean of all logits, which a common shift of the \
+         logits does not change. {}",
+        negative(&adam)
+    );
+    let centred = format!("{MAIN}, value centred");
     section.figure(each_class(
         set,
         "figure-4.7-centred",
         &rows(set, &adam, "each-class-centred"),
-        "The samples of Figure 4.7 by the centred value, the logit less the mean of all logits, which a common shift of the logits \
-         does not change: blank or blue heatmaps of Figure 4.7 with red ones here come from a negative logit.",
+        [&centred, &caption],
     )?);
-    if let Some(t) = set.main_length() {
+    if let Some(t) = set.main_length().filter(|_| !front) {
         section.figure(population(set, t)?);
     }
     for t in set.lengths().into_iter().filter(|&t| t > 1) {
@@ -40,9 +50,9 @@ pub(super) fn section(set: &Set) -> Result<Section> {
         let title = format!("{}, class {class}, T = {t}: share of each step", set.label());
         let caption = format!(
             "Figure 4.9, T = {t}. Share of each step over all {} test samples of class {class}: of the pixel intensity \
-             (dashed) and of the relevance (deep Taylor). Explanations of the digit follow the dashed line; a line \
-             that rises to the right shows relevance concentrated on the last steps.",
-            set.selection.of_class.len()
+             (dashed) and of the relevance (deep Taylor). {}",
+            set.selection.of_class.len(),
+            where_it_lies(set, &set.of_length(t))
         );
         let name = format!("figure-4.9-{}-t{t}", set.name);
         section.figure(chart(name, caption, &share_chart(&title, &set.pixel_share(t), &series))?);
@@ -61,19 +71,32 @@ pub(super) fn section(set: &Set) -> Result<Section> {
                 })
                 .collect();
             let caption = format!(
-                "All methods on {}, for the samples of Figure 4.7; red is positive, blue negative relevance, each heatmap \
-                 scaled by its largest value. random does not depend on the network: a method that resembles it explains nothing.",
+                "All methods on {}, for the samples of Figure 4.7. random does not depend on the network: a method that \
+                 resembles it explains nothing.",
                 net.title
             );
-            section.figure(each_class(set, &format!("methods-{}", file(net)), &methods, &caption)?);
+            let what = format!("{}, value {}", net.title, set.value);
+            section.figure(each_class(set, &format!("methods-{}", file(net)), &methods, [&what, &caption])?);
         }
     }
     let pairs = set.adam().filter_map(|net| Some([net, set.by_sgd(net)?]));
     let pairs: Vec<&Net> = pairs.flatten().collect();
     if !pairs.is_empty() {
-        let caption = "Adam against SGD (section 4.4): deep Taylor heatmaps of the same samples. The thesis finds those of \
-                       networks trained by Adam less noisy; the noise is measured in the table of claims.";
-        section.figure(each_class(set, "optimisers", &rows(set, &pairs, "each-class"), caption)?);
+        let noise = |net: &&Net| {
+            let noise = net.spread(|run: &Finished| run.measured.method(MAIN)?.noise);
+            format!("{} {}", net.title, text(noise, 2))
+        };
+        let caption = format!(
+            "Adam against SGD (section 4.4): deep Taylor heatmaps of the same samples. Their noise, Σ|R_i − R_j| / Σ|R| over \
+             adjacent pixels: {}.",
+            pairs.iter().map(noise).collect::<Vec<_>>().join(", ")
+        );
+        section.figure(each_class(
+            set,
+            "optimisers",
+            &rows(set, &pairs, "each-class"),
+            [&what(set, MAIN), &caption],
+        )?);
     }
     section.figure(prototypes(set, &adam)?);
     Ok(section)
@@ -93,38 +116,98 @@ fn rows<'a>(set: &Set, nets: &[&'a Net], group: &str) -> Vec<HeatRow<'a>> {
     nets.iter().map(row).collect()
 }
 
-fn style(set: &Set) -> Style {
-    let (rows, cols) = (set.selection.rows, set.selection.cols);
-    Style { rows, cols, low: 0.0, high: 1.0, cmap: Colormap::Bwr, norm: Norm::Symmetric, scale: 3 }
+/// Method and value, as they are named on a picture.
+fn what(set: &Set, method: &str) -> String {
+    format!("{method}, value {}", set.value)
 }
 
-/// Rows of heatmaps below one sample of each class.
-fn each_class(set: &Set, name: &str, rows: &[HeatRow], caption: &str) -> Result<Figure> {
+/// Where the relevance of networks lies, by its numbers: those on sequences of the main length, or of the only one.
+fn where_it_lies(set: &Set, nets: &[&Net]) -> String {
+    let main = set.main_length().filter(|&t| nets.iter().any(|net| net.settings.seq_len == t));
+    let Some(t) = main.or(nets.first().map(|net| net.settings.seq_len)).filter(|&t| t > 1) else {
+        return String::new();
+    };
+    let of = |net: &Net| {
+        let (last, cosine) = (last_steps(net)?, follows(set, net)?);
+        Some(format!("{} {} and {}", net.title, shown(last), shown(cosine)))
+    };
+    let found: Vec<String> =
+        nets.iter().filter(|net| net.settings.seq_len == t).filter_map(|net| of(net)).collect();
+    format!(
+        "Share of the relevance on the last {} of {t} steps, and cosine of relevance and pixels by step, over all test \
+         samples of class {}: {}.",
+        last_quarter(t),
+        set.selection.class,
+        found.join("; ")
+    )
+}
+
+/// How many explained values are not positive, which turns a heatmap negative or blank.
+fn negative(nets: &[&Net]) -> String {
+    let of = |net: &&Net| {
+        let test = &net.first().measured.test;
+        (test.not_positive > 0)
+            .then(|| format!("{} {} of {}", net.title, test.not_positive, test.explanations))
+    };
+    let found: Vec<String> = nets.iter().filter_map(of).collect();
+    match found.is_empty() {
+        true => "No explained logit of the test set is negative or 0 here.".to_owned(),
+        false => format!(
+            "Explained logits that are negative or 0, whose heatmaps in Figure 4.7 are negative or blank: {}.",
+            found.join(", ")
+        ),
+    }
+}
+
+fn style(set: &Set) -> Style {
+    let (rows, cols) = (set.selection.rows, set.selection.cols);
+    Style { rows, cols, low: 0.0, high: 1.0, look: set.look }
+}
+
+/// Rows of heatmaps below one sample of each class; the texts are what is named on the picture, and the caption.
+fn each_class(set: &Set, name: &str, rows: &[HeatRow], [what, caption]: [&str; 2]) -> Result<Figure> {
     let labels: Vec<String> = set.selection.labels.iter().map(u8::to_string).collect();
     let images = set.selection.each_class_images();
-    let grid = heat_grid("", "", &labels, &images, rows, &style(set));
+    let what = format!("{what}, {}", set.label());
+    let grid = heat_grid(&what, &labels, &images, rows, &style(set));
     let data = json!({ "samples": set.selection.each_class, "labels": set.selection.labels });
     let name = format!("{name}-{}", set.name);
-    Ok(Figure { name, caption: caption.to_owned(), picture: png(&grid.draw())?, data })
+    Ok(Figure { name, caption: caption.to_owned(), picture: Picture::Svg(grid.svg()?), data })
+}
+
+/// Figure 4.8 for the first screen, with fewer samples where the page is narrow.
+pub(super) fn central(set: &Set, t: usize) -> Result<Part> {
+    const NARROW: usize = 5;
+    Ok(Part::Wide(population(set, t)?, population_picture(set, t, NARROW)?))
+}
+
+/// Figure 4.8 of at most so many samples.
+fn population_picture(set: &Set, t: usize, most: usize) -> Result<Picture> {
+    let selection = set.selection;
+    let n = selection.population.len().min(most);
+    let labels: Vec<String> = selection.population[..n].iter().map(|i| format!("#{i}")).collect();
+    let images = selection.population_images();
+    let nets = set.of_length(t);
+    let mut rows = rows(set, &nets, "population");
+    rows.iter_mut().for_each(|row| row.maps.truncate(n));
+    let what = format!("{}, {}", what(set, MAIN), set.label());
+    let grid = heat_grid(&what, &labels, &images[..n.min(images.len())], &rows, &style(set));
+    Ok(Picture::Svg(grid.svg()?))
 }
 
 /// Figure 4.8.
 fn population(set: &Set, t: usize) -> Result<Figure> {
     let selection = set.selection;
-    let labels: Vec<String> = selection.population.iter().map(|i| format!("#{i}")).collect();
-    let images = selection.population_images();
-    let grid = heat_grid("", "", &labels, &images, &rows(set, &set.of_length(t), "population"), &style(set));
     let caption = format!(
-        "Figure 4.8. Deep Taylor heatmaps of {} random test samples of class {}, T = {t}. Relevance should lie on the stroke \
-         of each sample.",
+        "Figure 4.8. Deep Taylor heatmaps of {} random test samples of class {}, T = {t}. {}",
         selection.population.len(),
-        selection.class
+        selection.class,
+        where_it_lies(set, &set.of_length(t))
     );
-    let name = format!("figure-4.8-{}", set.name);
     Ok(Figure {
-        name,
+        name: format!("figure-4.8-{}", set.name),
         caption,
-        picture: png(&grid.draw())?,
+        picture: population_picture(set, t, usize::MAX)?,
         data: json!({ "samples": selection.population }),
     })
 }
@@ -137,22 +220,33 @@ fn prototypes(set: &Set, nets: &[&Net]) -> Result<Figure> {
             .first()
             .group("prototypes", selection.size())
             .iter()
-            .map(|image| input(selection.rows, selection.cols, image, 0.0, 1.0, 3))
+            .map(|image| input(selection.rows, selection.cols, image, 0.0, 1.0, 1))
             .collect(),
         ..GridRow::default()
     };
     let grid = Grid {
         column_labels: (0..selection.classes).map(|class| class.to_string()).collect(),
         rows: nets.iter().map(row).collect(),
+        note: format!(
+            "prototypes by activation maximisation, {}; black to white: the pixel range",
+            set.label()
+        ),
         ..Grid::default()
     };
     let probabilities: Vec<Value> = nets
         .iter()
         .map(|net| json!({ "network": net.title, "probability": net.first().measured.prototype_probability }))
         .collect();
-    let caption = "Prototypes by activation maximisation (section 3.2): for each class the image near the mean \
-                   training image that maximises the class probability. Structure in the shape of the class is what the \
-                   network has learnt; isolated pixels are adversarial patterns.";
+    let least = |net: &&Net| {
+        let found = net.first().measured.prototype_probability.iter().copied().fold(f64::INFINITY, f64::min);
+        format!("{} {found:.3}", net.title)
+    };
+    let caption = format!(
+        "Prototypes by activation maximisation (section 3.2): for each class the image near the mean training image that \
+         maximises the class probability. Structure in the shape of the class is what the network has learnt; isolated \
+         pixels are adversarial patterns. The least probability of a class at its prototype: {}.",
+        nets.iter().map(least).collect::<Vec<_>>().join(", ")
+    );
     let name = format!("prototypes-{}", set.name);
-    Ok(Figure { name, caption: caption.to_owned(), picture: png(&grid.draw())?, data: json!(probabilities) })
+    Ok(Figure { name, caption, picture: Picture::Svg(grid.svg()?), data: json!(probabilities) })
 }

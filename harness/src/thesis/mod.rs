@@ -3,6 +3,7 @@
 mod accuracy;
 pub mod compare;
 mod final_thesis;
+mod front;
 mod heatmaps;
 mod networks;
 mod numbers;
@@ -12,55 +13,57 @@ mod statements;
 
 use crate::experiment::definition::{Rate, ReportKind};
 use crate::experiment::folder::{Loaded, Run, State};
+use crate::report::colormap::Look;
 use crate::report::document::{Report, Section};
 use crate::report::table::Table;
 use anyhow::Result;
 use networks::Set;
 use serde_json::{Value, json};
 
-/// The report of an experiment's folder. It depends on the content of the folder only.
+/// The report of an experiment's folder. It depends on the content of the folder and on how heatmaps are drawn only.
 ///
 /// # Errors
 /// If a figure cannot be drawn.
-pub fn report(loaded: &Loaded) -> Result<Report> {
+pub fn report(loaded: &Loaded, look: Look) -> Result<Report> {
     if loaded.experiment.report == ReportKind::Final {
-        return final_thesis::report(loaded, runs(loaded), data(loaded));
+        return final_thesis::report(loaded, look, runs(loaded), data(loaded));
     }
-    let sets = Set::of(loaded);
+    let mut sets = Set::of(loaded);
+    sets.iter_mut().for_each(|set| set.look = look);
     let experiment = &loaded.experiment;
-    let finished = loaded.runs.iter().filter(|run| run.finished().is_some()).count();
     let names: Vec<&str> = sets.iter().map(Set::title).collect();
     let names = if names.is_empty() { "no data".to_owned() } else { names.join(" and ") };
     let mut statements = Section::new("Claims of the thesis");
     statements.text(
-        "The claims of the thesis, tested on this reproduction. Each has a fixed threshold. Rows named check are sanity checks that are not in the thesis: heatmaps that fail them are not reliable explanations.",
+        "The claims of the thesis, tested on this reproduction. Each has a fixed threshold, and a value with its 95 % interval over \
+         samples where it comes from samples: it holds or fails if the whole interval does, and is unsure if the threshold lies in \
+         it. Claims named check are sanity checks that are not in the thesis: heatmaps that fail them are not reliable \
+         explanations.",
     );
     sets.iter().for_each(|set| statements.text(statements::summary(set, experiment)));
-    let caption = "Claims of the thesis, with value and threshold of each.";
+    let caption = "Every claim on every network; claimed: whether the thesis claims it of this network.";
     statements.table("statements", caption, statements::table(&sets, experiment));
-    let mut sections = vec![statements, runs(loaded)];
-    sections.push(setup::background(experiment, &sets)?);
-    sections.push(setup::data(experiment, &sets)?);
-    sections.push(setup::cells(experiment, &sets)?);
-    sections.push(accuracy::section(&sets)?);
+    let mut sections = vec![front::section(loaded, &sets)?, statements];
+    let first = front::main_set(&sets).map(|(set, _)| set.name);
     for set in sets.iter().filter(|set| !set.nets.is_empty()) {
-        sections.push(heatmaps::section(set)?);
+        sections.push(heatmaps::section(set, first == Some(set.name))?);
         sections.push(numbers::section(set)?);
     }
+    sections.push(accuracy::section(&sets)?);
+    sections.push(runs(loaded));
+    sections.push(setup::data(experiment, &sets)?);
+    sections.push(setup::cells(experiment, &sets)?);
+    sections.push(setup::background(experiment, &sets)?);
+    let mut lead = vec![front::ran(loaded, &sets)];
+    for set in sets.iter().filter(|set| !set.nets.is_empty()) {
+        lead.push(front::verdict(set));
+    }
     Ok(Report {
-        title: format!("Recurrent networks designed for explainability: {} on {names}", experiment.name),
-        lead: vec![
-            "A reproduction of P. Chormai, Designing Recurrent Neural Networks for Explainability (TU Berlin, 2018): \
-             relu networks that read an image strip by strip, and layer-wise relevance propagation (LRP, deep Taylor \
-             decomposition), which attributes each decision to the input pixels."
-                .to_owned(),
-            format!(
-                "{finished} of {} runs are complete. Numbers with ± are mean and standard deviation over seeds; figures show \
-                 the first seed. All numbers are in report.json and tables/, all figures in figures/.",
-                loaded.runs.len()
-            ),
-        ],
+        title: format!("{} on {names}", experiment.name),
+        warning: front::warning(loaded, &sets),
+        lead,
         sections,
+        single: false,
         data: data(loaded),
     })
 }
@@ -77,8 +80,23 @@ fn state_text(state: &State) -> String {
 
 fn runs(loaded: &Loaded) -> Section {
     let mut section = Section::new("Runs");
-    let mut table =
-        Table::new(&["run", "state", "epochs", "batch", "learning rate", "seed", "samples", "seconds"]);
+    section.text(
+        "A reproduction of P. Chormai, Designing Recurrent Neural Networks for Explainability (TU Berlin, 2018): relu networks that \
+         read an image strip by strip, and layer-wise relevance propagation (LRP, deep Taylor decomposition), which attributes each \
+         decision to the input pixels. Numbers with ± are mean and standard deviation over seeds; figures show the first seed.",
+    );
+    let mut table = Table::new(&[
+        "run",
+        "state",
+        "epochs",
+        "batch",
+        "learning rate",
+        "seed",
+        "train",
+        "validation",
+        "test",
+        "seconds",
+    ]);
     let row = |run: &Run| {
         let settings = &run.planned.settings;
         let finished = run.finished();
@@ -90,7 +108,9 @@ fn runs(loaded: &Loaded) -> Section {
             settings.batch.to_string(),
             settings.lr.to_string(),
             settings.seed.to_string(),
-            shown(finished.map(|run| run.manifest.samples.map(|n| n.to_string()).join(" + "))),
+            shown(finished.map(|run| run.manifest.samples[0].to_string())),
+            shown(finished.map(|run| run.manifest.samples[1].to_string())),
+            shown(finished.map(|run| run.manifest.samples[2].to_string())),
             shown(finished.map(|run| format!("{:.0}", run.outcome.seconds))),
         ]
     };
@@ -100,7 +120,7 @@ fn runs(loaded: &Loaded) -> Section {
     for (name, error) in loaded.sets.iter().filter_map(|(name, set)| Some((name, set.as_ref().err()?))) {
         section.text(format!("The samples of {name} cannot be read: {error}."));
     }
-    let caption = "The runs and their state. Samples: training, validation, test. Seconds: run time of the last process of \
+    let caption = "The runs and their state. Train, validation, test: samples. Seconds: run time of the last process of \
                    the training, which may have shared the CPU with others.";
     section.table("runs", caption, table);
     let mut machines: Vec<String> = Vec::new();

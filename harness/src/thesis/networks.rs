@@ -1,9 +1,12 @@
 //! The runs of a data set grouped by network: runs of a group differ in the seed only.
 
 use crate::experiment::folder::{Finished, Loaded};
+use crate::measure::bootstrap::Interval;
+use crate::measure::intervals;
 use crate::measure::numbers::mean_and_deviation;
 use crate::measure::samples::SampleSelection;
 use crate::measure::shares::{cosine, jensen_shannon_distance, normalised};
+use crate::report::colormap::Look;
 use crate::run::settings::{OptimiserName, Settings};
 
 /// A network of an experiment and its finished runs, by seed.
@@ -24,6 +27,15 @@ pub struct Spread {
     pub mean: f64,
     /// Standard deviation of the sample, where there is more than one seed.
     pub deviation: Option<f64>,
+}
+
+/// A number and its 95 % interval: over samples, and with several seeds from the lowest end to the highest.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Estimate {
+    /// Mean over seeds.
+    pub value: f64,
+    /// Both ends; none where no interval was measured.
+    pub interval: Option<(f64, f64)>,
 }
 
 impl Spread {
@@ -51,13 +63,25 @@ pub struct Set<'a> {
     pub selection: &'a SampleSelection,
     /// Its networks with at least one finished run, in the order of the plan.
     pub nets: Vec<Net<'a>>,
+    /// The value of the logits that is explained.
+    pub value: &'a str,
+    /// How its heatmaps are drawn.
+    pub look: Look,
 }
 
 impl<'a> Set<'a> {
     /// The readable data sets of an experiment.
     pub fn of(loaded: &'a Loaded) -> Vec<Set<'a>> {
-        let readable = loaded.sets.iter().filter_map(|(name, set)| Some((name, set.as_ref().ok()?)));
-        readable.map(|(name, selection)| Set { name, selection, nets: nets(loaded, name) }).collect()
+        let readable = loaded.sets.iter().filter_map(|(name, set)| Some((&name[..], set.as_ref().ok()?)));
+        let value = &loaded.experiment.measure.value;
+        let set = |(name, selection)| Set {
+            name,
+            selection,
+            nets: nets(loaded, name),
+            value,
+            look: Look::default(),
+        };
+        readable.map(set).collect()
     }
 
     /// Its name in texts.
@@ -161,6 +185,27 @@ impl Net<'_> {
     /// The largest over the seeds.
     pub fn largest(&self, of: impl Fn(&Finished) -> f64) -> f64 {
         self.runs.iter().map(|run| of(run)).fold(f64::NEG_INFINITY, f64::max)
+    }
+
+    /// A number with the interval of each run, where all have one.
+    pub fn estimate(
+        &self,
+        value: Option<f64>,
+        interval: impl Fn(&Finished) -> Option<Interval>,
+    ) -> Option<Estimate> {
+        let found: Option<Vec<Interval>> = self.runs.iter().map(|run| interval(run)).collect();
+        let ends = found.map(|found| {
+            let low = found.iter().map(|of| of.low).fold(f64::INFINITY, f64::min);
+            (low, found.iter().map(|of| of.high).fold(f64::NEG_INFINITY, f64::max))
+        });
+        value.map(|value| Estimate { value, interval: ends })
+    }
+
+    /// Test accuracy with Wilson's interval over the test samples.
+    pub fn accuracy_estimate(&self) -> Option<Estimate> {
+        let interval =
+            |run: &Finished| intervals::of_share(run.outcome.test_accuracy, run.manifest.samples[2]);
+        self.estimate(self.accuracy().map(|spread| spread.mean), interval)
     }
 
     /// Test accuracy.

@@ -5,22 +5,16 @@ use super::printed;
 use crate::experiment::definition::Experiment;
 use crate::experiment::rates::Rates;
 use crate::measure::heatmaps::MAIN;
-use crate::report::colormap::{Colormap, Norm};
+use crate::report::architecture;
 use crate::report::document::{Figure, Picture, Section};
 use crate::report::panel::{Grid, GridRow};
-use crate::report::picture::{heatmap, input};
+use crate::report::picture::{ColourBar, heatmap, input};
 use crate::report::root_point::{self, Neuron, Rule};
 use crate::report::table::Table;
-use crate::report::{architecture, picture};
 use crate::run::settings::Settings;
 use anyhow::Result;
 use model::{Architecture, Network, Task};
 use serde_json::{Value, json};
-
-/// A canvas as a picture.
-pub(super) fn png(canvas: &picture::Canvas) -> Result<Picture> {
-    Ok(Picture::Png(canvas.png()?, canvas.width))
-}
 
 /// Figures 3.2 and 3.4 to 3.6.
 pub(super) fn background(experiment: &Experiment, sets: &[Set]) -> Result<Section> {
@@ -91,26 +85,27 @@ fn global_and_local(set: &Set) -> Result<Option<Figure>> {
         return Ok(None);
     };
     let image = selection.each_class_images()[at];
+    let range = set.look.ranges(&[map])[0];
     let cells = vec![
-        input(rows, cols, prototype, 0.0, 1.0, 4),
-        input(rows, cols, image, 0.0, 1.0, 4),
-        heatmap(rows, cols, map, Colormap::Bwr, Norm::Symmetric, 4),
+        input(rows, cols, prototype, 0.0, 1.0, 1),
+        input(rows, cols, image, 0.0, 1.0, 1),
+        heatmap(rows, cols, map, set.look, range),
     ];
     let grid = Grid {
         column_labels: ["global", "input", "local"].map(str::to_owned).to_vec(),
-        rows: vec![GridRow { cells, ..GridRow::default() }],
-        ..Grid::default()
+        rows: vec![GridRow { label: net.title.to_owned(), cells, ..GridRow::default() }],
+        bar: Some(ColourBar::new(set.look, Some(range), range.low < 0.0)),
+        note: format!("local: {MAIN}, value {}; {}", set.value, set.look.text()),
     };
     let caption = format!(
         "Figure 3.2. Global against local analysis of class {} by {}. Left: prototype by activation \
-         maximisation, regularised towards the mean image. Middle: one test sample. Right: its deep Taylor heatmap; red \
-         pixels have positive relevance.",
+         maximisation, regularised towards the mean image. Middle: one test sample. Right: its deep Taylor heatmap.",
         selection.class, net.title
     );
     Ok(Some(Figure {
         name: "figure-3.2".to_owned(),
         caption,
-        picture: png(&grid.draw())?,
+        picture: Picture::Svg(grid.svg()?),
         data: Value::Null,
     }))
 }
@@ -132,7 +127,7 @@ pub(super) fn data(experiment: &Experiment, sets: &[Set]) -> Result<Section> {
             columns.push((from..from + of.len()).map(|i| selection.image(i)).collect());
             from += of.len();
         }
-        let draw = |image: &&[f32]| input(selection.rows, selection.cols, image, 0.0, 1.0, 2);
+        let draw = |image: &&[f32]| input(selection.rows, selection.cols, image, 0.0, 1.0, 1);
         let row = |i: usize| GridRow {
             cells: columns.iter().filter_map(|column| column.get(i)).map(draw).collect(),
             ..GridRow::default()
@@ -142,17 +137,27 @@ pub(super) fn data(experiment: &Experiment, sets: &[Set]) -> Result<Section> {
             rows: (0..per_class).map(row).collect(),
             ..Grid::default()
         };
+        let used = set.nets.first().map_or(String::new(), |net| {
+            let [train, validation, _] = net.first().manifest.samples;
+            format!(", of which {train} are trained on and {validation} held out")
+        });
         let caption = format!(
-            "{number}Test samples of each class of {}: one column per class, labelled above. {} training and {} test samples \
-             of {}×{} pixels.",
+            "{number}Test samples of each class of {}: one column per class, labelled above. The set has {} training samples{}; \
+             {} test samples are used. Images of {}×{} pixels.",
             set.title(),
             selection.train,
+            used,
             selection.test,
             selection.rows,
             selection.cols
         );
         let name = format!("samples-{}", set.name);
-        section.figure(Figure { name, caption, picture: png(&grid.draw())?, data: json!(selection.gallery) });
+        section.figure(Figure {
+            name,
+            caption,
+            picture: Picture::Svg(grid.svg()?),
+            data: json!(selection.gallery),
+        });
     }
     let mut table = Table::new(&["data", "T", "thesis", "ours"]);
     for set in sets {
@@ -227,9 +232,13 @@ pub(super) fn cells(experiment: &Experiment, sets: &[Set]) -> Result<Section> {
     }
     section.table("table-4.2", "Table 4.2. Hyper-parameters. Networks without an encoder are trained without dropout unless it is set.", table);
     let mut table = Table::new(&["cell", "T", "thesis", "ours", "equal"]);
+    let trained = |name: &str, seq_len: usize| {
+        let mut of = sets.iter().flat_map(|set| &set.nets).map(|net| net.settings);
+        of.any(|settings| settings.preset() == Some(name) && settings.seq_len == seq_len)
+    };
     for (name, row) in printed::VARIABLES {
         let preset = Architecture::preset(name)?;
-        for (seq_len, thesis) in printed::LENGTHS.into_iter().zip(row) {
+        for (seq_len, thesis) in printed::LENGTHS.into_iter().zip(row).filter(|&(t, _)| trained(name, t)) {
             let ours = Network::new(preset.clone(), Task { seq_len, ..Task::default() }, 0)?.variables();
             let equal = if ours == thesis { "yes" } else { "no" };
             let title = preset.title();
@@ -237,7 +246,11 @@ pub(super) fn cells(experiment: &Experiment, sets: &[Set]) -> Result<Section> {
             table.row(std::iter::once(title).chain(texts).collect());
         }
     }
-    section.table("table-4.3", "Table 4.3. Variables of each preset, 28×28 images, 10 classes.", table);
+    section.table(
+        "table-4.3",
+        "Table 4.3. Variables of the presets that were trained here, for 28×28 images and 10 classes.",
+        table,
+    );
     let mut table = Table::new(&["data", "criterion", "networks", "met by", "verdict"]);
     for set in sets {
         let Some(criterion) = printed::criterion(set.published()) else { continue };

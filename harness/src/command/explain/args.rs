@@ -2,7 +2,7 @@
 
 use crate::command::method::MethodArgs;
 use crate::command::source::SourceArgs;
-use crate::report::colormap::{Colormap, Norm};
+use crate::report::colormap::Look;
 use clap::Args;
 use std::path::PathBuf;
 
@@ -28,19 +28,22 @@ pub struct ExplainArgs {
     /// Only samples of this class
     #[arg(long, value_name = "K")]
     pub class: Option<u8>,
-    /// Only the first N of them [default: all; 16 for pictures]
+    /// Only the first N of them [default: all; 16 for pictures, 8 for a page]
     #[arg(long, value_name = "N")]
     pub samples: Option<usize>,
-    /// FILE.npy: relevance [N, 1, rows, cols]; FILE.npz: x_batch, a_batch, y_batch, index, label, target, logit; a name
-    /// without an ending: a folder for pictures
+    /// Methods that a page shows, each as in --method [default: that of --method]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub methods: Vec<String>,
+    /// Values that a page shows, each as in --value [default: that of --value]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub values: Vec<String>,
+    /// FILE.npy: relevance [N, 1, rows, cols]; FILE.npz: x_batch, a_batch, y_batch, index, label, target, logit; FILE.html:
+    /// a page with inputs, heatmaps, shares by step and absorbed relevance; a name without an ending: a folder for pictures
     #[arg(long, value_name = "FILE|DIR")]
     pub out: PathBuf,
-    /// Colour map of the pictures
-    #[arg(long, value_enum, default_value_t = Colormap::Bwr)]
-    pub cmap: Colormap,
-    /// Normalisation of the relevance of a picture
-    #[arg(long, value_enum, default_value_t = Norm::Symmetric)]
-    pub relevance_norm: Norm,
+    /// How heatmaps are drawn.
+    #[command(flatten)]
+    pub look: Look,
     /// Replace an existing file, or pictures in a folder
     #[arg(long)]
     pub overwrite: bool,

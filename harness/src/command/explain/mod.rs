@@ -1,6 +1,7 @@
 //! `harness explain`: the relevance of every input pixel for a decision.
 
 pub mod args;
+mod page;
 mod write;
 
 use super::source::Source;
@@ -18,11 +19,13 @@ use anyhow::{Result, bail, ensure};
 use args::ExplainArgs;
 use model::Network;
 use model::explain::{Method, Target, Value};
+use page::Gallery;
 use serde_json::json;
 use std::path::Path;
 use write::{Request, Visit};
 
 const PICTURES: usize = 16;
+const ON_A_PAGE: usize = 8;
 
 /// Whether a path is an existing folder, or written as one.
 fn is_folder(path: &Path) -> bool {
@@ -72,17 +75,32 @@ pub fn run(args: &ExplainArgs, options: &GlobalOptions) -> Result<()> {
         bail!(UsageError("--class: the input has no labels; give --labels".to_owned()));
     }
     let extension = ending(&args.out);
-    let pictures = !matches!(extension.as_str(), "npy" | "npz");
-    if pictures && !extension.is_empty() && !is_folder(&args.out) {
+    let page = extension == "html" && !is_folder(&args.out);
+    let pictures = !page && !matches!(extension.as_str(), "npy" | "npz");
+    if !page && !(args.methods.is_empty() && args.values.is_empty()) {
         let text =
-            "its name must end in .npy or .npz, or be that of a folder for pictures, without an ending";
+            "--methods and --values are of a page: give --out FILE.html, or one --method and one --value";
+        bail!(UsageError(text.to_owned()));
+    }
+    if pictures && !extension.is_empty() && !is_folder(&args.out) {
+        let text = "its name must end in .npy or .npz, in .html for a page, or be that of a folder for pictures, without an ending";
         bail!(UsageError(format!("--out {}: {text}", shown(&args.out))));
     }
-    let limit = args.samples.unwrap_or(if pictures { PICTURES } else { usize::MAX });
+    let few = match (page, pictures) {
+        (true, _) => ON_A_PAGE,
+        (_, true) => PICTURES,
+        _ => usize::MAX,
+    };
+    let limit = args.samples.unwrap_or(few);
     let of_class = |&i: &usize| args.class.is_none_or(|class| samples.label(i) == class);
     let indices: Vec<usize> = (0..samples.len()).filter(of_class).take(limit).collect();
     if indices.is_empty() {
         bail!(UsageError("no sample is selected: see --class and --samples".to_owned()));
+    }
+    if page {
+        let summary =
+            Gallery { network: &network, source: &source, indices: &indices }.write(args, &kernels)?;
+        return finish(args, options, &summary);
     }
     let value = value(&args.value, [indices.len(), network.task().classes])?;
     if !pictures {
@@ -109,7 +127,12 @@ pub fn run(args: &ExplainArgs, options: &GlobalOptions) -> Result<()> {
         "npz" => request.to_npz(&args.out, explain)?,
         _ => request.to_pictures(args, explain)?,
     };
-    print_summary(args, options, &summary)?;
+    finish(args, options, &summary)
+}
+
+/// Prints the result; with `--check`, fails if relevance was not conserved.
+fn finish(args: &ExplainArgs, options: &GlobalOptions, summary: &Summary) -> Result<()> {
+    print_summary(args, options, summary)?;
     let failed = summary.not_conserved;
     ensure!(
         !args.check || failed == 0,

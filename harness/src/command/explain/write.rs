@@ -2,10 +2,13 @@
 
 use super::args::ExplainArgs;
 use crate::command::source::Source;
+use crate::io::atomic::write_atomically;
 use crate::io::export::{Array, Export};
 use crate::io::json::write_json;
 use crate::measure::explanations::{CHUNK, Summary};
-use crate::report::picture::{ColourBar, heatmap, input, side_by_side};
+use crate::report::colormap::{Range, Scale};
+use crate::report::panel::{Grid, GridRow};
+use crate::report::picture::{ColourBar, heatmap, input};
 use crate::signal::check_stop;
 use anyhow::{Context, Result, ensure};
 use model::Task;
@@ -117,14 +120,50 @@ impl Request<'_> {
         explain: impl FnOnce(&mut Visit) -> Result<Summary>,
     ) -> Result<Summary> {
         let mut pictures = Pictures::open(&args.out, args.overwrite)?;
+        // Maps with a common scale are drawn once all are known.
+        let mut waiting: Vec<Entry> = Vec::new();
         let summary = explain(&mut |chunk, found| {
             for (i, &index) in chunk.iter().enumerate() {
-                found.iter().try_for_each(|batch| pictures.draw(args, self, index, i, batch))?;
+                for batch in found {
+                    let entry = self.entry(index, i, batch);
+                    match args.look.scale {
+                        Scale::Common => waiting.push(entry),
+                        _ => pictures.draw(args, self, &entry, args.look.ranges(&[&entry.map])[0])?,
+                    }
+                }
             }
             Ok(())
         })?;
+        let maps: Vec<&[f32]> = waiting.iter().map(|entry| &entry.map[..]).collect();
+        for (entry, range) in waiting.iter().zip(args.look.ranges(&maps)) {
+            pictures.draw(args, self, entry, range)?;
+        }
         pictures.finish()?;
         Ok(summary)
+    }
+}
+
+/// One heatmap and what is said of it.
+struct Entry {
+    sample: usize,
+    target: usize,
+    logit: f32,
+    absorbed: f64,
+    conservation_error: f64,
+    map: Vec<f32>,
+}
+
+impl Request<'_> {
+    /// The explanation of the `i`th sample of a batch.
+    fn entry(&self, sample: usize, i: usize, batch: &Explanation) -> Entry {
+        Entry {
+            sample,
+            target: batch.target[i],
+            logit: batch.explained[i],
+            absorbed: batch.absorbed[i],
+            conservation_error: batch.conservation_error[i],
+            map: batch.relevance[i * self.size()..][..self.size()].to_vec(),
+        }
     }
 }
 
@@ -171,9 +210,10 @@ impl LedgerArrays {
     }
 }
 
-/// Whether a file has the name of a picture that [`Pictures`] draws: `00012-class-3.png`.
+/// Whether a file has the name of a picture that [`Pictures`] draws, `00012-class-3.svg`, or that earlier versions drew.
 fn is_picture(name: &str) -> bool {
-    let numbers = name.strip_suffix(".png").and_then(|name| name.split_once("-class-"));
+    let stem = name.strip_suffix(".svg").or_else(|| name.strip_suffix(".png"));
+    let numbers = stem.and_then(|name| name.split_once("-class-"));
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     numbers.is_some_and(|(sample, class)| sample.len() >= 5 && is_number(sample) && is_number(class))
 }
@@ -211,30 +251,34 @@ impl Pictures {
         Ok(Pictures { folder: out.to_owned(), new, lines: Vec::new() })
     }
 
-    /// Draws the explanation of the `i`th sample of a batch.
-    fn draw(
-        &mut self,
-        args: &ExplainArgs,
-        request: &Request,
-        sample: usize,
-        i: usize,
-        batch: &Explanation,
-    ) -> Result<()> {
-        const SCALE: usize = 8;
-        let (task, samples, size) = (request.task, request.source.samples(), request.size());
-        let mut x = vec![0.0; size];
+    /// Draws an explanation.
+    fn draw(&mut self, args: &ExplainArgs, request: &Request, entry: &Entry, range: Range) -> Result<()> {
+        let (task, samples) = (request.task, request.source.samples());
+        let Entry { sample, target, logit, absorbed, conservation_error, .. } = *entry;
+        let mut x = vec![0.0; request.size()];
         samples.pixels(sample, &mut x);
-        let r = &batch.relevance[i * size..][..size];
-        let (target, logit) = (batch.target[i], batch.explained[i]);
         let label = request.source.has_labels().then(|| samples.label(sample));
         let label_text = label.map_or(String::new(), |label| format!("label {label}, "));
-        let caption = format!("sample {sample}, {label_text}class {target}: {logit:.2}");
-        let left = input(task.rows, task.cols, &x, task.low, task.high, SCALE);
-        let right = heatmap(task.rows, task.cols, r, args.cmap, args.relevance_norm, SCALE);
-        let bar = ColourBar::of(args.cmap, args.relevance_norm, r);
-        let picture = format!("{sample:05}-class-{target}.png");
-        side_by_side(&left, &right, &bar, &caption).save_png(&self.folder.join(&picture))?;
-        let (absorbed, conservation_error) = (batch.absorbed[i], batch.conservation_error[i]);
+        let (rows, cols) = (task.rows, task.cols);
+        let cells = vec![
+            input(rows, cols, &x, task.low, task.high, 1),
+            heatmap(rows, cols, &entry.map, args.look, range),
+        ];
+        let grid = Grid {
+            rows: vec![GridRow { cells, steps: task.seq_len, ..GridRow::default() }],
+            bar: Some(ColourBar::new(args.look, Some(range), range.low < 0.0)),
+            note: format!(
+                "sample {sample}, {label_text}class {target}, f = {logit:.2}; {}, value {}, T = {}; {}",
+                args.method.title(),
+                args.value,
+                task.seq_len,
+                args.look.text()
+            ),
+            ..Grid::default()
+        };
+        let picture = format!("{sample:05}-class-{target}.svg");
+        let svg = grid.svg()?;
+        write_atomically(&self.folder.join(&picture), |file| Ok(file.write_all(svg.as_bytes())?))?;
         self.lines.push(Line { picture, sample, label, target, logit, absorbed, conservation_error });
         Ok(())
     }

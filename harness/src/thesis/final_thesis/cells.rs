@@ -5,6 +5,7 @@ use crate::experiment::folder::{Finished, Loaded};
 use crate::measure::bootstrap::{Bootstrap, Interval};
 use crate::measure::result::MajorityResult;
 use crate::measure::samples::SampleSelection;
+use crate::report::colormap::Look;
 use crate::run::settings::Settings;
 use std::collections::BTreeMap;
 
@@ -32,14 +33,16 @@ pub struct Set<'a> {
     pub cells: Vec<Cell<'a>>,
     /// Its samples, by [`Settings::data_name`].
     pub samples: Vec<(&'a str, &'a SampleSelection)>,
+    /// How its heatmaps are drawn.
+    pub look: Look,
 }
 
 /// Scores of one number by fold, mean over the seeds.
 pub type Scores = BTreeMap<usize, f64>;
 
 impl<'a> Set<'a> {
-    /// The data sets of an experiment, in the order of the plan.
-    pub fn of(loaded: &'a Loaded) -> Vec<Set<'a>> {
+    /// The data sets of an experiment, in the order of the plan; `look` is how their heatmaps are drawn.
+    pub fn of(loaded: &'a Loaded, look: Look) -> Vec<Set<'a>> {
         let mut sets: Vec<Set> = Vec::new();
         for run in &loaded.runs {
             let settings = &run.planned.settings;
@@ -47,7 +50,7 @@ impl<'a> Set<'a> {
                 let of_set = |name: &str| name.split('/').next() == Some(&settings.dataset[..]);
                 let readable = loaded.sets.iter().filter(|(name, _)| of_set(name));
                 let samples = readable.filter_map(|(name, set)| Some((&name[..], set.as_ref().ok()?)));
-                sets.push(Set { name: &settings.dataset, cells: Vec::new(), samples: samples.collect() });
+                sets.push(Set { name: &settings.dataset, cells: Vec::new(), samples: samples.collect(), look });
                 sets.len() - 1
             });
             let (name, cells) = (settings.cell_name(), &mut sets[at].cells);

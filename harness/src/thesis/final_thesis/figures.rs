@@ -6,7 +6,7 @@ use super::printed::METHODS;
 use super::tables::{pixel_share, step_share};
 use crate::measure::majority::{LAST_BLOCK_BASELINE, UNIFORM_BASELINE};
 use crate::measure::samples::SampleSelection;
-use crate::report::colormap::{Colormap, Norm};
+use crate::report::colormap::Look;
 use crate::report::document::{Figure, Picture};
 use crate::report::panel::{HeatRow, Style, heat_grid};
 use crate::report::share::share_chart;
@@ -24,23 +24,16 @@ struct Sheet<'a> {
     images: Vec<&'a [f32]>,
     rows: Vec<HeatRow<'a>>,
     samples: &'a SampleSelection,
+    look: Look,
     data: Value,
 }
 
 impl Sheet<'_> {
     fn figure(self) -> Result<Figure> {
-        let Sheet { name, caption, labels, images, rows, samples, data } = self;
-        let style = Style {
-            rows: samples.rows,
-            cols: samples.cols,
-            low: 0.0,
-            high: 1.0,
-            cmap: Colormap::Bwr,
-            norm: Norm::Symmetric,
-            scale: 2,
-        };
-        let canvas = heat_grid("", "", &labels, &images, &rows, &style).draw();
-        Ok(Figure { name, caption, picture: Picture::Png(canvas.png()?, canvas.width), data })
+        let Sheet { name, caption, labels, images, rows, samples, look, data } = self;
+        let style = Style { rows: samples.rows, cols: samples.cols, low: 0.0, high: 1.0, look };
+        let sheet = heat_grid("relevance for the true class", &labels, &images, &rows, &style);
+        Ok(Figure { name, caption, picture: Picture::Svg(sheet.svg()?), data })
     }
 }
 
@@ -73,6 +66,7 @@ pub fn each_class(set: &Set) -> Result<Option<Figure>> {
         images: samples.each_class_images(),
         rows: rows.collect(),
         samples,
+        look: set.look,
         data: json!({ "samples": samples.each_class, "labels": samples.labels }),
     };
     if sheet.rows.is_empty() { Ok(None) } else { sheet.figure().map(Some) }
@@ -99,6 +93,7 @@ pub fn population(set: &Set) -> Result<Option<Figure>> {
         images: samples.population_images(),
         rows: rows.collect(),
         samples,
+        look: set.look,
         data: json!({ "samples": samples.population }),
     };
     if sheet.rows.is_empty() { Ok(None) } else { sheet.figure().map(Some) }
@@ -151,6 +146,7 @@ pub fn sequences(set: &Set) -> Result<Option<Figure>> {
         images: samples.each_class_images().into_iter().take(SEQUENCES).collect(),
         rows: rows.collect(),
         samples,
+        look: set.look,
         data: json!({ "samples": samples.each_class.iter().take(SEQUENCES).collect::<Vec<_>>() }),
     };
     if sheet.rows.is_empty() { Ok(None) } else { sheet.figure().map(Some) }

@@ -9,6 +9,7 @@ mod tables;
 
 use crate::experiment::folder::Loaded;
 use crate::measure::majority::{LAST_BLOCK_BASELINE, UNIFORM_BASELINE};
+use crate::report::colormap::Look;
 use crate::report::document::{Report, Section};
 use anyhow::Result;
 use cells::Set;
@@ -17,13 +18,14 @@ use serde_json::Value;
 
 /// The report of an experiment's folder. It depends on the content of the folder only.
 ///
+/// - `look` colours and scale of the heatmaps
 /// - `runs` the section that lists the runs and their states
 /// - `data` every number of every run
 ///
 /// # Errors
 /// If a figure cannot be drawn.
-pub fn report(loaded: &Loaded, runs: Section, data: Value) -> Result<Report> {
-    let sets = Set::of(loaded);
+pub fn report(loaded: &Loaded, look: Look, runs: Section, data: Value) -> Result<Report> {
+    let sets = Set::of(loaded, look);
     let (majority, single): (Vec<Set>, Vec<Set>) =
         sets.into_iter().filter(|set| set.measured().next().is_some()).partition(Set::is_majority);
     let finished = loaded.runs.iter().filter(|run| run.finished().is_some()).count();
