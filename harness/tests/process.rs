@@ -45,7 +45,17 @@ impl Sandbox {
     fn train_fold(&self, out: &str, more: &[&str]) -> Command {
         let mut command = Command::new(BINARY);
         command.env_remove("RELEVANCE_KERNELS").env_remove("RELEVANCE_THREADS");
-        command.args(["train", "--cell", "small-sd", "--encoder", "24", "--core", "r-lstm:12", "--seq-len", "12"]);
+        command.args([
+            "train",
+            "--cell",
+            "small-sd",
+            "--encoder",
+            "24",
+            "--core",
+            "r-lstm:12",
+            "--seq-len",
+            "12",
+        ]);
         command.args(["--dataset", "synth-maj", "--folds", "7", "--fold", "3"]);
         command.args(["--dropout-profile", "final", "--initial-values", "final", "--zero-logit"]);
         command.args(["--batch", "20", "--epochs", "3", "--quiet", "--threads", "1"]);

@@ -1,15 +1,18 @@
 //! The subcommands, one per file.
 
 pub mod check;
+pub mod collect;
 pub mod compare;
 pub mod data;
 pub mod eval;
 pub mod explain;
 pub mod kernels;
 mod method;
+pub mod plan;
 pub mod profile;
 pub mod prototype;
 pub mod report;
 pub mod reproduce;
+pub mod run;
 mod source;
 pub mod train;

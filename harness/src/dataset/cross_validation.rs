@@ -44,7 +44,6 @@ pub fn open_fold(name: &str, choice: FoldChoice, data_dir: Option<&Path>) -> any
     CrossValidation::new(&base, problem, choice.folds, FOLD_SEED)?.fold(choice.fold)
 }
 
-
 /// The kind of samples of a fold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -311,7 +310,8 @@ mod tests {
     fn a_fold_is_opened_by_the_name_of_its_set() {
         let dir = tempfile::tempdir().unwrap();
         synth::write(&dir.path().join("digits"), 5, 100, 40).unwrap();
-        let open = |name: &str, leaky| open_fold(name, FoldChoice { folds: 7, fold: 2, leaky }, Some(dir.path()));
+        let open =
+            |name: &str, leaky| open_fold(name, FoldChoice { folds: 7, fold: 2, leaky }, Some(dir.path()));
         let [single, folded, leaky] =
             [open("digits", false), open("digits-maj", false), open("digits-maj", true)].map(Result::unwrap);
         assert_eq!((&single.name[..], single.cols), ("digits", 28));

@@ -207,9 +207,13 @@ mod tests {
             core: Setting::Value(Core::Rnn { combine: 1, recurrent: 1 }),
             head: no_layers(),
         };
-        for (names, word) in
-            [(&["deep"][..], "preset"), (&["mine-sd"], "-sd"), (&["a", "b", "a"], "twice"), (&["../a"], "../a"), (&[""], "\"\"")]
-        {
+        for (names, word) in [
+            (&["deep"][..], "preset"),
+            (&["mine-sd"], "-sd"),
+            (&["a", "b", "a"], "twice"),
+            (&["../a"], "../a"),
+            (&[""], "\"\""),
+        ] {
             let all: Vec<NamedArchitecture> = names.iter().map(|name| of(name)).collect();
             let error = NamedArchitecture::check(&all).unwrap_err().to_string();
             assert!(error.contains(word), "{error}");

@@ -546,7 +546,11 @@ impl Settings {
         let is_majority = canonical_name(&self.dataset).is_ok_and(|name| name.ends_with(maj::SUFFIX));
         let text = match (self.folds, self.fold) {
             (Some(_), Some(_)) if self.leaky && !is_majority => {
-                format!("--leaky: {} is no majority problem; name one that ends with {}", self.dataset, maj::SUFFIX)
+                format!(
+                    "--leaky: {} is no majority problem; name one that ends with {}",
+                    self.dataset,
+                    maj::SUFFIX
+                )
             }
             (Some(folds), Some(fold)) if fold >= folds => {
                 format!("--fold {fold}: of {folds} folds, the last one is {}", folds.saturating_sub(1))
@@ -754,8 +758,7 @@ mod tests {
     fn a_cell_with_the_suffix_is_the_same_as_the_setting() {
         let complete = |text: &str| toml::from_str::<PartialSettings>(text).unwrap().complete();
         let named = complete("cell = \"r-lstm-sd\"\ndropout-profile = \"final\"").unwrap();
-        let set =
-            complete("cell = \"r-lstm\"\nstationary = true\ndropout-profile = \"final\"").unwrap();
+        let set = complete("cell = \"r-lstm\"\nstationary = true\ndropout-profile = \"final\"").unwrap();
         assert_eq!(named, set);
         assert_eq!((&named.title()[..], &named.cell_name()[..]), ("R-LSTM-SD-7", "r-lstm-sd"));
         assert!(named.train_options().dropout.stationary);
