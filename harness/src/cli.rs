@@ -194,7 +194,7 @@ mod tests {
         ),
         ("the sizes of a network", &["combine", "recurrent"]),
         ("the plan", &["index"]),
-        ("the data", &["validation", "limit-train", "limit-test", "class", "fold"]),
+        ("the data", &["validation", "limit-train", "limit-test", "class", "fold", "experiment"]),
         ("nothing, any will do", &["seed", "seeds"]),
     ];
 

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 /// Arguments of `harness reproduce`.
 #[derive(Debug, Args)]
 pub struct ReproduceArgs {
-    /// quick, draft, full, or a TOML file that describes an experiment
+    /// quick, draft, full, final-quick, final, or a TOML file that describes an experiment
     #[arg(value_name = "EXPERIMENT", default_value = "quick")]
     experiment: String,
     #[command(flatten)]

@@ -85,6 +85,10 @@ pub fn estimates(tasks: &[Task], sets: &Sets, measure: &Measure, kernels: &Kerne
 fn passes(settings: &Settings, set: &OpenSet, measure: &Measure) -> (f64, f64) {
     let selection = &set.selection;
     let (methods, samples) = (measure.methods.len(), selection.measured.len());
+    if !measure.checks {
+        // Every method over the test half, each batch of explanations with its forward pass.
+        return (0.0, (methods * selection.test) as f64);
+    }
     let regions = selection.rows.div_ceil(measure.region) * selection.cols.div_ceil(measure.region);
     let layers = settings.architecture.encoder.len() + settings.architecture.head.len() + 3;
     // Two orders of a method and a random one, each with two ways to remove a region.

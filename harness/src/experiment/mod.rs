@@ -5,6 +5,7 @@ pub mod estimate;
 pub mod execute;
 pub mod folder;
 pub mod overrides;
+pub mod parts;
 pub mod plan;
 pub mod rates;
 pub mod schedule;

@@ -9,6 +9,7 @@
 
 use super::definition::Experiment;
 use super::folder::Manifest;
+use super::parts::Selection;
 use super::plan::Planned;
 use super::rates::{Candidate, Rates, Search};
 use crate::run::settings::Settings;
@@ -20,7 +21,9 @@ impl Experiment {
     /// The candidates of the group of a run, in the order of the rates; none if its rate is not searched. They are those of
     /// the first run of the group, whichever run asks.
     pub fn candidates(&self, planned: &Planned) -> Vec<Planned> {
-        let plan = self.plan(&Rates::default()).unwrap_or_default();
+        // Of the whole experiment, whichever of its runs were chosen.
+        let whole = Experiment { selection: Selection::default(), ..self.clone() };
+        let plan = whole.plan(&Rates::default()).unwrap_or_default();
         let first = plan.into_iter().find(|run| run.searched && run.group == planned.group);
         let Some(first) = first.filter(|_| planned.searched) else { return Vec::new() };
         let Search { rates, epochs } = &self.search;

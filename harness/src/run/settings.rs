@@ -399,7 +399,7 @@ impl PartialSettings {
         let is_described = cell == file_name(&architecture);
         let Architecture { encoder, core, head } = architecture;
         PartialSettings {
-            cell: (!is_described).then_some(cell),
+            cell: (is_preset || !is_described).then_some(cell),
             encoder: (!is_preset).then_some(Setting::Value(encoder)),
             core: (!is_preset).then_some(Setting::Value(core)),
             head: (!is_preset).then_some(Setting::Value(head)),
@@ -662,6 +662,7 @@ mod tests {
                 combine: Some(48),
                 ..default()
             },
+            PartialSettings { cell: Some("shallow".to_owned()), ..default() },
             PartialSettings {
                 cell: Some("r-lstm-sd".to_owned()),
                 dataset: Some("synth-maj".to_owned()),
