@@ -1,8 +1,10 @@
 //! The command line: parse, run, print one error, choose the exit code.
 
 use crate::command::kernels as kernels_command;
+use crate::command::run as run_command;
 use crate::command::{
-    check, compare, data, eval, explain, measure, profile, prototype, report, reproduce, runs, train,
+    check, collect, compare, data, eval, explain, measure, plan, profile, prototype, report, reproduce, runs,
+    train,
 };
 use crate::context::GlobalOptions;
 use crate::error::UsageError;
@@ -35,6 +37,12 @@ pub struct Cli {
 enum Command {
     /// Train the networks of an experiment, evaluate their explanations, write the report (the default)
     Reproduce(reproduce::ReproduceArgs),
+    /// List the trainings of an experiment as tasks, with an array script for Slurm
+    Plan(plan::PlanArgs),
+    /// Train and measure tasks of a plan
+    Run(run_command::RunArgs),
+    /// Write the report of a plan from its finished tasks, and list the others
+    Collect(collect::CollectArgs),
     /// Rebuild the report of a reproduction from its finished runs, without training
     Report(report::ReportArgs),
     /// Compare reproductions: what differs, tables, curves and pictures
@@ -61,8 +69,11 @@ enum Command {
     Kernels,
 }
 
-const COMMANDS: [&str; 14] = [
+const COMMANDS: [&str; 17] = [
     "reproduce",
+    "plan",
+    "run",
+    "collect",
     "report",
     "compare",
     "runs",
@@ -79,7 +90,7 @@ const COMMANDS: [&str; 14] = [
 ];
 
 /// Options without a value; a command may follow them.
-const FLAGS: [&str; 5] = ["--json", "--quiet", "-q", "--resume", "--overwrite"];
+const FLAGS: [&str; 6] = ["--json", "--quiet", "-q", "--resume", "--overwrite", "--pin"];
 
 /// Whether the arguments have a command or a help option; otherwise they are those of `reproduce`.
 fn names_a_command(args: &[OsString]) -> bool {
@@ -105,6 +116,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<()> {
     let options = &cli.options;
     match &cli.command {
         Command::Reproduce(args) => reproduce::run(args, options),
+        Command::Plan(args) => plan::run(args, options),
+        Command::Run(args) => run_command::run(args, options),
+        Command::Collect(args) => collect::run(args, options),
         Command::Report(args) => report::run(args, options),
         Command::Compare(args) => compare::run(args, options),
         Command::Runs(args) => runs::run(args, options),
@@ -179,15 +193,16 @@ mod tests {
     }
 
     /// Options that take a whole number, and what bounds it. A new one belongs here and to a bound.
-    const BOUNDED: [(&str, &[&str]); 4] = [
+    const BOUNDED: [(&str, &[&str]); 5] = [
         (
             "io::bounds",
             &[
                 "threads", "jobs", "batch", "epochs", "seq-len", "seq-lens", "steps", "samples", "train",
-                "test", "folds",
+                "test", "folds", "at-once",
             ],
         ),
         ("the sizes of a network", &["combine", "recurrent"]),
+        ("the plan", &["index"]),
         ("the data", &["validation", "limit-train", "limit-test", "class", "fold", "experiment"]),
         ("nothing, any will do", &["seed", "seeds"]),
     ];

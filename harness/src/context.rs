@@ -14,7 +14,10 @@ const KERNELS_ENV: &str = "RELEVANCE_KERNELS";
 const THREADS_ENV: &str = "RELEVANCE_THREADS";
 
 /// The value of an environment variable; an empty one is as good as unset.
-fn variable(name: &str) -> Result<Option<String>> {
+///
+/// # Errors
+/// [`UsageError`] if it is not text.
+pub fn variable(name: &str) -> Result<Option<String>> {
     let Some(value) = std::env::var_os(name).filter(|value| !value.is_empty()) else { return Ok(None) };
     let text = value.into_string();
     Ok(Some(text.map_err(|value| UsageError(format!("{name} is {value:?}; it must be plain text")))?))

@@ -1,6 +1,7 @@
 //! The subcommands, one per file.
 
 pub mod check;
+pub mod collect;
 pub mod compare;
 pub mod data;
 pub mod eval;
@@ -8,10 +9,12 @@ pub mod explain;
 pub mod kernels;
 pub mod measure;
 mod method;
+pub mod plan;
 pub mod profile;
 pub mod prototype;
 pub mod report;
 pub mod reproduce;
+pub mod run;
 pub mod runs;
 mod source;
 pub mod train;

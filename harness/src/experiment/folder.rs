@@ -21,7 +21,7 @@ pub const FILE: &str = "experiment.toml";
 /// The part of `run.json` that a report needs.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Manifest {
-    /// `running`, `done`, `failed` or `interrupted`.
+    /// `running`, `done`, `failed`, `diverged` or `interrupted`.
     pub state: String,
     /// Its settings.
     pub settings: Settings,

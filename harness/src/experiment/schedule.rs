@@ -1,48 +1,104 @@
-//! Trainings in parallel: the long ones first; a failure does not stop the others.
+//! Tasks in parallel, each job with a team of threads of its own; a failure does not stop the others.
 
-use super::plan::Planned;
+use crate::io::cores::{Cores, pin, team_sizes};
 use crate::io::progress::Progress;
 use anyhow::{Result, anyhow};
+use kernels::Kernels;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// Runs `work` on every training, `jobs` at a time; results in the given order.
-pub fn in_parallel<R: Send>(
-    runs: &[Planned],
+/// The threads of one job: the one that runs it and its workers.
+#[derive(Debug)]
+pub struct Team {
+    kernels: Kernels,
+    /// The CPUs that it is kept on; all of the process if there are none.
+    place: Option<Vec<usize>>,
+}
+
+/// Teams for `jobs` jobs with `threads` threads in all; each has at least one. With `pinned`, each is kept on
+/// neighbouring CPUs. `make` makes a kernel set on a number of threads.
+///
+/// # Errors
+/// If `make` fails, or threads cannot be pinned.
+pub fn teams(
     jobs: usize,
+    threads: usize,
+    pinned: bool,
+    make: impl Fn(usize) -> Result<Kernels>,
+) -> Result<Vec<Team>> {
+    let sizes = team_sizes(threads, jobs);
+    let cores = Cores::here().filter(|_| pinned);
+    let mut places = cores.as_ref().map_or(Vec::new(), |cores| cores.places(&sizes)).into_iter();
+    let mut all = Vec::new();
+    for size in sizes {
+        let place = places.next().flatten();
+        // Threads inherit where they may run from the one that starts them.
+        if let Some(place) = &place {
+            pin(place)?;
+        }
+        let kernels = make(size);
+        if let Some(cores) = &cores {
+            pin(&cores.all())?;
+        }
+        all.push(Team { kernels: kernels?, place });
+    }
+    Ok(all)
+}
+
+impl Team {
+    /// The CPUs that it is kept on.
+    pub fn place(&self) -> Option<&[usize]> {
+        self.place.as_deref()
+    }
+}
+
+/// Runs `work` on every item, in this order, one at a time on each team; results in the same order.
+pub fn in_parallel<T: Sync, R: Send>(
+    items: &[T],
+    teams: &[Team],
     progress: &Progress,
-    work: impl Fn(&Planned) -> Result<R> + Sync,
+    work: impl Fn(&T, &Kernels) -> Result<R> + Sync,
 ) -> Vec<Result<R>> {
-    let mut order: Vec<usize> = (0..runs.len()).collect();
-    order.sort_by_key(|&i| std::cmp::Reverse(runs[i].settings.seq_len));
     let next = AtomicUsize::new(0);
-    let results: Vec<Mutex<Option<Result<R>>>> = runs.iter().map(|_| Mutex::new(None)).collect();
-    let all = progress.job("all", runs.len() as u64);
+    let results: Vec<Mutex<Option<Result<R>>>> = items.iter().map(|_| Mutex::new(None)).collect();
+    let all = progress.job("all", items.len() as u64);
     let (begin, done) = (Instant::now(), AtomicUsize::new(0));
-    std::thread::scope(|scope| {
-        let worker = || {
-            while let Some(&i) = order.get(next.fetch_add(1, Ordering::SeqCst)) {
-                let result = work(&runs[i]);
-                if let Ok(mut slot) = results[i].lock() {
-                    *slot = Some(result);
-                }
-                all.advance(1);
-                let done = done.fetch_add(1, Ordering::SeqCst) + 1;
-                let left = left(begin.elapsed(), done, runs.len());
-                all.message(&format!("{done} of {} runs, {left}", runs.len()));
+    let everywhere = Cores::here();
+    let worker = |team: &Team| {
+        // It was possible when the team was made.
+        let _ = team.place.as_deref().map(pin);
+        loop {
+            let i = next.fetch_add(1, Ordering::SeqCst);
+            let Some(item) = items.get(i) else { break };
+            let result = work(item, &team.kernels);
+            if let Ok(mut slot) = results[i].lock() {
+                *slot = Some(result);
             }
-        };
+            all.advance(1);
+            let done = done.fetch_add(1, Ordering::SeqCst) + 1;
+            let left = left(begin.elapsed(), done, items.len());
+            all.message(&format!("{done} of {} runs, {left}", items.len()));
+        }
+    };
+    let worker = &worker;
+    std::thread::scope(|scope| {
+        let Some((own, others)) = teams.split_first() else { return };
         // This thread is the first of them, so that all runs are done even where the system allows no other.
-        for job in 1..jobs {
-            if let Err(error) = std::thread::Builder::new().spawn_scoped(scope, worker) {
+        for (job, team) in others.iter().enumerate() {
+            if let Err(error) = std::thread::Builder::new().spawn_scoped(scope, move || worker(team)) {
                 progress.line(&format!(
-                    "warning: {job} of {jobs} trainings in parallel, no more threads can be started: {error}"
+                    "warning: {} of {} trainings in parallel, no more threads can be started: {error}",
+                    job + 1,
+                    teams.len()
                 ));
                 break;
             }
         }
-        worker();
+        worker(own);
+        if let (Some(_), Some(cores)) = (&own.place, &everywhere) {
+            let _ = pin(&cores.all());
+        }
     });
     all.finish();
     let take = |slot: Mutex<Option<Result<R>>>| {
@@ -66,21 +122,45 @@ fn left(elapsed: Duration, done: usize, all: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::experiment::{definition::Experiment, rates::Rates};
+    use kernels::{Backend, Threads};
+
+    fn two_teams() -> Vec<Team> {
+        teams(2, 3, false, |n| Ok(Kernels::new(Backend::best(), Threads::new(n)?))).unwrap()
+    }
 
     #[test]
     fn one_failure_does_not_stop_the_others_and_results_are_in_order() {
-        let runs = Experiment::by_name("quick").unwrap().plan(&Rates::default()).unwrap();
-        let found = in_parallel(&runs, 2, &Progress::new(true), |run| match run.settings.seq_len {
+        let found = in_parallel(&[1, 4, 7, 4, 1], &two_teams(), &Progress::new(true), |&n, _| match n {
             4 => Err(anyhow!("no")),
-            _ => Ok(run.title.clone()),
+            n => Ok(10 * n),
         });
-        let found: Vec<Option<String>> = found.into_iter().map(Result::ok).collect();
-        let title = |title: &str| Some(title.to_owned());
-        assert_eq!(
-            found,
-            [title("Shallow-1"), None, title("Shallow-7"), title("Deep-1"), None, title("Deep-7")]
-        );
+        let found: Vec<Option<i32>> = found.into_iter().map(Result::ok).collect();
+        assert_eq!(found, [Some(10), None, Some(70), None, Some(10)]);
+    }
+
+    #[test]
+    fn each_job_has_threads_of_its_own() {
+        let seen = Mutex::new(std::collections::BTreeMap::new());
+        in_parallel(&[(); 20], &two_teams(), &Progress::new(true), |(), kernels| {
+            std::thread::sleep(Duration::from_millis(5));
+            seen.lock().unwrap().insert(std::thread::current().id().to_owned(), kernels.threads().count());
+            Ok(())
+        });
+        let mut counts: Vec<usize> = seen.into_inner().unwrap().into_values().collect();
+        counts.sort_unstable();
+        assert_eq!(counts, [1, 2], "three threads in all");
+    }
+
+    #[test]
+    fn pinned_teams_run_where_they_were_put_and_this_thread_is_free_again() {
+        let before = Cores::here();
+        let made = teams(1, 1, true, |n| Ok(Kernels::new(Backend::best(), Threads::new(n)?))).unwrap();
+        let Some(place) = made[0].place() else { return };
+        let found = in_parallel(&[()], &made, &Progress::new(true), |(), _| {
+            Ok(Cores::here().map(|cores| cores.all()))
+        });
+        assert_eq!(found.into_iter().next().unwrap().unwrap().as_deref(), Some(place));
+        assert_eq!(Cores::here(), before);
     }
 
     #[test]

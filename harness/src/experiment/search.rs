@@ -3,67 +3,79 @@
 //! For each data set, architecture, T and optimiser, every candidate is trained for a few epochs with the
 //! first seed; the one with the best validation accuracy is taken; of equal ones, the smaller rate. The test
 //! set is not used: each of these trainings evaluates one test sample, and its result is not read.
+//!
+//! A candidate is a run in `search/`. A run whose rate is searched reads the results of its candidates there, and trains
+//! those that are missing, so runs may start in any order on any machine.
 
 use super::definition::Experiment;
+use super::folder::Manifest;
+use super::parts::Selection;
 use super::plan::Planned;
-use super::rates::{Candidate, FILE, Rates, Search};
-use crate::io::json::write_json;
-use crate::run::manifest::Outcome;
+use super::rates::{Candidate, Rates, Search};
 use crate::run::settings::Settings;
-use crate::signal::Interrupted;
-use anyhow::{Result, ensure};
+use crate::run::training::DIVERGED;
+use anyhow::Result;
 use std::path::Path;
 
-/// Searches the rates of an experiment and writes them to its folder. `train_all` runs the trainings, each in its own
-/// folder, with results in the order given.
-///
-/// # Errors
-/// If a signal stops the run, or the file cannot be written. A failed training counts as a candidate without accuracy.
-pub fn search(
-    experiment: &Experiment,
-    out: &Path,
-    train_all: impl FnOnce(&[Planned]) -> Vec<Result<Outcome>>,
-) -> Result<Rates> {
-    let mut groups: Vec<Planned> = Vec::new();
-    for planned in experiment.plan(&Rates::default())? {
-        if planned.searched && groups.iter().all(|other| other.group != planned.group) {
-            groups.push(planned);
-        }
-    }
-    let Search { rates, epochs } = &experiment.search;
-    let candidates = groups.iter().flat_map(|planned| {
-        rates.iter().map(|&lr| Planned {
-            folder: format!("search/{}-lr{lr}", planned.group),
+impl Experiment {
+    /// The candidates of the group of a run, in the order of the rates; none if its rate is not searched. They are those of
+    /// the first run of the group, whichever run asks.
+    pub fn candidates(&self, planned: &Planned) -> Vec<Planned> {
+        // Of the whole experiment, whichever of its runs were chosen.
+        let whole = Experiment { selection: Selection::default(), ..self.clone() };
+        let plan = whole.plan(&Rates::default()).unwrap_or_default();
+        let first = plan.into_iter().find(|run| run.searched && run.group == planned.group);
+        let Some(first) = first.filter(|_| planned.searched) else { return Vec::new() };
+        let Search { rates, epochs } = &self.search;
+        let candidate = |&lr: &f64| Planned {
+            folder: format!("search/{}-lr{lr}", first.group),
             settings: Settings {
                 lr: lr as f32,
                 epochs: *epochs,
                 limit_test: Some(1),
-                ..planned.settings.clone()
+                ..first.settings.clone()
             },
-            ..planned.clone()
-        })
-    });
-    let candidates: Vec<Planned> = candidates.collect();
-    if candidates.is_empty() {
-        return Ok(Rates::default());
+            ..first.clone()
+        };
+        rates.iter().map(candidate).collect()
     }
-    let mut found = Rates::default();
-    for (i, (planned, result)) in candidates.iter().zip(train_all(&candidates)).enumerate() {
-        if let Some(interrupted) = result.as_ref().err().and_then(|error| error.downcast_ref::<Interrupted>())
-        {
-            return Err(interrupted.clone().into());
+
+    /// The results of the candidates of a run; none unless all have ended.
+    pub fn found(&self, out: &Path, planned: &Planned) -> Option<Vec<Candidate>> {
+        let of = |(candidate, &lr): (&Planned, &f64)| {
+            let validation_accuracy = result(&out.join(&candidate.folder), &candidate.settings)?;
+            Some(Candidate { lr, validation_accuracy })
+        };
+        self.candidates(planned).iter().zip(&self.search.rates).map(of).collect()
+    }
+
+    /// The rates of all groups whose candidates have ended.
+    ///
+    /// # Errors
+    /// If the experiment cannot be planned.
+    pub fn found_rates(&self, out: &Path) -> Result<Rates> {
+        let mut rates = Rates::default();
+        for planned in self.plan(&Rates::default())?.iter().filter(|planned| planned.searched) {
+            if !rates.0.contains_key(&planned.group)
+                && let Some(found) = self.found(out, planned)
+            {
+                rates.0.insert(planned.group.clone(), found);
+            }
         }
-        let validation_accuracy = result.ok().map(|outcome| outcome.validation_accuracy);
-        let tried = Candidate { lr: rates[i % rates.len()], validation_accuracy };
-        found.0.entry(planned.group.clone()).or_default().push(tried);
+        Ok(rates)
     }
-    for group in &groups {
-        ensure!(
-            found.get(&group.group).is_some(),
-            "{}: no candidate of the learning rate could be trained; see [search] rates",
-            group.group
-        );
+}
+
+/// The result of a candidate: its validation accuracy, none if it diverged; none at all if it has not ended.
+pub fn result(folder: &Path, settings: &Settings) -> Option<Option<f64>> {
+    let text = std::fs::read(folder.join("run.json")).ok()?;
+    let manifest: Manifest = serde_json::from_slice(&text).ok()?;
+    if manifest.settings != *settings {
+        return None;
     }
-    write_json(&out.join(FILE), &found)?;
-    Ok(found)
+    match (&manifest.state[..], manifest.outcome) {
+        ("done", Some(outcome)) => Some(Some(outcome.validation_accuracy)),
+        (DIVERGED, _) => Some(None),
+        _ => None,
+    }
 }

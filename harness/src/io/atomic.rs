@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 /// Links that are followed before a chain of them is called endless.
 const MAX_LINKS: usize = 40;
 /// Begins the name of an unfinished file; 16 random hexadecimal digits follow.
-const PREFIX: &str = ".unfinished-";
+pub(super) const PREFIX: &str = ".unfinished-";
 
 /// What a path leads to.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -24,6 +24,8 @@ pub const CHECKED_SAMPLES: RangeInclusive<usize> = 1..=100_000;
 pub const GENERATED_SAMPLES: RangeInclusive<usize> = 1..=10_000_000;
 /// Threads, and trainings in parallel: more than any of these networks can use.
 pub const THREADS: RangeInclusive<usize> = 1..=1024;
+/// Tasks of a plan that run at once.
+pub const AT_ONCE: RangeInclusive<usize> = 1..=100_000;
 /// Samples, pixels or classes of a measurement of an experiment.
 pub const MEASURED: RangeInclusive<usize> = 1..=1_000_000;
 

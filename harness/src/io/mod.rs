@@ -3,6 +3,8 @@
 pub mod array;
 pub mod atomic;
 pub mod bounds;
+pub mod claim;
+pub mod cores;
 pub mod ending;
 pub mod export;
 pub mod file;

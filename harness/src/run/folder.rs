@@ -2,9 +2,9 @@
 //! `--overwrite`.
 
 use crate::io::atomic::is_unfinished as is_unfinished_file;
-use crate::io::lock;
+use crate::io::lock::{self, Lock};
 use anyhow::{Context, Result, bail};
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Handling of a folder that already holds a run.
@@ -37,7 +37,7 @@ pub const FILES: [&str; 5] =
 #[derive(Debug)]
 pub struct RunFolder {
     path: PathBuf,
-    _lock: File,
+    lock: Lock,
 }
 
 impl RunFolder {
@@ -53,7 +53,7 @@ impl RunFolder {
             refuse_run(path)?;
         }
         fs::create_dir_all(path).with_context(|| format!("{name}: the run folder cannot be created"))?;
-        let _lock = lock::hold(path)?;
+        let lock = lock::hold(path)?;
         match existing {
             // Again, under the lock: another process may have finished a run here in between.
             Existing::Keep => refuse_run(path)?,
@@ -64,7 +64,20 @@ impl RunFolder {
                 }
             }
         }
-        Ok(RunFolder { path: path.to_owned(), _lock })
+        Ok(RunFolder { path: path.to_owned(), lock })
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Checks that the folder still belongs to this process: see [`Lock::check`].
+    ///
+    /// # Errors
+    /// If another process took it over.
+    pub fn check(&self) -> Result<()> {
+        self.lock.check()
     }
 
     /// The path of a file in the folder.
@@ -102,7 +115,11 @@ fn found(folder: &Path) -> Option<PathBuf> {
     FILES.iter().map(|file| folder.join(file)).find(|file| file.exists())
 }
 
-fn refuse_run(folder: &Path) -> Result<()> {
+/// Checks that a folder holds no run.
+///
+/// # Errors
+/// If it does; the line names the file.
+pub fn refuse_run(folder: &Path) -> Result<()> {
     let Some(file) = found(folder) else { return Ok(()) };
     bail!(
         "{}: already holds a run ({}); choose another --out, --resume or --overwrite",

@@ -25,13 +25,21 @@ use std::path::Path;
 use std::time::Instant;
 
 /// The split into training, validation and test samples.
-struct SampleSplit {
-    train: usize,
-    validation: std::ops::Range<usize>,
-    test: usize,
+#[derive(Clone, Debug)]
+pub struct SampleSplit {
+    /// Training samples: the first ones.
+    pub train: usize,
+    /// The samples of the training half that are held out.
+    pub validation: std::ops::Range<usize>,
+    /// Test samples: the first ones.
+    pub test: usize,
 }
 
-fn split_samples(settings: &Settings, dataset: &Dataset) -> Result<SampleSplit> {
+/// The split of a data set.
+///
+/// # Errors
+/// [`UsageError`] if a part would be empty.
+pub fn sample_split(settings: &Settings, dataset: &Dataset) -> Result<SampleSplit> {
     let total = settings.limit_train.unwrap_or(usize::MAX).min(dataset.train.len());
     let held_out = settings.validation.unwrap_or(total / 12);
     if held_out == 0 || held_out >= total {
@@ -45,25 +53,53 @@ fn split_samples(settings: &Settings, dataset: &Dataset) -> Result<SampleSplit> 
     Ok(SampleSplit { train: total - held_out, validation: total - held_out..total, test })
 }
 
+/// The training cannot go on: a value is not finite. It ends in the same way however often it is repeated.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Diverged(String);
+
+/// The state of a run in `run.json` that is [`Diverged`].
+pub const DIVERGED: &str = "diverged";
+
 /// Trains one network in `out`.
 ///
 /// # Errors
-/// If the folder holds another run, another process is using it, a file cannot be written, a value is not finite, or the
-/// run is interrupted. The last checkpoint stays.
+/// As [`train_in`], or if the folder cannot be opened: see [`RunFolder::open`].
 pub fn train(settings: &Settings, out: &Path, existing: Existing, context: &RunContext) -> Result<Outcome> {
-    let RunContext { dataset, kernels, .. } = *context;
-    let begin = Instant::now();
+    let RunContext { dataset, .. } = *context;
+    // Before the folder is made: what can be refused leaves nothing behind.
+    network_of(settings, dataset)?;
+    sample_split(settings, dataset)?;
+    let folder = RunFolder::open(out, existing)?;
+    train_in(&folder, settings, existing, context)
+}
+
+fn network_of(settings: &Settings, dataset: &Dataset) -> Result<Network, UsageError> {
     let task = settings.task(dataset.rows, dataset.cols, dataset.classes);
     let (architecture, values) = (settings.architecture.clone(), settings.initial_values.into());
-    let network = Network::with_initial_values(architecture, task, values, settings.seed)
-        .map_err(|error| settings.usage_error(error))?;
-    let split = split_samples(settings, dataset)?;
+    Network::with_initial_values(architecture, task, values, settings.seed)
+        .map_err(|error| settings.usage_error(error))
+}
+
+/// Trains one network in a folder of this process.
+///
+/// # Errors
+/// If the folder holds another run, a file cannot be written, a value is not finite ([`Diverged`]), or the run is
+/// interrupted. The last checkpoint stays.
+pub fn train_in(
+    folder: &RunFolder,
+    settings: &Settings,
+    existing: Existing,
+    context: &RunContext,
+) -> Result<Outcome> {
+    let RunContext { dataset, kernels, .. } = *context;
+    let begin = Instant::now();
+    let network = network_of(settings, dataset)?;
+    let split = sample_split(settings, dataset)?;
     let variables = network.variables();
-    // Before the folder is locked: a child process would inherit the lock and hold it if this process is killed.
     let (commit, cpu) = (commit(), cpu());
-    let folder = RunFolder::open(out, existing)?;
     let checkpoint = match existing {
-        Existing::Resume => resume::from(&folder, settings, context)?,
+        Existing::Resume => resume::from(folder, settings, context)?,
         Existing::Keep | Existing::Overwrite => None,
     };
     let write_manifest = |state: &str, outcome: Option<&Outcome>| {
@@ -87,12 +123,16 @@ pub fn train(settings: &Settings, out: &Path, existing: Existing, context: &RunC
     folder.tidy()?;
     // Written first, so that the folder of an interrupted run has its settings.
     write_manifest("running", None)?;
-    let ended = Run::new(settings, &folder, context, network, &split, checkpoint).and_then(|mut run| {
+    let ended = Run::new(settings, folder, context, network, &split, checkpoint).and_then(|mut run| {
         let found = run.epochs()?;
         Ok((run, found))
     });
     let (run, (validation, test)) = ended.inspect_err(|error| {
-        let state = if error.is::<Interrupted>() { "interrupted" } else { "failed" };
+        let state = match error {
+            error if error.is::<Interrupted>() => "interrupted",
+            error if error.is::<Diverged>() => DIVERGED,
+            _ => "failed",
+        };
         // On a full disk this fails as well; the first error is reported.
         let _ = write_manifest(state, None);
     })?;
@@ -208,14 +248,14 @@ impl<'a> Run<'a> {
             Ok(())
         };
         let found = epoch.train(self.context.kernels, &mut self.trainer, before).map_err(|error| {
-            let advice = match error.downcast_ref() {
-                Some(StepError { error: ModelError::NotFinite { .. }, .. }) => {
-                    "; the last checkpoint is kept; try a smaller --lr"
-                }
-                Some(_) => "",
-                None => return error,
-            };
-            anyhow!("{}, {error}{advice}", self.settings.title())
+            let title = self.settings.title();
+            match error.downcast_ref() {
+                Some(StepError { error: ModelError::NotFinite { .. }, .. }) => anyhow!(Diverged(format!(
+                    "{title}, {error}; the last checkpoint is kept; try a smaller --lr"
+                ))),
+                Some(_) => anyhow!("{title}, {error}"),
+                None => error,
+            }
         })?;
         job.advance(1);
         Ok(found)
@@ -232,6 +272,7 @@ impl<'a> Run<'a> {
     /// Writes the models, then the checkpoint: if the process is killed in between, the epoch is repeated with the same
     /// result.
     fn save(&mut self, accuracy: f64) -> Result<()> {
+        self.folder.check()?;
         let network = self.trainer.network();
         if self.best.is_none_or(|(_, best)| accuracy > best) {
             self.best = Some((self.epoch, accuracy));

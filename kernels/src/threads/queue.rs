@@ -1,27 +1,16 @@
-//! How work is split between threads. The items of a kernel are independent, so the split never changes a
-//! bit.
+//! The queue of a team: a caller announces a job in parts, workers claim them.
 //!
-//! A split is announced in one atomic word; workers that spin, and the caller, claim parts of it, so the
-//! caller waits only for parts that another thread has begun. A worker that finds nothing to do spins for a
-//! while, then sleeps. Where the operating system preempts a worker in the middle of a part, the caller
-//! stalls; it then backs off: it works alone for many times the length of the stall, and longer after each
-//! further stall, so that threads cost little if there are no free cores for them.
+//! Its threads, atomics and clock are those of [`super::sync`], so that `model` runs the same code on every interleaving.
 
-use crate::buffer::Buffer;
-use crate::layout::STRIP;
-use rayon::{ThreadPoolBuildError, ThreadPoolBuilder};
-use std::cell::{Cell, UnsafeCell};
-use std::ops::Range;
+use super::sync::{
+    AtomicBool, AtomicU64, AtomicUsize, Instant, SPIN_TIME, SPINS, Thread, UnsafeCell, current, park,
+    spin_loop, yield_now,
+};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::thread::{self, Thread};
-use std::time::{Duration, Instant};
+use std::sync::OnceLock;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-/// Multiply-adds that a part must have before it pays to use another thread.
-const WORTH_A_THREAD: usize = if cfg!(test) { 1 } else { 200_000 };
-/// Spin time: how long a worker looks for work before it sleeps; longer than the gap between two kernels.
-const SPIN_TIME: Duration = Duration::from_micros(100);
 /// How long the caller may wait for a part before that counts as a stall, if this is also at least a quarter
 /// of its working time.
 const STALL: Duration = Duration::from_micros(100);
@@ -37,89 +26,13 @@ const MAX_UNANSWERED: usize = 8;
 /// The no-worker penalty: the length of the stall that this counts as.
 const NO_WORKER_PENALTY: Duration = Duration::from_millis(1);
 /// Maximum number of parts of a split.
-const MAX_PARTS: usize = u16::MAX as usize;
-/// Attempts between two reads of the clock.
-const SPINS: usize = 128;
-
-/// The threads that one run may use.
-///
-/// ```
-/// use kernels::Threads;
-/// assert_eq!(Threads::new(3)?.count(), 3);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Clone, Debug, Default)]
-pub struct Threads {
-    pool: Option<Arc<ThreadPool>>,
-}
-
-impl Threads {
-    /// The calling thread only.
-    pub fn one() -> Self {
-        Self::default()
-    }
-
-    /// The calling thread and `count − 1` workers, made now and kept.
-    ///
-    /// # Errors
-    /// If the operating system refuses a thread.
-    pub fn new(count: usize) -> Result<Self, ThreadPoolBuildError> {
-        if count <= 1 {
-            return Ok(Self::one());
-        }
-        let queue = Arc::new(WorkQueue::new(count - 1));
-        let threads = ThreadPoolBuilder::new()
-            .num_threads(count - 1)
-            .thread_name(|i| format!("kernels-{}", i + 1))
-            .build()?;
-        for i in 0..count - 1 {
-            let queue = Arc::clone(&queue);
-            threads.spawn(move || queue.serve(i));
-        }
-        Ok(Threads { pool: Some(Arc::new(ThreadPool { queue, count, _threads: threads })) })
-    }
-
-    /// Number of threads.
-    pub fn count(&self) -> usize {
-        self.pool.as_ref().map_or(1, |pool| pool.count)
-    }
-
-    /// Calls `work` with ranges that cover `0..items`, `cost` multiply-adds in all.
-    pub(crate) fn split(&self, items: usize, cost: usize, work: &(dyn Fn(Range<usize>) + Sync)) {
-        let parts = self.count().min(cost / WORTH_A_THREAD).min(items).clamp(1, MAX_PARTS);
-        let (each, more) = (items / parts, items % parts);
-        let begin = |i: usize| i * each + i.min(more);
-        let range = |i: usize| begin(i)..begin(i + 1);
-        match &self.pool {
-            Some(pool) if parts > 1 => {
-                if !pool.queue.run(parts, &|i| work(range(i))) {
-                    work(0..items);
-                }
-            }
-            _ => work(0..items),
-        }
-    }
-}
-
-#[derive(Debug)]
-struct ThreadPool {
-    queue: Arc<WorkQueue>,
-    count: usize,
-    _threads: rayon::ThreadPool,
-}
-
-impl Drop for ThreadPool {
-    fn drop(&mut self) {
-        self.queue.closed.store(true, Ordering::SeqCst);
-        self.queue.wake(usize::MAX);
-    }
-}
+pub(super) const MAX_PARTS: usize = u16::MAX as usize;
 
 /// A borrowed job, without its lifetime.
 type Job = *const (dyn Fn(usize) + Sync);
 
 /// One split at a time: announced by a caller, claimed part by part.
-struct WorkQueue {
+pub(super) struct WorkQueue {
     /// The number of the announcement, its parts, and the next part: 32, 16 and 16 bits.
     word: AtomicU64,
     /// Parts of the present announcement that are finished.
@@ -159,7 +72,7 @@ impl std::fmt::Debug for WorkQueue {
 }
 
 impl WorkQueue {
-    fn new(workers: usize) -> Self {
+    pub fn new(workers: usize) -> Self {
         WorkQueue {
             word: AtomicU64::new(0),
             finished: AtomicUsize::new(0),
@@ -175,13 +88,19 @@ impl WorkQueue {
         }
     }
 
+    /// Ends the loops of all workers.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        self.wake(usize::MAX);
+    }
+
     fn nanos(&self) -> u64 {
         u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
     /// Computes all parts, at most [`MAX_PARTS`], together with the workers that claim some of them; false if
     /// the caller must work alone.
-    fn run(&self, parts: usize, job: &(dyn Fn(usize) + Sync)) -> bool {
+    pub fn run(&self, parts: usize, job: &(dyn Fn(usize) + Sync)) -> bool {
         let alone_until = self.alone_until.load(Ordering::Relaxed);
         if alone_until > 0 && self.nanos() < alone_until {
             return false;
@@ -194,9 +113,9 @@ impl WorkQueue {
         // SAFETY: this caller has the queue and no part is claimed, so no worker reads the job;
         // the lifetime may be forgotten because the guard below waits for all parts, and nothing
         // can panic between the announcement and the guard.
-        unsafe {
-            *self.job.get() = Some(std::mem::transmute::<*const (dyn Fn(usize) + Sync + '_), Job>(job));
-        }
+        let job_ptr = unsafe { std::mem::transmute::<*const (dyn Fn(usize) + Sync + '_), Job>(job) };
+        // SAFETY: as above.
+        self.job.with_mut(|to| unsafe { *to = Some(job_ptr) });
         let number = (self.word.load(Ordering::Relaxed) >> 32).wrapping_add(1);
         let begin = Instant::now();
         self.word.store(number << 32 | (parts as u64) << 16, Ordering::SeqCst);
@@ -263,24 +182,25 @@ impl WorkQueue {
     }
 
     /// The loop of a worker.
-    fn serve(&self, i: usize) {
+    pub fn serve(&self, i: usize) {
         let worker = &self.workers[i];
-        worker.thread.get_or_init(thread::current);
+        worker.thread.get_or_init(current);
         let mut idle_since = Instant::now();
         while !self.closed.load(Ordering::SeqCst) {
             if let Some(part) = (0..SPINS).find_map(|_| {
-                std::hint::spin_loop();
+                spin_loop();
                 self.claim()
             }) {
                 self.work(part);
                 idle_since = Instant::now();
-            } else if idle_since.elapsed() > SPIN_TIME {
-                worker.asleep.store(true, Ordering::SeqCst);
-                // Callers that announce after this line see the flag; earlier announcements are seen here.
+            } else if idle_since.elapsed() >= SPIN_TIME {
+                // Either the caller's swap comes later and sees the flag, or this one reads what the caller wrote, and the
+                // announcement before it is seen below.
+                worker.asleep.swap(true, Ordering::SeqCst);
                 match self.claim() {
                     Some(part) => self.work(part),
                     None if self.closed.load(Ordering::SeqCst) => {}
-                    None => thread::park(),
+                    None => park(),
                 }
                 worker.asleep.store(false, Ordering::SeqCst);
                 idle_since = Instant::now();
@@ -292,7 +212,7 @@ impl WorkQueue {
         let _counted = Counted(&self.finished);
         // SAFETY: the part is claimed and not counted as finished, so the caller is still waiting:
         // the job and its borrows are alive.
-        let job = unsafe { (*self.job.get()).map(|job| &*job) };
+        let job = self.job.with(|job| unsafe { (*job).map(|job| &*job) });
         if let Some(job) = job
             && catch_unwind(AssertUnwindSafe(|| job(part))).is_err()
         {
@@ -326,147 +246,23 @@ impl Guard<'_> {
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
         // Parts that the caller did not claim because it panics are not computed, nor waited for.
-        while thread::panicking() && self.queue.claim().is_some() {
+        while std::thread::panicking() && self.queue.claim().is_some() {
             self.queue.finished.fetch_add(1, Ordering::Release);
         }
         let mut since = None;
         while !self.all_finished() {
             let since = *since.get_or_insert_with(Instant::now);
             let done = (0..SPINS).any(|_| {
-                std::hint::spin_loop();
+                spin_loop();
                 self.all_finished()
             });
             if !done && since.elapsed() > STALL / 4 {
-                thread::yield_now();
+                yield_now();
             }
         }
         if let Some(since) = since {
             self.queue.note_wait(since.duration_since(self.begin), since.elapsed());
         }
         self.queue.taken.store(false, Ordering::Release);
-    }
-}
-
-/// Memory of which each part of a split writes its own range.
-pub(crate) struct Shared<T>(*mut T);
-
-// SAFETY: a borrowed slice of plain numbers; `slice` requires that ranges do not overlap.
-unsafe impl<T: Send> Send for Shared<T> {}
-// SAFETY: as above.
-unsafe impl<T: Send> Sync for Shared<T> {}
-
-impl<T> Shared<T> {
-    pub fn new(slice: &mut [T]) -> Self {
-        Shared(slice.as_mut_ptr())
-    }
-
-    pub fn as_ptr(&self) -> *mut T {
-        self.0
-    }
-
-    /// # Safety
-    /// The range lies in the slice that it was made of, which is still borrowed, and no other part of the
-    /// split uses it.
-    #[inline(always)]
-    #[allow(clippy::mut_from_ref)] // the purpose of this type
-    pub unsafe fn slice(&self, range: Range<usize>) -> &mut [T] {
-        // SAFETY: the caller's promise.
-        unsafe { std::slice::from_raw_parts_mut(self.0.add(range.start), range.len()) }
-    }
-}
-
-thread_local! {
-    static SCRATCH: Cell<Vec<Buffer>> = Cell::default();
-}
-
-/// Calls `work` with a buffer of `len` floats of unspecified content. The buffer belongs to this thread and
-/// is aligned to a cache line.
-pub(crate) fn with_scratch<R>(len: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
-    // A nested call uses the next buffer of the stack.
-    let mut stack = SCRATCH.take();
-    let mut buffer = stack.pop().unwrap_or_default();
-    SCRATCH.set(stack);
-    if buffer.len() < len {
-        buffer = Buffer::zeroed(len);
-    }
-    // In tests the buffer ends at the end of its allocation, so that out-of-bounds accesses are found.
-    let from = if cfg!(test) { (buffer.len() - len) / STRIP * STRIP } else { 0 };
-    let result = work(&mut buffer[from..][..len]);
-    let mut stack = SCRATCH.take();
-    stack.push(buffer);
-    SCRATCH.set(stack);
-    result
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::Mutex;
-
-    #[test]
-    fn every_item_is_done_once_whatever_the_count() {
-        for count in [1, 2, 3, 7, 128] {
-            let threads = Threads::new(count).expect("threads");
-            for items in [0, 1, 2, 5, 50, 300] {
-                let done = Mutex::new(vec![0; items]);
-                threads.split(items, usize::MAX, &|range| {
-                    let mut done = done.lock().expect("no panic before");
-                    range.for_each(|i| done[i] += 1);
-                });
-                assert!(done.into_inner().expect("no panic").iter().all(|&n| n == 1));
-            }
-        }
-    }
-
-    #[test]
-    fn workers_wake_up_and_splits_inside_splits_are_done() {
-        let threads = Threads::new(4).expect("threads");
-        for pause in [0, 1, 3, 0, 0, 2] {
-            thread::sleep(Duration::from_millis(pause));
-            let sum = AtomicUsize::new(0);
-            threads.split(10, usize::MAX, &|outer| {
-                threads.split(100, usize::MAX, &|inner| {
-                    sum.fetch_add(outer.len() * inner.len(), Ordering::Relaxed);
-                });
-            });
-            assert_eq!(sum.into_inner(), 1000);
-        }
-    }
-
-    #[test]
-    fn many_callers_share_one_pool() {
-        let threads = Threads::new(3).expect("threads");
-        thread::scope(|scope| {
-            for _ in 0..4 {
-                scope.spawn(|| {
-                    for _ in 0..2_000 {
-                        let sum = AtomicUsize::new(0);
-                        threads.split(9, usize::MAX, &|range| {
-                            sum.fetch_add(range.sum::<usize>(), Ordering::Relaxed);
-                        });
-                        assert_eq!(sum.into_inner(), 36);
-                    }
-                });
-            }
-        });
-    }
-
-    #[test]
-    fn a_panic_on_any_thread_reaches_the_caller_and_the_pool_goes_on() {
-        let threads = Threads::new(3).expect("threads");
-        for bad in 0..3 {
-            let caught = catch_unwind(AssertUnwindSafe(|| {
-                threads.split(3, usize::MAX, &|range| {
-                    thread::sleep(Duration::from_millis(2));
-                    assert!(!range.contains(&bad), "part {bad}");
-                });
-            }));
-            assert!(caught.is_err());
-            let sum = AtomicUsize::new(0);
-            threads.split(50, usize::MAX, &|range| {
-                sum.fetch_add(range.len(), Ordering::Relaxed);
-            });
-            assert_eq!(sum.into_inner(), 50);
-        }
     }
 }
