@@ -6,7 +6,7 @@ pub mod data;
 pub mod eval;
 pub mod explain;
 pub mod kernels;
-mod method;
+pub mod method;
 pub mod profile;
 pub mod prototype;
 pub mod report;
