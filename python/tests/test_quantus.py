@@ -26,7 +26,7 @@ def test_metrics_of_quantus_run_and_tell_relevance_from_noise(network, floats, d
     ours = {"explain_func": relrnn.quantus.explain_func, "explain_func_kwargs": {"value": "logit"}}
     quiet = {"disable_warnings": True, "display_progressbar": False}
 
-    flipping = quantus.PixelFlipping(features_in_step=56, perturb_baseline="black", return_auc_per_sample=True, **quiet)
+    flipping = quantus.PixelFlipping(features_in_step=56, perturb_baseline="black", **quiet)
     noise = np.random.default_rng(1).normal(size=x.shape).astype(np.float32)
     found = np.mean(flipping(model=model, x_batch=x, y_batch=y, device="cpu", **ours))
     random = np.mean(flipping(model=model, x_batch=x, y_batch=y, a_batch=noise, device="cpu"))
