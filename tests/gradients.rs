@@ -219,51 +219,60 @@ fn a_seed_decides_the_dropout_and_with_it_every_bit() {
     }
 }
 
+/// Checks the gradient of every tensor under dropout against central differences along it, of one of the given widths.
+/// The losses are f32: a narrow step shows their rounding, a wide one meets kinks of relus and pools.
+fn check_under_dropout(network: &Network, dropout: DropoutPolicy, widths: &[f64]) {
+    let kernels = Kernels::default();
+    let samples = samples_for(network, 12, 6);
+    let indices: Vec<usize> = (0..12).collect();
+    // A fresh trainer's first step draws the same masks each time.
+    let first_step = |network: &Network| {
+        let options = TrainOptions { optimiser: SGD, batch: 12, seed: 8, dropout };
+        let mut trainer = Trainer::new(network.clone(), options).expect("a sound policy");
+        let found = trainer.step(&kernels, &samples, &indices).expect("runs");
+        (found.mean_loss(), network.export(trainer.gradients()))
+    };
+    let (_, gradients) = first_step(network);
+    for (place, gradient) in gradients.iter().enumerate() {
+        let norm = gradient.values.iter().map(|&d| f64::from(d).powi(2)).sum::<f64>().sqrt();
+        let along = |by: f64| {
+            let mut tensors = network.tensors();
+            for (value, &d) in tensors[place].values.iter_mut().zip(&gradient.values) {
+                *value += (by * f64::from(d) / norm) as f32;
+            }
+            let (cell, task) = (network.architecture().clone(), *network.task());
+            first_step(&Network::from_tensors(cell, task, &tensors).expect("the same shapes")).0
+        };
+        let differences: Vec<f64> = widths.iter().map(|&by| (along(by) - along(-by)) / (2.0 * by)).collect();
+        let what = format!("{} {} {dropout:?}", network.architecture().name(), gradient.name);
+        let agrees = |want: &f64| (norm - want).abs() <= 0.01 * norm + 2e-4;
+        assert!(differences.iter().any(agrees), "{what}: {norm}, {differences:?}");
+    }
+}
+
 #[test]
 fn gradients_under_dropout_are_those_of_the_remaining_network() {
-    let kernels = Kernels::default();
-    let policies = |network: &Network| {
+    for (name, seq_len) in Architecture::PRESETS.into_iter().flat_map(|name| [(name, 1), (name, 4)]) {
+        let network = narrow(name, seq_len, PoolKind::Max);
         let architecture = network.architecture();
-        [
+        for dropout in [
             DropoutPolicy::draft(architecture),
             DropoutPolicy::draft_code(architecture),
             DropoutPolicy::finished(),
             DropoutPolicy { encoder: false, ..DropoutPolicy::draft_code(architecture) },
-        ]
-    };
-    for name in Architecture::PRESETS {
-        for (seq_len, policy) in [1, 4].into_iter().flat_map(|t| (0..4).map(move |policy| (t, policy))) {
-            let network = narrow(name, seq_len, PoolKind::Max);
-            let samples = samples_for(&network, 12, 6);
-            let indices: Vec<usize> = (0..12).collect();
-            // A fresh trainer's first step draws the same masks each time.
-            let first_step = |network: &Network| {
-                let dropout = policies(network)[policy];
-                let options = TrainOptions { optimiser: SGD, batch: 12, seed: 8, dropout };
-                let mut trainer = Trainer::new(network.clone(), options).expect("a sound policy");
-                let found = trainer.step(&kernels, &samples, &indices).expect("runs");
-                (found.mean_loss(), network.export(trainer.gradients()))
-            };
-            let (_, gradients) = first_step(&network);
-            for (place, gradient) in gradients.iter().enumerate() {
-                let norm = gradient.values.iter().map(|&d| f64::from(d).powi(2)).sum::<f64>().sqrt();
-                let along = |by: f64| {
-                    let mut tensors = network.tensors();
-                    for (value, &d) in tensors[place].values.iter_mut().zip(&gradient.values) {
-                        *value += (by * f64::from(d) / norm) as f32;
-                    }
-                    let (cell, task) = (network.architecture().clone(), *network.task());
-                    first_step(&Network::from_tensors(cell, task, &tensors).expect("the same shapes")).0
-                };
-                // The losses are f32, so the step is wide enough that their rounding does not matter.
-                let want = (along(5e-4) - along(-5e-4)) / 1e-3;
-                let error = (norm - want).abs();
-                assert!(
-                    error <= 0.01 * norm + 2e-4,
-                    "{name}-{seq_len} policy {policy} {}: {norm}, {want}",
-                    gradient.name
-                );
-            }
+        ] {
+            check_under_dropout(&network, dropout, &[5e-4]);
+        }
+    }
+}
+
+#[test]
+fn gradients_under_every_policy_are_those_of_the_network_that_is_left() {
+    let narrow = ["shallow", "deep"].map(|name| narrow(name, 4, PoolKind::Max));
+    for network in gated_and_lateral(4).into_iter().chain(narrow) {
+        for stationary in [false, true] {
+            let dropout = DropoutPolicy { stationary, ..DropoutPolicy::finished() };
+            check_under_dropout(&network, dropout, &[5e-4, 1e-4, 3e-5]);
         }
     }
 }
@@ -333,45 +342,6 @@ fn training_has_the_same_bits_on_every_backend_and_any_number_of_threads() {
                     let first = first.get_or_insert_with(|| found.clone());
                     assert!(first == &found, "{name}: {backend:?} on {count} threads");
                 }
-            }
-        }
-    }
-}
-
-#[test]
-fn gradients_under_every_policy_are_those_of_the_network_that_is_left() {
-    let kernels = Kernels::default();
-    let networks = gated_and_lateral(4)
-        .into_iter()
-        .chain(["shallow", "deep"].map(|name| narrow(name, 4, PoolKind::Max)));
-    for network in networks {
-        for stationary in [false, true] {
-            let samples = samples_for(&network, 12, 6);
-            let indices: Vec<usize> = (0..12).collect();
-            let dropout = DropoutPolicy { stationary, ..DropoutPolicy::finished() };
-            let first_step = |network: &Network| {
-                let options = TrainOptions { optimiser: SGD, batch: 12, seed: 8, dropout };
-                let mut trainer = Trainer::new(network.clone(), options).expect("a sound policy");
-                let found = trainer.step(&kernels, &samples, &indices).expect("runs");
-                (found.mean_loss(), network.export(trainer.gradients()))
-            };
-            let (_, gradients) = first_step(&network);
-            for (place, gradient) in gradients.iter().enumerate() {
-                let norm = gradient.values.iter().map(|&d| f64::from(d).powi(2)).sum::<f64>().sqrt();
-                let along = |by: f64| {
-                    let mut tensors = network.tensors();
-                    for (value, &d) in tensors[place].values.iter_mut().zip(&gradient.values) {
-                        *value += (by * f64::from(d) / norm) as f32;
-                    }
-                    let (cell, task) = (network.architecture().clone(), *network.task());
-                    first_step(&Network::from_tensors(cell, task, &tensors).expect("the same shapes")).0
-                };
-                // The losses are f32: a narrow step shows their rounding, a wide one meets kinks of relus and pools.
-                let differences = [5e-4, 1e-4, 3e-5].map(|by| (along(by) - along(-by)) / (2.0 * by));
-                let what =
-                    format!("{} {}, stationary: {stationary}", network.architecture().name(), gradient.name);
-                let agrees = |want: &f64| (norm - want).abs() <= 0.01 * norm + 2e-4;
-                assert!(differences.iter().any(agrees), "{what}: {norm}, {differences:?}");
             }
         }
     }

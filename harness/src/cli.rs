@@ -1,7 +1,9 @@
 //! The command line: parse, run, print one error, choose the exit code.
 
 use crate::command::kernels as kernels_command;
-use crate::command::{check, compare, data, eval, explain, profile, prototype, report, reproduce, train};
+use crate::command::{
+    check, compare, data, eval, explain, methods, profile, prototype, report, reproduce, train,
+};
 use crate::context::GlobalOptions;
 use crate::error::UsageError;
 use crate::io::output::{self, status};
@@ -43,6 +45,8 @@ enum Command {
     Eval(eval::EvalArgs),
     /// Relevance of every input pixel for a decision
     Explain(explain::args::ExplainArgs),
+    /// Every method and value of a model beside each other: class dependence, pixel flipping, conservation
+    Methods(methods::MethodsArgs),
     /// The prototype image of a class, by activation maximisation
     Prototype(prototype::PrototypeArgs),
     /// Generate, download, find and verify data sets
@@ -55,13 +59,14 @@ enum Command {
     Kernels,
 }
 
-const COMMANDS: [&str; 12] = [
+const COMMANDS: [&str; 13] = [
     "reproduce",
     "report",
     "compare",
     "train",
     "eval",
     "explain",
+    "methods",
     "prototype",
     "data",
     "check",
@@ -102,6 +107,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<()> {
         Command::Train(args) => train::run(args, options),
         Command::Eval(args) => eval::run(args, options),
         Command::Explain(args) => explain::run(args, options),
+        Command::Methods(args) => methods::run(args, options),
         Command::Prototype(args) => prototype::run(args, options),
         Command::Data(args) => data::run(args, options),
         Command::Check(args) => check::run(args, options),

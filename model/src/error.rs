@@ -60,6 +60,18 @@ pub enum ModelError {
         /// What is allowed.
         expected: &'static str,
     },
+    /// The program of a convention has no such rule.
+    #[error("{place}: {convention} has no rule {rule}; it has {known}")]
+    NoRule {
+        /// `first`, `convolution`, `middle` or `last`.
+        place: &'static str,
+        /// The rule.
+        rule: &'static str,
+        /// The name of the convention.
+        convention: &'static str,
+        /// The rules that there are.
+        known: String,
+    },
     /// A layer of an encoder stands where it cannot.
     #[error("encoder layer {layer}: {problem}")]
     LayerOrder {

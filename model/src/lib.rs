@@ -25,7 +25,7 @@
 //!
 //! # Layers of this crate
 //! Each file imports only files of the lines above its own.
-//! - `error`, `samples`, `task`, `architecture`, `params`, `init`, `ledger`: data
+//! - `error`, `samples`, `task`, `architecture`, `dropout`, `params`, `init`, `ledger`: data
 //! - `stage`: layers of encoder and head, one a file; `core`: recurrent cores, one a file
 //! - `network`: layers put together with parameters; `pass`: their state in one pass, and the loops over them
 //! - `train`, `explain`, `evaluate`: what passes are for
@@ -33,6 +33,7 @@
 
 mod architecture;
 mod core;
+mod dropout;
 mod error;
 mod evaluate;
 pub mod explain;

@@ -7,6 +7,7 @@ pub mod eval;
 pub mod explain;
 pub mod kernels;
 pub mod method;
+pub mod methods;
 pub mod profile;
 pub mod prototype;
 pub mod report;

@@ -74,6 +74,8 @@ pub struct Flipping {
     fills: Vec<(Fill, Vec<f32>)>,
     /// Pixels of each region.
     regions: Vec<Vec<usize>>,
+    /// How many of them are removed.
+    removed: usize,
     evaluator: Evaluator,
 }
 
@@ -115,7 +117,8 @@ impl Flipping {
         };
         let fills = Fill::ALL.map(|fill| (fill, filled(fill))).to_vec();
         let evaluator = Evaluator::new(network, CHUNK.min(indices.len().max(1)));
-        let mut flipping = Flipping { images, classes: Vec::new(), fills, regions, evaluator };
+        let removed = regions.len();
+        let mut flipping = Flipping { images, classes: Vec::new(), fills, regions, removed, evaluator };
         let images = flipping.images.clone();
         let most = |p: &[f64]| {
             p.iter().enumerate().fold(0, |best, (i, &value)| if value > p[best] { i } else { best })
@@ -123,6 +126,14 @@ impl Flipping {
         flipping.classes =
             flipping.probabilities(kernels, network, images)?.iter().map(|p| most(p)).collect();
         Ok(flipping)
+    }
+
+    /// With one fill only, and no more than so many regions removed.
+    #[must_use]
+    pub fn limited(mut self, fill: Fill, regions: usize) -> Flipping {
+        self.fills.retain(|(of, _)| *of == fill);
+        self.removed = regions.min(self.regions.len());
+        self
     }
 
     /// The curves of one order with each fill; `relevance` `[N, rows, cols]` gives the order; ties are broken
@@ -154,8 +165,8 @@ impl Flipping {
         let mut found = Vec::new();
         for which in 0..self.fills.len() {
             let mut images = self.images.clone();
-            let mut curve = Vec::with_capacity(self.regions.len() + 1);
-            for step in 0..=self.regions.len() {
+            let mut curve = Vec::with_capacity(self.removed + 1);
+            for step in 0..=self.removed {
                 check_stop()?;
                 if step > 0 {
                     for (i, order) in orders.iter().enumerate() {

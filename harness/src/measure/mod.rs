@@ -8,6 +8,7 @@ pub mod explanations;
 pub mod flipping;
 pub mod heatmaps;
 pub mod majority;
+pub mod methods;
 pub mod network;
 pub mod numbers;
 pub mod randomise;

@@ -136,10 +136,10 @@ fn of_method(
     let at = &selection.measured;
     let (predicted, summary) = relevance.collect(kernels, of(at, Target::Predicted))?;
     let (labelled, _) = relevance.collect(kernels, of(at, Target::True))?;
-    let (rival, _) = relevance.collect(kernels, of(at, Target::Rival))?;
+    let (runner_up, _) = relevance.collect(kernels, of(at, Target::RunnerUp))?;
     let noise = numbers::mean(predicted.chunks_exact(size).map(|map| numbers::noise(map, cols)));
-    let pairs = || labelled.chunks_exact(size).zip(rival.chunks_exact(size));
-    let rival_cosine = numbers::mean(pairs().map(|(a, b)| numbers::cosine(a, b).map(f64::abs)));
+    let pairs = || labelled.chunks_exact(size).zip(runner_up.chunks_exact(size));
+    let runner_up_cosine = numbers::mean(pairs().map(|(a, b)| numbers::cosine(a, b).map(f64::abs)));
     let mut flipped = Vec::new();
     let mut flipping = Flipping::new(kernels, network, samples, at, context.measure.region)?;
     for order in [Order::MostFirst, Order::LeastFirst] {
@@ -149,7 +149,15 @@ fn of_method(
         let request = ExplanationRequest { network, ..of(at, Target::True) };
         Ok(relevance.collect(kernels, request)?.0)
     })?;
-    Ok(OfMethod { method: name.to_owned(), summary, class_columns, noise, rival_cosine, flipped, randomised })
+    Ok(OfMethod {
+        method: name.to_owned(),
+        summary,
+        class_columns,
+        noise,
+        runner_up_cosine,
+        flipped,
+        randomised,
+    })
 }
 
 /// One image per class by activation maximisation, from the mean of the training images.

@@ -164,7 +164,7 @@ fn all(set: &Set, experiment: &Experiment) -> Vec<Statement> {
         say("heatmaps with an encoder find the evidence", net.title, number, gain(net), false, 0.0);
     }
     for net in set.adam() {
-        let value = net.spread(|run| run.measured.method(MAIN)?.rival_cosine).map(|spread| spread.mean);
+        let value = net.spread(|run| run.measured.method(MAIN)?.runner_up_cosine).map(|spread| spread.mean);
         let number = "mean |cosine| of the heatmaps of the true class and of the largest other logit";
         say("check: heatmaps depend on the class", net.title, number, value, true, ALIKE);
     }

@@ -8,6 +8,7 @@
 use super::layer::{CoreBackward, CoreLayer, CoreRelevance, CoreStage, step};
 use crate::error::ModelError;
 use crate::params::{Parameters, Specs};
+use crate::stage::bias::BiasTerms;
 use crate::stage::edge::{Domain, Edge, Place, vector};
 use crate::stage::layer::{Context, Setup};
 use crate::stage::masks::{Mask, MaskPlace, Masks};
@@ -67,7 +68,7 @@ impl RLstm {
         }
         Some(Mask {
             place: MaskPlace::Hidden,
-            layer: if masks.stationary { self.mask } else { self.mask + 2 + t },
+            layer: if masks.policy.stationary { self.mask } else { self.mask + 2 + t },
         })
     }
 }
@@ -144,6 +145,8 @@ struct Rules {
     /// Of the inputs `e_t` and `h_{t−1}`: both share a denominator in each group.
     of_e: PackedRule,
     of_h: PackedRule,
+    /// What the biases of the candidate layer add to its denominators.
+    bias: BiasTerms,
     shared: Vec<SharedGroup>,
     /// Of each group, what `e_t` gives to its denominators, and its ratios.
     bases: Vec<Buffer>,
@@ -162,6 +165,7 @@ impl Rules {
         Some(Rules {
             of_e: PackedRule::dense(&of_e, weight.rows(0, e)),
             of_h: PackedRule::dense(&of_h, weight.rows(e, e + n)),
+            bias: setup.bias_terms(&of_h, layer.candidate),
             shared,
             bases: a_group.clone(),
             ratios: a_group,
@@ -302,13 +306,14 @@ impl CoreStage for RLstmStage {
         let CoreRelevance { samples, e, r_e, ledger } = operands;
         let RLstm { candidate: layer, steps, e: inputs, n, input, .. } = self.layer;
         let rules = self.rules.as_mut().expect("a pass for relevance has packed the rules");
-        let Rules { of_e, of_h, shared, bases, ratios: c_of } = rules;
+        let Rules { of_e, of_h, bias, shared, bases, ratios: c_of } = rules;
         let (rows, cells) = (samples * steps, samples * n);
         let e = input.rows(e, rows);
         for (group, base) in bases.iter_mut().enumerate() {
             let z = self.z.as_ref().map(|z| MatRef::new(z, rows, n));
             let out = MatMut::new(base, rows, n);
             denominators(kernels, Denominators { rule: of_e, group, a: e, z, out })?;
+            bias.add_to(group, &mut base[..rows * n]);
         }
         self.back_c[..cells].fill(0.0);
         for t in (0..steps).rev() {
@@ -342,6 +347,8 @@ impl CoreStage for RLstmStage {
                     absorbed: &mut ledger.layer(layer).absorbed[step(t, samples, 1)],
                 };
                 ratios(kernels, operands)?;
+                let c_t = MatRef::new(&c_of[group][at.clone()], samples, n);
+                bias.absorb(group, c_t, &mut ledger.layer(layer).absorbed[step(t, samples, 1)]);
             }
             if t > 0 {
                 let c_t: Vec<MatRef> =

@@ -7,15 +7,16 @@
 use super::layer::{CoreBackward, CoreLayer, CoreRelevance, CoreStage, step};
 use crate::error::ModelError;
 use crate::params::{Parameters, Specs};
+use crate::stage::bias::BiasTerms;
 use crate::stage::edge::{Domain, Edge, Place};
 use crate::stage::layer::{Context, Setup};
 use crate::stage::masks::{Mask, MaskPlace, Masks};
+use crate::stage::rule::{DenseRelevance, DenseRule};
 use kernels::elementwise::reduce::sum_of_squares;
 use kernels::pack::{self, Part};
 use kernels::profile::Work;
 use kernels::relevance::{
-    Denominators, Messages, PackedRule, Ratios, Relevance, Rule, SharedGroup, denominators, messages, ratios,
-    relevance,
+    Denominators, Messages, PackedRule, Ratios, Rule, SharedGroup, denominators, messages, ratios,
 };
 use kernels::{
     Buffer, Dropout, Epilogue, Init, Kernels, MatMut, MatRef, Panels, WeightGradient, gemm, gemm_tn,
@@ -146,8 +147,10 @@ struct Rules {
     /// The rules of the inputs `e_t` and `r_t` of `combine`, which share the denominator of each group.
     combine_e: PackedRule,
     combine_r: PackedRule,
+    /// What the biases of `combine` add to its denominators.
+    bias: BiasTerms,
     shared: Vec<SharedGroup>,
-    recurrent: Option<PackedRule>,
+    recurrent: Option<DenseRule>,
     /// For each group, the contribution of `e_t` to its denominators, and its ratios.
     bases: Vec<Buffer>,
     ratios: Vec<Buffer>,
@@ -166,7 +169,10 @@ impl Rules {
             combine_e: PackedRule::dense(&of_e, combine.rows(0, e)),
             combine_r: PackedRule::dense(&of_r, combine.rows(e, e + r)),
             shared,
-            recurrent: layer.recurrent.map(|w| PackedRule::dense(&of_r, setup.parameters.weight(w))),
+            bias: setup.bias_terms(&of_r, layer.combine),
+            recurrent: layer
+                .recurrent
+                .map(|at| DenseRule::new(&of_r, setup.parameters.weight(at), at, setup.samples, setup)),
             bases: a_group.clone(),
             ratios: a_group,
         })
@@ -276,13 +282,14 @@ impl CoreStage for RnnStage {
         let CoreRelevance { samples: n, e, r_e, ledger } = operands;
         let Rnn { steps, e: inputs, r, c, input, .. } = self.layer;
         let rules = self.rules.as_mut().expect("a pass for relevance has packed the rules");
-        let Rules { combine_e, combine_r, shared, recurrent, bases, ratios: c_of } = rules;
+        let Rules { combine_e, combine_r, bias, shared, recurrent, bases, ratios: c_of } = rules;
         let rows = n * steps;
         let e = input.rows(e, rows);
         for (group, base) in bases.iter_mut().enumerate() {
             let z = self.z.as_ref().map(|z| MatRef::new(z, rows, c));
             let out = MatMut::new(base, rows, c);
             denominators(kernels, Denominators { rule: combine_e, group, a: e, z, out })?;
+            bias.add_to(group, &mut base[..rows * c]);
         }
         for t in (0..steps).rev() {
             let known = if t == 0 { 0 } else { r };
@@ -301,8 +308,10 @@ impl CoreStage for RnnStage {
                     absorbed: &mut ledger.layer(self.layer.combine).absorbed[step(t, n, 1)],
                 };
                 ratios(kernels, operands)?;
+                let c_t = MatRef::new(&c_of[group][at.clone()], n, c);
+                bias.absorb(group, c_t, &mut ledger.layer(self.layer.combine).absorbed[step(t, n, 1)]);
             }
-            if let (Some(recurrent), Some(layer)) = (recurrent.as_ref(), self.layer.recurrent)
+            if let (Some(recurrent), Some(layer)) = (recurrent.as_mut(), self.layer.recurrent)
                 && t > 0
             {
                 let c_t: Vec<MatRef> = c_of.iter().map(|c_of| MatRef::new(&c_of[at.clone()], n, c)).collect();
@@ -311,15 +320,14 @@ impl CoreStage for RnnStage {
                 let back_r = &self.back_r[..n * r];
                 ledger.layer(self.layer.combine).add_negative(t * n, r, back_r);
                 let before = step(t - 1, n, c);
-                let operands = Relevance {
-                    rule: recurrent,
+                let operands = DenseRelevance {
                     a: MatRef::new(&self.a[step(t - 1, n, c)], n, c),
                     z: None,
                     r_out: MatRef::new(back_r, n, r),
                     r_in: MatMut::new(&mut self.back_a[before.clone()], n, c),
                     absorbed: &mut ledger.layer(layer).absorbed[step(t - 1, n, 1)],
                 };
-                relevance(kernels, operands)?;
+                recurrent.relevance(kernels, operands)?;
                 ledger.layer(layer).add_negative((t - 1) * n, c, &self.back_a[before]);
             }
         }

@@ -1,5 +1,6 @@
 //! Methods as data: a composite is a table from a layer's inputs and place to its rule.
 
+use super::convention::Convention;
 use super::gradient::GradientMethod;
 use super::rules::{LayerRule, Numbers};
 use crate::error::ModelError;
@@ -33,6 +34,8 @@ pub struct Composite {
     pub middle: LayerRule,
     /// Of the layer of the logits, which is one neuron: the row that is explained.
     pub last: LayerRule,
+    /// Stabilisers and biases.
+    pub convention: Convention,
 }
 
 /// What a method does.
@@ -63,11 +66,13 @@ impl Composite {
     pub fn by_name(name: &str, numbers: &Numbers) -> Option<Composite> {
         use LayerRule::{AlphaBeta, Epsilon, Flat, Gamma, WSquare, ZBeta, ZPlus};
         let Numbers { alpha, beta, epsilon, gamma } = *numbers;
-        let same = |first, above| Composite { first, convolution: above, middle: above, last: above };
+        let convention = Convention::THESIS;
+        let same =
+            |first, above| Composite { first, convolution: above, middle: above, last: above, convention };
         let epsilon_rule = Epsilon { epsilon };
         let with_epsilon = |first, convolution| {
             let (middle, last) = (epsilon_rule, epsilon_rule);
-            Composite { first, convolution, middle, last }
+            Composite { first, convolution, middle, last, convention }
         };
         Some(match name {
             // The pixels of `z-plus` have z^β, as z⁺ asks for inputs that are not negative.
@@ -91,7 +96,7 @@ impl Composite {
             (Domain::NonNegative, Place::Convolution) => self.convolution,
             (Domain::NonNegative, Place::First | Place::Middle) => self.middle,
         };
-        rule.row(domain)
+        self.convention.stabilise(rule.row(domain))
     }
 
     /// Checks that every rule has sound numbers and inputs that it is for.
@@ -99,10 +104,14 @@ impl Composite {
     /// # Errors
     /// [`ModelError::Rule`], or [`ModelError::Range`] such as `α − β ≠ 1`.
     pub fn check(&self) -> Result<(), ModelError> {
-        self.first.check("first", true)?;
-        self.convolution.check("convolution", false)?;
-        self.middle.check("middle", false)?;
-        self.last.check("last", false)
+        let Composite { first, convolution, middle, last, convention } = *self;
+        for (place, rule) in
+            [("first", first), ("convolution", convolution), ("middle", middle), ("last", last)]
+        {
+            rule.check(place, place == "first")?;
+            convention.check(place, rule)?;
+        }
+        Ok(())
     }
 }
 
@@ -114,14 +123,26 @@ impl Method {
 
     const fn with_pixels(first: LayerRule) -> Method {
         let above = LayerRule::ZPlus;
-        Method::Relevance(Composite { first, convolution: above, middle: above, last: above })
+        Method::Relevance(Composite {
+            first,
+            convolution: above,
+            middle: above,
+            last: above,
+            convention: Convention::THESIS,
+        })
     }
 
     /// LRP-αβ with `α − β = 1` (Eq. 3.3) above, z^β on the pixels.
     pub const fn lrp(alpha: f32, beta: f32) -> Method {
         let above = LayerRule::AlphaBeta { alpha, beta };
         let first = LayerRule::ZBeta;
-        Method::Relevance(Composite { first, convolution: above, middle: above, last: above })
+        Method::Relevance(Composite {
+            first,
+            convolution: above,
+            middle: above,
+            last: above,
+            convention: Convention::THESIS,
+        })
     }
 
     /// The names of the gradient methods.

@@ -4,12 +4,15 @@
 //! A relevance method is a [`Composite`]: a table from a layer's inputs and place to a [`LayerRule`].
 
 mod composite;
+mod convention;
 mod gradient;
 mod prototype;
 mod rules;
 mod value;
 
+pub use crate::stage::bias::BiasShare;
 pub use composite::{Composite, Method};
+pub use convention::Convention;
 pub use prototype::{Ascent, Prototype, prototype};
 pub use rules::{LayerRule, Numbers};
 pub use value::{Explained, Target, Value};
@@ -18,7 +21,7 @@ use crate::error::ModelError;
 use crate::network::Network;
 use crate::pass::{Pass, Sample, plain};
 use crate::samples::Samples;
-use crate::stage::layer::Purpose;
+use crate::stage::layer::{Purpose, Rules};
 use composite::Kind;
 use gradient::gradient_of_value;
 use kernels::Kernels;
@@ -81,7 +84,8 @@ impl<'a> Explainer<'a> {
             Kind::Gradient(_) => Pass::new(kernels, network, capacity, Purpose::Gradient),
             Kind::Relevance(composite) => {
                 let rule = |domain, place| composite.rule(domain, place);
-                Pass::new(kernels, network, capacity, Purpose::Relevance(&rule))
+                let rules = Rules { rule: &rule, bias: composite.convention.bias };
+                Pass::new(kernels, network, capacity, Purpose::Relevance(rules))
             }
         };
         Ok(Explainer { network, kind, pass, gamma: vec![0.0; capacity * network.task().classes] })

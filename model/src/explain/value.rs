@@ -28,7 +28,7 @@ pub enum Target {
     /// The label's.
     True,
     /// The largest one that is not the label's.
-    Rival,
+    RunnerUp,
     /// That of one class.
     Class(usize),
     /// Each in turn, over one forward pass.
@@ -156,7 +156,9 @@ impl Target {
         match self {
             Target::Predicted => vec![rows().map(arg_max).collect()],
             Target::True => vec![labels.collect()],
-            Target::Rival => vec![rows().zip(labels).map(|(h, label)| strongest_other(h, label)).collect()],
+            Target::RunnerUp => {
+                vec![rows().zip(labels).map(|(h, label)| strongest_other(h, label)).collect()]
+            }
             Target::Class(class) => vec![rows().map(|_| class).collect()],
             Target::All => (0..classes).map(|class| rows().map(|_| class).collect()).collect(),
         }
@@ -175,7 +177,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_rival_is_the_strongest_of_the_others() {
+    fn the_runner_up_is_the_strongest_of_the_others() {
         assert_eq!(strongest_other(&[1.0, 5.0, 3.0], 1), 2);
         assert_eq!(strongest_other(&[1.0, 5.0, 3.0], 0), 1);
         assert_eq!(strongest_other(&[2.0, 2.0, 2.0], 0), 1);

@@ -2,11 +2,11 @@
 
 use super::edge::{Domain, Edge, Relu};
 use super::layer::{Backward, Context, Forward, Layer, Relevance, Setup, Stage};
+use super::rule::{ConvRelevance, ConvRule};
 use crate::error::ModelError;
 use crate::params::{Parameters, Specs};
 use kernels::elementwise::activation::bias_relu;
 use kernels::pack::{self, Part};
-use kernels::relevance::{PackedRule, RelevanceConv, relevance_conv};
 use kernels::{
     Buffer, Conv as Product, ConvShape, Epilogue, Init, Kernels, MatMut, MatRef, Panels, Plane, conv,
     conv_weight_gradient, panels_len,
@@ -43,6 +43,12 @@ impl Conv {
     ) -> Conv {
         let Plane { rows, cols, channels: inputs, .. } = input.values;
         let shape = ConvShape { rows, cols, size, inputs, outputs: channels };
+        Conv::of(specs.add(name, [size, size, inputs, channels]), shape, input, consumer)
+    }
+
+    /// The layer of the given parameters.
+    pub fn of(parameters: usize, shape: ConvShape, input: Edge, consumer: Consumer) -> Conv {
+        let ConvShape { rows, cols, outputs: channels, .. } = shape;
         let pad = match consumer {
             Consumer::Conv { border } => border,
             Consumer::Pool | Consumer::Rows => 0,
@@ -52,7 +58,7 @@ impl Conv {
         let back = if consumer == Consumer::Rows { values } else { shape.output() };
         let relu = Some(Relu { dropout: None });
         let output = Edge { values, back, relu, domain: Domain::NonNegative };
-        Conv { parameters: specs.add(name, [size, size, inputs, channels]), shape, input, output }
+        Conv { parameters, shape, input, output }
     }
 }
 
@@ -67,12 +73,10 @@ impl Layer for Conv {
 
     fn stage(&self, setup: &Setup) -> Box<dyn Stage> {
         let Conv { shape, input, output, .. } = self;
-        let w = setup.parameters.weight(self.parameters);
-        let rule = setup.rule(input.domain, input.place_of_conv()).map(|rule| {
-            PackedRule::conv(setup.kernels, &rule, shape, w)
-                .unwrap_or_else(|error| unreachable!("the weights have the shape of this layer: {error}"))
-        });
-        let keeps_z = rule.as_ref().is_some_and(PackedRule::reads_forward);
+        let rule = setup
+            .rule(input.domain, input.place_of_conv())
+            .map(|rule| ConvRule::new(&rule, shape, self.parameters, setup.rows, setup));
+        let keeps_z = rule.as_ref().is_some_and(ConvRule::reads_forward);
         let back = shape.reversed();
         let reversed = setup.needs_gradient(input);
         let bordered = setup.needs_back(output) && output.back != shape.output();
@@ -94,7 +98,7 @@ struct ConvStage {
     layer: Conv,
     /// The weights of the reversed convolution, if the gradient of the input is needed.
     reversed: Buffer,
-    rule: Option<PackedRule>,
+    rule: Option<ConvRule>,
     /// `x ∗ W`, `[rows·pixels, outputs]`, if the rule reads it.
     z: Option<Buffer>,
     /// The gradient of the output with a border, if the consumer writes it without one.
@@ -154,15 +158,16 @@ impl Stage for ConvStage {
         let Relevance { rows: images, x, r_y, r_x, absorbed, .. } = operands;
         let Conv { shape, input, output, .. } = &self.layer;
         let pixels = images * shape.output().pixels();
-        let operands = RelevanceConv {
-            rule: self.rule.as_ref().expect("a pass for relevance has packed the rule"),
-            a: &x[..images * shape.input().len()],
+        let rule = self.rule.as_mut().expect("a pass for relevance has packed the rule");
+        let operands = ConvRelevance {
+            x: &x[..images * shape.input().len()],
+            a: input.values.pixels_of(x, images),
             z: self.z.as_ref().map(|z| MatRef::new(z, pixels, shape.outputs)),
             r_out: output.back.pixels_of(r_y, images),
             r_in: input.back.pixels_mut(r_x, images),
             absorbed: &mut absorbed[..images],
         };
-        Ok(relevance_conv(kernels, operands)?)
+        rule.relevance(kernels, operands)
     }
 
     fn repack(&mut self, parameters: &Parameters) {

@@ -4,6 +4,7 @@
 //! Rows are time-major, so a step is a block of images. What does not depend on `y_{t−1}` is one product over all
 //! images; only the part of `y_{t−1}` runs step by step.
 
+use super::bias::BiasTerms;
 use super::conv::Consumer;
 use super::edge::{Domain, Edge, Place};
 use super::layer::{Backward, Context, Forward, Layer, Relevance, Setup, Stage};
@@ -121,6 +122,8 @@ struct ConvLateralStage {
 struct Rules {
     of_x: PackedRule,
     of_y: PackedRule,
+    /// What the biases add to the denominators.
+    bias: BiasTerms,
     shared: Vec<SharedGroup>,
     /// Of each group, what `x_t` gives to its denominators, and its ratios with a border of zeros.
     bases: Vec<Buffer>,
@@ -141,6 +144,7 @@ impl Rules {
         Some(Rules {
             of_x: packed(&of_x, shape, setup.parameters.weight(*parameters)),
             of_y: packed(&of_y, lateral, setup.parameters.lateral(*parameters)),
+            bias: setup.bias_terms(&of_y, *parameters),
             shared,
             bases: vec![Buffer::zeroed(setup.rows * plane.pixels() * shape.outputs); groups],
             ratios: vec![Buffer::zeroed(setup.rows * plane.len()); groups],
@@ -262,7 +266,7 @@ impl Stage for ConvLateralStage {
         let (n, plane, seen) = (rows / steps, shape.output(), lateral.input());
         let (pixels, channels) = (plane.pixels(), shape.outputs);
         let state = self.state.as_deref().unwrap_or(y);
-        let Rules { of_x, of_y, shared, bases, ratios } =
+        let Rules { of_x, of_y, bias, shared, bases, ratios } =
             self.rules.as_mut().expect("a pass for relevance has packed the rules");
         let x_planes = &x[..rows * shape.input().len()];
         for (group, base) in bases.iter_mut().enumerate() {
@@ -270,6 +274,7 @@ impl Stage for ConvLateralStage {
             let out = MatMut::new(base, rows * pixels, channels);
             let operands = DenominatorsConv { rule: of_x, group, images: rows, a: x_planes, z, out };
             denominators_conv(kernels, operands)?;
+            bias.add_to(group, &mut base[..rows * pixels * channels]);
         }
         let floats_of =
             |first: usize, images: usize| first * pixels * channels..(first + images) * pixels * channels;
@@ -292,6 +297,8 @@ impl Stage for ConvLateralStage {
                     absorbed: &mut absorbed[at..at + n],
                 };
                 ratios_conv(kernels, operands)?;
+                let c = plane.pixels_of(&ratios[group][floats(&plane, at, n)], n);
+                bias.absorb(group, c, &mut absorbed[at..at + n]);
             }
             if let Some(before) = before {
                 let c: Vec<&[f32]> = ratios.iter().map(|c| &c[floats(&plane, at, n)]).collect();

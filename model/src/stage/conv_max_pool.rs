@@ -2,8 +2,11 @@
 //!
 //! Only the argmax pixels of the windows have a gradient or relevance, so only those are visited.
 
+use super::bias::BiasShare;
+use super::conv::{Consumer, Conv};
 use super::edge::{Domain, Edge, Relu};
 use super::layer::{Backward, Context, Forward, Layer, Relevance, Setup, Stage};
+use super::pool::Pool;
 use crate::error::ModelError;
 use crate::params::{Parameters, Specs};
 use kernels::conv::max_pool::{
@@ -11,6 +14,7 @@ use kernels::conv::max_pool::{
     MaxIndices, conv_max_pool, conv_max_pool_input_gradient, conv_max_pool_weight_gradient,
 };
 use kernels::pack::Part;
+use kernels::pool::PoolKind;
 use kernels::relevance::{PackedRule, RelevanceConvMaxPool, relevance_conv_max_pool};
 use kernels::{Buffer, ConvShape, Kernels, MatRef, Plane};
 
@@ -59,6 +63,11 @@ impl Layer for ConvMaxPool {
     fn stage(&self, setup: &Setup) -> Box<dyn Stage> {
         let ConvMaxPool { shape, input, .. } = self;
         let w = setup.parameters.weight(self.parameters);
+        if setup.bias_share() != BiasShare::Nothing {
+            let conv = Conv::of(self.parameters, shape.conv, *input, Consumer::Pool);
+            let pool = Pool::new(conv.output(), PoolKind::Max, self.output.values.pad);
+            return Box::new(Apart::new(&conv, pool, setup));
+        }
         let rule = setup.rule(input.domain, input.place_of_conv()).map(|rule| {
             PackedRule::conv_max_pool(setup.kernels, &rule, shape, w)
                 .unwrap_or_else(|error| unreachable!("the weights have the shape of this layer: {error}"))
@@ -159,6 +168,57 @@ impl Stage for ConvMaxPoolStage {
             filters.refresh(parameters.weight(self.layer.parameters));
         }
     }
+
+    fn packed(&self) -> usize {
+        0
+    }
+}
+
+/// The convolution and its pool one behind the other: a pass for relevance in which biases count.
+#[derive(Debug)]
+struct Apart {
+    conv: Box<dyn Stage>,
+    pool: Box<dyn Stage>,
+    /// The output of the convolution, and its relevance.
+    y: Buffer,
+    r_y: Buffer,
+}
+
+impl Apart {
+    fn new(conv: &Conv, pool: Pool, setup: &Setup) -> Apart {
+        let Edge { values, back, .. } = conv.output();
+        Apart {
+            conv: conv.stage(setup),
+            pool: pool.stage(setup),
+            y: Buffer::zeroed(setup.rows * values.len()),
+            r_y: Buffer::zeroed(setup.rows * back.len()),
+        }
+    }
+}
+
+impl Stage for Apart {
+    fn forward(&mut self, context: &Context, operands: Forward) -> Result<(), ModelError> {
+        let Forward { rows, x, y } = operands;
+        self.conv.forward(context, Forward { rows, x, y: &mut self.y })?;
+        self.pool.forward(context, Forward { rows, x: &self.y, y })
+    }
+
+    fn backward(&mut self, _: &Context, _: Backward) -> Result<(), ModelError> {
+        unreachable!("a pass for relevance has no gradients")
+    }
+
+    fn relevance(&mut self, kernels: &Kernels, operands: Relevance) -> Result<(), ModelError> {
+        let Relevance { rows, x, y, r_y, r_x, f, absorbed, negative } = operands;
+        let (x_of_pool, r_of_pool) = (&self.y[..], &mut self.r_y[..]);
+        let (more, none) = (&mut *absorbed, &mut *negative);
+        let of_pool =
+            Relevance { rows, x: x_of_pool, y, r_y, r_x: r_of_pool, f, absorbed: more, negative: none };
+        self.pool.relevance(kernels, of_pool)?;
+        let of_conv = Relevance { rows, x, y: &self.y, r_y: &self.r_y, r_x, f, absorbed, negative };
+        self.conv.relevance(kernels, of_conv)
+    }
+
+    fn repack(&mut self, _: &Parameters) {}
 
     fn packed(&self) -> usize {
         0

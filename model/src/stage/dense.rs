@@ -3,11 +3,12 @@
 use super::edge::{Edge, Place};
 use super::layer::{Backward, Context, Forward, Layer, Relevance, Setup, Stage};
 use super::masks::Mask;
+use super::rule::{DenseRelevance, DenseRule};
 use crate::error::ModelError;
 use crate::params::{Parameters, Specs};
 use kernels::elementwise::activation::bias_relu;
 use kernels::pack::{self, Part};
-use kernels::relevance::{self, PackedRule, Rule};
+use kernels::relevance::Rule;
 use kernels::{Buffer, Epilogue, Init, MatMut, MatRef, Panels, WeightGradient, gemm, gemm_tn, panels_len};
 
 /// `y = relu(x·W − softplus(b))`, with dropout behind it where its mask says so; [`Logits`](super::logits::Logits) has
@@ -43,8 +44,8 @@ impl Dense {
     /// Its buffers and packed weights for one pass, with the rule of its relevance.
     pub fn stage_with(&self, setup: &Setup, rule: Option<Rule>) -> DenseStage {
         let w = setup.parameters.weight(self.parameters);
-        let rule = rule.map(|rule| PackedRule::dense(&rule, w));
-        let keeps_z = rule.as_ref().is_some_and(PackedRule::reads_forward);
+        let rule = rule.map(|rule| DenseRule::new(&rule, w, self.parameters, setup.rows, setup));
+        let keeps_z = rule.as_ref().is_some_and(DenseRule::reads_forward);
         let transposed = if setup.needs_gradient(&self.input) { panels_len(w.n(), w.k()) } else { 0 };
         let mut stage = DenseStage {
             layer: *self,
@@ -81,7 +82,7 @@ pub(crate) struct DenseStage {
     steps: usize,
     /// `Wᵀ`, if a gradient comes back to the input.
     transposed: Buffer,
-    rule: Option<PackedRule>,
+    rule: Option<DenseRule>,
     /// `x·W`, if the rule reads it.
     z: Option<Buffer>,
 }
@@ -148,16 +149,15 @@ impl Stage for DenseStage {
     fn relevance(&mut self, kernels: &kernels::Kernels, operands: Relevance) -> Result<(), ModelError> {
         let Relevance { rows, x, r_y, r_x, absorbed, .. } = operands;
         let (inputs, outputs) = (self.inputs(), self.outputs());
-        let rule = self.rule.as_ref().expect("a pass for relevance has packed the rule");
-        let operands = relevance::Relevance {
-            rule,
+        let rule = self.rule.as_mut().expect("a pass for relevance has packed the rule");
+        let operands = DenseRelevance {
             a: self.layer.input.rows(x, rows),
             z: self.z.as_ref().map(|z| MatRef::new(z, rows, outputs)),
             r_out: MatRef::new(r_y, rows, outputs),
             r_in: MatMut::new(r_x, rows, inputs),
             absorbed: &mut absorbed[..rows],
         };
-        Ok(relevance::relevance(kernels, operands)?)
+        rule.relevance(kernels, operands)
     }
 
     fn repack(&mut self, parameters: &Parameters) {

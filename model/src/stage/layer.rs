@@ -1,6 +1,7 @@
 //! The traits of a layer and of its state in one pass: [`Layer`] is its immutable part in a network,
 //! [`Stage`] is its state in one pass.
 
+use super::bias::{BiasShare, BiasTerms};
 use super::edge::{Domain, Edge, Place};
 use super::masks::Masks;
 use crate::error::ModelError;
@@ -18,8 +19,17 @@ pub(crate) enum Purpose<'a> {
     Train,
     /// Gradients of the pixels.
     Gradient,
-    /// Relevance of the pixels, by the rule of each layer's domain and place.
-    Relevance(&'a dyn Fn(Domain, Place) -> Rule),
+    /// Relevance of the pixels.
+    Relevance(Rules<'a>),
+}
+
+/// The rules of a pass for relevance.
+#[derive(Clone, Copy)]
+pub(crate) struct Rules<'a> {
+    /// That of each layer's domain and place.
+    pub rule: &'a dyn Fn(Domain, Place) -> Rule,
+    /// What biases count for.
+    pub bias: BiasShare,
 }
 
 /// The arguments for building a stage.
@@ -57,9 +67,24 @@ impl Setup<'_> {
     /// The rule of a layer, if the pass is for relevance.
     pub fn rule(&self, domain: Domain, place: Place) -> Option<Rule> {
         match self.purpose {
-            Purpose::Relevance(rule) => Some(rule(domain, place)),
+            Purpose::Relevance(Rules { rule, .. }) => Some(rule(domain, place)),
             Purpose::Infer | Purpose::Train | Purpose::Gradient => None,
         }
+    }
+
+    /// What biases count for in denominators.
+    pub fn bias_share(&self) -> BiasShare {
+        match self.purpose {
+            Purpose::Relevance(Rules { bias, .. }) => bias,
+            Purpose::Infer | Purpose::Train | Purpose::Gradient => BiasShare::Nothing,
+        }
+    }
+
+    /// What the biases of a layer add to the denominators of its rule.
+    pub fn bias_terms(&self, rule: &Rule, layer: usize) -> BiasTerms {
+        // Biases are padded to whole registers.
+        let outputs = self.parameters.spec(layer).n;
+        self.bias_share().terms(rule, &self.parameters.bias(layer)[..outputs])
     }
 }
 

@@ -3,9 +3,11 @@
 //! What is explained is `f = Σ_c γ_c h_c`. So the layer is one neuron a sample, with the weights
 //! `d_j = Σ_c γ_c w_jc`, and every rule is applied to that neuron.
 
+use super::bias::{BiasShare, BiasTerms};
 use super::dense::{Dense, DenseStage};
 use super::edge::{Edge, Place, vector};
 use super::layer::{Backward, Context, Forward, Layer, Relevance, Setup, Stage};
+use super::rule::{DenseRelevance, DenseRule};
 use crate::error::ModelError;
 use crate::params::{Parameters, Specs};
 use kernels::pack::{self, Part};
@@ -37,10 +39,17 @@ impl Layer for Logits {
     fn stage(&self, setup: &Setup) -> Box<dyn Stage> {
         let input = self.0.input();
         let w = setup.parameters.weight(self.0.index());
+        let biases = setup.parameters.bias(self.0.index())[..w.n()].to_vec();
         let neuron = setup.rule(input.domain, Place::Last).map(|rule| {
             let mut transposed = Buffer::zeroed(panels_len(w.n(), w.k()));
             pack::transpose(w, Part::All, &mut transposed);
-            Neuron { rule, transposed, d: Buffer::zeroed(setup.rows * w.k()) }
+            Neuron {
+                rule,
+                bias: setup.bias_share(),
+                biases: biases.clone(),
+                transposed,
+                d: Buffer::zeroed(setup.rows * w.k()),
+            }
         });
         Box::new(LogitsStage { dense: self.0.stage_with(setup, None), neuron })
     }
@@ -57,6 +66,10 @@ struct LogitsStage {
 #[derive(Debug)]
 struct Neuron {
     rule: Rule,
+    /// What the bias of the neuron counts for in its denominators.
+    bias: BiasShare,
+    /// Those of the logits, `[C]`.
+    biases: Vec<f32>,
     /// `Wᵀ`
     transposed: Buffer,
     /// The neuron's weights, `[N, J]`.
@@ -76,7 +89,7 @@ impl Stage for LogitsStage {
     fn relevance(&mut self, kernels: &Kernels, operands: Relevance) -> Result<(), ModelError> {
         let Relevance { rows, x, r_y: gamma, r_x, f, absorbed, .. } = operands;
         let (inputs, classes) = (self.dense.inputs(), self.dense.outputs());
-        let Neuron { rule, transposed, d } =
+        let Neuron { rule, bias, biases, transposed, d } =
             self.neuron.as_mut().expect("a pass for relevance has the neuron's buffers");
         let weights = Panels::new(transposed, classes, inputs);
         let gamma = MatRef::new(gamma, rows, classes);
@@ -89,7 +102,14 @@ impl Stage for LogitsStage {
             r_in: MatMut::new(r_x, rows, inputs),
             absorbed: &mut absorbed[..rows],
         };
-        Ok(relevance_neuron(kernels, operands)?)
+        if *bias == BiasShare::Nothing {
+            return Ok(relevance_neuron(kernels, operands)?);
+        }
+        let of_neuron =
+            |row: &[f32]| row.iter().zip(&*biases).map(|(&g, &b)| f64::from(g) * f64::from(b)).sum::<f64>();
+        let terms: Vec<BiasTerms> =
+            (0..rows).map(|i| bias.terms(rule, &[of_neuron(gamma.row(i)) as f32])).collect();
+        relevance_with_bias(kernels, operands, &terms)
     }
 
     fn repack(&mut self, parameters: &Parameters) {
@@ -99,4 +119,26 @@ impl Stage for LogitsStage {
     fn packed(&self) -> usize {
         self.dense.packed()
     }
+}
+
+/// [`relevance_neuron`] with a bias in the denominators of each sample's neuron, which is then a dense layer of one output.
+fn relevance_with_bias(
+    kernels: &Kernels,
+    operands: RelevanceNeuron,
+    terms: &[BiasTerms],
+) -> Result<(), ModelError> {
+    let RelevanceNeuron { rule, a, d, f, mut r_in, absorbed } = operands;
+    for (i, terms) in terms.iter().enumerate() {
+        let packed = pack::pack(d.row(i), d.cols(), 1);
+        let mut neuron = DenseRule::with_bias(rule, Panels::new(&packed, d.cols(), 1), 1, terms.clone());
+        let operands = DenseRelevance {
+            a: MatRef::new(a.row(i), 1, a.cols()),
+            z: None,
+            r_out: MatRef::new(&f[i..=i], 1, 1),
+            r_in: MatMut::new(r_in.row_mut(i), 1, a.cols()),
+            absorbed: &mut absorbed[i..=i],
+        };
+        neuron.relevance(kernels, operands)?;
+    }
+    Ok(())
 }

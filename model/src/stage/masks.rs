@@ -1,5 +1,6 @@
 //! The dropout masks of one pass.
 
+use crate::dropout::DropoutPolicy;
 use kernels::Dropout;
 
 /// The position of a layer with a mask.
@@ -32,62 +33,45 @@ pub(crate) struct Mask {
 /// The dropout of one pass. A mask is a function of the seed, the layer and the unit's index in the batch.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Masks {
-    pub rate: f32,
-    /// Whether dense layers of the encoder have dropout.
-    pub encoder: bool,
-    /// Whether the inputs of the core drop.
-    pub combine: bool,
-    /// Whether the input of the core's recurrent layer drops.
-    pub recurrent: bool,
-    /// Whether the core's last output drops.
-    pub head: bool,
-    /// Whether a sample has the same mask at every step.
-    pub stationary: bool,
+    pub policy: DropoutPolicy,
     pub seed: u64,
 }
 
 impl Masks {
     /// Nothing is dropped.
-    pub const NONE: Masks = Masks {
-        rate: 0.0,
-        encoder: false,
-        combine: false,
-        recurrent: false,
-        head: false,
-        stationary: false,
-        seed: 0,
-    };
+    pub const NONE: Masks = Masks { policy: DropoutPolicy::NONE, seed: 0 };
 
     fn has(&self, mask: Mask) -> bool {
+        let DropoutPolicy { rate, encoder, combine, recurrent, head, stationary: _ } = self.policy;
         let place = match mask.place {
-            MaskPlace::Encoder => self.encoder,
-            MaskPlace::Encoded => self.encoder || self.combine,
-            MaskPlace::Combine => self.combine,
-            MaskPlace::Recurrent => self.recurrent,
-            MaskPlace::Hidden => self.combine || self.recurrent,
+            MaskPlace::Encoder => encoder,
+            MaskPlace::Encoded => encoder || combine,
+            MaskPlace::Combine => combine,
+            MaskPlace::Recurrent => recurrent,
+            MaskPlace::Hidden => combine || recurrent,
             // `recurrent` means the output wherever it is read, but for a policy that masks the core's inputs.
-            MaskPlace::LastHidden => self.head || (self.recurrent && !self.combine),
-            MaskPlace::Head => self.head,
+            MaskPlace::LastHidden => head || (recurrent && !combine),
+            MaskPlace::Head => head,
         };
-        place && self.rate > 0.0
+        place && rate > 0.0
     }
 
     /// The dropout after a layer with this mask.
     pub fn dropout(&self, mask: Option<Mask>) -> Option<Dropout> {
         let mask = mask.filter(|&mask| self.has(mask))?;
         let seed = self.seed ^ (mask.layer as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        Some(Dropout::new(self.rate, seed.wrapping_mul(0xD6E8_FEB8_6659_FD93)))
+        Some(Dropout::new(self.policy.rate, seed.wrapping_mul(0xD6E8_FEB8_6659_FD93)))
     }
 
     /// The dropout behind a layer with that mask on `floats` values, which are those of so many steps.
     pub fn dropout_over_steps(&self, mask: Option<Mask>, floats: usize, steps: usize) -> Option<Dropout> {
         let dropout = self.dropout(mask)?;
-        Some(if self.stationary { dropout.repeating(floats / steps) } else { dropout })
+        Some(if self.policy.stationary { dropout.repeating(floats / steps) } else { dropout })
     }
 
     /// The number by which the masks of step `t` differ from those of other steps.
     pub fn step(&self, t: usize) -> usize {
-        if self.stationary { 0 } else { t }
+        if self.policy.stationary { 0 } else { t }
     }
 
     /// `1 / (1 − rate)` behind a layer that drops, else 1.
@@ -102,7 +86,8 @@ mod tests {
 
     #[test]
     fn a_mask_is_that_of_its_layer_and_step_and_only_where_the_policy_says() {
-        let masks = Masks { rate: 0.5, encoder: true, seed: 7, ..Masks::NONE };
+        let masks =
+            Masks { policy: DropoutPolicy { rate: 0.5, encoder: true, ..DropoutPolicy::NONE }, seed: 7 };
         let mask = |place, layer| Some(Mask { place, layer });
         let seed = |masks: Masks, layer| masks.dropout(mask(MaskPlace::Encoder, layer)).unwrap().seed;
         assert_eq!(masks.dropout(mask(MaskPlace::Head, 1)), None);

@@ -1,5 +1,6 @@
 //! The stages of encoder and head, one per file, and the table that builds them from an architecture.
 
+pub(crate) mod bias;
 mod conv;
 mod conv_lateral;
 mod conv_max_pool;
@@ -9,6 +10,7 @@ pub(crate) mod layer;
 mod logits;
 pub(crate) mod masks;
 mod pool;
+pub(crate) mod rule;
 
 use crate::architecture::EncoderLayer;
 use crate::params::Specs;

@@ -1,8 +1,8 @@
 //! One step of training: forward with dropout, backward, update.
 
-use super::dropout::DropoutPolicy;
 use super::loss::{Evaluation, Loss};
 use super::optimiser::{Optimiser, State};
+use crate::dropout::DropoutPolicy;
 use crate::error::ModelError;
 use crate::network::Network;
 use crate::pass::Pass;
@@ -124,7 +124,7 @@ impl Trainer {
         indices: &[usize],
     ) -> Result<Evaluation, ModelError> {
         let seed = self.options.seed.wrapping_mul(0x2545_F491_4F6C_DD1D) ^ self.state.steps;
-        let masks = self.options.dropout.masks(seed);
+        let masks = Masks { policy: self.options.dropout, seed };
         let found = self.gradient(kernels, samples, indices, masks)?;
         if !found.loss.is_finite() || self.norms.iter().any(|norm| !norm.is_finite()) {
             return Err(ModelError::NotFinite { place: self.first_non_finite(indices.len()) });

@@ -62,7 +62,11 @@ pub fn run(args: &ExplainArgs, options: &GlobalOptions) -> Result<()> {
     if args.check && !matches!(method, Method::Relevance(_)) {
         bail!(UsageError(format!("--check: {} promises no conservation of relevance", args.method.method)));
     }
-    let from_file = Value::by_name(&args.value).is_none();
+    let value_name = match &args.value {
+        Some(name) => name,
+        None => args.method.convention()?.value,
+    };
+    let from_file = Value::by_name(value_name).is_none();
     if from_file && args.target.is_some() {
         bail!(UsageError("--target: the rows of --value leave no choice of a class".to_owned()));
     }
@@ -84,7 +88,7 @@ pub fn run(args: &ExplainArgs, options: &GlobalOptions) -> Result<()> {
     if indices.is_empty() {
         bail!(UsageError("no sample is selected: see --class and --samples".to_owned()));
     }
-    let value = value(&args.value, [indices.len(), network.task().classes])?;
+    let value = value(value_name, [indices.len(), network.task().classes])?;
     if !pictures {
         check_target(&args.out, args.overwrite)?;
     }
@@ -109,7 +113,7 @@ pub fn run(args: &ExplainArgs, options: &GlobalOptions) -> Result<()> {
         "npz" => request.to_npz(&args.out, explain)?,
         _ => request.to_pictures(args, explain)?,
     };
-    print_summary(args, options, &summary)?;
+    print_summary(args, value_name, options, &summary)?;
     let failed = summary.not_conserved;
     ensure!(
         !args.check || failed == 0,
@@ -151,10 +155,10 @@ fn value(text: &str, shape: [usize; 2]) -> Result<Value> {
     Ok(Value::Rows(rows))
 }
 
-fn print_summary(args: &ExplainArgs, options: &GlobalOptions, summary: &Summary) -> Result<()> {
+fn print_summary(args: &ExplainArgs, value: &str, options: &GlobalOptions, summary: &Summary) -> Result<()> {
     if options.json {
         return write_json_result(&json!({
-            "method": args.method.title(), "value": args.value, "out": json_path(&args.out), "summary": summary
+            "method": args.method.title(), "value": value, "out": json_path(&args.out), "summary": summary
         }));
     }
     let mut table = Table::new(&[

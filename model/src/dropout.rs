@@ -2,7 +2,6 @@
 
 use crate::architecture::Architecture;
 use crate::error::ModelError;
-use crate::stage::masks::Masks;
 use serde::{Deserialize, Serialize};
 
 /// Where units are dropped, with which probability, and whether anew at every step of a sequence.
@@ -67,11 +66,5 @@ impl DropoutPolicy {
         }
         let found = f64::from(self.rate);
         Err(ModelError::Range { what: "dropout", found, expected: "at least 0 and below 1" })
-    }
-
-    /// The masks of one step of training.
-    pub(crate) fn masks(&self, seed: u64) -> Masks {
-        let DropoutPolicy { rate, encoder, combine, recurrent, head, stationary } = *self;
-        Masks { rate, encoder, combine, recurrent, head, stationary, seed }
     }
 }
