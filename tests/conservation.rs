@@ -43,7 +43,7 @@ fn check_network(what: &str, network: &Network, samples: &Arrays) {
     let kernels = Kernels::default();
     let indices: Vec<usize> = (0..samples.labels.len()).collect();
     for method in CONSERVING {
-        let targets = [Target::Predicted, Target::True, Target::Rival, Target::Class(2), Target::All];
+        let targets = [Target::Predicted, Target::True, Target::RunnerUp, Target::Class(2), Target::All];
         let mut most = 0.0f64;
         for target in targets {
             let found = explain(&kernels, network, method, (samples, &indices), target);
@@ -56,7 +56,7 @@ fn check_network(what: &str, network: &Network, samples: &Arrays) {
                     Target::True => usize::from(samples.labels[i]),
                     Target::Class(class) => class,
                     Target::All => k,
-                    Target::Predicted | Target::Rival => {
+                    Target::Predicted | Target::RunnerUp => {
                         let h = &one.logits[i * classes..][..classes];
                         let label = usize::from(samples.labels[i]);
                         let others = |&k: &usize| target == Target::Predicted || k != label;

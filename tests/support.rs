@@ -151,9 +151,9 @@ pub fn final_cases() -> Vec<Golden> {
     files.iter().map(|path| Golden::read(path)).collect()
 }
 
-/// The golden cases that zennit itself has computed: `zennit/make_golden.py`.
-pub fn zennit_cases() -> Vec<Golden> {
-    let files = files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/zennit"));
+/// The golden cases that another program itself has computed, `zennit` or `captum`: `PROGRAM/make_golden.py`.
+pub fn cases_of(program: &str) -> Vec<Golden> {
+    let files = files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(program));
     assert_eq!(files.len(), 2, "one dense network, one with convolutions");
     files.iter().map(|path| Golden::read(path)).collect()
 }

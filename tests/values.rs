@@ -123,7 +123,7 @@ fn values_of_one_call_are_those_of_their_own() {
         let rows = Value::Rows((0..4 * 5).map(|i| ((i * 7) % 9) as f32 * 0.25 - 1.0).collect());
         let mut what: Vec<Explained> =
             values.iter().map(|value| explained(Target::True, value.clone())).collect();
-        what.extend([Explained { target: Target::Rival, value: rows }, Target::All.into()]);
+        what.extend([Explained { target: Target::RunnerUp, value: rows }, Target::All.into()]);
         for (method_name, method) in methods() {
             let together = explain(&network, method, &samples, &what);
             assert_eq!(together.len(), values.len() + 1 + 5, "one a class for all of them");

@@ -3,8 +3,8 @@
 use crate::command::kernels as kernels_command;
 use crate::command::run as run_command;
 use crate::command::{
-    check, collect, compare, data, eval, explain, measure, plan, profile, prototype, report, reproduce, runs,
-    train,
+    check, collect, compare, data, eval, explain, measure, methods, plan, profile, prototype, report,
+    reproduce, runs, train,
 };
 use crate::context::GlobalOptions;
 use crate::error::UsageError;
@@ -57,6 +57,8 @@ enum Command {
     Explain(explain::args::ExplainArgs),
     /// Reliability of the heatmaps of a model: pixel flipping, randomisation, dependence on the class, noise
     Measure(measure::MeasureArgs),
+    /// Every method and value of a model beside each other: class dependence, pixel flipping, conservation
+    Methods(methods::MethodsArgs),
     /// The prototype image of a class, by activation maximisation
     Prototype(prototype::PrototypeArgs),
     /// Generate, download, find and verify data sets
@@ -69,7 +71,7 @@ enum Command {
     Kernels,
 }
 
-const COMMANDS: [&str; 17] = [
+const COMMANDS: [&str; 18] = [
     "reproduce",
     "plan",
     "run",
@@ -81,6 +83,7 @@ const COMMANDS: [&str; 17] = [
     "eval",
     "explain",
     "measure",
+    "methods",
     "prototype",
     "data",
     "check",
@@ -126,6 +129,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<()> {
         Command::Train(args) => train::run(args, options),
         Command::Eval(args) => eval::run(args, options),
         Command::Explain(args) => explain::run(args, options),
+        Command::Methods(args) => methods::run(args, options),
         Command::Prototype(args) => prototype::run(args, options),
         Command::Data(args) => data::run(args, options),
         Command::Check(args) => check::run(args, options),

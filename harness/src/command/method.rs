@@ -5,7 +5,7 @@ use crate::io::file;
 use anyhow::{Result, bail, ensure};
 use clap::Args;
 use model::ModelError;
-use model::explain::{Composite, LayerRule, Method, Numbers};
+use model::explain::{Composite, Convention, LayerRule, Method, Numbers};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
@@ -25,6 +25,9 @@ pub struct MethodArgs {
     /// Rule of the layer of the logits, as for --middle
     #[arg(long, value_name = "RULE")]
     pub last: Option<String>,
+    /// Stabilisers and biases as another program has them: zennit, captum, author-code [default: thesis]
+    #[arg(long, value_name = "NAME")]
+    pub convention: Option<String>,
     /// TOML file with rules: first, convolution, middle, last; alpha, beta, epsilon, gamma
     #[arg(long, value_name = "FILE")]
     pub rules: Option<PathBuf>,
@@ -100,7 +103,8 @@ impl MethodArgs {
     /// # Errors
     /// As [`MethodArgs::parse`].
     pub fn parse_over(&self, table: &RuleTable) -> Result<Method> {
-        let defaults = Numbers::default();
+        let convention = self.convention()?;
+        let defaults = Numbers { epsilon: convention.epsilon, ..Numbers::default() };
         let (alpha, beta) = match (self.alpha.or(table.alpha), self.beta.or(table.beta)) {
             (Some(alpha), Some(beta)) => (alpha, beta),
             (Some(alpha), None) => (alpha, alpha - 1.0),
@@ -127,6 +131,13 @@ impl MethodArgs {
                     self.method
                 ))
             );
+            ensure!(
+                convention.rules == Convention::THESIS.rules && !convention.signed,
+                UsageError(format!(
+                    "--convention {}: --method {} has no rules",
+                    convention.name, self.method
+                ))
+            );
             self.refuse_weights()?;
             return Ok(method);
         };
@@ -148,12 +159,25 @@ impl MethodArgs {
         set("--first", &self.first, &[|of| &mut of.first])?;
         set("--middle", &self.middle, &[|of| &mut of.convolution, |of| &mut of.middle])?;
         set("--last", &self.last, &[|of| &mut of.last])?;
+        composite.convention = convention;
         composite.check().map_err(|error| usage_error(&numbers, &error))?;
-        let Composite { first, convolution, middle, last } = composite;
+        let Composite { first, convolution, middle, last, .. } = composite;
         if ![first, convolution, middle, last].contains(&LayerRule::AlphaBeta { alpha, beta }) {
             self.refuse_weights()?;
         }
         Ok(Method::Relevance(composite))
+    }
+
+    /// The convention that is named.
+    ///
+    /// # Errors
+    /// [`UsageError`] if there is none of that name.
+    pub fn convention(&self) -> Result<Convention, UsageError> {
+        let Some(name) = &self.convention else { return Ok(Convention::THESIS) };
+        Convention::by_name(name).ok_or_else(|| {
+            let known = Convention::ALL.map(|convention| convention.name).join(", ");
+            UsageError(format!("--convention {name}: it must be one of {known}"))
+        })
     }
 
     /// Refuses α and β where no rule reads them.
@@ -187,12 +211,13 @@ impl MethodArgs {
         };
         let rules = self.rules.as_ref().map(|path| path.display().to_string());
         format!(
-            "{}{}{}{}{}",
+            "{}{}{}{}{}{}",
             self.method,
             part("rules", &rules),
             part("first", &self.first),
             part("middle", &self.middle),
-            part("last", &self.last)
+            part("last", &self.last),
+            part("convention", &self.convention)
         )
     }
 }
@@ -205,6 +230,7 @@ fn usage_error(numbers: &Numbers, error: &ModelError) -> UsageError {
             format!("--alpha {alpha} --beta {beta}: α − β must be 1 and β at least 0")
         }
         ModelError::Rule { place, rule, .. } => format!("--{place} {rule}: {error}"),
+        ModelError::NoRule { convention, .. } => format!("--convention {convention}: {error}"),
         error => error.to_string(),
     })
 }
@@ -252,6 +278,16 @@ mod tests {
         refused(MethodArgs { epsilon: Some(-1.0), ..args() }, "--epsilon -1");
         refused(MethodArgs { gamma: Some(-1.0), ..args() }, "--gamma -1");
         refused(MethodArgs { method: "sensitivity".to_owned(), last: of("flat"), ..args() }, "no rules");
+        let convention = |name: &str| MethodArgs { convention: of(name), ..args() };
+        refused(convention("innvestigate"), "--convention innvestigate");
+        refused(convention("captum"), "captum has no rule z-beta");
+        refused(MethodArgs { method: "sensitivity".to_owned(), ..convention("zennit") }, "no rules");
+        let captum = MethodArgs { first: of("epsilon"), ..convention("captum") };
+        let Method::Relevance(found) = captum.parse().unwrap() else { panic!("a composite") };
+        assert_eq!(
+            (found.first, found.convention),
+            (LayerRule::Epsilon { epsilon: 1e-9 }, Convention::CAPTUM)
+        );
     }
 
     #[test]

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 /// The most samples whose heatmaps of all classes are compared.
 pub const SAMPLES: usize = 60;
 /// Samples explained at once: each has a heatmap for every class and value.
-const CHUNK: usize = 10;
+pub(super) const CHUNK: usize = 10;
 /// Samples evaluated at once.
 const BATCH: usize = 250;
 
@@ -52,7 +52,7 @@ pub struct ClassRequest<'a> {
 }
 
 /// The values of this many classes: some ask for another logit.
-fn values(classes: usize) -> impl Iterator<Item = Value> {
+pub(super) fn values(classes: usize) -> impl Iterator<Item = Value> {
     let named = Value::NAMES.into_iter().filter_map(Value::by_name);
     named.filter(move |value| classes > 1 || !matches!(value, Value::RunnerUp | Value::Contrast))
 }
@@ -86,7 +86,7 @@ pub fn class_dependence(kernels: &Kernels, request: ClassRequest) -> Result<Vec<
 }
 
 /// The sizes of the cosines between the heatmaps of all pairs of classes of the `i`th sample.
-fn pairs(of_classes: &[Explanation], i: usize, samples: usize) -> Vec<Option<f64>> {
+pub(super) fn pairs(of_classes: &[Explanation], i: usize, samples: usize) -> Vec<Option<f64>> {
     let map = |batch: &Explanation| {
         let size = batch.relevance.len() / samples;
         batch.relevance[i * size..][..size].to_vec()

@@ -77,6 +77,8 @@ pub struct Flipping {
     fills: Vec<(Fill, Vec<f32>)>,
     /// Pixels of each region.
     regions: Vec<Vec<usize>>,
+    /// How many of them are removed.
+    removed: usize,
     evaluator: Evaluator,
 }
 
@@ -118,7 +120,8 @@ impl Flipping {
         };
         let fills = Fill::ALL.map(|fill| (fill, filled(fill))).to_vec();
         let evaluator = Evaluator::new(network, CHUNK.min(indices.len().max(1)));
-        let mut flipping = Flipping { images, classes: Vec::new(), fills, regions, evaluator };
+        let removed = regions.len();
+        let mut flipping = Flipping { images, classes: Vec::new(), fills, regions, removed, evaluator };
         let images = flipping.images.clone();
         let most = |p: &[f64]| {
             p.iter().enumerate().fold(0, |best, (i, &value)| if value > p[best] { i } else { best })
@@ -126,6 +129,14 @@ impl Flipping {
         flipping.classes =
             flipping.probabilities(kernels, network, images)?.iter().map(|p| most(p)).collect();
         Ok(flipping)
+    }
+
+    /// With one fill only, and no more than so many regions removed.
+    #[must_use]
+    pub fn limited(mut self, fill: Fill, regions: usize) -> Flipping {
+        self.fills.retain(|(of, _)| *of == fill);
+        self.removed = regions.min(self.regions.len());
+        self
     }
 
     /// The curves of one order with each fill; `relevance` `[N, rows, cols]` gives the order; ties are broken
@@ -157,9 +168,9 @@ impl Flipping {
         let mut found = Vec::new();
         for which in 0..self.fills.len() {
             let mut images = self.images.clone();
-            let mut curve = Vec::with_capacity(self.regions.len() + 1);
+            let mut curve = Vec::with_capacity(self.removed + 1);
             let (mut first, mut samples) = (vec![0.0; n], vec![0.0; n]);
-            for step in 0..=self.regions.len() {
+            for step in 0..=self.removed {
                 check_stop()?;
                 if step > 0 {
                     for (i, order) in orders.iter().enumerate() {
@@ -175,7 +186,7 @@ impl Flipping {
                     first = of_class().collect();
                 }
                 for ((area, p), first) in samples.iter_mut().zip(of_class()).zip(&first) {
-                    *area += (first - p) / (self.regions.len() + 1) as f64;
+                    *area += (first - p) / (self.removed + 1) as f64;
                 }
             }
             let aopc = curve.iter().map(|p| curve[0] - p).sum::<f64>() / curve.len() as f64;

@@ -12,6 +12,7 @@ pub mod fold;
 pub mod heatmaps;
 pub mod intervals;
 pub mod majority;
+pub mod methods;
 pub mod network;
 pub mod numbers;
 pub mod quality;

@@ -182,7 +182,7 @@ fn of_method(
         summary: found.summary,
         class_columns,
         noise: found.noise,
-        rival_cosine: found.other_class,
+        runner_up_cosine: found.other_class,
         flipped: found.flipped,
         randomised: found.randomised,
         intervals,

@@ -45,9 +45,9 @@ pub fn quality(
     let of = |target| relevance.collect(kernels, ExplanationRequest { target, ..request });
     let (predicted, summary) = of(Target::Predicted)?;
     let (labelled, _) = of(Target::True)?;
-    let (rival, _) = of(Target::Rival)?;
+    let (runner_up, _) = of(Target::RunnerUp)?;
     let noises = || predicted.chunks_exact(size).map(|map| numbers::noise(map, cols));
-    let pairs = || labelled.chunks_exact(size).zip(rival.chunks_exact(size));
+    let pairs = || labelled.chunks_exact(size).zip(runner_up.chunks_exact(size));
     let cosines = || pairs().map(|(a, b)| numbers::cosine(a, b).map(f64::abs));
     let mut flipped = Vec::new();
     let mut flipping = Flipping::new(kernels, request.network, request.samples, request.indices, side)?;

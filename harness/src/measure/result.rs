@@ -29,7 +29,8 @@ pub struct OfMethod {
     /// Mean total variation of a heatmap over its absolute sum: see [`noise`](crate::measure::numbers::noise).
     pub noise: Option<f64>,
     /// Mean |cosine| between the heatmaps of the true class and of the largest other logit.
-    pub rival_cosine: Option<f64>,
+    #[serde(alias = "rival_cosine")]
+    pub runner_up_cosine: Option<f64>,
     /// Pixel flipping in the order of this method.
     pub flipped: Vec<Flipped>,
     /// Similarity to the original heatmaps as layers are randomised, from the logits down.

@@ -242,7 +242,7 @@ fn methods(nets: &[&Net], pixels: &[f64]) -> Table {
                 of(|of| of.summary.absorbed_share_mean),
                 largest(|of| of.summary.absorbed_share_max),
                 text(spread(net, method, |of| of.noise), 2),
-                text(spread(net, method, |of| of.rival_cosine), 3),
+                text(spread(net, method, |of| of.runner_up_cosine), 3),
             ]);
         }
     }

@@ -319,7 +319,7 @@ fn all<'a>(set: &'a Set, experiment: &Experiment) -> Vec<Statement<'a>> {
         say(CONSERVES, net.title, true, Some(Estimate { value, interval: None }));
     }
     for net in set.adam() {
-        let value = net.spread(|run| run.measured.method(MAIN)?.rival_cosine).map(|spread| spread.mean);
+        let value = net.spread(|run| run.measured.method(MAIN)?.runner_up_cosine).map(|spread| spread.mean);
         say(BY_CLASS, net.title, true, net.estimate(value, |run| intervals(run)?.other_class));
     }
     for net in set.adam() {

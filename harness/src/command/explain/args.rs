@@ -20,8 +20,9 @@ pub struct ExplainArgs {
     pub target: Option<String>,
     /// What to explain of its logit h: logit, relu (0 if negative), centred (less the mean), runner-up (less the largest
     /// other), contrast (less the others by softmax); or FILE.npy, f32 [N, classes]: weights of the logits of each sample
-    #[arg(long, value_name = "VALUE", default_value = "logit")]
-    pub value: String,
+    /// [default: logit; with --convention author-code relu]
+    #[arg(long, value_name = "VALUE")]
+    pub value: Option<String>,
     /// Exit with status 1 if relevance and absorbed relevance do not add up to the explained value
     #[arg(long)]
     pub check: bool,

@@ -65,7 +65,11 @@ pub fn run(args: &ExplainArgs, options: &GlobalOptions) -> Result<()> {
     if args.check && !matches!(method, Method::Relevance(_)) {
         bail!(UsageError(format!("--check: {} promises no conservation of relevance", args.method.method)));
     }
-    let from_file = Value::by_name(&args.value).is_none();
+    let value_name = match &args.value {
+        Some(name) => name,
+        None => args.method.convention()?.value,
+    };
+    let from_file = Value::by_name(value_name).is_none();
     if from_file && args.target.is_some() {
         bail!(UsageError("--target: the rows of --value leave no choice of a class".to_owned()));
     }
@@ -98,11 +102,10 @@ pub fn run(args: &ExplainArgs, options: &GlobalOptions) -> Result<()> {
         bail!(UsageError("no sample is selected: see --class and --samples".to_owned()));
     }
     if page {
-        let summary =
-            Gallery { network: &network, source: &source, indices: &indices }.write(args, &kernels)?;
-        return finish(args, options, &summary);
+        let summary = Gallery { network: &network, source: &source, indices: &indices }.write(args, &kernels)?;
+        return finish(args, value_name, options, &summary);
     }
-    let value = value(&args.value, [indices.len(), network.task().classes])?;
+    let value = value(value_name, [indices.len(), network.task().classes])?;
     if !pictures {
         check_target(&args.out, args.overwrite)?;
     }
@@ -127,12 +130,12 @@ pub fn run(args: &ExplainArgs, options: &GlobalOptions) -> Result<()> {
         "npz" => request.to_npz(&args.out, explain)?,
         _ => request.to_pictures(args, explain)?,
     };
-    finish(args, options, &summary)
+    finish(args, value_name, options, &summary)
 }
 
 /// Prints the result; with `--check`, fails if relevance was not conserved.
-fn finish(args: &ExplainArgs, options: &GlobalOptions, summary: &Summary) -> Result<()> {
-    print_summary(args, options, summary)?;
+fn finish(args: &ExplainArgs, value_name: &str, options: &GlobalOptions, summary: &Summary) -> Result<()> {
+    print_summary(args, value_name, options, summary)?;
     let failed = summary.not_conserved;
     ensure!(
         !args.check || failed == 0,
@@ -174,10 +177,10 @@ fn value(text: &str, shape: [usize; 2]) -> Result<Value> {
     Ok(Value::Rows(rows))
 }
 
-fn print_summary(args: &ExplainArgs, options: &GlobalOptions, summary: &Summary) -> Result<()> {
+fn print_summary(args: &ExplainArgs, value: &str, options: &GlobalOptions, summary: &Summary) -> Result<()> {
     if options.json {
         return write_json_result(&json!({
-            "method": args.method.title(), "value": args.value, "out": json_path(&args.out), "summary": summary
+            "method": args.method.title(), "value": value, "out": json_path(&args.out), "summary": summary
         }));
     }
     let mut table = Table::new(&[
