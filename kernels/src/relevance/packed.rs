@@ -6,17 +6,16 @@
 //! - a constant: one term that does not read the inputs (w², flat).
 
 use super::terms::{Group, InputMap, Rule, SharedGroup, Term};
-use crate::buffer::Buffer;
 use crate::conv::max_pool::filters::Lines;
 use crate::conv::max_pool::{ConvMaxPoolShape, Filters};
 use crate::conv::{Conv, conv};
 use crate::error::{ShapeError, axis};
 use crate::exec::Kernels;
-use crate::gemm::pack::{self, Part};
+use crate::gemm::pack::{self, PackedWeights, Part};
 use crate::gemm::problem::{Epilogue, Init};
 use crate::image::ConvShape;
 use crate::layout::{MatMut, MatRef, Rows, volume};
-use crate::panels::{Panels, panels_len};
+use crate::panels::Panels;
 
 /// Names of the kernels that take the packed rules of convolutions, in errors and profiles.
 pub(super) const CONV_NAME: &str = "relevance_conv";
@@ -76,17 +75,13 @@ pub(super) enum Denominator<W> {
 
 /// Separately packed weights.
 #[derive(Clone, Debug)]
-pub(super) struct Weights {
-    k: usize,
-    n: usize,
-    floats: Buffer,
-}
+pub(super) struct Weights(PackedWeights);
 
 impl Weights {
     fn new(k: usize, n: usize, pack: impl FnOnce(&mut [f32])) -> Self {
-        let mut floats = Buffer::zeroed(panels_len(k, n));
-        pack(&mut floats);
-        Weights { k, n, floats }
+        let mut weights = PackedWeights::zeroed(k, n);
+        weights.update(pack);
+        Weights(weights)
     }
 
     fn forward(w: Panels, part: Part) -> Self {
@@ -103,7 +98,7 @@ impl Weights {
     }
 
     pub fn panels(&self) -> Panels<'_> {
-        Panels::new(&self.floats, self.k, self.n)
+        self.0.panels()
     }
 }
 

@@ -10,7 +10,7 @@ use crate::error::ModelError;
 use crate::params::{Parameters, Specs};
 use kernels::pack::{self, Part};
 use kernels::relevance::{RelevanceNeuron, Rule, relevance_neuron};
-use kernels::{Buffer, Epilogue, Init, Kernels, MatMut, MatRef, Panels, gemm, panels_len};
+use kernels::{Buffer, Epilogue, Init, Kernels, MatMut, MatRef, PackedWeights, gemm};
 
 /// `h = x·W − softplus(b)`
 #[derive(Clone, Copy, Debug)]
@@ -38,8 +38,8 @@ impl Layer for Logits {
         let input = self.0.input();
         let w = setup.parameters.weight(self.0.index());
         let neuron = setup.rule(input.domain, Place::Last).map(|rule| {
-            let mut transposed = Buffer::zeroed(panels_len(w.n(), w.k()));
-            pack::transpose(w, Part::All, &mut transposed);
+            let mut transposed = PackedWeights::zeroed(w.n(), w.k());
+            transposed.update(|to| pack::transpose(w, Part::All, to));
             Neuron { rule, transposed, d: Buffer::zeroed(setup.rows * w.k()) }
         });
         Box::new(LogitsStage { dense: self.0.stage_with(setup, None), neuron })
@@ -58,7 +58,7 @@ struct LogitsStage {
 struct Neuron {
     rule: Rule,
     /// `Wᵀ`
-    transposed: Buffer,
+    transposed: PackedWeights,
     /// The neuron's weights, `[N, J]`.
     d: Buffer,
 }
@@ -78,7 +78,7 @@ impl Stage for LogitsStage {
         let (inputs, classes) = (self.dense.inputs(), self.dense.outputs());
         let Neuron { rule, transposed, d } =
             self.neuron.as_mut().expect("a pass for relevance has the neuron's buffers");
-        let weights = Panels::new(transposed, classes, inputs);
+        let weights = transposed.panels();
         let gamma = MatRef::new(gamma, rows, classes);
         gemm(kernels, gamma, weights, Init::Zero, Epilogue::Store, MatMut::new(d, rows, inputs))?;
         let operands = RelevanceNeuron {
