@@ -8,16 +8,20 @@ use crate::prepack::Prepacked;
 use crate::profile::{Profile, Span, Work};
 use crate::simd::dispatch::Backend;
 use crate::threads::Threads;
+use std::any::Any;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A kernel set: an instruction set, the threads to run it on, and the GEMM backend. It is the first argument
 /// of every kernel.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Kernels {
     backend: Backend,
     threads: Threads,
     external: Option<External>,
+    /// Kernels that replace ours, each a type of its own.
+    swapped: Vec<Arc<dyn Any + Send + Sync>>,
     profile: Option<Arc<Profile>>,
 }
 
@@ -31,14 +35,14 @@ struct External {
 impl Kernels {
     /// A kernel set of this crate.
     pub fn new(backend: Backend, threads: Threads) -> Self {
-        Kernels { backend, threads, external: None, profile: None }
+        Kernels { backend, threads, external: None, swapped: Vec::new(), profile: None }
     }
 
     /// A kernel set with an external GEMM; `backend` computes everything else.
     pub fn with_matmul(backend: Backend, threads: Threads, external: Arc<dyn MatmulBackend>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let external = External { number: NEXT.fetch_add(1, Ordering::Relaxed), matmul: external };
-        Kernels { backend, threads, external: Some(external), profile: None }
+        Kernels { backend, threads, external: Some(external), swapped: Vec::new(), profile: None }
     }
 
     /// The names that [`Kernels::by_name`] accepts: the instruction sets of this CPU, `amx` and `amx-exact` where it has
@@ -86,13 +90,14 @@ impl Kernels {
 
     /// Whether its results have the bits that every backend but `portable` shares.
     pub fn promises_bits(&self) -> bool {
-        self.backend.promises_bits() && self.matmul().promises_bits()
+        self.swapped.is_empty() && self.backend.promises_bits() && self.matmul().promises_bits()
     }
 
     /// The family of kernel sets that have the bits of this one: `f32`, `amx` or `amx-exact`; none if nothing is promised.
     /// What is no product has the bits of this crate's instruction sets in each.
     pub fn family(&self) -> Option<&str> {
-        self.backend.promises_bits().then(|| self.matmul().family()).flatten()
+        let ours = self.swapped.is_empty() && self.backend.promises_bits();
+        ours.then(|| self.matmul().family()).flatten()
     }
 
     /// The threads.
@@ -126,6 +131,27 @@ impl Kernels {
         self.external.as_ref().is_some_and(|external| external.matmul.prefers_products())
     }
 
+    /// The same kernel set with another kernel in the place of ours: [`OwnRelevance`](crate::relevance::OwnRelevance),
+    /// [`OwnAdam`](crate::elementwise::optimiser::OwnAdam) or [`OwnPool`](crate::pool::OwnPool). Operands are checked before
+    /// it is called; it gets the kernel set without it, for what it leaves to ours.
+    #[must_use]
+    pub fn swap<T: Any + Send + Sync>(mut self, kernel: T) -> Kernels {
+        self.swapped.retain(|own| !own.is::<T>());
+        self.swapped.push(Arc::new(kernel));
+        self
+    }
+
+    /// The kernel of that type that replaces ours.
+    #[inline]
+    pub(crate) fn swapped<T: Any + Send + Sync>(&self) -> Option<&T> {
+        self.swapped.iter().find_map(|own| own.downcast_ref())
+    }
+
+    /// The same kernel set with our kernels only; the GEMM backend stays.
+    pub(crate) fn unswapped(&self) -> Kernels {
+        Kernels { swapped: Vec::new(), ..self.clone() }
+    }
+
     /// The same kernel set; `profile` records its calls. Only one caller may use it at a time.
     #[must_use]
     pub fn profiled(self, profile: Arc<Profile>) -> Kernels {
@@ -137,6 +163,13 @@ impl Kernels {
     #[inline]
     pub fn span(&self, name: &'static str, work: impl FnOnce() -> Work) -> Span<'_> {
         Span::begin(self.profile.as_deref(), name, work)
+    }
+}
+
+impl fmt::Debug for Kernels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, threads) = (self.name(), self.threads.count());
+        f.debug_struct("Kernels").field("name", &name).field("threads", &threads).finish_non_exhaustive()
     }
 }
 

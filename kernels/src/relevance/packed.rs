@@ -184,6 +184,17 @@ pub(super) struct Back {
     pub shifts: Vec<Option<f32>>,
 }
 
+/// A group of a dense layer's rule.
+#[derive(Clone, Debug)]
+pub struct DenseGroup<'a> {
+    /// Coefficient and stabiliser.
+    pub shared: SharedGroup,
+    /// `[J, K]` weights of the denominator, if it is a product `a·ψ(W)`.
+    pub product: Option<Panels<'a>>,
+    /// `[K, J]` weights of the second product of each term.
+    pub back: Vec<Panels<'a>>,
+}
+
 #[derive(Clone, Debug)]
 enum Layer {
     Dense { inputs: usize, outputs: usize, groups: Vec<PanelGroup> },
@@ -275,6 +286,22 @@ impl PackedRule {
         };
         let groups = rule.groups.iter().map(packed).collect::<Result<_, ShapeError>>()?;
         Ok(PackedRule(Layer::ConvMaxPool { shape: *shape, groups }))
+    }
+
+    /// The groups of a dense layer's rule with their packed weights; none for another layer.
+    pub fn dense_groups(&self) -> Vec<DenseGroup<'_>> {
+        let Layer::Dense { groups, .. } = &self.0 else { return Vec::new() };
+        fn of(group: &PanelGroup) -> DenseGroup<'_> {
+            DenseGroup {
+                shared: group.shared,
+                product: match &group.denominator {
+                    Denominator::Product(weights) => Some(weights.panels()),
+                    Denominator::Forward(_) | Denominator::Constant(_) => None,
+                },
+                back: group.back.iter().map(|term| term.weights.panels()).collect(),
+            }
+        }
+        groups.iter().map(of).collect()
     }
 
     /// Groups of the rule.
