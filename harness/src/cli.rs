@@ -98,10 +98,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<()> {
 ///
 /// # Errors
 /// As [`run`].
-pub fn run_with(
-    args: impl IntoIterator<Item = OsString>,
-    backends: &[Arc<dyn MatmulBackend>],
-) -> Result<()> {
+pub fn run_with(args: impl IntoIterator<Item = OsString>, backends: &[Arc<dyn MatmulBackend>]) -> Result<()> {
     let mut args: Vec<OsString> = args.into_iter().collect();
     if !names_a_command(&args) {
         args.insert(1.min(args.len()), "reproduce".into());

@@ -5,7 +5,9 @@
 
 mod workload;
 
-use kernels::{Abilities, Backend, Kernels, MatmulBackend, MatmulBlock, MatmulTask, Panels, Prepacked, Threads};
+use kernels::{
+    Abilities, Backend, Kernels, MatmulBackend, MatmulBlock, MatmulTask, Panels, Prepacked, Threads,
+};
 use std::sync::Arc;
 
 /// The external GEMM: here three plain loops, over weights in a form of its own.

@@ -13,7 +13,9 @@ use kernels::{Kernels, ShapeError};
 fn own_z_plus(kernels: &Kernels, mut operands: Relevance) -> Result<(), ShapeError> {
     let groups = operands.rule.dense_groups();
     let [group] = &groups[..] else { return relevance(kernels, operands) };
-    let (Some(w), [back], Stabiliser::Constant(eps)) = (group.product, &group.back[..], group.shared.stabiliser) else {
+    let (Some(w), [back], Stabiliser::Constant(eps)) =
+        (group.product, &group.back[..], group.shared.stabiliser)
+    else {
         return relevance(kernels, operands);
     };
     let (outputs, inputs) = (w.n(), w.k());

@@ -129,7 +129,11 @@ mod tests {
         cache.renew();
         assert_eq!(form(&cache, 1, 0..4).get::<Vec<usize>>(), Some(&vec![1, 4]), "the memory is used again");
         cache.renew();
-        assert_eq!(form(&cache, 2, 0..4).get::<Vec<usize>>(), Some(&vec![5]), "not needed by the last version");
+        assert_eq!(
+            form(&cache, 2, 0..4).get::<Vec<usize>>(),
+            Some(&vec![5]),
+            "not needed by the last version"
+        );
     }
 
     #[test]

@@ -104,7 +104,8 @@ pub fn run(args: &CheckArgs, options: &GlobalOptions) -> Result<()> {
         for kernels in &combinations {
             let (training, explanation) = hashes(args, kernels, network.clone(), &samples, &job)?;
             let (cell, threads) = (network.architecture().name(), kernels.threads().count());
-            let (family, kernels) = (kernels.family().unwrap_or_default().to_owned(), kernels.name().to_owned());
+            let (family, kernels) =
+                (kernels.family().unwrap_or_default().to_owned(), kernels.name().to_owned());
             lines.push(Line { cell, family, kernels, threads, training, explanation });
         }
     }

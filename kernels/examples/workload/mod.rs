@@ -24,7 +24,12 @@ impl Samples for Stripes {
 
 /// What a kernel set computes from one network and `batch` samples: a gradient, the parameters after `steps` steps, and
 /// the relevance of the pixels after them.
-fn outcome(kernels: &Kernels, network: &Network, batch: usize, steps: usize) -> Result<[Vec<f32>; 3], Box<dyn Error>> {
+fn outcome(
+    kernels: &Kernels,
+    network: &Network,
+    batch: usize,
+    steps: usize,
+) -> Result<[Vec<f32>; 3], Box<dyn Error>> {
     let indices: Vec<usize> = (0..batch).collect();
     let dropout = DropoutPolicy::draft(network.architecture());
     let options = TrainOptions { optimiser: Optimiser::Adam { lr: 5e-4 }, batch, seed: 1, dropout };
@@ -36,7 +41,11 @@ fn outcome(kernels: &Kernels, network: &Network, batch: usize, steps: usize) -> 
     }
     let mut explainer = Explainer::new(kernels, trainer.network(), Method::DEEP_TAYLOR, batch)?;
     let found = explainer.explain(kernels, &Stripes, &indices, Target::True)?;
-    Ok([gradient, trainer.network().values().to_vec(), found.into_iter().flat_map(|of| of.relevance).collect()])
+    Ok([
+        gradient,
+        trainer.network().values().to_vec(),
+        found.into_iter().flat_map(|of| of.relevance).collect(),
+    ])
 }
 
 /// Compares `own` with the reference on every preset, after `steps` steps, and prints which share of a step and an explanation the kernels of
@@ -60,7 +69,12 @@ pub fn run(own: &Kernels, names: &[&str], steps: usize) -> Result<(), Box<dyn Er
                 let of = calls.iter().filter(|call| !named || names.contains(&call.name));
                 of.map(|call| call.took.as_secs_f64() * 1e3).sum()
             };
-            shares.push(format!("{:.1} of {:.1} ms ({:.0} %)", ms(true), ms(false), 100.0 * ms(true) / ms(false)));
+            shares.push(format!(
+                "{:.1} of {:.1} ms ({:.0} %)",
+                ms(true),
+                ms(false),
+                100.0 * ms(true) / ms(false)
+            ));
         }
         println!("{cell}-7 agrees; {}: own {}, built-in {}", names.join(" and "), shares[0], shares[1]);
     }

@@ -143,7 +143,8 @@ fn prepacked_weights_give_the_sums_of_their_present_version() {
                 let [cached, without] = [w.panels(), Panels::new(&plain, k, n)].map(|w| {
                     let mut c = vec![0.5; m * n];
                     let out = MatMut::new(&mut c, m, n);
-                    gemm(&kernels, part, w.rows(from, to), Init::Accumulate, Epilogue::Store, out).expect("fits");
+                    gemm(&kernels, part, w.rows(from, to), Init::Accumulate, Epilogue::Store, out)
+                        .expect("fits");
                     c
                 });
                 assert_eq!(cached, without, "{} rows {from}..{to}, version {version}", kernels.name());

@@ -119,8 +119,7 @@ pub fn relevance_conv_max_pool(kernels: &Kernels, operands: RelevanceConvMaxPool
                 ratios.by_products(kernels, x, c, absorbed)?;
                 let d_h = MatRef::new(c, images * shape.windows(), shape.conv.outputs);
                 let d_x = r_in.reborrow();
-                let operands =
-                    ConvMaxPoolInputGradient { filters, images, max_indices, d_h, epilogues, d_x };
+                let operands = ConvMaxPoolInputGradient { filters, images, max_indices, d_h, epilogues, d_x };
                 conv_max_pool_input_gradient(kernels, operands)
             })?;
             continue;

@@ -16,8 +16,8 @@ use kernels::relevance::{
     messages_conv, ratios_conv,
 };
 use kernels::{
-    Buffer, Conv as Product, ConvShape, Epilogue, Init, Kernels, MatMut, MatRef, PackedWeights, Panels, Plane,
-    conv, conv_weight_gradient, gemm,
+    Buffer, Conv as Product, ConvShape, Epilogue, Init, Kernels, MatMut, MatRef, PackedWeights, Panels,
+    Plane, conv, conv_weight_gradient, gemm,
 };
 use std::ops::Range;
 

@@ -158,12 +158,7 @@ impl Blocks<'_> {
     /// # Safety
     /// Every term of the task is readable, its rows of the output are written by no other thread, and `place` is that
     /// of the problem. There is at least one term.
-    unsafe fn into_output(
-        self,
-        place: Place,
-        room: &mut [f32],
-        mut multiply: impl FnMut(MatmulBlock, Ends),
-    ) {
+    unsafe fn into_output(self, place: Place, room: &mut [f32], mut multiply: impl FnMut(MatmulBlock, Ends)) {
         let problem = self.task.problem;
         let n = problem.n;
         for rows in self.rows() {

@@ -2,11 +2,11 @@
 
 pub(crate) mod amx;
 mod external;
-mod prepacked;
 #[cfg(feature = "peers")]
 pub mod gemm_crate;
 #[cfg(feature = "peers")]
 pub mod matrixmultiply;
+mod prepacked;
 mod simd;
 
 pub use external::{Abilities, Ends, Then};

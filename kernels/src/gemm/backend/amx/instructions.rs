@@ -4,8 +4,8 @@
 use super::split::{Line, Range, Source};
 use super::tile::{Model, Operands, Shape, Tile};
 use std::arch::asm;
-use std::arch::x86_64::{__cpuid_count, __m512, __m512i};
 use std::arch::x86_64::*;
+use std::arch::x86_64::{__cpuid_count, __m512, __m512i};
 
 /// Proof that this CPU has AMX-BF16 and AVX-512-BF16 and that the process may use tiles; only [`Amx::detect`] makes one.
 #[derive(Clone, Copy, Debug)]
@@ -73,7 +73,8 @@ struct Config {
 impl Config {
     /// Tiles 0 to 7 as `[rows, bytes a row]`.
     fn new(tiles: [[usize; 2]; 8]) -> Config {
-        let mut config = Config { palette: 1, start_row: 0, reserved: [0; 14], colsb: [0; 16], rows: [0; 16] };
+        let mut config =
+            Config { palette: 1, start_row: 0, reserved: [0; 14], colsb: [0; 16], rows: [0; 16] };
         for (i, [rows, bytes]) in tiles.into_iter().enumerate() {
             assert!((1..=16).contains(&rows) && (1..=16).contains(&(bytes / 4)) && bytes.is_multiple_of(4));
             (config.rows[i], config.colsb[i]) = (rows as u8, bytes as u16);
@@ -108,24 +109,40 @@ struct Call {
 }
 
 /// The next tile of the left factor.
-macro_rules! a { ($t:literal) => { concat!("tileloadd tmm", $t, ", [{a} + {s}*1]\n add {a}, {at}\n") } }
+macro_rules! a {
+    ($t:literal) => {
+        concat!("tileloadd tmm", $t, ", [{a} + {s}*1]\n add {a}, {at}\n")
+    };
+}
 /// The next tile of the right factor.
-macro_rules! b { ($t:literal) => { concat!("tileloadd tmm", $t, ", [{b} + {s}*1]\n add {b}, {bt}\n") } }
+macro_rules! b {
+    ($t:literal) => {
+        concat!("tileloadd tmm", $t, ", [{b} + {s}*1]\n add {b}, {bt}\n")
+    };
+}
 /// `tmm{c} += tmm{a}·tmm{b}`.
 macro_rules! dot {
-    ($c:literal, $a:literal, $b:literal) => { concat!("tdpbf16ps tmm", $c, ", tmm", $a, ", tmm", $b, "\n") };
+    ($c:literal, $a:literal, $b:literal) => {
+        concat!("tdpbf16ps tmm", $c, ", tmm", $a, ", tmm", $b, "\n")
+    };
 }
 
 // Four products, one for each tile of sums, so that pairs share the right tile: a TDPBF16PS takes max(rows, pairs) cycles
 // after a change of it, rows + 1 else. They take new tiles of both factors, of the left one, or of the right one.
 macro_rules! both {
-    () => { concat!(a!(4), b!(6), dot!(0, 4, 6), a!(5), dot!(2, 5, 6), b!(7), dot!(3, 5, 7), dot!(1, 4, 7)) };
+    () => {
+        concat!(a!(4), b!(6), dot!(0, 4, 6), a!(5), dot!(2, 5, 6), b!(7), dot!(3, 5, 7), dot!(1, 4, 7))
+    };
 }
 macro_rules! left {
-    () => { concat!(a!(4), dot!(1, 4, 7), a!(5), dot!(3, 5, 7), dot!(2, 5, 6), dot!(0, 4, 6)) };
+    () => {
+        concat!(a!(4), dot!(1, 4, 7), a!(5), dot!(3, 5, 7), dot!(2, 5, 6), dot!(0, 4, 6))
+    };
 }
 macro_rules! right {
-    () => { concat!(b!(6), dot!(0, 4, 6), dot!(2, 5, 6), b!(7), dot!(3, 5, 7), dot!(1, 4, 7)) };
+    () => {
+        concat!(b!(6), dot!(0, 4, 6), dot!(2, 5, 6), b!(7), dot!(3, 5, 7), dot!(1, 4, 7))
+    };
 }
 
 /// The whole life of four tiles of sums in one `asm!`: tile registers cannot be operands, and a block may rely on
@@ -162,8 +179,17 @@ unsafe fn kernel<const P: usize>(call: &Call) {
             2 => kernel!(call, both!(), left!(), right!()),
             _ => kernel!(
                 call,
-                both!(), left!(), right!(), left!(), right!(),
-                "lea {b}, [{b} + {bt}*2]", "neg {bt}", "lea {b}, [{b} + {bt}*8]", "neg {bt}", right!(), "lea {b}, [{b} + {bt}*4]"
+                both!(),
+                left!(),
+                right!(),
+                left!(),
+                right!(),
+                "lea {b}, [{b} + {bt}*2]",
+                "neg {bt}",
+                "lea {b}, [{b} + {bt}*8]",
+                "neg {bt}",
+                right!(),
+                "lea {b}, [{b} + {bt}*4]"
             ),
         }
     }
@@ -205,9 +231,13 @@ impl Tile for Amx {
     fn split_left<const P: usize>(self, source: &Source, range: Range, at: [usize; P], out: &mut [Line]) {
         match Memory::of(source, range) {
             // SAFETY: the token proves the instructions; `Memory` has checked that the range lies in the source.
-            Some(Memory::Along(memory)) => unsafe { tile::<P, true, false>(&memory, range.lines, slots(out, at, range.lines)) },
+            Some(Memory::Along(memory)) => unsafe {
+                tile::<P, true, false>(&memory, range.lines, slots(out, at, range.lines))
+            },
             // SAFETY: as above.
-            Some(Memory::Across(memory)) => unsafe { tile::<P, false, true>(&memory, range.lines, slots(out, at, range.lines)) },
+            Some(Memory::Across(memory)) => unsafe {
+                tile::<P, false, true>(&memory, range.lines, slots(out, at, range.lines))
+            },
             None => Model.split_left::<P>(source, range, at, out),
         }
     }
@@ -222,9 +252,13 @@ impl Tile for Amx {
     ) {
         match Memory::of(source, range) {
             // SAFETY: as for the left factor.
-            Some(Memory::Along(memory)) => unsafe { tile::<P, true, true>(&memory, pairs, slots(out, at, pairs)) },
+            Some(Memory::Along(memory)) => unsafe {
+                tile::<P, true, true>(&memory, pairs, slots(out, at, pairs))
+            },
             // SAFETY: as above.
-            Some(Memory::Across(memory)) => unsafe { tile::<P, false, false>(&memory, pairs, slots(out, at, pairs)) },
+            Some(Memory::Across(memory)) => unsafe {
+                tile::<P, false, false>(&memory, pairs, slots(out, at, pairs))
+            },
             None => Model.split_right::<P>(source, range, pairs, at, out),
         }
     }
@@ -319,7 +353,10 @@ fn parts<const P: usize, const ALONG: bool>(mut x: __m512, mut y: __m512) -> [__
             let widen = |words| _mm512_maskz_permutexvar_epi16(0xaaaa_aaaa, words, both);
             (widen(lower), widen(upper))
         } else {
-            (_mm512_slli_epi32::<16>(*part), _mm512_and_si512(*part, _mm512_set1_epi32(0xffff_0000u32 as i32)))
+            (
+                _mm512_slli_epi32::<16>(*part),
+                _mm512_and_si512(*part, _mm512_set1_epi32(0xffff_0000u32 as i32)),
+            )
         };
         x = _mm512_sub_ps(x, _mm512_castsi512_ps(xh));
         y = _mm512_sub_ps(y, _mm512_castsi512_ps(yh));

@@ -8,7 +8,12 @@ use crate::layout::Strided;
 const NEAR: usize = 5 << 18;
 
 /// Splits `N` columns of `K` terms.
-pub fn split_factor<T: Tile, const P: usize>(tile: T, source: &Source, [k, n]: [usize; 2], right: &mut Right<P>) {
+pub fn split_factor<T: Tile, const P: usize>(
+    tile: T,
+    source: &Source,
+    [k, n]: [usize; 2],
+    right: &mut Right<P>,
+) {
     let blocks = Blocks::of(k);
     let shape = Shape { rows: RowTiles::of(1), blocks };
     let panel = shape.right_lines::<P>();
@@ -26,7 +31,14 @@ pub fn split_factor<T: Tile, const P: usize>(tile: T, source: &Source, [k, n]: [
 }
 
 /// Splits a pair of row tiles.
-fn split_rows<T: Tile, const P: usize>(tile: T, source: &Source, shape: &Shape, k: usize, pair: usize, lines: &mut [Line]) {
+fn split_rows<T: Tile, const P: usize>(
+    tile: T,
+    source: &Source,
+    shape: &Shape,
+    k: usize,
+    pair: usize,
+    lines: &mut [Line],
+) {
     let Shape { rows, blocks } = shape;
     let starts = rows.starts(pair);
     for block in 0..blocks.count {
@@ -58,13 +70,24 @@ impl<T: Tile> Drop for Session<T> {
 }
 
 /// `c = a·b`, `M`, `N` and `K` at least 1; the order of every sum is a function of `K` alone.
-pub fn multiply<T: Tile, const P: usize>(tile: T, a: &Strided, right: &Right<P>, sums: Sums, scratch: &mut Vec<Line>) {
+pub fn multiply<T: Tile, const P: usize>(
+    tile: T,
+    a: &Strided,
+    right: &Right<P>,
+    sums: Sums,
+    scratch: &mut Vec<Line>,
+) {
     let (m, k, n) = (a.rows(), right.k, right.n);
     assert!(m > 0 && n > 0 && k > 0 && a.cols() == k, "[{m}, {}] times [{k}, {n}]", a.cols());
     let Sums { c, row } = sums;
     let shape = Shape { rows: RowTiles::of(m), blocks: Blocks::of(k) };
     let (pair, panel, columns) = (shape.left_lines::<P>(), shape.right_lines::<P>(), n.div_ceil(COLUMNS));
-    let source = Source { data: a.floats(), line: a.row_stride(), term: a.col_stride(), strip: WIDTH * a.row_stride() };
+    let source = Source {
+        data: a.floats(),
+        line: a.row_stride(),
+        term: a.col_stride(),
+        strip: WIDTH * a.row_stride(),
+    };
     // Where the right factor comes from L3 each of its columns does so once for a large group of rows; else a group is
     // what stays near L1, and its rows are finished one after the other, as pages and prefetchers like them to be written.
     let far = right.lines.len() * size_of::<Line>() > NEAR;

@@ -32,7 +32,8 @@ fn bits<T: Tile, const P: usize>(tile: T, [m, n, k]: [usize; 3]) -> Vec<u32> {
     let (a, b) = (numbers(m * k, 1), numbers(k * n, 2));
     let mut all = Vec::new();
     for (rows, columns) in [(true, false), (false, true)] {
-        let left = if rows { Strided::row_major(&a, m, k) } else { Strided::row_major(&a, k, m).transposed() };
+        let left =
+            if rows { Strided::row_major(&a, m, k) } else { Strided::row_major(&a, k, m).transposed() };
         let (line, term) = if columns { (k, 1) } else { (1, n) };
         let (mut right, mut scratch, mut c) = (Right::<P>::default(), Vec::new(), vec![0.0; m * n]);
         split_factor(tile, &Source { data: &b, line, term, strip: WIDTH * line }, [k, n], &mut right);
@@ -52,7 +53,8 @@ fn numbers(len: usize, seed: u64) -> Vec<f32> {
             state ^= state << 17;
             let mantissa = (state >> 40) as f32 / (1 << 23) as f32 - 1.0;
             match state % 64 {
-                0 => [1e-40, -1e-40, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, -0.0][(state >> 8) as usize % 6],
+                0 => [1e-40, -1e-40, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, -0.0]
+                    [(state >> 8) as usize % 6],
                 scale => mantissa * (2.0f32).powi(scale as i32 - 32),
             }
         })

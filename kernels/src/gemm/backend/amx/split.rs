@@ -90,7 +90,12 @@ pub struct Range {
 }
 
 /// Splits a range of a left factor: for each part one tile, a line per line.
-pub fn split_left<const P: usize>(source: &Source, range: Range, mut to: impl FnMut(usize, usize) -> usize, out: &mut [Line]) {
+pub fn split_left<const P: usize>(
+    source: &Source,
+    range: Range,
+    mut to: impl FnMut(usize, usize) -> usize,
+    out: &mut [Line],
+) {
     for i in 0..range.lines {
         let mut lines = [Line::default(); P];
         for q in 0..range.terms {

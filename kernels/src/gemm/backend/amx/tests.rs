@@ -60,7 +60,8 @@ fn of_definition<const P: usize>([m, n, k]: [usize; 3], a: &[f32], b: &[f32]) {
         for row in [n, n + 3] {
             let mut c = vec![7.0; m * row];
             multiply(Model, &left, &right, Sums { c: &mut c, row }, &mut Vec::new());
-            let found: Vec<u32> = c.chunks(row).flat_map(|row| row[..n].iter().map(|c| c.to_bits())).collect();
+            let found: Vec<u32> =
+                c.chunks(row).flat_map(|row| row[..n].iter().map(|c| c.to_bits())).collect();
             assert_eq!(found, want, "{P} parts, {m}×{n}×{k}");
             assert!(c.chunks(row).all(|row| row[n..].iter().all(|&c| c == 7.0)), "floats between rows");
         }
@@ -129,7 +130,8 @@ fn error(kernels: &Kernels, [m, n, k]: [usize; 3]) -> f64 {
     let (w, mut c) = (PackedWeights::new(&b, k, n).expect("fits"), vec![0.0; m * n]);
     let (a, out) = (MatRef::new(&a, m, k), MatMut::new(&mut c, m, n));
     gemm(kernels, a, w.panels(), Init::Zero, Epilogue::Store, out).expect("fits");
-    let errors = c.iter().zip(&want).zip(&scale).map(|((&c, want), scale)| (f64::from(c) - want).abs() / scale);
+    let errors =
+        c.iter().zip(&want).zip(&scale).map(|((&c, want), scale)| (f64::from(c) - want).abs() / scale);
     errors.fold(0.0, f64::max)
 }
 
@@ -139,7 +141,15 @@ fn errors_against_f64_are_those_of_the_table() {
     let f32 = Kernels::default();
     let [amx, exact] = super::MODEL_NAMES.map(|name| set(name, 1));
     println!("| M×N×K | amx | amx-exact | f32 |\n|---|---|---|---|");
-    for shape in [[50, 512, 112], [50, 256, 640], [50, 128, 256], [50, 96, 784], [50, 10, 256], [25, 48, 25], [20, 256, 50]] {
+    for shape in [
+        [50, 512, 112],
+        [50, 256, 640],
+        [50, 128, 256],
+        [50, 96, 784],
+        [50, 10, 256],
+        [25, 48, 25],
+        [20, 256, 50],
+    ] {
         let [three, six, chain] = [&amx, &exact, &f32].map(|kernels| error(kernels, shape));
         let [m, n, k] = shape;
         println!("| {m}×{n}×{k} | {three:.1e} | {six:.1e} | {chain:.1e} |");
@@ -153,10 +163,17 @@ fn errors_against_f64_are_those_of_the_table() {
 #[test]
 fn infinite_operands_give_nan_and_denormal_ones_zero() {
     for name in super::MODEL_NAMES {
-        for (x, want) in [(f32::INFINITY, f32::NAN), (3.4e38, f32::NAN), (f32::NAN, f32::NAN), (1e-40, 0.0), (3.3e38, 3.3e38)] {
+        for (x, want) in [
+            (f32::INFINITY, f32::NAN),
+            (3.4e38, f32::NAN),
+            (f32::NAN, f32::NAN),
+            (1e-40, 0.0),
+            (3.3e38, 3.3e38),
+        ] {
             let (w, mut c) = (PackedWeights::new(&[1.0], 1, 1).expect("fits"), [7.0]);
             let (a, out) = ([x], MatMut::new(&mut c, 1, 1));
-            gemm(&set(name, 1), MatRef::new(&a, 1, 1), w.panels(), Init::Zero, Epilogue::Store, out).expect("fits");
+            gemm(&set(name, 1), MatRef::new(&a, 1, 1), w.panels(), Init::Zero, Epilogue::Store, out)
+                .expect("fits");
             let close = (c[0] - want).abs() <= 1e-5 * want.abs();
             assert!(close || want.is_nan() && c[0].is_nan(), "{name}: {x} is {}", c[0]);
         }
@@ -167,7 +184,8 @@ fn infinite_operands_give_nan_and_denormal_ones_zero() {
 fn denormal_results_take_the_exact_path() {
     // 2^-64 · 2^-63 = 2^-127 is flushed; 2^-126 stays.
     let bf16 = |power: i32| model::bf16(2.0f32.powi(power));
-    for (left, right, want) in [(-64, -63, 0.0), (-63, -63, 2.0f32.powi(-126)), (-60, -60, 2.0f32.powi(-120))] {
+    for (left, right, want) in [(-64, -63, 0.0), (-63, -63, 2.0f32.powi(-126)), (-60, -60, 2.0f32.powi(-120))]
+    {
         let (mut a, mut b, mut c) = (Line::default(), Line::default(), [0.0; WIDTH]);
         a.0[0] = bf16(left);
         b.0 = [bf16(right); WIDTH];
