@@ -13,8 +13,10 @@ use crate::io::show::format_error;
 use crate::signal::Interrupted;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use kernels::MatmulBackend;
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// Train small recurrent networks and explain their decisions by layer-wise relevance propagation.
 ///
@@ -111,12 +113,20 @@ fn names_a_command(args: &[OsString]) -> bool {
 /// # Errors
 /// The error of the command; [`clap::Error`] for arguments that do not parse, and for `--help`.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<()> {
+    run_with(args, &[])
+}
+
+/// As [`run`], with more GEMM backends for `--kernels NAME`.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_with(args: impl IntoIterator<Item = OsString>, backends: &[Arc<dyn MatmulBackend>]) -> Result<()> {
     let mut args: Vec<OsString> = args.into_iter().collect();
     if !names_a_command(&args) {
         args.insert(1.min(args.len()), "reproduce".into());
     }
     let cli = Cli::try_parse_from(args)?;
-    let options = &cli.options;
+    let options = &GlobalOptions { backends: backends.to_vec(), ..cli.options };
     match &cli.command {
         Command::Reproduce(args) => reproduce::run(args, options),
         Command::Plan(args) => plan::run(args, options),
@@ -140,8 +150,13 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<()> {
 
 /// Runs the arguments of the process and prints an error in one line.
 pub fn main() -> ExitCode {
+    main_with(&[])
+}
+
+/// The `main` of a program with more GEMM backends, see `kernels/examples/plugin`.
+pub fn main_with(backends: &[Arc<dyn MatmulBackend>]) -> ExitCode {
     output::use_process_streams();
-    let Err(error) = run(std::env::args_os()) else { return ExitCode::SUCCESS };
+    let Err(error) = run_with(std::env::args_os(), backends) else { return ExitCode::SUCCESS };
     let error = match error.downcast::<clap::Error>() {
         // Help and version are not failures; clap prints each to its own stream.
         Ok(usage) => match (output::help(&usage), usage.use_stderr()) {

@@ -6,7 +6,8 @@ use crate::io::output::status;
 use crate::io::progress::Progress;
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use kernels::{Backend, Kernels, Threads};
+use kernels::{Backend, Kernels, MatmulBackend, Threads};
+use std::sync::Arc;
 
 /// Sets the kernel set where `--kernels` does not.
 const KERNELS_ENV: &str = "RELEVANCE_KERNELS";
@@ -43,7 +44,7 @@ fn started(threads: usize) -> Result<Threads> {
 /// The options of every command.
 #[derive(Debug, Clone, Args)]
 pub struct GlobalOptions {
-    /// Kernel set: reference, portable, avx2 or avx512 [env: RELEVANCE_KERNELS] [default: the fastest this CPU has]
+    /// Kernel set: reference, portable, avx2, avx512, amx or amx-exact [env: RELEVANCE_KERNELS] [default: the fastest this CPU has]
     #[arg(long, value_name = "NAME", global = true)]
     pub kernels: Option<String>,
     /// Number of threads [env: RELEVANCE_THREADS] [default: one per core]
@@ -55,6 +56,9 @@ pub struct GlobalOptions {
     /// Print results only, no progress
     #[arg(long, short, global = true)]
     pub quiet: bool,
+    /// GEMM backends besides those of `kernels`, found by name.
+    #[arg(skip)]
+    pub backends: Vec<Arc<dyn MatmulBackend>>,
 }
 
 impl GlobalOptions {
@@ -87,13 +91,25 @@ impl GlobalOptions {
             (None, None) => ("--kernels ", Backend::best().name().to_owned()),
         };
         let name = name.as_str();
-        let Some(kernels) = Kernels::by_name(name, threads) else {
-            let known = Backend::NAMES.contains(&name);
-            let why = if known { "this CPU does not have it" } else { "unknown kernel set" };
-            let here = Kernels::names().join(", ");
+        let Some(kernels) = self.kernel_set(name, threads) else {
+            let why = Kernels::why_not(name).unwrap_or_else(|| "unknown kernel set".to_owned());
+            let here = self.kernel_names().join(", ");
             bail!(UsageError(format!("{from}{name}: {why}; choose one of {here}")));
         };
         Ok(kernels)
+    }
+
+    /// The kernel set of that name, if this machine has it.
+    pub fn kernel_set(&self, name: &str, threads: Threads) -> Option<Kernels> {
+        match self.backends.iter().find(|backend| backend.name() == name) {
+            Some(backend) => Some(Kernels::with_matmul(Backend::best(), threads, Arc::clone(backend))),
+            None => Kernels::by_name(name, threads),
+        }
+    }
+
+    /// The names of the kernel sets of this machine.
+    pub fn kernel_names(&self) -> Vec<&str> {
+        Kernels::names().into_iter().chain(self.backends.iter().map(|backend| backend.name())).collect()
     }
 
     /// Where progress goes.

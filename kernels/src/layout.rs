@@ -283,6 +283,11 @@ impl<'a> Strided<'a> {
         self.col_stride
     }
 
+    /// The floats, element `(0, 0)` first; the others are where the strides say.
+    pub fn floats(&self) -> &'a [f32] {
+        self.data
+    }
+
     /// Element `(0, 0)`; the others are where the strides say.
     pub fn as_ptr(&self) -> *const f32 {
         self.data.as_ptr()

@@ -86,6 +86,7 @@ pub mod peak;
 #[cfg(feature = "peers")]
 pub mod peers;
 pub mod pool;
+mod prepack;
 pub mod profile;
 #[cfg(test)]
 mod profile_tests;
@@ -101,7 +102,7 @@ pub use conv::{Conv, conv, conv_weight_gradient};
 pub use dropout::Dropout;
 pub use error::ShapeError;
 pub use exec::Kernels;
-pub use gemm::backend::{MatmulBackend, MatmulBlock, MatmulTask};
+pub use gemm::backend::{Abilities, Ends, MatmulBackend, MatmulBlock, MatmulTask, Then};
 pub use gemm::pack;
 pub use gemm::pack::PackedWeights;
 pub use gemm::problem::{Epilogue, Init};
@@ -109,5 +110,6 @@ pub use image::{ConvShape, Plane};
 pub use layout::{MatMut, MatRef, Rows, STRIP, Strided};
 pub use matmul::{WeightGradient, gemm, gemm_tn};
 pub use panels::{Panels, panel_index, panels_len};
+pub use prepack::{PrepackCache, Prepacked};
 pub use simd::dispatch::Backend;
 pub use threads::Threads;

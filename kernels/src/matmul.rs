@@ -137,8 +137,10 @@ impl Problem<'_> {
     /// # Safety
     /// As [`Problem::run`], for these rows.
     pub(crate) unsafe fn run_rows(&self, kernels: &Kernels, rows: Range<usize>) {
+        let form = if kernels.has_external_matmul() { self.whole_weights() } else { None };
+        let form = form.and_then(|weights| kernels.prepacked(&weights));
         // SAFETY: the caller's promise.
-        let task = unsafe { MatmulTask::new(self, rows, kernels.backend()) };
+        let task = unsafe { MatmulTask::new(self, rows, kernels.backend(), form.as_deref()) };
         kernels.matmul().run(task);
     }
 }

@@ -1,6 +1,8 @@
 //! Packed weights.
 
 use crate::layout::{STRIP, volume};
+use crate::prepack::PrepackCache;
+use std::ops::Range;
 
 /// Packed weights `[k, n]`: strips of [`STRIP`] columns, each `k` rows of 16 adjacent floats.
 ///
@@ -11,6 +13,9 @@ pub struct Panels<'a> {
     pub(crate) k: usize,
     pub(crate) n: usize,
     pub(crate) stride: usize,
+    cache: Option<&'a PrepackCache>,
+    /// The row of the whole weights that is row 0 here.
+    first: usize,
 }
 
 /// Floats that packed `[k, n]` weights take; `usize::MAX` if they are more than that.
@@ -30,7 +35,7 @@ impl<'a> Panels<'a> {
     /// If `data` has another length than [`panels_len`].
     pub fn new(data: &'a [f32], k: usize, n: usize) -> Self {
         assert_eq!(data.len(), panels_len(k, n), "packed [{k}, {n}] weights");
-        Panels { data, k, n, stride: volume([k, STRIP]) }
+        Panels { data, k, n, stride: volume([k, STRIP]), cache: None, first: 0 }
     }
 
     /// Rows `from..to` of the same weights.
@@ -40,7 +45,35 @@ impl<'a> Panels<'a> {
     pub fn rows(&self, from: usize, to: usize) -> Panels<'a> {
         assert!(from <= to && to <= self.k, "rows {from}..{to} of {}", self.k);
         let data = if self.data.is_empty() { self.data } else { &self.data[from * STRIP..] };
-        Panels { data, k: to - from, n: self.n, stride: self.stride }
+        Panels { data, k: to - from, first: self.first + from, ..*self }
+    }
+
+    /// The same weights, for which external GEMM backends keep their own forms in `cache`. It must be the cache of
+    /// these weights alone, and renewed whenever they change.
+    #[must_use]
+    pub fn cached(self, cache: &'a PrepackCache) -> Panels<'a> {
+        Panels { cache: Some(cache), ..self }
+    }
+
+    /// The floats of all strips, and how many lie between the starts of two strips; rows of a strip are [`STRIP`] apart.
+    pub fn floats(&self) -> (&'a [f32], usize) {
+        (self.data, self.stride)
+    }
+
+    /// The same weights without a cache.
+    pub(crate) fn uncached(self) -> Panels<'a> {
+        Panels { cache: None, ..self }
+    }
+
+    /// The cache of the whole weights, and which of their rows these are.
+    pub(crate) fn cache(&self) -> Option<(&'a PrepackCache, Range<usize>)> {
+        self.cache.map(|cache| (cache, self.first..self.first + self.k))
+    }
+
+    /// Columns `16·strip..` of row `i`, up to 16.
+    #[inline]
+    pub fn strip(&self, i: usize, strip: usize) -> &'a [f32] {
+        &self.data[strip * self.stride + i * STRIP..][..STRIP.min(self.n - strip * STRIP)]
     }
 
     /// Rows of the packed matrix: what a product sums over.

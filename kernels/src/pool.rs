@@ -155,6 +155,23 @@ impl Kernel for Forward<'_> {
     }
 }
 
+/// A kernel in the place of [`fn@pool`], see [`Kernels::swap`].
+#[derive(Clone, Copy, Debug)]
+pub struct OwnPool(pub fn(&Kernels, PoolOperands) -> Result<(), ShapeError>);
+
+/// The operands of [`fn@pool`].
+#[derive(Debug)]
+pub struct PoolOperands<'a> {
+    /// The layer.
+    pub shape: PoolShape,
+    /// Images in the batch.
+    pub images: usize,
+    /// The pixels of the input.
+    pub x: MatRef<'a>,
+    /// Those of the output, overwritten.
+    pub y: MatMut<'a>,
+}
+
 /// `y[window] = max or sum of x`.
 ///
 /// - `x` `[images·rows·cols, channels]`, `y` `[images·out_rows·out_cols, channels]` overwritten
@@ -171,6 +188,9 @@ pub fn pool(
     let _span = kernels.span("pool", || Work::pool(images, shape, 1));
     shape.check("pool", images, [x.rows, x.cols], [y.rows, y.cols])?;
     shape.check_lines("pool", &[&x.map], &[&y.map])?;
+    if let Some(OwnPool(own)) = kernels.swapped() {
+        return own(&kernels.unswapped(), PoolOperands { shape, images, x, y });
+    }
     let (y_map, y) = (y.map, &Shared::new(y.data));
     split(kernels, shape, images, &|rows| {
         kernels.backend().run(Forward { shape, rows, x, y, y_map });

@@ -1,10 +1,13 @@
 //! Shared code of the kernels' tests: numbers, backends and comparisons.
 
 use crate::exec::Kernels;
-use crate::gemm::backend::{MatmulBackend, MatmulBlock, MatmulTask};
+use crate::gemm::backend::{Abilities, MatmulBackend, MatmulBlock, MatmulTask, Then};
+use crate::panels::Panels;
+use crate::prepack::Prepacked;
 use crate::simd::dispatch::Backend;
 use crate::threads::Threads;
 use std::io::Write;
+use std::sync::Arc;
 
 /// Floats in −1…1, some of them 0 and −0, the same for the same seed.
 pub fn floats(len: usize, seed: u64) -> Vec<f32> {
@@ -45,7 +48,9 @@ pub fn kernel_sets() -> Vec<Kernels> {
         }
     }
     let threads = Threads::new(2).expect("threads");
-    sets.push(Kernels::with_matmul(Backend::best(), threads, std::sync::Arc::new(Naive)));
+    for external in external_backends() {
+        sets.push(Kernels::with_matmul(Backend::best(), threads.clone(), external));
+    }
     sets
 }
 
@@ -57,6 +62,47 @@ pub fn shapes(all: usize) -> usize {
 }
 
 /// An external GEMM that sums in another order than the built-in one.
+/// External backends: one that leaves everything to us, and one that does all it can.
+fn external_backends() -> Vec<Arc<dyn MatmulBackend>> {
+    vec![Arc::new(Naive), Arc::new(Able)]
+}
+
+/// Takes over initial values and bias, and keeps weights in a form of its own: their columns.
+#[derive(Debug)]
+struct Able;
+
+impl MatmulBackend for Able {
+    fn name(&self) -> &str {
+        "able"
+    }
+
+    fn prepack(&self, weights: Panels, form: &mut Prepacked) {
+        let columns: &mut Vec<Vec<f32>> = form.get_or_default();
+        columns.clear();
+        columns.extend((0..weights.n()).map(|j| (0..weights.k()).map(|i| weights.at(i, j)).collect()));
+    }
+
+    fn run(&self, task: MatmulTask) {
+        let columns: Option<&Vec<Vec<f32>>> = task.prepacked();
+        let abilities = Abilities { accumulate: true, bias: true };
+        task.each_block_with(abilities, |block, ends| {
+            let [m, n, k] = block.sizes();
+            let MatmulBlock { a, b, c, c_stride } = block;
+            for (i, j) in (0..m).flat_map(|i| (0..n).map(move |j| (i, j))) {
+                let b = |q: usize| columns.map_or_else(|| b.at(q, j), |columns| columns[j][q]);
+                let sum: f64 = (0..k).map(|q| f64::from(a.at(i, q)) * f64::from(b(q))).sum();
+                let c = &mut c[i * c_stride + j];
+                let sum = sum as f32 + if ends.accumulate { *c } else { 0.0 };
+                *c = match ends.then {
+                    Then::Store => sum,
+                    Then::Bias(bias) => sum + bias[j],
+                    Then::BiasRelu(bias) => (sum + bias[j]).max(0.0),
+                };
+            }
+        });
+    }
+}
+
 #[derive(Debug)]
 struct Naive;
 

@@ -3,7 +3,7 @@
 use crate::error::ModelError;
 use kernels::elementwise::activation::{softplus_bias, softplus_gradient};
 use kernels::elementwise::reduce::column_sums;
-use kernels::{Buffer, Kernels, MatRef, Panels, STRIP, panel_index, panels_len};
+use kernels::{Buffer, Kernels, MatRef, Panels, PrepackCache, STRIP, panel_index, panels_len};
 use std::ops::Range;
 
 /// A layer's parameters: name, shape, and range in the flat buffer.
@@ -156,6 +156,8 @@ pub(crate) struct Parameters {
     values: Buffer,
     /// What each layer adds to its products, padded to whole strips.
     biases: Vec<Buffer>,
+    /// What external GEMM backends make of each layer's weights, and of its lateral ones.
+    caches: Vec<[PrepackCache; 2]>,
 }
 
 impl Parameters {
@@ -163,7 +165,8 @@ impl Parameters {
     pub fn zeroed(specs: Specs) -> Parameters {
         let Specs { specs, len } = specs;
         let biases = specs.iter().map(|spec| Buffer::zeroed(spec.n.next_multiple_of(STRIP))).collect();
-        Parameters { specs, values: Buffer::zeroed(len), biases }
+        let caches = specs.iter().map(|_| Default::default()).collect();
+        Parameters { specs, values: Buffer::zeroed(len), biases, caches }
     }
 
     pub fn specs(&self) -> &[Spec] {
@@ -177,11 +180,13 @@ impl Parameters {
 
     /// The values, mutable; call [`Parameters::refresh`] afterwards.
     pub fn values_mut(&mut self) -> &mut [f32] {
+        self.caches.iter_mut().flatten().for_each(PrepackCache::renew);
         &mut self.values
     }
 
     /// Writes layer `layer` from row-major tensors in the order of [`Spec::tensors`].
     pub fn import(&mut self, layer: usize, tensors: &[&[f32]]) {
+        self.caches[layer].iter_mut().for_each(PrepackCache::renew);
         let spec = &self.specs[layer];
         spec.import_weight(tensors[0], &mut self.values);
         self.values[spec.bias.clone()].copy_from_slice(tensors[1]);
@@ -208,7 +213,7 @@ impl Parameters {
 
     /// The packed weights of a layer.
     pub fn weight(&self, layer: usize) -> Panels<'_> {
-        self.specs[layer].panels(&self.values)
+        self.specs[layer].panels(&self.values).cached(&self.caches[layer][0])
     }
 
     /// The packed lateral weights of a layer.
@@ -218,7 +223,8 @@ impl Parameters {
     pub fn lateral(&self, layer: usize) -> Panels<'_> {
         let spec = &self.specs[layer];
         let lateral = spec.lateral.as_ref().expect("a layer with lateral weights");
-        Panels::new(&self.values[lateral.weight.clone()], lateral.k, spec.n)
+        let lateral = Panels::new(&self.values[lateral.weight.clone()], lateral.k, spec.n);
+        lateral.cached(&self.caches[layer][1])
     }
 
     /// `−softplus(b)` of a layer, or its plain bias, as the epilogues of products take it.

@@ -9,9 +9,9 @@ use crate::io::output::{out, write_json_result};
 use crate::io::progress::Job;
 use crate::report::table::Table;
 use crate::signal::{check_stop, stop_on_signals};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, Subcommand};
-use kernels::{Backend, Kernels, Threads};
+use kernels::{Kernels, Threads};
 use model::explain::{Explainer, Method, Target};
 use model::train::{DropoutPolicy, Optimiser, TrainOptions, Trainer, shuffled};
 use model::{Architecture, Network, Task};
@@ -28,7 +28,7 @@ pub struct CheckArgs {
 #[derive(Debug, Subcommand)]
 enum What {
     /// Train and explain every preset on every kernel set except portable, with 1, 2 and 4 threads: all bits
-    /// must agree
+    /// of a family must agree. With --kernels NAME only on the family of NAME, of AMX also on its slow model
     Bits(BitsArgs),
 }
 
@@ -63,7 +63,9 @@ const METHODS: [Method; 4] =
 #[derive(Debug, Serialize)]
 struct Line {
     cell: String,
-    kernels: &'static str,
+    /// Kernel sets of one family have the same bits.
+    family: String,
+    kernels: String,
     threads: usize,
     /// Hash of every loss, the parameters and the moments.
     training: String,
@@ -82,9 +84,7 @@ pub fn run(args: &CheckArgs, options: &GlobalOptions) -> Result<()> {
     bounded("--samples", args.samples, CHECKED_SAMPLES)?;
     bounded("--batch", args.batch, BATCH_IN_MEMORY)?;
     bounded("--seq-len", args.seq_len, SEQ_LEN)?;
-    let backends: Vec<Backend> = Backend::available().into_iter().filter(|b| b.promises_bits()).collect();
-    let each = |backend: Backend| THREADS.map(|threads| (backend, threads));
-    let combinations: Vec<(Backend, usize)> = backends.into_iter().flat_map(each).collect();
+    let combinations = combinations(options)?;
     // An epoch of at least two batches, so that the order of the samples matters.
     let (pixels, labels) = synth::draw(synth::DEFAULT_SEED, args.samples.max(2 * args.batch));
     let images = pixels.iter().map(|&p| f32::from(p) / 127.5 - 1.0).collect();
@@ -101,11 +101,12 @@ pub fn run(args: &CheckArgs, options: &GlobalOptions) -> Result<()> {
     let job = progress.job("bits", parts as u64);
     let mut lines = Vec::new();
     for network in networks {
-        for &(backend, threads) in &combinations {
-            let kernels = Kernels::new(backend, Threads::new(threads).context("cannot start the threads")?);
-            let (training, explanation) = hashes(args, &kernels, network.clone(), &samples, &job)?;
-            let cell = network.architecture().name();
-            lines.push(Line { cell, kernels: backend.name(), threads, training, explanation });
+        for kernels in &combinations {
+            let (training, explanation) = hashes(args, kernels, network.clone(), &samples, &job)?;
+            let (cell, threads) = (network.architecture().name(), kernels.threads().count());
+            let (family, kernels) =
+                (kernels.family().unwrap_or_default().to_owned(), kernels.name().to_owned());
+            lines.push(Line { cell, family, kernels, threads, training, explanation });
         }
     }
     job.finish();
@@ -119,12 +120,37 @@ pub fn run(args: &CheckArgs, options: &GlobalOptions) -> Result<()> {
     Ok(())
 }
 
-/// The cells whose combinations differ.
+/// The kernel sets that promise bits, on each number of threads.
+fn combinations(options: &GlobalOptions) -> Result<Vec<Kernels>> {
+    let mut names: Vec<String> = options.kernel_names().into_iter().map(str::to_owned).collect();
+    let mut wanted = None;
+    if options.kernels.is_some() {
+        let chosen = options.kernels(1)?;
+        let Some(family) = chosen.family() else {
+            bail!(UsageError(format!("--kernels {}: it promises no bits", chosen.name())));
+        };
+        names.push(format!("{family}-model"));
+        wanted = Some(family.to_owned());
+    }
+    let mut all = Vec::new();
+    for (name, threads) in names.iter().flat_map(|name| THREADS.map(|threads| (name, threads))) {
+        let threads = Threads::new(threads).context("cannot start the threads")?;
+        let promises = |kernels: &Kernels| match (kernels.family(), wanted.as_deref()) {
+            (Some(family), Some(wanted)) => family == wanted,
+            (family, _) => family.is_some(),
+        };
+        all.extend(options.kernel_set(name, threads).filter(promises));
+    }
+    Ok(all)
+}
+
+/// The cells whose combinations differ within a family.
 fn different(lines: &[Line]) -> Vec<&str> {
     let of = |line: &Line| (line.training.clone(), line.explanation.clone());
-    let first = |cell: &str| lines.iter().find(|line| line.cell == cell).map(of);
+    let same = |a: &Line, b: &Line| a.cell == b.cell && a.family == b.family;
+    let first = |line: &Line| lines.iter().find(|first| same(first, line)).map(of);
     let mut cells: Vec<&str> = Vec::new();
-    for line in lines.iter().filter(|line| first(&line.cell) != Some(of(line))) {
+    for line in lines.iter().filter(|line| first(line) != Some(of(line))) {
         if !cells.contains(&line.cell.as_str()) {
             cells.push(&line.cell);
         }
@@ -136,11 +162,12 @@ fn print(options: &GlobalOptions, lines: &[Line]) -> Result<()> {
     if options.json {
         return write_json_result(&lines);
     }
-    let mut table = Table::new(&["cell", "kernels", "threads", "training", "explanation"]);
+    let mut table = Table::new(&["cell", "family", "kernels", "threads", "training", "explanation"]);
     for line in lines {
         table.row(vec![
             line.cell.clone(),
-            line.kernels.to_owned(),
+            line.family.clone(),
+            line.kernels.clone(),
             line.threads.to_string(),
             line.training.clone(),
             line.explanation.clone(),
@@ -226,7 +253,8 @@ mod tests {
         assert_eq!(hash(&[]).len(), 16);
         let line = |cell: &str, training: &str, explanation: &str| Line {
             cell: cell.to_owned(),
-            kernels: "avx2",
+            family: "f32".to_owned(),
+            kernels: "avx2".to_owned(),
             threads: 1,
             training: training.to_owned(),
             explanation: explanation.to_owned(),
@@ -240,5 +268,7 @@ mod tests {
             line("shallow", "a", "b"),
         ];
         assert_eq!(different(&other), ["deep"]);
+        let amx = Line { family: "amx".to_owned(), ..line("deep", "x", "y") };
+        assert!(different(&[line("deep", "a", "b"), amx]).is_empty(), "another family has other bits");
     }
 }

@@ -52,6 +52,25 @@ fn power(mut base: f64, mut n: u64) -> f64 {
     result
 }
 
+/// A kernel in the place of [`adam`], see [`Kernels::swap`].
+#[derive(Clone, Copy, Debug)]
+pub struct OwnAdam(pub fn(&Kernels, AdamOperands) -> Result<(), ShapeError>);
+
+/// The operands of [`adam`], slices of one length.
+#[derive(Debug)]
+pub struct AdamOperands<'a> {
+    /// The constants of the step.
+    pub step: AdamStep,
+    /// Gradient.
+    pub grad: &'a [f32],
+    /// First moment, updated.
+    pub m: &'a mut [f32],
+    /// Second moment, updated.
+    pub v: &'a mut [f32],
+    /// Parameters, updated.
+    pub param: &'a mut [f32],
+}
+
 struct Adam<'a> {
     step: AdamStep,
     grad: &'a [f32],
@@ -92,6 +111,9 @@ pub fn adam(
     axis("adam", "P", "grad", grad.len(), param.len())?;
     axis("adam", "P", "m", m.len(), param.len())?;
     axis("adam", "P", "v", v.len(), param.len())?;
+    if let Some(OwnAdam(own)) = kernels.swapped() {
+        return own(&kernels.unswapped(), AdamOperands { step, grad, m, v, param });
+    }
     let [m, v, param] = [m, v, param].map(Shared::new);
     split(kernels, grad.len(), &|range| {
         // SAFETY: each part has its own range, of slices of one length.

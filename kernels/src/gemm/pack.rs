@@ -5,6 +5,7 @@ use crate::error::{ShapeError, axis};
 use crate::image::ConvShape;
 use crate::layout::{STRIP, volume};
 use crate::panels::{Panels, panel_index, panels_len};
+use crate::prepack::PrepackCache;
 
 /// Which part of a weight enters a panel.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -69,35 +70,57 @@ pub struct PackedWeights {
     floats: Buffer,
     k: usize,
     n: usize,
+    cache: PrepackCache,
 }
 
 impl PackedWeights {
+    /// Weights `[k, n]` that are all 0.
+    pub fn zeroed(k: usize, n: usize) -> Self {
+        PackedWeights { floats: Buffer::zeroed(panels_len(k, n)), k, n, cache: PrepackCache::default() }
+    }
+
+    /// Overwrites the floats, [`panels_len`] of them, with another version of the weights.
+    pub fn update(&mut self, fill: impl FnOnce(&mut [f32])) {
+        fill(&mut self.floats);
+        self.cache.renew();
+    }
+
+    /// Number of floats, padding counted.
+    pub fn len(&self) -> usize {
+        self.floats.len()
+    }
+
+    /// Whether there are no weights.
+    pub fn is_empty(&self) -> bool {
+        self.floats.is_empty()
+    }
+
     /// Packs row-major `[k, n]` weights, or those of a convolution (HWIO) with `k = size·size·inputs`.
     ///
     /// # Errors
     /// [`ShapeError`] if `weights` has another length than `k·n`.
     pub fn new(weights: &[f32], k: usize, n: usize) -> Result<Self, ShapeError> {
         axis("pack", "K·N", "weights", weights.len(), volume([k, n]))?;
-        let mut floats = Buffer::zeroed(panels_len(k, n));
+        let mut packed = PackedWeights::zeroed(k, n);
         for (i, row) in weights.chunks_exact(n.max(1)).enumerate() {
             for (j, &w) in row.iter().enumerate() {
-                floats[panel_index(k, i, j)] = w;
+                packed.floats[panel_index(k, i, j)] = w;
             }
         }
-        Ok(PackedWeights { floats, k, n })
+        Ok(packed)
     }
 
     /// A view for products.
     pub fn panels(&self) -> Panels<'_> {
-        Panels::new(&self.floats, self.k, self.n)
+        Panels::new(&self.floats, self.k, self.n).cached(&self.cache)
     }
 
     /// The transpose `[n, k]`, which propagates gradients to the inputs.
     #[must_use]
     pub fn transposed(&self) -> PackedWeights {
-        let mut floats = Buffer::zeroed(panels_len(self.n, self.k));
-        transpose(self.panels(), Part::All, &mut floats);
-        PackedWeights { floats, k: self.n, n: self.k }
+        let mut packed = PackedWeights::zeroed(self.n, self.k);
+        transpose(self.panels(), Part::All, &mut packed.floats);
+        packed
     }
 }
 

@@ -199,6 +199,8 @@ pub(crate) struct Problem<'a> {
     pub b_strip: usize,
     /// Lanes of the last strip of `b` that may be read: 16 if it is packed.
     pub b_lanes: usize,
+    /// The weights that `b` points to, if it is packed.
+    pub weights: Option<Panels<'a>>,
     pub init: Init<'a>,
     pub epilogue: Epilogue<'a>,
     pub c: *mut f32,
@@ -215,20 +217,30 @@ unsafe impl Send for Problem<'_> {}
 // SAFETY: as above.
 unsafe impl Sync for Problem<'_> {}
 
+impl<'a> Problem<'a> {
+    /// The packed weights, if the sums read all their rows in order.
+    pub fn whole_weights(&self) -> Option<Panels<'a>> {
+        let ReductionLoops { count, b, .. } = self.loops;
+        let adjacent = (0..2).all(|i| count[i] == 1 || b[i] == b[i + 1] * count[i + 1]);
+        let whole = |w: &Panels| w.data.as_ptr() == self.b && (w.k, w.n) == (self.loops.len(), self.n);
+        self.weights.filter(|w| w.k > 0 && b[2] == STRIP && adjacent && whole(w))
+    }
+}
+
 pub(crate) fn lanes_of_last_strip(n: usize) -> usize {
     n - n.saturating_sub(1) / STRIP * STRIP
 }
 
 /// A product with packed weights.
-pub(crate) struct PanelProduct<'a, 'b> {
+pub(crate) struct PanelProduct<'a, 'c> {
     /// The first term of row 0, and the offsets of the first terms of the other rows.
     pub a: *const f32,
     pub a_rows: Rows,
     pub loops: ReductionLoops,
-    pub b: Panels<'b>,
+    pub b: Panels<'a>,
     pub init: Init<'a>,
     pub epilogue: Epilogue<'a>,
-    pub c: &'b Output,
+    pub c: &'c Output,
 }
 
 impl<'a> PanelProduct<'a, '_> {
@@ -241,6 +253,7 @@ impl<'a> PanelProduct<'a, '_> {
             b: self.b.data.as_ptr(),
             b_strip: self.b.stride,
             b_lanes: STRIP,
+            weights: Some(self.b),
             init: self.init,
             epilogue: self.epilogue,
             c: self.c.data.as_ptr(),
@@ -278,6 +291,7 @@ impl PanelRows {
             b: self.b,
             b_strip: STRIP,
             b_lanes: lanes_of_last_strip(self.n),
+            weights: None,
             init: if self.accumulate { Init::Accumulate } else { Init::Zero },
             epilogue: Epilogue::Store,
             c: self.d_w,

@@ -127,6 +127,32 @@ fn a_bias_without_padding_gives_the_same_bits() {
     }
 }
 
+/// Forms of weights follow their versions, and are those of their rows: every backend gives the same sums with a cache
+/// and without.
+#[test]
+fn prepacked_weights_give_the_sums_of_their_present_version() {
+    let (m, n, k) = (5, 37, 22);
+    let a = floats(m * k, 1);
+    for kernels in kernel_sets() {
+        let mut w = PackedWeights::zeroed(k, n);
+        for version in 0..3 {
+            w.update(|to| to.copy_from_slice(&pack::pack(&floats(k * n, 10 + version), k, n)));
+            let plain = pack::pack(&unpack(w.panels()), k, n);
+            for (from, to) in [(0, k), (0, 9), (9, k), (4, 4), (0, k)] {
+                let part = MatRef::mapped(&a[from..], m, to - from, Rows::linear(k));
+                let [cached, without] = [w.panels(), Panels::new(&plain, k, n)].map(|w| {
+                    let mut c = vec![0.5; m * n];
+                    let out = MatMut::new(&mut c, m, n);
+                    gemm(&kernels, part, w.rows(from, to), Init::Accumulate, Epilogue::Store, out)
+                        .expect("fits");
+                    c
+                });
+                assert_eq!(cached, without, "{} rows {from}..{to}, version {version}", kernels.name());
+            }
+        }
+    }
+}
+
 #[test]
 fn a_sum_split_between_two_calls_has_the_bits_of_one() {
     let (m, n, k) = (9, 50, 41);

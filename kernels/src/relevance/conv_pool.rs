@@ -17,7 +17,6 @@ use crate::error::{ShapeError, axis};
 use crate::exec::Kernels;
 use crate::gemm::problem::{Epilogue, Init};
 use crate::layout::{MatMut, MatRef, STRIP, volume};
-use crate::panels::Panels;
 use crate::profile::Work;
 use crate::threads::{Shared, with_scratch};
 use std::ops::Range;
@@ -115,15 +114,14 @@ pub fn relevance_conv_max_pool(kernels: &Kernels, operands: RelevanceConvMaxPool
         }
         let (filters, epilogues) = (&group.back.filters, &epilogues[..terms.len()]);
         let ratios = Ratios { shape, group, argmax, z, r_out };
-        if kernels.has_external_matmul() {
-            let mut c = vec![0.0; images * of_image];
-            ratios.by_products(kernels, x, &mut c, absorbed)?;
-            let d_h = MatRef::new(&c, images * shape.windows(), shape.conv.outputs);
-            let d_x = r_in.reborrow();
-            conv_max_pool_input_gradient(
-                kernels,
-                ConvMaxPoolInputGradient { filters, images, max_indices, d_h, epilogues, d_x },
-            )?;
+        if kernels.prefers_products() {
+            with_scratch(images * of_image, |c| {
+                ratios.by_products(kernels, x, c, absorbed)?;
+                let d_h = MatRef::new(c, images * shape.windows(), shape.conv.outputs);
+                let d_x = r_in.reborrow();
+                let operands = ConvMaxPoolInputGradient { filters, images, max_indices, d_h, epilogues, d_x };
+                conv_max_pool_input_gradient(kernels, operands)
+            })?;
             continue;
         }
         let back = Back { filters, epilogues, out_map: r_in.map, out: Shared::new(r_in.data) };
@@ -205,16 +203,18 @@ impl Ratios<'_> {
         let (conv_shape, outputs, images) = (&shape.conv, shape.conv.outputs, absorbed.len());
         if matches!(group.denominator, Denominator::Product(_)) {
             let pixels = images * conv_shape.rows * conv_shape.cols;
-            let mut z = vec![0.0; pixels * outputs];
-            let panels = group.back.filters.panels(0, false);
-            let w = Panels::new(&panels, conv_shape.patch(), outputs);
-            let (init, epilogue) = (Init::Zero, Epilogue::Store);
-            let y = MatMut::new(&mut z, pixels, outputs);
-            conv(kernels, Conv { shape: conv_shape, images, x, w, init, epilogue, y })?;
-            for (i, c) in c.iter_mut().enumerate() {
-                let (window, o) = (i / outputs, i % outputs);
-                *c = z[shape.pixel(window, argmax[i] as usize) * outputs + o];
-            }
+            with_scratch(pixels * outputs, |z| {
+                group.back.filters.with_panels(0, false, |w| {
+                    let (init, epilogue) = (Init::Zero, Epilogue::Store);
+                    let y = MatMut::new(z, pixels, outputs);
+                    conv(kernels, Conv { shape: conv_shape, images, x, w, init, epilogue, y })
+                })?;
+                for (i, c) in c.iter_mut().enumerate() {
+                    let (window, o) = (i / outputs, i % outputs);
+                    *c = z[shape.pixel(window, argmax[i] as usize) * outputs + o];
+                }
+                Ok(())
+            })?;
         }
         let of_image = shape.windows() * outputs;
         for (image, (c, absorbed)) in c.chunks_exact_mut(of_image.max(1)).zip(absorbed).enumerate() {

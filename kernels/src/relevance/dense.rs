@@ -31,6 +31,10 @@ pub struct Relevance<'a> {
     pub absorbed: &'a mut [f64],
 }
 
+/// A kernel in the place of [`relevance()`], see [`Kernels::swap`]; [`PackedRule::dense_groups`] has the rule's weights.
+#[derive(Clone, Copy, Debug)]
+pub struct OwnRelevance(pub fn(&Kernels, Relevance) -> Result<(), ShapeError>);
+
 /// Redistributes the relevance of a dense layer's outputs onto its inputs by any rule.
 ///
 /// `r_in[n,j] = Σ_groups coefficient · Σ_k q[n,j,k] / (Σ_j q[n,j,k] + s) · r_out[n,k]`,
@@ -77,6 +81,9 @@ pub fn relevance(kernels: &Kernels, operands: Relevance) -> Result<(), ShapeErro
     axis(NAME, "J", "r_in", r_in.cols, inputs)?;
     axis(NAME, "N", "absorbed", absorbed.len(), a.rows)?;
     let z = check_z(NAME, groups, z, [a.rows, outputs])?;
+    if let Some(OwnRelevance(own)) = kernels.swapped() {
+        return own(&kernels.unswapped(), Relevance { rule, a, z, r_out, r_in, absorbed });
+    }
     let fused = Fused { a, groups, z, r_out, r_in: Output::of(&mut r_in), absorbed: Shared::new(absorbed) };
     let cost = products * a.rows * inputs * outputs;
     kernels.threads().split(a.rows, cost, &|rows: Range<usize>| {

@@ -26,9 +26,11 @@ pub use conv_pool::{RelevanceConvMaxPool, relevance_conv_max_pool};
 pub use conv_shared::{
     DenominatorsConv, MessagesConv, RatiosConv, denominators_conv, messages_conv, ratios_conv,
 };
-pub use dense::{Denominators, Messages, Ratios, Relevance, denominators, messages, ratios, relevance};
+pub use dense::{
+    Denominators, Messages, OwnRelevance, Ratios, Relevance, denominators, messages, ratios, relevance,
+};
 pub use neuron::{RelevanceNeuron, relevance_neuron};
-pub use packed::PackedRule;
+pub use packed::{DenseGroup, PackedRule};
 pub use terms::{Group, InputMap, Rule, SharedGroup, Stabiliser, Term};
 
 /// The stabiliser of every rule but ε and γ; a group whose denominators are negative has `−EPS`.

@@ -6,17 +6,16 @@
 //! - a constant: one term that does not read the inputs (w², flat).
 
 use super::terms::{Group, InputMap, Rule, SharedGroup, Term};
-use crate::buffer::Buffer;
 use crate::conv::max_pool::filters::Lines;
 use crate::conv::max_pool::{ConvMaxPoolShape, Filters};
 use crate::conv::{Conv, conv};
 use crate::error::{ShapeError, axis};
 use crate::exec::Kernels;
-use crate::gemm::pack::{self, Part};
+use crate::gemm::pack::{self, PackedWeights, Part};
 use crate::gemm::problem::{Epilogue, Init};
 use crate::image::ConvShape;
 use crate::layout::{MatMut, MatRef, Rows, volume};
-use crate::panels::{Panels, panels_len};
+use crate::panels::Panels;
 
 /// Names of the kernels that take the packed rules of convolutions, in errors and profiles.
 pub(super) const CONV_NAME: &str = "relevance_conv";
@@ -76,17 +75,13 @@ pub(super) enum Denominator<W> {
 
 /// Separately packed weights.
 #[derive(Clone, Debug)]
-pub(super) struct Weights {
-    k: usize,
-    n: usize,
-    floats: Buffer,
-}
+pub(super) struct Weights(PackedWeights);
 
 impl Weights {
     fn new(k: usize, n: usize, pack: impl FnOnce(&mut [f32])) -> Self {
-        let mut floats = Buffer::zeroed(panels_len(k, n));
-        pack(&mut floats);
-        Weights { k, n, floats }
+        let mut weights = PackedWeights::zeroed(k, n);
+        weights.update(pack);
+        Weights(weights)
     }
 
     fn forward(w: Panels, part: Part) -> Self {
@@ -103,7 +98,7 @@ impl Weights {
     }
 
     pub fn panels(&self) -> Panels<'_> {
-        Panels::new(&self.floats, self.k, self.n)
+        self.0.panels()
     }
 }
 
@@ -187,6 +182,17 @@ pub(super) struct Back {
     pub filters: Filters,
     /// For each part, `shift` of the factor `a − shift`; none if the factor is 1.
     pub shifts: Vec<Option<f32>>,
+}
+
+/// A group of a dense layer's rule.
+#[derive(Clone, Debug)]
+pub struct DenseGroup<'a> {
+    /// Coefficient and stabiliser.
+    pub shared: SharedGroup,
+    /// `[J, K]` weights of the denominator, if it is a product `a·ψ(W)`.
+    pub product: Option<Panels<'a>>,
+    /// `[K, J]` weights of the second product of each term.
+    pub back: Vec<Panels<'a>>,
 }
 
 #[derive(Clone, Debug)]
@@ -280,6 +286,22 @@ impl PackedRule {
         };
         let groups = rule.groups.iter().map(packed).collect::<Result<_, ShapeError>>()?;
         Ok(PackedRule(Layer::ConvMaxPool { shape: *shape, groups }))
+    }
+
+    /// The groups of a dense layer's rule with their packed weights; none for another layer.
+    pub fn dense_groups(&self) -> Vec<DenseGroup<'_>> {
+        let Layer::Dense { groups, .. } = &self.0 else { return Vec::new() };
+        fn of(group: &PanelGroup) -> DenseGroup<'_> {
+            DenseGroup {
+                shared: group.shared,
+                product: match &group.denominator {
+                    Denominator::Product(weights) => Some(weights.panels()),
+                    Denominator::Forward(_) | Denominator::Constant(_) => None,
+                },
+                back: group.back.iter().map(|term| term.weights.panels()).collect(),
+            }
+        }
+        groups.iter().map(of).collect()
     }
 
     /// Groups of the rule.

@@ -22,8 +22,7 @@ use kernels::relevance::{
     Denominators, EPS, Messages, PackedRule, Ratios, Rule, SharedGroup, denominators, messages, ratios,
 };
 use kernels::{
-    Buffer, Dropout, Epilogue, Init, Kernels, MatMut, MatRef, Panels, WeightGradient, gemm, gemm_tn,
-    panels_len,
+    Buffer, Dropout, Epilogue, Init, Kernels, MatMut, MatRef, PackedWeights, WeightGradient, gemm, gemm_tn,
 };
 
 /// The layers `gates` and `candidate` on `[e_t, h_{t−1}]`.
@@ -86,7 +85,10 @@ impl CoreLayer for RLstm {
         let keeps_z = rules.as_ref().is_some_and(|rules| rules.of_e.reads_forward());
         let back = |floats| Buffer::zeroed(if setup.needs_back(&self.output) { floats } else { 0 });
         let gradient = setup.needs_gradient(&self.output);
-        let weights = |k, n, wanted| Buffer::zeroed(if wanted { panels_len(k, n) } else { 0 });
+        let weights = |k, n, wanted: bool| match wanted {
+            true => PackedWeights::zeroed(k, n),
+            false => PackedWeights::zeroed(0, 0),
+        };
         let gradient_e = setup.needs_gradient(&input);
         let mut stage = RLstmStage {
             layer: *self,
@@ -132,10 +134,10 @@ struct RLstmStage {
     back_gates: Buffer,
     back_candidate: Buffer,
     /// Transposed weights: of `gates` and `candidate` the parts of `e_t` and `h_{t−1}`.
-    gates_e: Buffer,
-    gates_h: Buffer,
-    candidate_e: Buffer,
-    candidate_h: Buffer,
+    gates_e: PackedWeights,
+    gates_h: PackedWeights,
+    candidate_e: PackedWeights,
+    candidate_h: PackedWeights,
     rules: Option<Rules>,
 }
 
@@ -260,8 +262,8 @@ impl CoreStage for RLstmStage {
             if t > 0 {
                 let d_gates = MatRef::new(&self.back_gates[at_gates], samples, 3 * n);
                 let d_candidate = MatRef::new(&self.back_candidate[at], samples, n);
-                let of_gates = Panels::new(&self.gates_h, 3 * n, n);
-                let of_candidate = Panels::new(&self.candidate_h, n, n);
+                let of_gates = self.gates_h.panels();
+                let of_candidate = self.candidate_h.panels();
                 let mut d_h = MatMut::new(&mut self.back_h, samples, n);
                 gemm(kernels, d_gates, of_gates, Init::Zero, Epilogue::Store, d_h.reborrow())?;
                 gemm(kernels, d_candidate, of_candidate, Init::Accumulate, Epilogue::Store, d_h)?;
@@ -291,8 +293,8 @@ impl CoreStage for RLstmStage {
         }
         if let Some(d_e) = d_e {
             let [d_gates, d_candidate] = backs.map(|(_, back, width)| MatRef::new(back, rows, width));
-            let of_gates = Panels::new(&self.gates_e, 3 * n, inputs);
-            let of_candidate = Panels::new(&self.candidate_e, n, inputs);
+            let of_gates = self.gates_e.panels();
+            let of_candidate = self.candidate_e.panels();
             let mut to = MatMut::new(&mut *d_e, rows, inputs);
             gemm(kernels, d_gates, of_gates, Init::Zero, Epilogue::Store, to.reborrow())?;
             let epilogue = input.gradient(e, masks, guided);
@@ -375,7 +377,7 @@ impl CoreStage for RLstmStage {
             (candidate.rows(e, e + n), &mut self.candidate_h),
         ] {
             if !to.is_empty() {
-                pack::transpose(weight, Part::All, to);
+                to.update(|to| pack::transpose(weight, Part::All, to));
             }
         }
     }

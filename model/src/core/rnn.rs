@@ -19,8 +19,7 @@ use kernels::relevance::{
     Denominators, Messages, PackedRule, Ratios, Rule, SharedGroup, denominators, messages, ratios,
 };
 use kernels::{
-    Buffer, Dropout, Epilogue, Init, Kernels, MatMut, MatRef, Panels, WeightGradient, gemm, gemm_tn,
-    panels_len,
+    Buffer, Dropout, Epilogue, Init, Kernels, MatMut, MatRef, PackedWeights, WeightGradient, gemm, gemm_tn,
 };
 
 /// The sizes of the core.
@@ -91,7 +90,10 @@ impl CoreLayer for Rnn {
         let keeps_z = rules.as_ref().is_some_and(|rules| rules.combine_e.reads_forward());
         let needs_back = setup.needs_back(&self.output);
         let gradient = setup.needs_gradient(&self.output);
-        let weights = |k, n, wanted| Buffer::zeroed(if wanted { panels_len(k, n) } else { 0 });
+        let weights = |k, n, wanted: bool| match wanted {
+            true => PackedWeights::zeroed(k, n),
+            false => PackedWeights::zeroed(0, 0),
+        };
         let mut stage = RnnStage {
             layer: *self,
             masked_e: Buffer::zeroed(if setup.trains() && self.mask_e.is_some() { rows * e } else { 0 }),
@@ -127,9 +129,9 @@ struct RnnStage {
     back_a: Buffer,
     back_r: Buffer,
     /// Transposed weights: of `combine` the parts of `e_t` and `r_t`, and of `recurrent`.
-    combine_e: Buffer,
-    combine_r: Buffer,
-    recurrent: Buffer,
+    combine_e: PackedWeights,
+    combine_r: PackedWeights,
+    recurrent: PackedWeights,
     rules: Option<Rules>,
 }
 
@@ -233,12 +235,12 @@ impl CoreStage for RnnStage {
         for t in (1..steps).rev() {
             let r_t = MatRef::new(&self.r[step(t, n, r)], n, r);
             let d_a = MatRef::new(&self.back_a[step(t, n, c)], n, c);
-            let weight = Panels::new(&self.combine_r, c, r);
+            let weight = self.combine_r.panels();
             let d_r = MatMut::new(&mut self.back_r[step(t, n, r)], n, r);
             gemm(kernels, d_a, weight, Init::Zero, relu(r_t, layer.mask_r(&masks, t)), d_r)?;
             let d_r = MatRef::new(&self.back_r[step(t, n, r)], n, r);
             let a = MatRef::new(&self.a[step(t - 1, n, c)], n, c);
-            let weight = Panels::new(&self.recurrent, r, c);
+            let weight = self.recurrent.panels();
             let d_a = MatMut::new(&mut self.back_a[step(t - 1, n, c)], n, c);
             gemm(kernels, d_r, weight, Init::Zero, relu(a, layer.mask_a(&masks, t - 1)), d_a)?;
         }
@@ -267,7 +269,7 @@ impl CoreStage for RnnStage {
             parameters.bias_gradient(kernels, self.layer.combine, d_a, gradients)?;
         }
         if let Some(d_e) = d_e {
-            let weight = Panels::new(&self.combine_e, c, inputs);
+            let weight = self.combine_e.panels();
             let epilogue = input.gradient(e, masks, guided);
             gemm(kernels, d_a, weight, Init::Zero, epilogue, MatMut::new(&mut *d_e, rows, inputs))?;
             if let Some(dropout) = dropout_e {
@@ -342,15 +344,15 @@ impl CoreStage for RnnStage {
         let Rnn { combine, recurrent, e, r, .. } = self.layer;
         let combine = parameters.weight(combine);
         if !self.combine_r.is_empty() {
-            pack::transpose(combine.rows(e, e + r), Part::All, &mut self.combine_r);
+            self.combine_r.update(|to| pack::transpose(combine.rows(e, e + r), Part::All, to));
         }
         if !self.combine_e.is_empty() {
-            pack::transpose(combine.rows(0, e), Part::All, &mut self.combine_e);
+            self.combine_e.update(|to| pack::transpose(combine.rows(0, e), Part::All, to));
         }
         if let Some(recurrent) = recurrent
             && !self.recurrent.is_empty()
         {
-            pack::transpose(parameters.weight(recurrent), Part::All, &mut self.recurrent);
+            self.recurrent.update(|to| pack::transpose(parameters.weight(recurrent), Part::All, to));
         }
     }
 

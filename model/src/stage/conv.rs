@@ -8,8 +8,8 @@ use crate::params::{Parameters, Specs};
 use kernels::elementwise::activation::bias_relu;
 use kernels::pack::{self, Part};
 use kernels::{
-    Buffer, Conv as Product, ConvShape, Epilogue, Init, Kernels, MatMut, MatRef, Panels, Plane, conv,
-    conv_weight_gradient, panels_len,
+    Buffer, Conv as Product, ConvShape, Epilogue, Init, Kernels, MatMut, MatRef, PackedWeights, Plane, conv,
+    conv_weight_gradient,
 };
 
 /// `y = relu(x ∗ W − softplus(b))`, SAME, stride 1.
@@ -82,7 +82,7 @@ impl Layer for Conv {
         let bordered = setup.needs_back(output) && output.back != shape.output();
         let mut stage = ConvStage {
             layer: *self,
-            reversed: Buffer::zeroed(if reversed { panels_len(back.patch(), back.outputs) } else { 0 }),
+            reversed: reversed.then(|| PackedWeights::zeroed(back.patch(), back.outputs)),
             rule,
             z: keeps_z.then(|| Buffer::zeroed(setup.rows * shape.output().pixels() * shape.outputs)),
             bordered: bordered.then(|| Buffer::zeroed(setup.rows * shape.output().len())),
@@ -97,7 +97,7 @@ impl Layer for Conv {
 struct ConvStage {
     layer: Conv,
     /// The weights of the reversed convolution, if the gradient of the input is needed.
-    reversed: Buffer,
+    reversed: Option<PackedWeights>,
     rule: Option<ConvRule>,
     /// `x ∗ W`, `[rows·pixels, outputs]`, if the rule reads it.
     z: Option<Buffer>,
@@ -146,7 +146,7 @@ impl Stage for ConvStage {
         }
         if let Some(d_x) = d_x {
             let back = shape.reversed();
-            let w = Panels::new(&self.reversed, back.patch(), back.outputs);
+            let w = self.reversed.as_ref().expect("packed if a gradient comes back").panels();
             let epilogue = input.gradient(input.values.pixels_of(x, images), masks, guided);
             let y = input.back.pixels_mut(d_x, images);
             conv(kernels, Product { shape: &back, images, x: d_y, w, init: Init::Zero, epilogue, y })?;
@@ -171,13 +171,13 @@ impl Stage for ConvStage {
     }
 
     fn repack(&mut self, parameters: &Parameters) {
-        if !self.reversed.is_empty() {
+        if let Some(reversed) = &mut self.reversed {
             let w = parameters.weight(self.layer.parameters);
-            pack::reverse_conv(&self.layer.shape, w, Part::All, &mut self.reversed);
+            reversed.update(|to| pack::reverse_conv(&self.layer.shape, w, Part::All, to));
         }
     }
 
     fn packed(&self) -> usize {
-        self.reversed.len()
+        self.reversed.as_ref().map_or(0, PackedWeights::len)
     }
 }

@@ -17,8 +17,8 @@ use kernels::relevance::{
     messages_conv, ratios_conv,
 };
 use kernels::{
-    Buffer, Conv as Product, ConvShape, Epilogue, Init, Kernels, MatMut, MatRef, Panels, Plane, conv,
-    conv_weight_gradient, gemm, panels_len,
+    Buffer, Conv as Product, ConvShape, Epilogue, Init, Kernels, MatMut, MatRef, PackedWeights, Panels,
+    Plane, conv, conv_weight_gradient, gemm,
 };
 use std::ops::Range;
 
@@ -76,8 +76,8 @@ impl Layer for ConvLateral {
         let rules = Rules::new(self, setup);
         let keeps_z = rules.as_ref().is_some_and(|rules| rules.of_x.reads_forward());
         let (back, back_lateral) = (shape.reversed(), lateral.reversed());
-        let weights = |shape: &ConvShape, wanted| {
-            Buffer::zeroed(if wanted { panels_len(shape.patch(), shape.outputs) } else { 0 })
+        let weights = |shape: &ConvShape, wanted: bool| {
+            wanted.then(|| PackedWeights::zeroed(shape.patch(), shape.outputs))
         };
         let (plane, rows) = (shape.output(), setup.rows);
         let gradient = setup.needs_gradient(output);
@@ -109,8 +109,8 @@ struct ConvLateralStage {
     /// The gradient of the pre-activations, with a border.
     d_h: Buffer,
     /// The weights of the reversed convolutions, of `K` and `U`.
-    reversed: Buffer,
-    lateral: Buffer,
+    reversed: Option<PackedWeights>,
+    lateral: Option<PackedWeights>,
     /// Relevance of all `y_t`, and what a step gives to that before.
     r: Buffer,
     message: Buffer,
@@ -230,7 +230,7 @@ impl Stage for ConvLateralStage {
             let to = plane.pixels_mut(&mut now[floats(&plane, at, n)], n);
             if t + 1 < steps {
                 let reversed = &lateral.reversed();
-                let w = Panels::new(&self.lateral, reversed.patch(), reversed.outputs);
+                let w = self.lateral.as_ref().expect("packed for gradients").panels();
                 let (x, init, epilogue) = (&later[floats(&plane, 0, n)], from_reader, relu);
                 conv(kernels, Product { shape: reversed, images: n, x, w, init, epilogue, y: to })?;
             } else {
@@ -252,7 +252,7 @@ impl Stage for ConvLateralStage {
         }
         if let Some(d_x) = d_x {
             let reversed = &shape.reversed();
-            let w = Panels::new(&self.reversed, reversed.patch(), reversed.outputs);
+            let w = self.reversed.as_ref().expect("packed if a gradient comes back").panels();
             let epilogue = input.gradient(input.values.pixels_of(x, rows), masks, guided);
             let (init, y) = (Init::Zero, input.back.pixels_mut(d_x, rows));
             conv(kernels, Product { shape: reversed, images: rows, x: d_h, w, init, epilogue, y })?;
@@ -321,15 +321,15 @@ impl Stage for ConvLateralStage {
 
     fn repack(&mut self, parameters: &Parameters) {
         let ConvLateral { parameters: layer, shape, lateral, .. } = &self.layer;
-        if !self.reversed.is_empty() {
-            pack::reverse_conv(shape, parameters.weight(*layer), Part::All, &mut self.reversed);
+        if let Some(reversed) = &mut self.reversed {
+            reversed.update(|to| pack::reverse_conv(shape, parameters.weight(*layer), Part::All, to));
         }
-        if !self.lateral.is_empty() {
-            pack::reverse_conv(lateral, parameters.lateral(*layer), Part::All, &mut self.lateral);
+        if let Some(reversed) = &mut self.lateral {
+            reversed.update(|to| pack::reverse_conv(lateral, parameters.lateral(*layer), Part::All, to));
         }
     }
 
     fn packed(&self) -> usize {
-        self.reversed.len() + self.lateral.len()
+        [&self.reversed, &self.lateral].into_iter().flatten().map(PackedWeights::len).sum()
     }
 }

@@ -9,7 +9,7 @@ use crate::params::{Parameters, Specs};
 use kernels::elementwise::activation::bias_relu;
 use kernels::pack::{self, Part};
 use kernels::relevance::Rule;
-use kernels::{Buffer, Epilogue, Init, MatMut, MatRef, Panels, WeightGradient, gemm, gemm_tn, panels_len};
+use kernels::{Buffer, Epilogue, Init, MatMut, MatRef, PackedWeights, WeightGradient, gemm, gemm_tn};
 
 /// `y = relu(x·W − softplus(b))`, with dropout behind it where its mask says so; [`Logits`](super::logits::Logits) has
 /// no relu.
@@ -46,11 +46,10 @@ impl Dense {
         let w = setup.parameters.weight(self.parameters);
         let rule = rule.map(|rule| DenseRule::new(&rule, w, self.parameters, setup.rows, setup));
         let keeps_z = rule.as_ref().is_some_and(DenseRule::reads_forward);
-        let transposed = if setup.needs_gradient(&self.input) { panels_len(w.n(), w.k()) } else { 0 };
         let mut stage = DenseStage {
             layer: *self,
             steps: (setup.rows / setup.samples.max(1)).max(1),
-            transposed: Buffer::zeroed(transposed),
+            transposed: setup.needs_gradient(&self.input).then(|| PackedWeights::zeroed(w.n(), w.k())),
             rule,
             z: keeps_z.then(|| Buffer::zeroed(setup.rows * w.n())),
         };
@@ -81,7 +80,7 @@ pub(crate) struct DenseStage {
     /// Steps whose rows it sees at once.
     steps: usize,
     /// `Wᵀ`, if a gradient comes back to the input.
-    transposed: Buffer,
+    transposed: Option<PackedWeights>,
     rule: Option<DenseRule>,
     /// `x·W`, if the rule reads it.
     z: Option<Buffer>,
@@ -139,7 +138,7 @@ impl Stage for DenseStage {
             parameters.bias_gradient(kernels, layer, d_y, gradients)?;
         }
         if let Some(d_x) = d_x {
-            let transposed = Panels::new(&self.transposed, self.outputs(), self.inputs());
+            let transposed = self.transposed.as_ref().expect("packed if a gradient comes back").panels();
             let epilogue = self.layer.input.gradient(x, masks, guided);
             gemm(kernels, d_y, transposed, Init::Zero, epilogue, MatMut::new(d_x, rows, self.inputs()))?;
         }
@@ -161,12 +160,13 @@ impl Stage for DenseStage {
     }
 
     fn repack(&mut self, parameters: &Parameters) {
-        if !self.transposed.is_empty() {
-            pack::transpose(parameters.weight(self.layer.parameters), Part::All, &mut self.transposed);
+        if let Some(transposed) = &mut self.transposed {
+            let w = parameters.weight(self.layer.parameters);
+            transposed.update(|to| pack::transpose(w, Part::All, to));
         }
     }
 
     fn packed(&self) -> usize {
-        self.transposed.len()
+        self.transposed.as_ref().map_or(0, PackedWeights::len)
     }
 }

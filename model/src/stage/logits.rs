@@ -12,7 +12,7 @@ use crate::error::ModelError;
 use crate::params::{Parameters, Specs};
 use kernels::pack::{self, Part};
 use kernels::relevance::{RelevanceNeuron, Rule, relevance_neuron};
-use kernels::{Buffer, Epilogue, Init, Kernels, MatMut, MatRef, Panels, gemm, panels_len};
+use kernels::{Buffer, Epilogue, Init, Kernels, MatMut, MatRef, PackedWeights, gemm};
 
 /// `h = x·W − softplus(b)`
 #[derive(Clone, Copy, Debug)]
@@ -41,8 +41,8 @@ impl Layer for Logits {
         let w = setup.parameters.weight(self.0.index());
         let biases = setup.parameters.bias(self.0.index())[..w.n()].to_vec();
         let neuron = setup.rule(input.domain, Place::Last).map(|rule| {
-            let mut transposed = Buffer::zeroed(panels_len(w.n(), w.k()));
-            pack::transpose(w, Part::All, &mut transposed);
+            let mut transposed = PackedWeights::zeroed(w.n(), w.k());
+            transposed.update(|to| pack::transpose(w, Part::All, to));
             Neuron {
                 rule,
                 bias: setup.bias_share(),
@@ -71,7 +71,7 @@ struct Neuron {
     /// Those of the logits, `[C]`.
     biases: Vec<f32>,
     /// `Wᵀ`
-    transposed: Buffer,
+    transposed: PackedWeights,
     /// The neuron's weights, `[N, J]`.
     d: Buffer,
 }
@@ -91,7 +91,7 @@ impl Stage for LogitsStage {
         let (inputs, classes) = (self.dense.inputs(), self.dense.outputs());
         let Neuron { rule, bias, biases, transposed, d } =
             self.neuron.as_mut().expect("a pass for relevance has the neuron's buffers");
-        let weights = Panels::new(transposed, classes, inputs);
+        let weights = transposed.panels();
         let gamma = MatRef::new(gamma, rows, classes);
         gemm(kernels, gamma, weights, Init::Zero, Epilogue::Store, MatMut::new(d, rows, inputs))?;
         let operands = RelevanceNeuron {

@@ -17,6 +17,7 @@ mod page;
 mod products;
 mod relevance;
 mod report;
+mod swapped;
 
 use anyhow::Context;
 use busy::Busy;
@@ -92,6 +93,7 @@ fn run() -> anyhow::Result<ExitCode> {
     let products = Products::measure(&bench);
     let relevance = relevance::measure(&bench);
     let conv = conv::measure(&bench);
+    let (swapped, swapped_mean) = swapped::measure(&bench);
     drop(busy);
 
     let all = json!({
@@ -106,6 +108,8 @@ fn run() -> anyhow::Result<ExitCode> {
         "geometric_mean": products.geometric_mean,
         "relevance": relevance,
         "conv": conv,
+        "swapped": swapped,
+        "swapped_mean": swapped_mean,
     });
     if args.json {
         println!("{all}");

@@ -46,6 +46,15 @@ const CONV: [Column; 8] = [
     column("microseconds", "µs", 0),
 ];
 
+const SWAPPED: [Column; 6] = [
+    column("form", "form", 0),
+    column("m", "M", 0),
+    column("n", "N", 0),
+    column("k", "K", 0),
+    column("gemm", "gemm", 2),
+    column("matrixmultiply", "matrixmultiply", 2),
+];
+
 /// The whole page.
 pub fn text(all: &Value) -> String {
     let figure = |key: &str| all[key].as_str().map_or_else(|| all[key].to_string(), str::to_owned);
@@ -68,7 +77,11 @@ packed once per version of the weights, and z^β the forward product too. FLOP a
 {relevance}
 
 Convolutions: {BATCH} images, SAME; forward with bias and relu.
-{conv}",
+{conv}
+
+Peers in the place of our products: speed by that of the same library called directly, on one thread.
+{swapped}
+geometric mean: {swapped_mean:.3}",
         cpu = figure("cpu"),
         kernels = figure("kernels"),
         threads = figure("threads"),
@@ -80,5 +93,7 @@ Convolutions: {BATCH} images, SAME; forward with bias and relu.
         mean = all["geometric_mean"].as_f64().unwrap_or(f64::NAN),
         relevance = rows(&RELEVANCE, "relevance"),
         conv = rows(&CONV, "conv"),
+        swapped = rows(&SWAPPED, "swapped"),
+        swapped_mean = all["swapped_mean"].as_f64().unwrap_or(f64::NAN),
     )
 }

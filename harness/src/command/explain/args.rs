@@ -2,6 +2,7 @@
 
 use crate::command::method::MethodArgs;
 use crate::command::source::SourceArgs;
+use crate::error::UsageError;
 use crate::report::colormap::Look;
 use clap::Args;
 use std::path::PathBuf;
@@ -48,4 +49,14 @@ pub struct ExplainArgs {
     /// Replace an existing file, or pictures in a folder
     #[arg(long)]
     pub overwrite: bool,
+}
+
+impl ExplainArgs {
+    /// The explained value: that of `--value`, or that of the convention.
+    ///
+    /// # Errors
+    /// [`UsageError`] if there is no such convention.
+    pub fn value_name(&self) -> Result<&str, UsageError> {
+        self.value.as_deref().map_or_else(|| Ok(self.method.convention()?.value), Ok)
+    }
 }

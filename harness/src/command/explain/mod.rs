@@ -65,10 +65,7 @@ pub fn run(args: &ExplainArgs, options: &GlobalOptions) -> Result<()> {
     if args.check && !matches!(method, Method::Relevance(_)) {
         bail!(UsageError(format!("--check: {} promises no conservation of relevance", args.method.method)));
     }
-    let value_name = match &args.value {
-        Some(name) => name,
-        None => args.method.convention()?.value,
-    };
+    let value_name = args.value_name()?;
     let from_file = Value::by_name(value_name).is_none();
     if from_file && args.target.is_some() {
         bail!(UsageError("--target: the rows of --value leave no choice of a class".to_owned()));

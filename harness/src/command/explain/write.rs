@@ -270,7 +270,7 @@ impl Pictures {
             note: format!(
                 "sample {sample}, {label_text}class {target}, f = {logit:.2}; {}, value {}, T = {}; {}",
                 args.method.title(),
-                args.value,
+                args.value_name()?,
                 task.seq_len,
                 args.look.text()
             ),

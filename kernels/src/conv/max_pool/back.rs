@@ -10,7 +10,6 @@ use crate::gemm::epilogue::{Line, finish_line};
 use crate::gemm::problem::{Epilogue, Init, check_ends};
 use crate::image::Plane;
 use crate::layout::{MatMut, MatRef, Rows, STRIP, volume};
-use crate::panels::Panels;
 use crate::profile::Work;
 use crate::simd::lanes::load;
 use crate::simd::{Kernel, Simd};
@@ -52,8 +51,10 @@ pub fn conv_max_pool_input_gradient(
     let _span = kernels.span(NAME, || Work::max_pool(parts, images, shape, d_x.rows * d_x.cols));
     let max_indices = max_indices.of(NAME, shape, images)?;
     let back = Back { filters, epilogues, out_map: d_x.map, out: Shared::new(d_x.data) };
-    if kernels.has_external_matmul() {
-        return dense(kernels, &back, images, &shape.expand(max_indices, &d_h, images));
+    if kernels.prefers_products() {
+        return shape.with_expanded(max_indices, &d_h, images, |d_h| {
+            with_scratch(images * shape.conv.input().len(), |sums| dense(kernels, &back, d_h, sums))
+        });
     }
     let cost = parts * images * shape.windows() * shape.conv.outputs * shape.conv.patch();
     kernels.threads().split(images, cost, &|range| {
@@ -82,27 +83,17 @@ pub(crate) fn check(name: &'static str, operands: &ConvMaxPoolInputGradient) -> 
 }
 
 /// The same as a convolution of whole padded planes `d_h`, for an external GEMM backend.
-fn dense(kernels: &Kernels, back: &Back, images: usize, d_h: &[f32]) -> Result<(), ShapeError> {
+fn dense(kernels: &Kernels, back: &Back, d_h: &[f32], sums: &mut [f32]) -> Result<(), ShapeError> {
     let Back { filters, epilogues, .. } = *back;
     let shape = filters.shape.conv.reversed();
     let plane = Plane { pad: 0, ..filters.shape.conv.input() };
-    let mut sums = vec![0.0; images * plane.len()];
+    let images = d_h.len() / shape.input().len().max(1);
     for (part, epilogue) in epilogues.iter().enumerate() {
-        let panels = filters.panels(part, true);
-        let weights = Panels::new(&panels, shape.patch(), shape.outputs);
-        let to = plane.pixels_mut(&mut sums, images);
-        conv(
-            kernels,
-            Conv {
-                shape: &shape,
-                x: d_h,
-                images,
-                w: weights,
-                init: Init::Zero,
-                epilogue: Epilogue::Store,
-                y: to,
-            },
-        )?;
+        let (y, init) = (plane.pixels_mut(sums, images), Init::Zero);
+        filters.with_panels(part, true, |w| {
+            let epilogue = Epilogue::Store;
+            conv(kernels, Conv { shape: &shape, x: d_h, images, w, init, epilogue, y })
+        })?;
         for image in 0..images {
             let sums = &sums[image * plane.len()..][..plane.len()];
             kernels.backend().run(Finish { back, image, sums, line: plane.line(), epilogue });

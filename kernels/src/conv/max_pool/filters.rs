@@ -5,6 +5,7 @@ use crate::buffer::Buffer;
 use crate::gemm::pack::Part;
 use crate::layout::STRIP;
 use crate::panels::{Panels, panel_index, panels_len};
+use crate::threads::with_scratch;
 
 /// Parts of a convolution's weights, one filter per output; made once per version of the weights.
 ///
@@ -156,12 +157,22 @@ impl Filters {
         (!self.shifted.is_empty()).then_some(&self.shifted[..])
     }
 
-    /// A part as packed weights for a general convolution: packed, or rotated by 180° for the input gradient.
-    /// Taps that are outside the image at every position may be 0.
-    pub(crate) fn panels(&self, part: usize, back: bool) -> Vec<f32> {
+    /// Calls `use_panels` with a part as packed weights for a general convolution: packed, or rotated by 180° for the
+    /// input gradient. Taps that are outside the image at every position may be 0.
+    pub(crate) fn with_panels<R>(&self, part: usize, back: bool, use_panels: impl FnOnce(Panels) -> R) -> R {
         let conv = self.shape.conv;
         let (k, n) = if back { (conv.reversed().patch(), conv.inputs) } else { (conv.patch(), conv.outputs) };
-        let (taps, mut panels) = (conv.size * conv.size, vec![0.0; panels_len(k, n)]);
+        with_scratch(panels_len(k, n), |panels| {
+            self.write_panels(part, back, panels);
+            use_panels(Panels::new(panels, k, n))
+        })
+    }
+
+    fn write_panels(&self, part: usize, back: bool, panels: &mut [f32]) {
+        let conv = self.shape.conv;
+        let k = if back { conv.reversed().patch() } else { conv.patch() };
+        let taps = conv.size * conv.size;
+        panels.fill(0.0);
         for group in &self.groups {
             let padded = group.columns.strips() * STRIP;
             for line in 0..conv.size {
@@ -180,6 +191,5 @@ impl Filters {
                 }
             }
         }
-        panels
     }
 }

@@ -47,8 +47,10 @@ pub fn conv_max_pool_weight_gradient(
     let max_indices = max_indices.of(NAME, shape, images)?;
     shape.check_values(NAME, "d_h", images, &d_h)?;
     axis(NAME, "patch·outputs", "d_w", d_w.len(), panels_len(conv.patch(), conv.outputs))?;
-    if kernels.has_external_matmul() {
-        return conv_weight_gradient(kernels, conv, x, &shape.expand(max_indices, &d_h, images), images, d_w);
+    if kernels.prefers_products() {
+        return shape.with_expanded(max_indices, &d_h, images, |d_y| {
+            conv_weight_gradient(kernels, conv, x, d_y, images, d_w)
+        });
     }
     // The padding of the last strip.
     d_w.fill(0.0);

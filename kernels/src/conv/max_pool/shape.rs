@@ -5,6 +5,7 @@ use crate::error::{ShapeError, axis};
 use crate::image::ConvShape;
 use crate::layout::{MatRef, STRIP, volume};
 use crate::profile::{Shape, Work};
+use crate::threads::with_scratch;
 use std::ops::Range;
 
 /// A SAME convolution, relu, and a max-pool whose stride is its window; windows at the edge are smaller.
@@ -176,12 +177,24 @@ impl ConvMaxPoolShape {
         })
     }
 
-    /// The gradient or relevance `v` of the windows, scattered to the argmax positions in padded planes: the
-    /// operand of the general convolution kernels.
-    pub(super) fn expand(&self, max_indices: &[f32], v: &MatRef, images: usize) -> Vec<f32> {
-        let plane = self.conv.output();
-        let mut dense = vec![0.0; images * plane.len()];
-        let mut pixels = plane.pixels_mut(&mut dense, images);
+    /// Calls `use_planes` with the gradient or relevance `v` of the windows, scattered to the argmax positions in
+    /// padded planes: the operand of the general convolution kernels.
+    pub(super) fn with_expanded<R>(
+        &self,
+        max_indices: &[f32],
+        v: &MatRef,
+        images: usize,
+        use_planes: impl FnOnce(&[f32]) -> R,
+    ) -> R {
+        with_scratch(images * self.conv.output().len(), |planes| {
+            planes.fill(0.0);
+            self.expand(max_indices, v, images, planes);
+            use_planes(planes)
+        })
+    }
+
+    fn expand(&self, max_indices: &[f32], v: &MatRef, images: usize, dense: &mut [f32]) {
+        let mut pixels = self.conv.output().pixels_mut(dense, images);
         for (window, max_indices) in max_indices.chunks_exact(self.conv.outputs.max(1)).enumerate() {
             for (o, (&index, &v)) in max_indices.iter().zip(v.row(window)).enumerate() {
                 if v != 0.0 {
@@ -189,7 +202,6 @@ impl ConvMaxPoolShape {
                 }
             }
         }
-        dense
     }
 
     /// The pixel, counted over all images, of an index in a window.

@@ -1,6 +1,6 @@
 //! The crate `gemm`, which packs its operands at every call.
 
-use super::{MatmulBackend, MatmulBlock, MatmulTask};
+use super::{Abilities, MatmulBackend, MatmulBlock, MatmulTask};
 use crate::layout::Strided;
 
 /// The crate `gemm`, on the threads of the kernel set.
@@ -13,7 +13,8 @@ impl MatmulBackend for GemmCrate {
     }
 
     fn run(&self, task: MatmulTask) {
-        task.each_block(|block| multiply(block, 1));
+        let abilities = Abilities { accumulate: true, ..Abilities::default() };
+        task.each_block_with(abilities, |block, ends| product(block, ends.accumulate, 1));
     }
 }
 
@@ -27,6 +28,10 @@ fn strides(matrix: &Strided) -> [isize; 2] {
 /// # Panics
 /// If the operands differ in `M`, `N` or `K`.
 pub fn multiply(block: MatmulBlock, threads: usize) {
+    product(block, false, threads);
+}
+
+fn product(block: MatmulBlock, accumulate: bool, threads: usize) {
     let [m, n, k] = block.sizes();
     let MatmulBlock { a, b, c, c_stride } = block;
     let ([a_rows, a_cols], [b_rows, b_cols]) = (strides(&a), strides(&b));
@@ -41,14 +46,14 @@ pub fn multiply(block: MatmulBlock, threads: usize) {
             c.as_mut_ptr(),
             1,
             c_stride as isize,
-            false,
+            accumulate,
             a.as_ptr(),
             a_cols,
             a_rows,
             b.as_ptr(),
             b_cols,
             b_rows,
-            0.0f32,
+            if accumulate { 1.0f32 } else { 0.0 },
             1.0f32,
             false,
             false,

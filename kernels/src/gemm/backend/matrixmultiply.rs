@@ -1,6 +1,6 @@
 //! The crate `matrixmultiply`, which packs its operands at every call.
 
-use super::{MatmulBackend, MatmulBlock, MatmulTask};
+use super::{Abilities, MatmulBackend, MatmulBlock, MatmulTask};
 use crate::layout::Strided;
 
 /// The crate `matrixmultiply`, on the threads of the kernel set and on those that [`THREADS`] allows.
@@ -13,7 +13,8 @@ impl MatmulBackend for Matrixmultiply {
     }
 
     fn run(&self, task: MatmulTask) {
-        task.each_block(multiply);
+        let abilities = Abilities { accumulate: true, ..Abilities::default() };
+        task.each_block_with(abilities, |block, ends| product(block, ends.accumulate));
     }
 }
 
@@ -31,6 +32,10 @@ fn strides(matrix: &Strided) -> [isize; 2] {
 /// # Panics
 /// If the operands differ in `M`, `N` or `K`.
 pub fn multiply(block: MatmulBlock) {
+    product(block, false);
+}
+
+fn product(block: MatmulBlock, accumulate: bool) {
     let [m, n, k] = block.sizes();
     let MatmulBlock { a, b, c, c_stride } = block;
     let ([a_rows, a_cols], [b_rows, b_cols]) = (strides(&a), strides(&b));
@@ -48,7 +53,7 @@ pub fn multiply(block: MatmulBlock) {
             b.as_ptr(),
             b_rows,
             b_cols,
-            0.0,
+            if accumulate { 1.0 } else { 0.0 },
             c.as_mut_ptr(),
             c_stride as isize,
             1,

@@ -1,15 +1,22 @@
 //! The implementations of a matrix product: this crate's register tile, or an external library.
 
+pub(crate) mod amx;
 mod external;
 #[cfg(feature = "peers")]
 pub mod gemm_crate;
 #[cfg(feature = "peers")]
 pub mod matrixmultiply;
+mod prepacked;
 mod simd;
+
+pub use external::{Abilities, Ends, Then};
 
 use super::problem::Problem;
 use crate::layout::Strided;
+use crate::panels::Panels;
+use crate::prepack::Prepacked;
 use crate::simd::dispatch::Backend;
+use std::any::Any;
 use std::fmt::Debug;
 use std::ops::Range;
 
@@ -18,7 +25,7 @@ use std::ops::Range;
 ///
 /// This crate's instruction sets ([`Backend`]) implement it. An adapter to another library can implement it,
 /// too: it multiplies the blocks that [`MatmulTask::each_block`] passes to it, and `each_block` applies
-/// initial values and epilogues. Its sums need not have the same bits as those of this crate.
+/// initial values and epilogues; [`MatmulTask::each_block_with`] lets it take over some of them. Its sums need not have the same bits as those of this crate.
 ///
 /// ```
 /// use kernels::{Backend, Kernels, MatmulBackend, MatmulTask, Threads};
@@ -51,6 +58,26 @@ pub trait MatmulBackend: Send + Sync + Debug {
         false
     }
 
+    /// The name of the family of backends that have the same bits in all results on any number of threads; `f32` is that
+    /// of this crate's instruction sets. None if it promises nothing of that kind.
+    fn family(&self) -> Option<&str> {
+        self.promises_bits().then_some("f32")
+    }
+
+    /// Prepares weights in a form of its own, once per version: `form` holds the form of the version before, if there
+    /// is one, whose memory can be used again. [`MatmulTask::prepacked`] gives it to every product by these weights.
+    ///
+    /// By default the form is a row-major matrix, where packed weights have no strides; [`MatmulTask::each_block`] passes
+    /// it in place.
+    fn prepack(&self, weights: Panels, form: &mut Prepacked) {
+        prepacked::row_major(weights, form);
+    }
+
+    /// Whether its products replace kernels of this crate that multiply only at the argmax positions of a max-pool.
+    fn prefers_products(&self) -> bool {
+        true
+    }
+
     /// Computes the task's rows of a product, on the calling thread, and returns when they are done.
     fn run(&self, task: MatmulTask);
 }
@@ -62,18 +89,30 @@ pub struct MatmulTask<'a> {
     rows: Range<usize>,
     /// The instruction set of the epilogue.
     simd: Backend,
+    /// What the backend made of the weights.
+    prepacked: Option<&'a Prepacked>,
 }
 
 impl<'a> MatmulTask<'a> {
     /// # Safety
     /// As [`Problem::run`], for these rows, as long as the task lives.
-    pub(crate) unsafe fn new(problem: &'a Problem<'a>, rows: Range<usize>, simd: Backend) -> Self {
-        MatmulTask { problem, rows, simd }
+    pub(crate) unsafe fn new(
+        problem: &'a Problem<'a>,
+        rows: Range<usize>,
+        simd: Backend,
+        prepacked: Option<&'a Prepacked>,
+    ) -> Self {
+        MatmulTask { problem, rows, simd, prepacked }
     }
 
     /// `[M, N, K]`: rows of this task, columns, and the terms of each sum.
     pub fn sizes(&self) -> [usize; 3] {
         [self.rows.len(), self.problem.n, self.problem.loops.len()]
+    }
+
+    /// The form that [`MatmulBackend::prepack`] has given the weights; none if `b` is no weight, or a part of one.
+    pub fn prepacked<T: Any + Send + Sync>(&self) -> Option<&'a T> {
+        self.prepacked.and_then(Prepacked::get)
     }
 }
 

@@ -2,6 +2,8 @@
 
 use super::{MatmulBackend, MatmulTask};
 use crate::gemm::driver::run_rows;
+use crate::panels::Panels;
+use crate::prepack::Prepacked;
 use crate::simd::dispatch::Backend;
 
 impl MatmulBackend for Backend {
@@ -12,6 +14,9 @@ impl MatmulBackend for Backend {
     fn promises_bits(&self) -> bool {
         Backend::promises_bits(*self)
     }
+
+    /// Panels are its form already.
+    fn prepack(&self, _: Panels, _: &mut Prepacked) {}
 
     fn run(&self, task: MatmulTask) {
         // SAFETY: the code that makes a task guarantees what the tile requires.
