@@ -61,7 +61,6 @@ pub fn report(loaded: &Loaded, runs: Section, data: Value) -> Result<Report> {
         ],
         sections,
         data,
-        ..Report::default()
     })
 }
 
