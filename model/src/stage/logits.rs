@@ -12,7 +12,7 @@ use crate::error::ModelError;
 use crate::params::{Parameters, Specs};
 use kernels::pack::{self, Part};
 use kernels::relevance::{RelevanceNeuron, Rule, relevance_neuron};
-use kernels::{Buffer, Epilogue, Init, Kernels, MatMut, MatRef, PackedWeights, gemm};
+use kernels::{Buffer, Epilogue, Init, Kernels, MatMut, MatRef, PackedWeights, Panels, gemm};
 
 /// `h = x·W − softplus(b)`
 #[derive(Clone, Copy, Debug)]

@@ -1,18 +1,23 @@
 //! Arguments of `harness profile`.
 
 use crate::command::method::MethodArgs;
+use crate::dataset::files::BLOCKS;
+use crate::run::settings::{DropoutProfile, InitialName, PartialSettings};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 
 /// Arguments of `harness profile`.
 #[derive(Debug, Args)]
 pub struct ProfileArgs {
-    /// A preset: shallow, deep, deepv2, convdeep, r-lstm, convplus-deep, …
+    /// A preset: shallow, deep, deepv2, convdeep, final-deep, r-lstm-sd, convplus-deep, …
     #[arg(long, value_name = "NAME", default_value = "deep")]
     pub cell: String,
-    /// Sequence length T
-    #[arg(long, value_name = "T", default_value_t = 7)]
-    pub seq_len: usize,
+    /// What the network decides; random noise has the images of it
+    #[arg(long, value_enum, default_value_t = TaskName::Single)]
+    pub task: TaskName,
+    /// Sequence length T [default: that of the task]
+    #[arg(long, value_name = "T")]
+    pub seq_len: Option<usize>,
     /// Batch size
     #[arg(long, value_name = "N", default_value_t = 50)]
     pub batch: usize,
@@ -37,6 +42,36 @@ pub struct ProfileArgs {
     /// Replace an existing trace
     #[arg(long)]
     pub overwrite: bool,
+}
+
+/// What a network decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TaskName {
+    /// The class of an image of 28×28, T = 7, trained as in the draft
+    Single,
+    /// The majority of three images side by side, 28×84, T = 12, trained as in the finished thesis
+    Maj,
+}
+
+impl TaskName {
+    /// Images side by side.
+    pub fn blocks(self) -> usize {
+        if self == TaskName::Maj { BLOCKS } else { 1 }
+    }
+
+    /// The settings of its trainings.
+    pub fn settings(self) -> PartialSettings {
+        match self {
+            TaskName::Single => PartialSettings { seq_len: Some(7), ..PartialSettings::default() },
+            TaskName::Maj => PartialSettings {
+                seq_len: Some(12),
+                dropout_profile: Some(DropoutProfile::Final),
+                initial_values: Some(InitialName::Final),
+                zero_logit: Some(true),
+                ..PartialSettings::default()
+            },
+        }
+    }
 }
 
 /// The subject of the measurement.

@@ -37,11 +37,11 @@ pub fn run(args: &ProfileArgs, options: &GlobalOptions) -> Result<()> {
     bounded("--batch", args.batch, BATCH_IN_MEMORY)?;
     let partial = PartialSettings {
         cell: Some(args.cell.clone()),
-        seq_len: Some(args.seq_len),
+        seq_len: args.seq_len,
         batch: Some(args.batch),
         ..PartialSettings::default()
     };
-    let settings = partial.complete()?;
+    let settings = partial.over(args.task.settings()).complete()?;
     let method = args.method.parse()?;
     let trace = args.trace.as_deref();
     if let Some(path) = trace {
@@ -80,7 +80,7 @@ pub fn run(args: &ProfileArgs, options: &GlobalOptions) -> Result<()> {
     if options.json {
         let mut json = found.json();
         json["cell"] = json!(args.cell);
-        json["seq_len"] = json!(args.seq_len);
+        json["seq_len"] = json!(settings.seq_len);
         json["batch"] = json!(args.batch);
         json["what"] = json!(what);
         json["input"] = json!(input);

@@ -51,14 +51,15 @@ pub(super) fn samples(args: &ProfileArgs) -> Result<(Box<dyn Samples>, [usize; 3
         let shape = [dataset.rows, dataset.cols, dataset.classes];
         return Ok((Box::new(Scaled::new(&dataset.train, -1.0, 1.0)), shape));
     }
-    const SIZE: usize = 28;
+    const ROWS: usize = 28;
+    let cols = ROWS * args.task.blocks();
     // Enough for twenty different batches, unless they are so large that one will do.
     let n = (20 * args.batch).min(args.batch.max(MAX_NOISE));
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
     let pixel = |_| (rng.next_u32() >> 8) as f32 / (1 << 23) as f32 - 1.0;
-    let images = (0..n * SIZE * SIZE).map(pixel).collect();
+    let images = (0..n * ROWS * cols).map(pixel).collect();
     let labels = (0..n).map(|i| (i % 10) as u8).collect();
-    Ok((Box::new(Arrays { images, size: SIZE * SIZE, labels: Some(labels) }), [SIZE, SIZE, 10]))
+    Ok((Box::new(Arrays { images, size: ROWS * cols, labels: Some(labels) }), [ROWS, cols, 10]))
 }
 
 /// Runs warm-up steps, then measured ones.
@@ -83,7 +84,7 @@ pub(super) fn measured(
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::super::args::What;
+    use super::super::args::{TaskName, What};
     use super::*;
     use crate::command::method::MethodArgs;
     use crate::run::settings::PartialSettings;
@@ -96,7 +97,8 @@ pub(super) mod tests {
     pub fn steps(what: What) -> Vec<Step> {
         let args = ProfileArgs {
             cell: "shallow".to_owned(),
-            seq_len: 2,
+            task: TaskName::Single,
+            seq_len: Some(2),
             batch: 4,
             what,
             method: MethodArgs { method: "deep-taylor".to_owned(), ..MethodArgs::default() },

@@ -63,7 +63,6 @@ pub fn report(loaded: &Loaded, look: Look, runs: Section, data: Value) -> Result
         ],
         sections,
         data,
-        ..Report::default()
     })
 }
 
