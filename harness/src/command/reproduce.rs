@@ -29,7 +29,6 @@ pub struct ReproduceArgs {
     #[command(flatten)]
     look: Look,
 }
-}
 
 /// Runs `harness reproduce`.
 ///

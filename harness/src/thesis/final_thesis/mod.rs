@@ -7,6 +7,7 @@ mod figures;
 mod printed;
 mod tables;
 
+use super::{front, networks};
 use crate::experiment::folder::Loaded;
 use crate::measure::majority::{LAST_BLOCK_BASELINE, UNIFORM_BASELINE};
 use crate::report::colormap::Look;
@@ -61,7 +62,9 @@ pub fn report(loaded: &Loaded, look: Look, runs: Section, data: Value) -> Result
                 loaded.runs.len()
             ),
         ],
+        warning: front::warning(loaded, &networks::Set::of(loaded)),
         sections,
+        single: false,
         data,
     })
 }
