@@ -180,11 +180,11 @@ mod tests {
             "io::bounds",
             &[
                 "threads", "jobs", "batch", "epochs", "seq-len", "seq-lens", "steps", "samples", "train",
-                "test",
+                "test", "folds",
             ],
         ),
         ("the sizes of a network", &["combine", "recurrent"]),
-        ("the data", &["validation", "limit-train", "limit-test", "class"]),
+        ("the data", &["validation", "limit-train", "limit-test", "class", "fold", "experiment"]),
         ("nothing, any will do", &["seed", "seeds"]),
     ];
 

@@ -4,11 +4,12 @@
 //! `zero_logit` may be 1: the network was trained with a softmax that sees a constant zero logit.
 //! Files without that key have `cell`, the name of a preset, and `pool`; the widths are those of the tensors.
 //!
-//! A bias `b` acts as `−softplus(b)`. In a file whose metadata key `bias` is `plain`, it is what is added, at most 0.
+//! A bias `b` acts as `−softplus(b)`. In a file whose metadata key `bias` is `plain`, it is what is added, at most 0. The gates
+//! of an R-LSTM have plain biases of either sign in every file.
 
 use crate::io::tensors::{self, TensorFile};
 use anyhow::{Context, Result, anyhow, bail};
-use model::{Architecture, ModelError, NamedTensor, Network, PoolKind, Task};
+use model::{Architecture, BiasKind, ModelError, NamedTensor, Network, PoolKind, Spec, Task};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -54,7 +55,11 @@ pub fn load(path: &Path) -> Result<Network> {
     build(&file).with_context(|| format!("{}: {advice}", path.display()))
 }
 
-fn build(file: &TensorFile) -> Result<Network> {
+/// The network that the content of a model file describes.
+///
+/// # Errors
+/// One line that names the metadata key or the tensor that is missing or does not fit.
+pub fn build(file: &TensorFile) -> Result<Network> {
     let meta = Meta(&file.metadata);
     let task = Task {
         rows: meta.number("rows")?,
@@ -65,6 +70,7 @@ fn build(file: &TensorFile) -> Result<Network> {
         high: meta.number("high")?,
         zero_logit: meta.flag("zero_logit")?,
     };
+    let architecture = architecture(&meta, file)?;
     let tensor = |(name, (shape, values)): (&String, &(Vec<usize>, Vec<f32>))| NamedTensor {
         name: name.clone(),
         shape: shape.clone(),
@@ -73,10 +79,13 @@ fn build(file: &TensorFile) -> Result<Network> {
     let mut tensors: Vec<NamedTensor> = file.tensors.iter().map(tensor).collect();
     match meta.0.get("bias").map(String::as_str) {
         None | Some("softplus") => {}
-        Some("plain") => tensors.iter_mut().try_for_each(from_plain_bias)?,
+        Some("plain") => {
+            let specs = Network::specs(&architecture, task)?;
+            tensors.iter_mut().try_for_each(|tensor| from_plain_bias(&specs, tensor))?;
+        }
         Some(other) => bail!("metadata `bias` is {other:?}; it must be softplus or plain"),
     }
-    let network = Network::from_tensors(architecture(&meta, file)?, task, &tensors);
+    let network = Network::from_tensors(architecture, task, &tensors);
     network.map_err(|error| match &error {
         ModelError::TensorShape { name, found, expected }
             if matches!((&found[..], &expected[..]), ([a, b], [c, d]) if (a, b) == (d, c) && a != b) =>
@@ -90,9 +99,11 @@ fn build(file: &TensorFile) -> Result<Network> {
 /// The parameter of a bias `−softplus(b)` that is this far below zero counts as no bias.
 const NO_BIAS: f32 = -100.0;
 
-/// Replaces the values of a bias, which are added as they are, by the `b` of `−softplus(b)`.
-fn from_plain_bias(tensor: &mut NamedTensor) -> Result<()> {
-    if !tensor.name.ends_with(".bias") {
+/// Replaces the values of a bias, which are added as they are, by the `b` of `−softplus(b)`. The gates of an R-LSTM keep
+/// theirs.
+fn from_plain_bias(specs: &[Spec], tensor: &mut NamedTensor) -> Result<()> {
+    let Some(layer) = tensor.name.strip_suffix(".bias") else { return Ok(()) };
+    if specs.iter().any(|spec| spec.name == layer && spec.bias_kind == BiasKind::Plain) {
         return Ok(());
     }
     for (i, value) in tensor.values.iter_mut().enumerate() {
@@ -207,6 +218,23 @@ mod tests {
         file.metadata.insert("bias".to_owned(), "none".to_owned());
         let error = format!("{:#}", build(&file).unwrap_err());
         assert!(error.contains("softplus or plain"), "{error}");
+    }
+
+    #[test]
+    fn gates_have_plain_biases_of_either_sign_in_every_file() {
+        let architecture =
+            Architecture { core: Core::RLstm { cells: 5 }, ..Architecture::preset("deep").unwrap() };
+        let task = Task { rows: 4, cols: 4, seq_len: 2, classes: 3, ..Task::default() };
+        let mut file = describe(&Network::new(architecture, task, 3).unwrap()).unwrap();
+        for (name, (_, values)) in &mut file.tensors {
+            if name.ends_with(".bias") {
+                values.fill(if name == "gates.bias" { 1.5 } else { -1.5 });
+            }
+        }
+        file.metadata.insert("bias".to_owned(), "plain".to_owned());
+        let network = build(&file).unwrap();
+        let biases = network.tensors().into_iter().filter(|tensor| tensor.name == "gates.bias");
+        assert!(biases.flat_map(|tensor| tensor.values).all(|b| b == 1.5));
     }
 
     #[test]

@@ -83,6 +83,15 @@ impl Network {
         Ok(network)
     }
 
+    /// The layers with parameters that such a network has, in the order of the flat buffers; nothing is allocated for
+    /// them.
+    ///
+    /// # Errors
+    /// As [`Network::new`].
+    pub fn specs(architecture: &Architecture, task: Task) -> Result<Vec<Spec>, ModelError> {
+        Ok(Layers::new(architecture.clone(), task)?.1.specs)
+    }
+
     /// A network with the given parameters.
     ///
     /// # Errors

@@ -45,18 +45,20 @@ pub struct MethodArgs {
     pub gamma: Option<f32>,
 }
 
-/// Rules by place, as a TOML file holds them.
-#[derive(Clone, Debug, Default, Deserialize)]
+/// Rules by place, as a TOML file holds them; the options of the same names replace them.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct RuleTable {
-    first: Option<String>,
-    convolution: Option<String>,
-    middle: Option<String>,
-    last: Option<String>,
-    alpha: Option<f32>,
-    beta: Option<f32>,
-    epsilon: Option<f32>,
-    gamma: Option<f32>,
+#[allow(missing_docs)] // each is documented in `MethodArgs`
+pub struct RuleTable {
+    pub first: Option<String>,
+    /// Rule of the convolutions that do not read pixels, over `middle`.
+    pub convolution: Option<String>,
+    pub middle: Option<String>,
+    pub last: Option<String>,
+    pub alpha: Option<f32>,
+    pub beta: Option<f32>,
+    pub epsilon: Option<f32>,
+    pub gamma: Option<f32>,
 }
 
 /// The largest file of rules.
@@ -93,7 +95,14 @@ impl MethodArgs {
     /// # Errors
     /// [`UsageError`] if a name is unknown, a rule does not go with its inputs, or a number is invalid.
     pub fn parse(&self) -> Result<Method> {
-        let table = self.rules.as_deref().map(RuleTable::read).transpose()?.unwrap_or_default();
+        self.parse_over(&self.rules.as_deref().map(RuleTable::read).transpose()?.unwrap_or_default())
+    }
+
+    /// As [`MethodArgs::parse`], with this table in the place of the file's.
+    ///
+    /// # Errors
+    /// As [`MethodArgs::parse`].
+    pub fn parse_over(&self, table: &RuleTable) -> Result<Method> {
         let convention = self.convention()?;
         let defaults = Numbers { epsilon: convention.epsilon, ..Numbers::default() };
         let (alpha, beta) = match (self.alpha.or(table.alpha), self.beta.or(table.beta)) {
@@ -116,7 +125,7 @@ impl MethodArgs {
         let Method::Relevance(mut composite) = method else {
             let places = [&self.first, &self.middle, &self.last];
             ensure!(
-                self.rules.is_none() && places.iter().all(|place| place.is_none()),
+                *table == RuleTable::default() && places.iter().all(|place| place.is_none()),
                 UsageError(format!(
                     "--method {}: a gradient method has no rules; leave out --first, --middle, --last and --rules",
                     self.method

@@ -35,7 +35,7 @@ pub fn rebuild(folder: &Path, options: &GlobalOptions) -> Result<()> {
     if options.json {
         return write_json_result(&report.json());
     }
-    for name in ["table-4.5", "statements"] {
+    for name in ["table-4.5", "final-accuracy", "statements"] {
         if let Some(table) = report.table(name) {
             outln!("{table}")?;
         }

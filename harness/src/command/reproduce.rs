@@ -32,7 +32,7 @@ use std::path::{Path, PathBuf};
 /// Arguments of `harness reproduce`.
 #[derive(Debug, Args)]
 pub struct ReproduceArgs {
-    /// quick, draft, full, or a TOML file that describes an experiment
+    /// quick, draft, full, final-quick, final, or a TOML file that describes an experiment
     #[arg(value_name = "EXPERIMENT", default_value = "quick")]
     experiment: String,
     #[command(flatten)]
@@ -54,8 +54,10 @@ pub struct ReproduceArgs {
     overwrite: bool,
 }
 
-/// An open data set of the experiment, with its selected samples.
+/// An open data set of the experiment, or a fold of one, with its selected samples.
 struct Open {
+    /// [`Settings::data_name`]
+    name: String,
     dataset: Dataset,
     sha256: DataSha256,
     selection: SampleSelection,
@@ -76,16 +78,18 @@ pub fn run(args: &ReproduceArgs, options: &GlobalOptions) -> Result<()> {
     let kernels = options.kernels((threads / jobs).max(1))?;
     let mut sets: Vec<Open> = Vec::new();
     for planned in &plan {
-        let name = &planned.settings.dataset;
-        if sets.iter().all(|set| set.dataset.name != *name) {
-            let dataset = Dataset::open(name, args.data_dir.as_deref())?;
+        let name = planned.settings.data_name();
+        if sets.iter().all(|set| set.name != name) {
+            let dataset = planned.settings.open_data(args.data_dir.as_deref())?;
             let limit = experiment.train.limit_test;
             let selection = SampleSelection::new(&dataset, &experiment.measure, limit, experiment.seeds[0])?;
-            sets.push(Open { sha256: dataset.sha256(), dataset, selection });
+            sets.push(Open { name, sha256: dataset.sha256(), dataset, selection });
         }
     }
     check_networks(&plan, &sets)?;
-    let names = sets.iter().map(|set| &set.dataset.name[..]).collect::<Vec<_>>().join("-");
+    let mut names: Vec<&str> = sets.iter().map(|set| &set.dataset.name[..]).collect();
+    names.dedup();
+    let names = names.join("-");
     let out = args.out.clone().unwrap_or_else(|| free(&format!("{}-{names}", experiment.name)));
     let existing = Existing::from_flags(args.resume, args.overwrite);
     ensure!(
@@ -105,7 +109,7 @@ pub fn run(args: &ReproduceArgs, options: &GlobalOptions) -> Result<()> {
     }
     write_experiment(&out, &experiment)?;
     for set in &mut sets {
-        set.selection.write(&out.join(&set.dataset.name))?;
+        set.selection.write(&out.join(&set.name))?;
     }
     let progress = options.progress();
     progress.line(&format!(
@@ -115,7 +119,8 @@ pub fn run(args: &ReproduceArgs, options: &GlobalOptions) -> Result<()> {
         out.display()
     ));
     let open = |planned: &Planned| {
-        let found = sets.iter().find(|set| set.dataset.name == planned.settings.dataset);
+        let name = planned.settings.data_name();
+        let found = sets.iter().find(|set| set.name == name);
         found.context("the data set of a run is open")
     };
     let train_in = |planned: &Planned, existing: Existing| {
@@ -214,7 +219,8 @@ fn check_networks(plan: &[Planned], sets: &[Open]) -> Result<()> {
             continue;
         }
         checked.push(settings);
-        let set = sets.iter().find(|set| set.dataset.name == settings.dataset);
+        let name = settings.data_name();
+        let set = sets.iter().find(|set| set.name == name);
         let Dataset { rows, cols, classes, .. } = set.context("the data set of a run is open")?.dataset;
         Network::new(settings.architecture.clone(), settings.task(rows, cols, classes), settings.seed)
             .map_err(|error| settings.usage_error(error))

@@ -1,7 +1,7 @@
 //! The samples of a command: the test half of a data set, or array files.
 
 use crate::dataset::Dataset;
-use crate::dataset::samples::{Arrays, Scaled};
+use crate::dataset::samples::{Arrays, Scaled, outside};
 use crate::error::UsageError;
 use crate::io::array;
 use crate::io::file;
@@ -141,14 +141,8 @@ impl SourceArgs {
             task.rows,
             task.cols
         );
-        if let Some(at) = images.iter().position(|x| !(task.low..=task.high).contains(x)) {
-            bail!(
-                "{name}: pixel {at} is {}, outside the model's range {}…{}; scale the images: {}",
-                images[at],
-                task.low,
-                task.high,
-                formula(&images, task)
-            );
+        if let Some(problem) = outside(&images, task) {
+            bail!("{name}: {problem}");
         }
         if let Some(Range(low, high)) = self.input_range
             && let Some(at) = images.iter().position(|x| !(low..=high).contains(x))
@@ -160,29 +154,6 @@ impl SourceArgs {
         }
         let labels = self.labels.as_deref().map(|path| labels(path, n, task.classes)).transpose()?;
         Ok(Source::Arrays(Arrays { images, size: rows * cols, labels }))
-    }
-}
-
-/// How to scale images of another range to the model's.
-fn formula(images: &[f32], task: &Task) -> String {
-    let most = images.iter().fold(0.0f32, |most, x| most.max(*x));
-    let least = images.iter().fold(0.0f32, |least, x| least.min(*x));
-    let (low, width) = (task.low, task.high - task.low);
-    let unit = match (least < 0.0, most > 1.0) {
-        (true, _) => "(a - a.min())/(a.max() - a.min())",
-        (false, true) if most <= 255.0 => "a/255",
-        (false, true) => "a/a.max()",
-        (false, false) => "a",
-    };
-    let scaled = match (width, unit) {
-        (1.0, unit) => unit.to_owned(),
-        (width, "a/255") => format!("{width}*a/255"),
-        (width, unit) => format!("{width}*{unit}"),
-    };
-    match low {
-        0.0 => format!("`{scaled}`"),
-        low if low < 0.0 => format!("`{scaled}-{}`", -low),
-        low => format!("`{scaled}+{low}`"),
     }
 }
 

@@ -1,7 +1,6 @@
 //! `harness train`: trains one network.
 
 use crate::context::GlobalOptions;
-use crate::dataset::Dataset;
 use crate::error::UsageError;
 use crate::io::ending::folder;
 use crate::io::output::{out, outln, write_json_result};
@@ -69,8 +68,9 @@ pub fn run(args: &TrainArgs, options: &GlobalOptions) -> Result<()> {
     };
     let settings = settings.complete().map_err(|error| args.of_config(error))?;
     let kernels = options.kernels(options.thread_count()?)?;
-    let dataset = Dataset::open(&settings.dataset, args.data_dir.as_deref())?;
-    let name = format!("{}-{}-{}", settings.cell, settings.seq_len, dataset.name);
+    let dataset = settings.open_data(args.data_dir.as_deref())?;
+    let fold = settings.fold.map_or(String::new(), |fold| format!("-fold{fold}"));
+    let name = format!("{}-{}-{}{fold}", settings.cell_name(), settings.seq_len, dataset.name);
     let out = args.out.clone().unwrap_or_else(|| free(&name));
     let progress = options.progress();
     progress.line(&format!("{} on {}, into {}", settings.title(), dataset.name, shown(&out)));

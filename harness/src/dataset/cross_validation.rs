@@ -3,7 +3,7 @@
 //! A fold is a [`Dataset`] like any other; it presents the mapped images in another order without copying
 //! them.
 
-use super::files::BLOCKS;
+use super::files::{BLOCKS, canonical_name};
 use super::folds::{Fold, stratified};
 use super::maj::{self, Part, SUFFIX};
 use super::set::Dataset;
@@ -11,6 +11,38 @@ use super::split::{Composition, Split};
 use anyhow::{Context, ensure};
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
+use std::path::Path;
+
+/// One fold of a data set: which part is tested.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FoldChoice {
+    /// Number of folds.
+    pub folds: usize,
+    /// The one that is tested, below `folds`.
+    pub fold: usize,
+    /// Whether a majority problem is drawn before the division: see [`Problem::LeakyMajority`].
+    pub leaky: bool,
+}
+
+/// Seed of divisions into folds and of the majority problems in them: folds do not depend on the seed of a training, so
+/// that scores of networks and seeds can be paired by fold.
+const FOLD_SEED: u64 = maj::DEFAULT_SEED;
+
+/// Opens a fold of the data set `name`. A majority problem, `mnist-maj`, is composed of the images of its base set,
+/// `mnist`; no file of its own is read.
+///
+/// # Errors
+/// If the set, or the base set of a majority problem, is not found, or the fold cannot be made of it.
+pub fn open_fold(name: &str, choice: FoldChoice, data_dir: Option<&Path>) -> anyhow::Result<Dataset> {
+    let name = canonical_name(name)?;
+    let (base, problem) = match (name.strip_suffix(SUFFIX), choice.leaky) {
+        (Some(base), true) => (base, Problem::LeakyMajority),
+        (Some(base), false) => (base, Problem::Majority),
+        (None, _) => (&name[..], Problem::Samples),
+    };
+    let base = Dataset::open(base, data_dir)?;
+    CrossValidation::new(&base, problem, choice.folds, FOLD_SEED)?.fold(choice.fold)
+}
 
 /// The kind of samples of a fold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -272,6 +304,27 @@ mod tests {
         ];
         let distinct: HashSet<&str> = all.iter().map(|sums| sums.images.as_str()).collect();
         assert_eq!((distinct.len(), &all[0]), (5, &of(Problem::Majority, 1, 0)));
+    }
+
+    #[test]
+    fn a_fold_is_opened_by_the_name_of_its_set() {
+        let dir = tempfile::tempdir().unwrap();
+        synth::write(&dir.path().join("digits"), 5, 100, 40).unwrap();
+        let open =
+            |name: &str, leaky| open_fold(name, FoldChoice { folds: 7, fold: 2, leaky }, Some(dir.path()));
+        let [single, folded, leaky] =
+            [open("digits", false), open("digits-maj", false), open("digits-maj", true)].map(Result::unwrap);
+        assert_eq!((&single.name[..], single.cols), ("digits", 28));
+        assert_eq!((&folded.name[..], folded.cols), ("digits-maj", 84));
+        assert_eq!((folded.test.len(), recurring_images(&folded)), (20, Some(0)));
+        assert!(recurring_images(&leaky).unwrap() > 0);
+        // Without folds, and without files of its own, a majority problem is composed of its base set.
+        let whole = Dataset::open("digits-maj", Some(dir.path())).unwrap();
+        let base = Dataset::open("digits", Some(dir.path())).unwrap();
+        let written = maj::majority(&[base.train, base.test], maj::DEFAULT_SEED).unwrap();
+        assert_eq!((&whole.name[..], whole.train.sha256()), ("digits-maj", written[0].sha256()));
+        let error = Dataset::open("other-maj", Some(dir.path())).unwrap_err().to_string();
+        assert!(error.contains("harness data maj --from other"), "{error}");
     }
 
     #[test]

@@ -1,7 +1,46 @@
 //! Samples in the model's input format: mapped bytes scaled to a range, or arrays of a file.
 
 use crate::dataset::Split;
-use model::Samples;
+use model::{Samples, Task};
+
+/// The pixel of each byte: 0 is `low` and 255 is `high`; `−1..1` gives `2p/255 − 1`.
+pub fn scale(low: f32, high: f32) -> [f32; 256] {
+    std::array::from_fn(|byte| (byte as f32 * (high - low)) / 255.0 + low)
+}
+
+/// What is wrong with the first pixel that is outside a task's range, and how to scale the images; a NaN is outside, too.
+pub fn outside(images: &[f32], task: &Task) -> Option<String> {
+    let at = images.iter().position(|x| !(task.low..=task.high).contains(x))?;
+    let Task { low, high, .. } = *task;
+    let formula = formula(images, task);
+    Some(format!(
+        "pixel {at} is {}, outside the model's range {low}…{high}; scale the images: {formula}",
+        images[at]
+    ))
+}
+
+/// How to scale images of another range to the model's.
+fn formula(images: &[f32], task: &Task) -> String {
+    let most = images.iter().fold(0.0f32, |most, x| most.max(*x));
+    let least = images.iter().fold(0.0f32, |least, x| least.min(*x));
+    let (low, width) = (task.low, task.high - task.low);
+    let unit = match (least < 0.0, most > 1.0) {
+        (true, _) => "(a - a.min())/(a.max() - a.min())",
+        (false, true) if most <= 255.0 => "a/255",
+        (false, true) => "a/a.max()",
+        (false, false) => "a",
+    };
+    let scaled = match (width, unit) {
+        (1.0, unit) => unit.to_owned(),
+        (width, "a/255") => format!("{width}*a/255"),
+        (width, unit) => format!("{width}*{unit}"),
+    };
+    match low {
+        0.0 => format!("`{scaled}`"),
+        low if low < 0.0 => format!("`{scaled}-{}`", -low),
+        low => format!("`{scaled}+{low}`"),
+    }
+}
 
 /// A split of a data set, scaled so that byte 0 is `low` and byte 255 is `high`.
 #[derive(Clone, Debug)]
@@ -11,10 +50,9 @@ pub struct Scaled {
 }
 
 impl Scaled {
-    /// Scales bytes linearly to `low..=high`; `−1..1` gives `2p/255 − 1`.
+    /// Scales bytes linearly to `low..=high`, as [`scale`] does.
     pub fn new(split: &Split, low: f32, high: f32) -> Scaled {
-        let value = |byte: usize| (byte as f32 * (high - low)) / 255.0 + low;
-        Scaled { split: split.clone(), scale: Box::new(std::array::from_fn(value)) }
+        Scaled { split: split.clone(), scale: Box::new(scale(low, high)) }
     }
 
     /// The mapped bytes.

@@ -2,6 +2,7 @@
 
 use super::files::{self, MASK_FILES};
 use super::locate::{Located, SearchPath};
+use super::maj;
 use super::published::published;
 use super::split::{Split, SplitSha256};
 use crate::io::hash;
@@ -39,7 +40,8 @@ impl Dataset {
     /// Finds the data set `name`, decompresses it if necessary and maps it.
     ///
     /// Folders are searched as [`SearchPath::new`] says. `synth` and `synth-maj` are generated in the cache folder if they are
-    /// not found.
+    /// not found. Of another majority problem that is not found, such as `mnist-maj`, the samples are composed of the images
+    /// of `mnist`; they are those of `harness data maj --from mnist`.
     ///
     /// # Errors
     /// If the set is not found, or a file is invalid. The message names the file and what to do.
@@ -53,7 +55,13 @@ impl Dataset {
             None if name == "synth-maj" && places.find_some(&name).is_none() => {
                 places.generate_synth_maj()?
             }
-            None => return Err(places.not_found(&name)),
+            None => {
+                let base = name.strip_suffix(maj::SUFFIX).filter(|_| places.find_some(&name).is_none());
+                return match base.filter(|base| places.find(base).is_some()) {
+                    Some(base) => Self::open(base, data_dir)?.majority(),
+                    None => Err(places.not_found(&name)),
+                };
+            }
         };
         Self::map(&places, &located).with_context(|| format!("cannot open the data set {name}"))
     }
@@ -95,6 +103,18 @@ impl Dataset {
         let largest = train.labels().iter().chain(test.labels()).max().copied().unwrap_or(0);
         let classes = (usize::from(largest) + 1).max(2);
         Ok(Self { name: located.name.clone(), train, test, rows, cols, classes })
+    }
+
+    /// The majority problem of these halves, with its default seed; nothing is copied.
+    ///
+    /// # Errors
+    /// If it cannot be drawn from this set.
+    pub fn majority(&self) -> anyhow::Result<Self> {
+        let [train, test] = maj::majority(&[self.train.clone(), self.test.clone()], maj::DEFAULT_SEED)
+            .with_context(|| self.name.clone())?;
+        let (rows, cols) = (train.rows(), train.cols());
+        let name = format!("{}{}", self.name, maj::SUFFIX);
+        Ok(Self { name, train, test, rows, cols, classes: self.classes })
     }
 
     /// As [`Split::unchanged`], of both halves.

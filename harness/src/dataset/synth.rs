@@ -117,9 +117,18 @@ pub fn write(dir: &Path, seed: u64, train: usize, test: usize) -> anyhow::Result
 
 /// The first `len` training samples of that seed: pixels `[len, 28, 28]` and classes.
 pub fn draw(seed: u64, len: usize) -> (Vec<u8>, Vec<u8>) {
+    draw_half(seed, 0, len)
+}
+
+/// The first `len` test samples of that seed, as [`draw`] gives those for training.
+pub fn draw_test(seed: u64, len: usize) -> (Vec<u8>, Vec<u8>) {
+    draw_half(seed, 1, len)
+}
+
+fn draw_half(seed: u64, half: u64, len: usize) -> (Vec<u8>, Vec<u8>) {
     let mut pixels = vec![0; len * PIXELS];
     let images = pixels.chunks_exact_mut(PIXELS).enumerate();
-    let labels = images.map(|(i, image)| sample(seed, 0, i as u64, image)).collect();
+    let labels = images.map(|(i, image)| sample(seed, half, i as u64, image)).collect();
     (pixels, labels)
 }
 

@@ -1,5 +1,6 @@
 //! An experiment as described by a TOML file. The presets are such files.
 
+use super::parts::{ExperimentPart, Selection};
 use super::rates::Search;
 use crate::error::UsageError;
 use crate::io::file;
@@ -13,32 +14,63 @@ use std::path::Path;
 use std::str::FromStr;
 
 /// Names of the presets and their files.
-pub const PRESETS: [(&str, &str); 3] = [
+pub const PRESETS: [(&str, &str); 5] = [
     ("quick", include_str!("presets/quick.toml")),
     ("draft", include_str!("presets/draft.toml")),
     ("full", include_str!("presets/full.toml")),
+    ("final-quick", include_str!("presets/final-quick.toml")),
+    ("final", include_str!("presets/final.toml")),
 ];
 
 /// The largest experiment file.
 const MAX_BYTES: u64 = 1 << 20;
 
+/// The report of an experiment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReportKind {
+    /// That of the draft: shares over the steps, the checks of heatmaps.
+    #[default]
+    Draft,
+    /// That of the finished thesis: the majority problem in folds.
+    Final,
+}
+
 /// An experiment as described by a TOML file: every architecture at every length with every seed on every
-/// data set.
+/// data set, in every fold; or several such grids, as `parts`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Experiment {
     /// The name of the results.
     pub name: String,
+    /// The report that is written.
+    #[serde(default)]
+    pub report: ReportKind,
     /// Data sets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub datasets: Vec<String>,
-    /// Names of presets or of `architectures`.
+    /// Names of presets or of `architectures`; the suffix `-sd` gives them stationary dropout.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cells: Vec<String>,
     /// Sequence lengths T.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub seq_lens: Vec<usize>,
+    /// Number of folds, each of which is tested once; none to use the halves of the data sets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folds: Option<usize>,
+    /// Whether a majority problem is drawn before it is divided into folds.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub leaky: bool,
     /// Seeds.
     pub seeds: Vec<u64>,
     /// The learning rate, a table of rates by cell, or `"search"`.
     pub lr: Rate,
+    /// Parts with lists of their own, instead of those above.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<ExperimentPart>,
+    /// The runs that are chosen; files always hold the whole experiment.
+    #[serde(skip)]
+    pub selection: Selection,
     /// Settings that all trainings share.
     #[serde(default)]
     pub train: PartialSettings,

@@ -105,7 +105,7 @@ pub struct Loaded {
     pub experiment: Experiment,
     /// Results of the learning rate search.
     pub rates: Rates,
-    /// Its data sets, or the reason why one cannot be read.
+    /// Its data sets and their folds by name of their folder, or the reason why one cannot be read.
     pub sets: Vec<(String, Result<SampleSelection, String>)>,
     /// Its runs, in the order of the plan.
     pub runs: Vec<Run>,
@@ -128,15 +128,20 @@ impl Loaded {
         let plan = experiment.plan(&rates)?;
         let mut sets: Vec<(String, Result<SampleSelection, String>)> = Vec::new();
         for planned in &plan {
-            let name = &planned.settings.dataset;
-            if sets.iter().all(|(other, _)| other != name) {
-                let set = SampleSelection::read(&folder.join(name)).map_err(|error| format!("{error:#}"));
-                sets.push((name.clone(), set));
+            let name = planned.settings.data_name();
+            if sets.iter().all(|(other, _)| *other != name) {
+                let set = SampleSelection::read(&folder.join(&name)).map_err(|error| format!("{error:#}"));
+                sets.push((name, set));
             }
         }
         let runs = plan.into_iter().map(|planned| {
-            let set = sets.iter().find(|(name, _)| *name == planned.settings.dataset);
+            let name = planned.settings.data_name();
+            let set = sets.iter().find(|(other, _)| *other == name);
             let state = match set {
+                // A run that was not chosen has no samples either.
+                Some((_, Err(_))) if !folder.join(&planned.folder).join("run.json").exists() => {
+                    State::Missing
+                }
                 Some((_, Ok(selection))) => {
                     state(&folder.join(&planned.folder), &planned, &experiment, selection)
                 }

@@ -3,6 +3,7 @@
 pub mod definition;
 pub mod folder;
 pub mod overrides;
+pub mod parts;
 pub mod plan;
 pub mod rates;
 pub mod schedule;

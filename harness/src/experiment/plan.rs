@@ -1,10 +1,10 @@
 //! The trainings of an experiment.
 
 use super::definition::{Experiment, Rate};
+use super::parts::Grid;
 use super::rates::Rates;
-use crate::dataset::files::canonical_name;
 use crate::error::UsageError;
-use crate::run::architecture::NamedArchitecture;
+use crate::run::architecture::{NamedArchitecture, without_suffix};
 use crate::run::settings::{OptimiserName, PartialSettings, Settings};
 use anyhow::{Result, ensure};
 
@@ -13,8 +13,8 @@ use anyhow::{Result, ensure};
 pub struct Planned {
     /// Its folder within that of the experiment, `mnist/deep-7-seed1`.
     pub folder: String,
-    /// Data set, architecture, T and optimiser: runs of a group differ in the seed only, and share a learning
-    /// rate.
+    /// Data set, architecture, T and optimiser: runs of a group differ in fold and seed only, and share a
+    /// learning rate.
     pub group: String,
     /// `Deep-7`, `Deep-7 (SGD)`
     pub title: String,
@@ -25,49 +25,35 @@ pub struct Planned {
 }
 
 impl Experiment {
-    /// All trainings, in the order of data sets, then `cells`, `seq-lens`, `also`, then seeds. A searched rate is taken from
-    /// `rates`, or the first candidate if it is not known yet.
+    /// The chosen trainings, in the order of parts, data sets, folds, then `cells`, `seq-lens`, `also`, then seeds. One that
+    /// several parts have is listed once. A searched rate is taken from `rates`, or the first candidate if it is not
+    /// known yet.
     ///
     /// # Errors
     /// [`UsageError`] that names the invalid setting.
     pub fn plan(&self, rates: &Rates) -> Result<Vec<Planned>> {
-        let lists = [
-            ("datasets", self.datasets.is_empty()),
-            ("cells", self.cells.is_empty()),
-            ("seq-lens", self.seq_lens.is_empty()),
-            ("seeds", self.seeds.is_empty()),
-        ];
-        if let Some((name, _)) = lists.iter().find(|(_, empty)| *empty) {
-            return Err(UsageError(format!("{name} must name at least one")).into());
-        }
+        ensure!(!self.seeds.is_empty(), UsageError("seeds must name at least one".to_owned()));
         NamedArchitecture::check(&self.architectures)?;
         self.search.check()?;
         self.measure.check()?;
         let listed = |partial: &PartialSettings| {
             let PartialSettings { cell, encoder, core, head, seq_len, dataset, lr, seed, .. } = partial;
             let architecture = cell.is_some() || encoder.is_some() || core.is_some() || head.is_some();
-            architecture || seq_len.is_some() || dataset.is_some() || lr.is_some() || seed.is_some()
+            let fold = partial.folds.is_some() || partial.fold.is_some() || partial.leaky.is_some();
+            architecture || fold || seq_len.is_some() || dataset.is_some() || lr.is_some() || seed.is_some()
         };
         ensure!(
             !listed(&self.train),
             UsageError(
-                "[train] holds cell, encoder, core, head, seq-len, dataset, lr or seed; these are lists of the experiment"
+                "[train] holds cell, encoder, core, head, seq-len, dataset, folds, lr or seed; these are lists of the \
+                 experiment"
                     .to_owned()
             )
         );
-        let grid = self.cells.iter().flat_map(|cell| {
-            let of = |&seq_len| PartialSettings {
-                cell: Some(cell.clone()),
-                seq_len: Some(seq_len),
-                ..PartialSettings::default()
-            };
-            self.seq_lens.iter().map(of)
-        });
-        let rows: Vec<PartialSettings> = grid.chain(self.also.iter().cloned()).collect();
         let mut all: Vec<Planned> = Vec::new();
-        for dataset in &self.datasets {
-            let dataset = canonical_name(dataset)?;
-            for row in rows.iter().filter(|row| row.dataset.as_ref().is_none_or(|of| *of == dataset)) {
+        for Grid { dataset, rows } in self.grids()? {
+            let before = all.len();
+            for row in &rows {
                 for &seed in self.seeds.iter().filter(|&&seed| row.seed.is_none_or(|of| of == seed)) {
                     let own = PartialSettings {
                         dataset: Some(dataset.clone()),
@@ -75,9 +61,13 @@ impl Experiment {
                         ..PartialSettings::default()
                     };
                     let planned = self.planned(own.over(row.clone()).over(self.train.clone()), rates)?;
-                    let repeated = all.iter().any(|other| other.folder == planned.folder);
-                    ensure!(!repeated, UsageError(format!("{} is listed twice", planned.folder)));
-                    all.push(planned);
+                    match all.iter().position(|other| other.folder == planned.folder) {
+                        Some(at) if at < before && all[at] == planned => {}
+                        Some(_) => {
+                            return Err(UsageError(format!("{} is listed twice", planned.folder)).into());
+                        }
+                        None => all.push(planned),
+                    }
                 }
             }
         }
@@ -86,7 +76,8 @@ impl Experiment {
 
     /// The settings of a run, with the layers of a named architecture.
     fn resolved(&self, partial: PartialSettings) -> PartialSettings {
-        let named = self.architectures.iter().find(|named| Some(&named.name) == partial.cell.as_ref());
+        let cell = partial.cell.as_deref().map(without_suffix);
+        let named = self.architectures.iter().find(|named| Some(&named.name[..]) == cell);
         match named {
             Some(NamedArchitecture { encoder, core, head, .. }) => PartialSettings {
                 encoder: partial.encoder.or_else(|| Some(encoder.clone())),
@@ -103,26 +94,29 @@ impl Experiment {
         let lr = partial.lr;
         let mut settings = PartialSettings { lr: lr.or(Some(1.0)), ..self.resolved(partial) }.complete()?;
         let (mut group, mut title) =
-            (format!("{}/{}-{}", settings.dataset, settings.cell, settings.seq_len), settings.title());
+            (format!("{}/{}-{}", settings.dataset, settings.cell_name(), settings.seq_len), settings.title());
         if settings.optimiser == OptimiserName::Sgd {
             (group, title) = (format!("{group}-sgd"), format!("{title} (SGD)"));
         }
         if lr.is_none() {
             settings.lr = match &self.lr {
                 Rate::Fixed(rate) => *rate as f32,
-                Rate::ByCell(rates) => match rates.get(&settings.cell) {
-                    Some(rate) => *rate as f32,
-                    None => {
-                        let cells = rates.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-                        let text = format!("lr has no rate for {}; it has {cells}", settings.cell);
-                        return Err(UsageError(text).into());
+                Rate::ByCell(rates) => {
+                    match rates.get(&settings.cell_name()).or_else(|| rates.get(&settings.cell)) {
+                        Some(rate) => *rate as f32,
+                        None => {
+                            let cells = rates.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+                            let text = format!("lr has no rate for {}; it has {cells}", settings.cell);
+                            return Err(UsageError(text).into());
+                        }
                     }
-                },
+                }
                 Rate::Search(_) => rates.get(&group).unwrap_or(self.search.rates[0]) as f32,
             };
             settings.check()?;
         }
-        let folder = format!("{group}-seed{}", settings.seed);
+        let fold = settings.fold.map_or(String::new(), |fold| format!("-fold{fold}"));
+        let folder = format!("{group}{fold}-seed{}", settings.seed);
         Ok(Planned { folder, group, title, settings, searched })
     }
 }
@@ -134,7 +128,7 @@ mod tests {
 
     #[test]
     fn every_preset_is_an_experiment_that_can_be_planned() {
-        for ((name, _), runs) in PRESETS.into_iter().zip([6, 16, 108]) {
+        for ((name, _), runs) in PRESETS.into_iter().zip([6, 16, 108, 6, 152]) {
             let experiment = Experiment::by_name(name).unwrap();
             assert_eq!(experiment.name, name);
             assert_eq!(experiment.plan(&Rates::default()).unwrap().len(), runs, "{name}");

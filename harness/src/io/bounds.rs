@@ -10,6 +10,8 @@ pub const BATCH: RangeInclusive<usize> = 1..=1_000_000;
 pub const BATCH_IN_MEMORY: RangeInclusive<usize> = 1..=10_000;
 /// Epochs of a training.
 pub const EPOCHS: RangeInclusive<u64> = 1..=1_000_000;
+/// Folds of a cross-validation.
+pub const FOLDS: RangeInclusive<usize> = 2..=1000;
 /// Time steps; no image is wider.
 pub const SEQ_LEN: RangeInclusive<usize> = 1..=4096;
 /// Steps of an optimisation or a measurement.

@@ -24,11 +24,13 @@ pub enum Relevance {
 }
 
 impl Relevance {
-    /// The source with that name.
+    /// The source with that name; `lrp-alpha1.5-beta0.5` is LRP with other weights than `lrp`.
     pub fn by_name(name: &str) -> Option<Relevance> {
         match name {
             "random" => Some(Relevance::Random),
-            name => Method::by_name(name, &Numbers::default()).map(Relevance::Method),
+            name => {
+                weighted(name).or_else(|| Method::by_name(name, &Numbers::default())).map(Relevance::Method)
+            }
         }
     }
 
@@ -76,6 +78,14 @@ impl Relevance {
     }
 }
 
+/// LRP with the weights of its name, which differ by 1 and are not negative.
+fn weighted(name: &str) -> Option<Method> {
+    let (alpha, beta) = name.strip_prefix("lrp-alpha")?.split_once("-beta")?;
+    let (alpha, beta): (f32, f32) = (alpha.parse().ok()?, beta.parse().ok()?);
+    let sound = alpha.is_finite() && beta >= 0.0 && (alpha - beta - 1.0).abs() < 1e-6;
+    sound.then(|| Method::lrp(alpha, beta))
+}
+
 /// Replaces the relevance by random values.
 fn draw(indices: &[usize], batch: &mut Explanation) {
     debug_assert!(indices.len() <= CHUNK);
@@ -96,4 +106,19 @@ fn draw(indices: &[usize], batch: &mut Explanation) {
 /// Uniform in 0…1, 53 bits.
 pub(super) fn unit(rng: &mut impl Rng) -> f64 {
     (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_may_hold_the_weights_of_lrp() {
+        let lrp = |alpha, beta| Some(Relevance::Method(Method::lrp(alpha, beta)));
+        assert_eq!(Relevance::by_name("lrp-alpha1.5-beta0.5"), lrp(1.5, 0.5));
+        assert_eq!(Relevance::by_name("lrp"), lrp(2.0, 1.0));
+        for name in ["lrp-alpha2-beta2", "lrp-alpha0.5-beta-0.5", "lrp-alphaNaN-beta1", "lrp-alpha2"] {
+            assert_eq!(Relevance::by_name(name), None, "{name}");
+        }
+    }
 }

@@ -3,6 +3,7 @@
 use super::classes::{ClassRequest, class_dependence, value_signs};
 use super::explanations::{ExplanationRequest, Summary};
 use super::flipping::{Flipping, Order};
+use super::fold::{FoldRequest, measure_fold};
 use super::heatmaps::{self, Relevance};
 use super::result::{Group, Measured, OfMethod, request};
 use super::samples::SampleSelection;
@@ -58,6 +59,15 @@ pub fn measure(folder: &Path, title: &str, context: &MeasureContext) -> Result<(
     let mut maps = Vec::new();
     let task = *network.task();
     let samples = Scaled::new(&context.dataset.test, task.low, task.high);
+    if !context.measure.checks {
+        let MeasureContext { selection, measure, kernels, .. } = *context;
+        let request = FoldRequest { network: &network, samples: &samples, selection, measure, kernels };
+        let (of_fold, maps) = measure_fold(request, || job.advance(1))?;
+        let Measured { model_sha256, request, .. } = found;
+        keep(folder, &network, context, Measured { model_sha256, request, ..of_fold }, &maps)?;
+        job.finish();
+        return Ok(());
+    }
     found.test = whole_test(&network, &samples, context)?;
     job.advance(1);
     for name in &context.measure.methods {
@@ -79,15 +89,26 @@ pub fn measure(folder: &Path, title: &str, context: &MeasureContext) -> Result<(
     found.classes = class_dependence(context.kernels, ClassRequest { indices, ..request })?;
     found.prototype_probability = prototypes(&network, context, &mut maps)?;
     found.groups.push(Group { name: "prototypes".to_owned(), count: task.classes });
-    context.dataset.unchanged()?;
-    let path = folder.join("heatmaps.npy");
-    array::write_f32(&path, &[maps.len() / (task.rows * task.cols), task.rows, task.cols], &maps)?;
-    let bytes = std::fs::read(&path).with_context(|| format!("{}: cannot be read", path.display()))?;
-    found.heatmaps_sha256 = sha256(&bytes);
-    write_json(&folder.join("measured.json"), &found)?;
+    keep(folder, &network, context, found, &maps)?;
     job.message("measured");
     job.finish();
     Ok(())
+}
+
+/// Writes heatmaps and numbers to the folder of the run.
+fn keep(
+    folder: &Path,
+    network: &Network,
+    context: &MeasureContext,
+    mut found: Measured,
+    maps: &[f32],
+) -> Result<()> {
+    context.dataset.unchanged()?;
+    let (path, task) = (folder.join("heatmaps.npy"), network.task());
+    array::write_f32(&path, &[maps.len() / (task.rows * task.cols), task.rows, task.cols], maps)?;
+    let bytes = std::fs::read(&path).with_context(|| format!("{}: cannot be read", path.display()))?;
+    found.heatmaps_sha256 = sha256(&bytes);
+    write_json(&folder.join("measured.json"), &found)
 }
 
 /// Conservation on all test samples, for the method of the figures.

@@ -36,6 +36,24 @@ pub struct OfMethod {
     pub randomised: Vec<randomise::Similarity>,
 }
 
+/// The relevance of one method over the test samples of a majority problem.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MajorityResult {
+    /// The method.
+    pub method: String,
+    /// Mean cosine between the mask and the share of relevance by block.
+    pub cosine: f64,
+    /// The same with negative relevance set to 0 first.
+    pub cosine_positive: f64,
+    /// Share of all relevance by block, `[3]`.
+    pub share_by_block: Vec<f64>,
+    /// Share of all relevance by step, `[T]`.
+    pub share_by_step: Vec<f64>,
+    /// Share of all relevance on the blocks of the majority.
+    pub majority_share: f64,
+}
+
 /// Heatmaps or images in `heatmaps.npy`: their name and number.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Group {
@@ -70,11 +88,19 @@ pub struct Measured {
     /// How alike the heatmaps of all classes are, by method and value.
     #[serde(default)]
     pub classes: Vec<ClassDependence>,
+    /// Where relevance lies on a majority problem, by method over all test samples.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub majority: Vec<MajorityResult>,
     /// What `heatmaps.npy` holds, in order.
     pub groups: Vec<Group>,
 }
 
 impl Measured {
+    /// Where the relevance of one method lies on a majority problem.
+    pub fn majority(&self, name: &str) -> Option<&MajorityResult> {
+        self.majority.iter().find(|of| of.method == name)
+    }
+
     /// The results of one method.
     pub fn method(&self, name: &str) -> Option<&OfMethod> {
         self.methods.iter().find(|of| of.method == name)

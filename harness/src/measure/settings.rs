@@ -3,7 +3,7 @@
 use super::heatmaps::{self, Relevance};
 use crate::error::UsageError;
 use crate::io::bounds::{MEASURED, bounded};
-use model::explain::Value;
+use model::explain::{Target, Value};
 use serde::{Deserialize, Serialize};
 
 /// The measurement settings of an experiment.
@@ -23,8 +23,18 @@ pub struct Measure {
     pub region: usize,
     /// The value of the logits that is explained, by which claims are judged: logit, relu, centred, runner-up or contrast.
     pub value: String,
+    /// The class that is explained: predicted or true.
+    #[serde(skip_serializing_if = "is_predicted")]
+    pub target: String,
+    /// Whether heatmaps are checked: pixel flipping, dependence on class and weights, prototypes.
+    #[serde(skip_serializing_if = "Clone::clone")]
+    pub checks: bool,
     /// The neuron of Figures 3.4 to 3.6.
     pub neuron: Neuron,
+}
+
+fn is_predicted(target: &str) -> bool {
+    target == "predicted"
 }
 
 /// A relu neuron of two inputs: `R = max(0, w·a + b)`.
@@ -48,6 +58,8 @@ impl Default for Measure {
             population: 16,
             region: 4,
             value: "logit".to_owned(),
+            target: "predicted".to_owned(),
+            checks: true,
             neuron: Neuron { weights: [1.0, -0.6], bias: -0.15, activations: [0.8, 0.45] },
         }
     }
@@ -57,6 +69,11 @@ impl Measure {
     /// The explained value.
     pub fn value(&self) -> Value {
         Value::by_name(&self.value).unwrap_or(Value::Logit)
+    }
+
+    /// The class that is explained.
+    pub fn target(&self) -> Target {
+        if is_predicted(&self.target) { Target::Predicted } else { Target::True }
     }
 
     /// Checks what can be checked without data.
@@ -72,13 +89,24 @@ impl Measure {
         }
         let unknown = self.methods.iter().find(|name| Relevance::by_name(name).is_none());
         if let Some(name) = unknown {
-            return refuse(format!("methods names {name}; use {}", heatmaps::NAMES.join(", ")));
+            return refuse(format!(
+                "methods names {name}; use {}, lrp-alpha1.5-beta0.5",
+                heatmaps::NAMES.join(", ")
+            ));
         }
         if !self.methods.iter().any(|name| name == heatmaps::MAIN) {
             return refuse(format!("methods must hold {}, which the figures show", heatmaps::MAIN));
         }
         if Value::by_name(&self.value).is_none() {
             return refuse(format!("value is {}; it must be {}", self.value, Value::NAMES.join(", ")));
+        }
+        if !["predicted", "true"].contains(&&self.target[..]) {
+            return refuse(format!("target is {}; it must be predicted or true", self.target));
+        }
+        if self.checks && !is_predicted(&self.target) {
+            return refuse(
+                "target is true, which needs checks = false: they are those of predicted classes".to_owned(),
+            );
         }
         let Neuron { weights, bias, activations } = self.neuron;
         let value = weights[0] * activations[0] + weights[1] * activations[1] + bias;

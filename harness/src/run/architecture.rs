@@ -122,6 +122,12 @@ impl NamedArchitecture {
     pub fn check(all: &[NamedArchitecture]) -> Result<(), UsageError> {
         for (i, NamedArchitecture { name, .. }) in all.iter().enumerate() {
             check_name(name).map_err(|error| UsageError(format!("[[architectures]] {error}")))?;
+            if without_suffix(name) != name {
+                return Err(UsageError(format!(
+                    "[[architectures]] {name} ends with {STATIONARY_SUFFIX}, which `cells` adds for stationary dropout; \
+                     leave it out"
+                )));
+            }
             if Architecture::names().any(|preset| preset == name) {
                 return Err(UsageError(format!(
                     "[[architectures]] {name} is the name of a preset; choose another"
@@ -133,6 +139,14 @@ impl NamedArchitecture {
         }
         Ok(())
     }
+}
+
+/// The end of a cell's name that sets stationary dropout: the same units are dropped at every step of a sample.
+pub const STATIONARY_SUFFIX: &str = "-sd";
+
+/// The name of a cell without [`STATIONARY_SUFFIX`].
+pub fn without_suffix(cell: &str) -> &str {
+    cell.strip_suffix(STATIONARY_SUFFIX).unwrap_or(cell)
 }
 
 /// Checks a name that becomes part of folder names.
@@ -193,9 +207,13 @@ mod tests {
             core: Setting::Value(Core::Rnn { combine: 1, recurrent: 1 }),
             head: no_layers(),
         };
-        for (names, word) in
-            [(&["deep"][..], "preset"), (&["a", "b", "a"], "twice"), (&["../a"], "../a"), (&[""], "\"\"")]
-        {
+        for (names, word) in [
+            (&["deep"][..], "preset"),
+            (&["mine-sd"], "-sd"),
+            (&["a", "b", "a"], "twice"),
+            (&["../a"], "../a"),
+            (&[""], "\"\""),
+        ] {
             let all: Vec<NamedArchitecture> = names.iter().map(|name| of(name)).collect();
             let error = NamedArchitecture::check(&all).unwrap_err().to_string();
             assert!(error.contains(word), "{error}");

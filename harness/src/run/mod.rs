@@ -3,6 +3,7 @@
 pub mod architecture;
 pub mod checkpoint;
 pub mod context;
+pub mod epoch;
 pub mod folder;
 pub mod manifest;
 mod metrics;

@@ -4,6 +4,7 @@
 
 use super::checkpoint::Checkpoint;
 use super::context::RunContext;
+use super::epoch::{CHUNK, Epoch, StepError, evaluate};
 use super::folder::{Existing, RunFolder};
 use super::manifest::{Manifest, Outcome};
 use super::metrics::Metrics;
@@ -18,14 +19,10 @@ use crate::io::progress::Job;
 use crate::model_file;
 use crate::signal::{Interrupted, check_stop};
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use kernels::Kernels;
-use model::train::{TrainOptions, Trainer, shuffled};
-use model::{Evaluation, Evaluator, ModelError, Network, Samples};
+use model::train::{TrainOptions, Trainer};
+use model::{Evaluation, Evaluator, ModelError, Network};
 use std::path::Path;
 use std::time::Instant;
-
-/// Samples evaluated at once.
-const CHUNK: usize = 250;
 
 /// The split into training, validation and test samples.
 struct SampleSplit {
@@ -201,30 +198,27 @@ impl<'a> Run<'a> {
     /// Trains one epoch; returns the training results and the mean gradient norm at each time step.
     fn train_epoch(&mut self, job: &Job) -> Result<(Evaluation, Vec<f64>)> {
         let Settings { batch, seed, .. } = *self.settings;
-        let kernels = self.context.kernels;
-        let order = shuffled(self.split.train, seed, self.epoch);
-        let steps = order.len().div_ceil(batch);
-        let mut train = Evaluation::default();
-        let mut norms = vec![0.0; self.settings.seq_len];
-        let (title, epoch) = (self.settings.title(), self.epoch + 1);
-        let describe = |error: ModelError, step: usize| {
-            let advice = match error {
-                ModelError::NotFinite { .. } => "; the last checkpoint is kept; try a smaller --lr",
-                _ => "",
-            };
-            anyhow!("{title}, epoch {epoch}, step {step}: {error}{advice}")
-        };
-        for (step, batch) in order.chunks(batch).enumerate() {
+        let samples = &self.train_set;
+        let epoch = Epoch { samples, count: self.split.train, batch, seed, index: self.epoch };
+        let mut begun = 0;
+        let before = || {
             check_stop()?;
-            let found = self.trainer.step(kernels, &self.train_set, batch);
-            train.add(found.map_err(|error| describe(error, step + 1))?);
-            for (sum, norm) in norms.iter_mut().zip(self.trainer.step_norms()) {
-                *sum += norm / steps as f64;
-            }
-            job.advance(1);
-        }
-        self.trainer.check_parameters().map_err(|error| describe(error, steps))?;
-        Ok((train, norms))
+            job.advance(begun);
+            begun = 1;
+            Ok(())
+        };
+        let found = epoch.train(self.context.kernels, &mut self.trainer, before).map_err(|error| {
+            let advice = match error.downcast_ref() {
+                Some(StepError { error: ModelError::NotFinite { .. }, .. }) => {
+                    "; the last checkpoint is kept; try a smaller --lr"
+                }
+                Some(_) => "",
+                None => return error,
+            };
+            anyhow!("{}, {error}{advice}", self.settings.title())
+        })?;
+        job.advance(1);
+        Ok(found)
     }
 
     /// Evaluates on validation and test samples.
@@ -255,23 +249,4 @@ impl<'a> Run<'a> {
         };
         checkpoint.write(&self.folder.join(RESUME))
     }
-}
-
-/// Evaluates a range of samples in bounded memory.
-///
-/// # Errors
-/// If a label is not a class of the network.
-pub fn evaluate(
-    kernels: &Kernels,
-    network: &Network,
-    evaluator: &mut Evaluator,
-    samples: &dyn Samples,
-    range: std::ops::Range<usize>,
-) -> Result<Evaluation> {
-    let mut sum = Evaluation::default();
-    let indices: Vec<usize> = range.collect();
-    for chunk in indices.chunks(evaluator.capacity()) {
-        sum.add(evaluator.evaluate(kernels, network, samples, chunk)?);
-    }
-    Ok(sum)
 }

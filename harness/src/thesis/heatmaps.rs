@@ -81,7 +81,7 @@ pub(super) fn section(set: &Set) -> Result<Section> {
 
 /// `shallow-7`
 fn file(net: &Net) -> String {
-    format!("{}-{}", net.settings.cell, net.settings.seq_len)
+    format!("{}-{}", net.settings.cell_name(), net.settings.seq_len)
 }
 
 fn rows<'a>(set: &Set, nets: &[&'a Net], group: &str) -> Vec<HeatRow<'a>> {

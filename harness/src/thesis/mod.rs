@@ -2,6 +2,7 @@
 
 mod accuracy;
 pub mod compare;
+mod final_thesis;
 mod heatmaps;
 mod networks;
 mod numbers;
@@ -9,7 +10,7 @@ mod printed;
 mod setup;
 mod statements;
 
-use crate::experiment::definition::Rate;
+use crate::experiment::definition::{Rate, ReportKind};
 use crate::experiment::folder::{Loaded, Run, State};
 use crate::report::document::{Report, Section};
 use crate::report::table::Table;
@@ -22,6 +23,9 @@ use serde_json::{Value, json};
 /// # Errors
 /// If a figure cannot be drawn.
 pub fn report(loaded: &Loaded) -> Result<Report> {
+    if loaded.experiment.report == ReportKind::Final {
+        return final_thesis::report(loaded, runs(loaded), data(loaded));
+    }
     let sets = Set::of(loaded);
     let experiment = &loaded.experiment;
     let finished = loaded.runs.iter().filter(|run| run.finished().is_some()).count();

@@ -65,7 +65,7 @@ pub(super) fn section(set: &Set) -> Result<Section> {
         section.table(format!("aopc-{}", set.name), caption, flipping(&nets));
         for net in &nets {
             let at = net.settings;
-            let name = format!("flipping-{}-{}-{}", at.cell, at.seq_len, set.name);
+            let name = format!("flipping-{}-{}-{}", at.cell_name(), at.seq_len, set.name);
             section.figure(chart(name, flipping_caption(net), &flipping_chart(net))?);
         }
         let caption = "Cascading randomisation: mean rank correlation of |R| with the original heatmaps once the weights \

@@ -1,0 +1,108 @@
+//! The report of the finished thesis: single images, then the majority problem in folds.
+
+mod bars;
+mod cells;
+mod claims;
+mod figures;
+mod printed;
+mod tables;
+
+use crate::experiment::folder::Loaded;
+use crate::measure::majority::{LAST_BLOCK_BASELINE, UNIFORM_BASELINE};
+use crate::report::document::{Report, Section};
+use anyhow::Result;
+use cells::Set;
+use printed::METHODS;
+use serde_json::Value;
+
+/// The report of an experiment's folder. It depends on the content of the folder only.
+///
+/// - `runs` the section that lists the runs and their states
+/// - `data` every number of every run
+///
+/// # Errors
+/// If a figure cannot be drawn.
+pub fn report(loaded: &Loaded, runs: Section, data: Value) -> Result<Report> {
+    let sets = Set::of(loaded);
+    let (majority, single): (Vec<Set>, Vec<Set>) =
+        sets.into_iter().filter(|set| set.measured().next().is_some()).partition(Set::is_majority);
+    let finished = loaded.runs.iter().filter(|run| run.finished().is_some()).count();
+    let mut claims = Section::new("Claims of the thesis");
+    claims.text(
+        "The claims of the finished thesis, tested on this reproduction: differences of mean cosines, paired by fold. A claim \
+         whose cells have no fold in common is not measured.",
+    );
+    majority.iter().for_each(|set| claims.text(format!("{}: {}", set.title(), tables::below_uniform(set))));
+    let caption = "Claims of the finished thesis, with value and threshold of each.";
+    claims.table("statements", caption, claims::table(&majority));
+    let mut accuracy = Section::new("Accuracy");
+    let all: Vec<Set> = single.iter().chain(&majority).cloned().collect();
+    let caption = "Test accuracy after the last epoch, mean over the folds with its 95 % bootstrap interval, and the value of the \
+                   thesis: the mean over its folds where it is known, else that of its test set.";
+    accuracy.table("final-accuracy", caption, tables::accuracy(&all));
+    let mut sections = vec![claims, runs, accuracy];
+    for set in &single {
+        sections.push(single_images(set)?);
+    }
+    for set in &majority {
+        sections.push(majority_problem(set)?);
+    }
+    Ok(Report {
+        title: format!("Recurrent networks designed for explainability, the finished thesis: {}", loaded.experiment.name),
+        lead: vec![
+            "A reproduction of the experiments of P. Chormai, Designing Recurrent Neural Networks for Explainability (TU Berlin, \
+             May 2018): networks that read sequences of images and decide which class two of three images have, and the share \
+             of relevance that methods of explanation give these two."
+                .to_owned(),
+            format!(
+                "{finished} of {} runs are complete. All numbers are in report.json and tables/, all figures in figures/.",
+                loaded.runs.len()
+            ),
+        ],
+        sections,
+        data,
+        ..Report::default()
+    })
+}
+
+/// Experiment 1.
+fn single_images(set: &Set) -> Result<Section> {
+    let mut section = Section::new(&format!("Experiment 1: single images of {}", set.title()));
+    let figures = [figures::each_class(set)?, figures::population(set)?, figures::share_by_step(set)?];
+    figures.into_iter().flatten().for_each(|figure| section.figure(figure));
+    if let Some(seq_len) = set.measured().map(|cell| cell.settings.seq_len).max() {
+        let caption =
+            format!("Figure 3.7 as numbers, T = {seq_len}, deep Taylor, beside those of the thesis.");
+        section.table(format!("final-steps-{}", set.name), caption, tables::steps(set, seq_len));
+    }
+    Ok(section)
+}
+
+/// Experiments 2 and 3.
+fn majority_problem(set: &Set) -> Result<Section> {
+    let mut section = Section::new(&format!("Experiments 2 and 3: {}", set.title()));
+    let caption = format!(
+        "Cosine between the mask of the majority and the share of relevance of each image, mean over the test fold, then mean \
+         and 95 % bootstrap interval over folds. Negative relevance of LRP is set to 0 first, as in the thesis; the last two \
+         columns have both. Relevance spread evenly scores {UNIFORM_BASELINE:.4}, on the last image only \
+         {LAST_BLOCK_BASELINE:.4}."
+    );
+    section.table(format!("final-cosines-{}", set.name), caption, tables::cosines(set));
+    figures::bars(set).into_iter().for_each(|figure| section.figure(figure));
+    if let Some(figure) = figures::sequences(set)? {
+        section.figure(figure);
+    }
+    let caption = "Share of relevance on the two images of the class, by image and by step, mean over folds. Signs are kept.";
+    section.table(format!("final-shares-{}", set.name), caption, tables::shares(set));
+    for (method, title) in METHODS {
+        if let Some(table) = tables::tukey(set, method) {
+            let caption = format!(
+                "Tukey's honestly significant differences of the cosines by {title}, paired by fold, α = {}: the second cell \
+                 less the first, with simultaneous intervals.",
+                tables::ALPHA
+            );
+            section.table(format!("final-tukey-{method}-{}", set.name), caption, table);
+        }
+    }
+    Ok(section)
+}
