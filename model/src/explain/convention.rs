@@ -51,7 +51,7 @@ impl Convention {
         bias: BiasShare::Weight,
         ..Self::THESIS
     };
-    /// captum 0.8: 1e-9 with the sign of the denominator in every rule, and the whole bias, also beside `w⁺`.
+    /// captum 0.9.0: 1e-9 with the sign of the denominator in every rule, and the whole bias, also beside `w⁺`.
     pub const CAPTUM: Convention = Convention {
         name: "captum",
         stabiliser: 1e-9,
