@@ -24,6 +24,7 @@ EXPLAINED = [
         {"rules": {"convolution": "flat", "middle": "gamma"}, "gamma": 0.5, "value": "logit"},
         ["--rules", "rules.toml", "--gamma", "0.5"],
     ),
+    ({"method": "lrp", "convention": "zennit"}, ["--method", "lrp", "--convention", "zennit"]),
     ({"method": "guided-backprop", "value": "logit"}, ["--method", "guided-backprop"]),
 ]
 
