@@ -125,10 +125,13 @@ impl ExplainOptions<'_> {
 
     fn value(&self, shape: [usize; 2]) -> Result<Value> {
         let Some(weights) = &self.weights else {
+            let name = match &self.value {
+                Some(name) => name,
+                None => self.args().convention()?.value,
+            };
             let names = Value::NAMES.join(", ");
-            let why =
-                || format!("value is {:?}; it must be one of {names}, or an array [N, classes]", self.value);
-            return Value::by_name(&self.value).with_context(why);
+            let why = || format!("value is {name:?}; it must be one of {names}, or an array [N, classes]");
+            return Value::by_name(name).with_context(why);
         };
         let found = weights.shape();
         ensure!(
