@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Dict, Iterable, Mapping, Optional
 
 import numpy as np
 
-from . import _native
+from ._png import grey, heatmap
 
 if TYPE_CHECKING:
     from ._network import Network
@@ -147,9 +147,9 @@ class Explanation:
         bounds = (0, 255) if self.x.dtype == np.uint8 else (self.low, self.high)
         for column, i in zip(axes.T, chosen):
             column[0].imshow(self.x[i].reshape(rows, cols), cmap="gray", vmin=bounds[0], vmax=bounds[1])
-            for axis, heatmap, title in zip(column[1:], self._heatmaps(i), self._titles(i)):
-                most = float(np.abs(heatmap).max()) or 1.0
-                axis.imshow(heatmap, cmap=cmap, vmin=-most, vmax=most)
+            for axis, values, title in zip(column[1:], self._heatmaps(i), self._titles(i)):
+                most = float(np.abs(values).max()) or 1.0
+                axis.imshow(values, cmap=cmap, vmin=-most, vmax=most)
                 axis.set_title(title, fontsize=7)
         for axis in axes.flat:
             axis.set_axis_off()
@@ -161,10 +161,9 @@ class Explanation:
         bounds = (0.0, 255.0) if self.x.dtype == np.uint8 else (self.low, self.high)
         cards = []
         for i in range(min(_SHOWN, len(self))):
-            image = np.ascontiguousarray(self.x[i].reshape(rows, cols), dtype=np.float32)
-            pictures = [_image(_native.input_png(image, bounds[0], bounds[1], scale), f"image {i}")]
-            for heatmap, title in zip(self._heatmaps(i), self._titles(i)):
-                pictures.append(_image(_native.heatmap_png(heatmap, scale), title))
+            pictures = [_image(grey(self.x[i].reshape(rows, cols), *bounds, scale), f"image {i}")]
+            for values, title in zip(self._heatmaps(i), self._titles(i)):
+                pictures.append(_image(heatmap(values, scale), title))
             caption = "<br>".join(html.escape(title) for title in self._titles(i))
             cards.append(
                 '<figure style="display:inline-block;margin:4px;text-align:center">'

@@ -280,7 +280,7 @@ class Network:
         method: str = "deep-taylor",
         *,
         target: Union[str, int, npt.ArrayLike] = "predicted",
-        value: Union[str, npt.ArrayLike] = "centred",
+        value: Union[None, str, npt.ArrayLike] = None,
         rules: Union[None, Path, Mapping[str, str]] = None,
         first: Optional[str] = None,
         middle: Optional[str] = None,
@@ -289,6 +289,7 @@ class Network:
         beta: Optional[float] = None,
         epsilon: Optional[float] = None,
         gamma: Optional[float] = None,
+        convention: Optional[str] = None,
         progress: bool = True,
     ) -> Explanation:
         """What each pixel contributes to a value of the logits.
@@ -303,10 +304,11 @@ class Network:
         target
             The class that is explained: ``"predicted"``, a class, one class for each image ``[N]``, or ``"all"`` in turn.
         value
-            What is explained of its logit ``h_y``: ``"centred"`` (less the mean of all logits), ``"runner-up"`` (less the largest
+            What is explained of its logit ``h_y``: ``"centred"`` (less the mean of all logits; unless given), ``"runner-up"`` (less the largest
             other one: why this class and not the next), ``"contrast"`` (less the others by their softmax), ``"logit"``,
             ``"relu"``; or weights of the logits, ``[N, classes]``, such as 1 for one class and −1 for another.
-            The program ``harness explain`` explains ``logit`` unless it is told otherwise.
+            With a `convention` it is that of the convention unless given, ``"logit"``. The program ``harness explain`` explains
+            ``logit`` unless it is told otherwise.
         rules
             Rules that replace those of the method: a dictionary with the keys ``first``, ``convolution``, ``middle``, ``last``,
             or a TOML file.
@@ -315,6 +317,8 @@ class Network:
             ``alpha-beta``, ``z-beta``, ``w-square``, ``flat``, ``epsilon``, ``gamma``.
         alpha, beta, epsilon, gamma
             Numbers of the rules; 2, 1, 1e-6 and 0.25 unless given. One of `alpha` and `beta` follows from the other.
+        convention
+            Stabilisers and biases as another program has them: ``zennit``, ``captum`` or ``author-code``; the thesis unless given.
         progress
             Whether to show a bar if it takes more than a second.
 
@@ -330,10 +334,12 @@ class Network:
         """
         array = images("x", x)
         target_name, targets = target_of(target)
-        value_name, weights = value_of(value)
+        if value is None and convention is None:
+            value = "centred"
+        value_name, weights = (None, None) if value is None else value_of(value)
         numbers = {"alpha": alpha, "beta": beta, "epsilon": epsilon, "gamma": gamma}
         options: Dict[str, Any] = {name: None if found is None else number(name, found) for name, found in numbers.items()}
-        options.update(method=method, first=first, middle=middle, last=last)
+        options.update(method=method, first=first, middle=middle, last=last, convention=convention)
         options.update(target=target_name, targets=targets, value=value_name, weights=weights)
         options.update(rules_file=None, rules=None)
         if isinstance(rules, Mapping):
@@ -346,7 +352,7 @@ class Network:
             options["rules_file"] = os.fspath(rules)
         with Progress("explaining", len(array), show=progress) as bar:
             found = self._native.explain(array, options, bar.done)
-        return Explanation._of(self, array, method, value_name, target_name == "all", found)
+        return Explanation._of(self, array, method, value_name or "logit", target_name == "all", found)
 
     def train(
         self,

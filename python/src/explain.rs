@@ -29,6 +29,8 @@ pub struct ExplainOptions<'py> {
     beta: Option<f32>,
     epsilon: Option<f32>,
     gamma: Option<f32>,
+    /// Whose stabilisers and biases.
+    convention: Option<String>,
     /// A file of rules, or rules by place.
     rules_file: Option<PathBuf>,
     rules: Option<Rules>,
@@ -36,7 +38,8 @@ pub struct ExplainOptions<'py> {
     target: String,
     /// The class that is explained of each image, `[N]`, instead of `target`.
     targets: Option<PyReadonlyArray1<'py, i64>>,
-    value: String,
+    /// Unless given, that of the convention.
+    value: Option<String>,
     /// Rows over the logits, `[N, classes]`, instead of `value`.
     weights: Option<PyReadonlyArray2<'py, f32>>,
 }
@@ -79,21 +82,27 @@ pub struct Found<'py> {
 }
 
 impl ExplainOptions<'_> {
-    fn method(&self) -> Result<Method> {
-        let args = MethodArgs {
+    fn args(&self) -> MethodArgs {
+        MethodArgs {
             method: self.method.clone(),
             first: self.first.clone(),
             middle: self.middle.clone(),
             last: self.last.clone(),
+            convention: self.convention.clone(),
             rules: self.rules_file.clone(),
             alpha: self.alpha,
             beta: self.beta,
             epsilon: self.epsilon,
             gamma: self.gamma,
+        }
+    }
+
+    fn method(&self) -> Result<Method> {
+        let Some(Rules { first, convolution, middle, last }) = &self.rules else {
+            return self.args().parse();
         };
-        let Some(Rules { first, convolution, middle, last }) = &self.rules else { return args.parse() };
         let [first, convolution, middle, last] = [first, convolution, middle, last].map(Clone::clone);
-        args.parse_over(&RuleTable { first, convolution, middle, last, ..RuleTable::default() })
+        self.args().parse_over(&RuleTable { first, convolution, middle, last, ..RuleTable::default() })
     }
 
     fn target(&self, classes: usize) -> Result<Target> {
@@ -116,10 +125,13 @@ impl ExplainOptions<'_> {
 
     fn value(&self, shape: [usize; 2]) -> Result<Value> {
         let Some(weights) = &self.weights else {
+            let name = match &self.value {
+                Some(name) => name,
+                None => self.args().convention()?.value,
+            };
             let names = Value::NAMES.join(", ");
-            let why =
-                || format!("value is {:?}; it must be one of {names}, or an array [N, classes]", self.value);
-            return Value::by_name(&self.value).with_context(why);
+            let why = || format!("value is {name:?}; it must be one of {names}, or an array [N, classes]");
+            return Value::by_name(name).with_context(why);
         };
         let found = weights.shape();
         ensure!(

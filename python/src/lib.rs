@@ -10,7 +10,6 @@ mod data;
 mod errors;
 mod explain;
 mod network;
-mod picture;
 mod train;
 mod watch;
 
@@ -25,8 +24,6 @@ mod _native {
     use super::data::{dataset, majority, synthetic};
     #[pymodule_export]
     use super::network::{Network, architecture, presets};
-    #[pymodule_export]
-    use super::picture::{heatmap_png, input_png};
 
     #[pymodule_export]
     #[allow(non_upper_case_globals)]

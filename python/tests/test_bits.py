@@ -13,8 +13,8 @@ EXPLAINED = [
     ({"value": "runner-up"}, ["--value", "runner-up"]),
     ({"value": "contrast", "target": "all"}, ["--value", "contrast", "--target", "all"]),
     (
-        {"method": "lrp", "alpha": 3.0, "value": "relu", "target": "all"},
-        ["--method", "lrp", "--alpha", "3", "--value", "relu", "--target", "all"],
+        {"method": "lrp", "alpha": 3.0, "value": "centred", "target": "all"},
+        ["--method", "lrp", "--alpha", "3", "--value", "centred", "--target", "all"],
     ),
     (
         {"method": "epsilon-plus", "first": "w-square", "epsilon": 0.01, "value": "logit"},
@@ -24,6 +24,7 @@ EXPLAINED = [
         {"rules": {"convolution": "flat", "middle": "gamma"}, "gamma": 0.5, "value": "logit"},
         ["--rules", "rules.toml", "--gamma", "0.5"],
     ),
+    ({"method": "lrp", "convention": "zennit"}, ["--method", "lrp", "--convention", "zennit"]),
     ({"method": "guided-backprop", "value": "logit"}, ["--method", "guided-backprop"]),
 ]
 

@@ -1,5 +1,7 @@
 """Metrics of Quantus on our explanations."""
 
+import copy
+
 import numpy as np
 import pytest
 
@@ -21,6 +23,8 @@ def test_explain_func_has_the_signature_of_quantus(network, floats, data):
 def test_metrics_of_quantus_run_and_tell_relevance_from_noise(network, floats, data):
     pytest.importorskip("torch", reason="PyTorch is not installed: pip install torch")
     quantus = pytest.importorskip("quantus", reason="Quantus is not installed: pip install quantus")
+    network = copy.deepcopy(network)
+    network.train(data.x_train, data.y_train, epochs=15, lr=2e-3, dropout=0.0, progress=False)
     x, y = floats[:, None], network.predict(floats).argmax(1)
     model = relrnn.quantus.module(network)
     ours = {"explain_func": relrnn.quantus.explain_func, "explain_func_kwargs": {"value": "logit"}}

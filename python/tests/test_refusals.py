@@ -78,6 +78,8 @@ EXPLAIN = [
     ({"target": [0, 1, 10]}, "target[2] is 10"),
     ({"target": 1.5}, "dtype float64"),
     ({"value": "odds"}, "odds"),
+    ({"convention": "innvestigate"}, "convention innvestigate"),
+    ({"convention": "captum"}, "z-beta"),
     ({"value": np.zeros((3, 9))}, "[3, 9]"),
     ({"value": np.full((3, 10), np.nan)}, "row 0"),
     ({"value": np.zeros(10)}, "[10]"),

@@ -8,9 +8,11 @@ import relrnn
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install torch")
 
 ROWS, COLS, CLASSES = 12, 12, 5
-#: zennit's conventions as ours: no bias in a denominator, 1e-9 as the stabiliser of every rule but epsilon.
+#: zennit set to our conventions: no bias in a denominator, 1e-9 as the stabiliser of every rule but epsilon.
 NO_BIAS = {"zero_params": "bias"}
 TINY = {"stabilizer": 1e-9, **NO_BIAS}
+#: zennit as it is, and the convention by which we follow it.
+SETTINGS = {None: (NO_BIAS, TINY), "zennit": ({}, {})}
 
 
 class Recurrent(torch.nn.Module):
@@ -104,10 +106,11 @@ def test_logits_are_those_of_pytorch(make, seq_len, x):
     assert np.abs(found - expected).max() < 1e-5
 
 
+@pytest.mark.parametrize("convention", SETTINGS)
 @pytest.mark.parametrize("method", ["deep-taylor", "epsilon", "flat"])
 @pytest.mark.parametrize("seq_len", [1, 4])
 @pytest.mark.parametrize("make", [dense, convolutional])
-def test_relevance_is_that_of_zennit(make, seq_len, method, x):
+def test_relevance_is_that_of_zennit(make, seq_len, method, convention, x):
     pytest.importorskip("zennit", reason="zennit is not installed: pip install zennit")
     from zennit.attribution import Gradient
     from zennit.composites import NameMapComposite
@@ -120,18 +123,19 @@ def test_relevance_is_that_of_zennit(make, seq_len, method, x):
     first = [name for name in named if name.startswith("steps.") and name.endswith(".0.0")]
     others = [name for name in named if name not in first]
     low, high = torch.tensor([-1.0]).double(), torch.tensor([1.0]).double()
-    epsilon = Epsilon(0.1, **NO_BIAS)
+    bias, settings = SETTINGS[convention]
+    epsilon = Epsilon(0.1, **bias)
     rule, above = {
-        "deep-taylor": (ZBox(low, high, **TINY), ZPlus(**TINY)),
+        "deep-taylor": (ZBox(low, high, **settings), ZPlus(**settings)),
         "epsilon": (epsilon, epsilon),
-        "flat": (Flat(**TINY), ZPlus(**TINY)),
+        "flat": (Flat(**settings), ZPlus(**settings)),
     }[method]
     target = torch.tensor([2] * len(x))
     with Gradient(unrolled, NameMapComposite([(first, rule), (others, above)])) as attributor:
         _, expected = attributor(x.double(), lambda logits: torch.eye(CLASSES, dtype=torch.float64)[target] * logits)
     expected = expected.detach().numpy()
     arguments = {"first": "epsilon", "middle": "epsilon", "last": "epsilon", "epsilon": 0.1} if method == "epsilon" else {"method": method}
-    found = network.explain(x, target=2, value="logit", **arguments).relevance
+    found = network.explain(x, target=2, value="logit", convention=convention, **arguments).relevance
     assert found.shape == expected.shape and np.abs(expected).max() > 1e-3
     assert np.abs(found - expected).max() < 1e-4 * np.abs(expected).max()
 
