@@ -53,7 +53,7 @@ pub fn conv_max_pool_input_gradient(
     let back = Back { filters, epilogues, out_map: d_x.map, out: Shared::new(d_x.data) };
     if kernels.prefers_products() {
         return shape.with_expanded(max_indices, &d_h, images, |d_h| {
-            with_scratch(images * shape.conv.input().len(), |sums| dense(kernels, &back, d_h, sums))
+            with_scratch(images * shape.conv.input().len(), |sums| dense(kernels, &back, images, d_h, sums))
         });
     }
     let cost = parts * images * shape.windows() * shape.conv.outputs * shape.conv.patch();
@@ -83,11 +83,16 @@ pub(crate) fn check(name: &'static str, operands: &ConvMaxPoolInputGradient) -> 
 }
 
 /// The same as a convolution of whole padded planes `d_h`, for an external GEMM backend.
-fn dense(kernels: &Kernels, back: &Back, d_h: &[f32], sums: &mut [f32]) -> Result<(), ShapeError> {
+fn dense(
+    kernels: &Kernels,
+    back: &Back,
+    images: usize,
+    d_h: &[f32],
+    sums: &mut [f32],
+) -> Result<(), ShapeError> {
     let Back { filters, epilogues, .. } = *back;
     let shape = filters.shape.conv.reversed();
     let plane = Plane { pad: 0, ..filters.shape.conv.input() };
-    let images = d_h.len() / shape.input().len().max(1);
     for (part, epilogue) in epilogues.iter().enumerate() {
         let (y, init) = (plane.pixels_mut(sums, images), Init::Zero);
         filters.with_panels(part, true, |w| {
