@@ -183,8 +183,8 @@ mod tests {
         (
             "io::bounds",
             &[
-                "threads", "jobs", "batch", "epochs", "seq-len", "seq-lens", "steps", "samples", "train",
-                "test",
+                "threads", "jobs", "batch", "epochs", "seq-len", "seq-lens", "steps", "samples", "region",
+                "train", "test",
             ],
         ),
         ("the sizes of a network", &["combine", "recurrent"]),
