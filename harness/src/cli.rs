@@ -216,8 +216,8 @@ mod tests {
         (
             "io::bounds",
             &[
-                "threads", "jobs", "batch", "epochs", "seq-len", "seq-lens", "steps", "samples", "train",
-                "test", "folds", "at-once",
+                "threads", "jobs", "batch", "epochs", "seq-len", "seq-lens", "steps", "samples", "region",
+                "train", "test", "folds", "at-once",
             ],
         ),
         ("the sizes of a network", &["combine", "recurrent"]),

@@ -99,8 +99,8 @@ pub fn run(args: &ExplainArgs, options: &GlobalOptions) -> Result<()> {
         bail!(UsageError("no sample is selected: see --class and --samples".to_owned()));
     }
     if page {
-        let summary = Gallery { network: &network, source: &source, indices: &indices }.write(args, &kernels)?;
-        return finish(args, value_name, options, &summary);
+        let outcomes = Gallery { network: &network, source: &source, indices: &indices }.write(args, &kernels)?;
+        return finish(args, options, &outcomes);
     }
     let value = value(value_name, [indices.len(), network.task().classes])?;
     if !pictures {
@@ -127,18 +127,30 @@ pub fn run(args: &ExplainArgs, options: &GlobalOptions) -> Result<()> {
         "npz" => request.to_npz(&args.out, explain)?,
         _ => request.to_pictures(args, explain)?,
     };
-    finish(args, value_name, options, &summary)
+    let conserves = matches!(method, Method::Relevance(_));
+    let outcome = Outcome { method: args.method.title(), value: value_name.to_owned(), conserves, summary };
+    finish(args, options, &[outcome])
 }
 
-/// Prints the result; with `--check`, fails if relevance was not conserved.
-fn finish(args: &ExplainArgs, value_name: &str, options: &GlobalOptions, summary: &Summary) -> Result<()> {
-    print_summary(args, value_name, options, summary)?;
-    let failed = summary.not_conserved;
+/// What one method came to on one value.
+struct Outcome {
+    method: String,
+    value: String,
+    /// Whether the method promises conservation of relevance.
+    conserves: bool,
+    summary: Summary,
+}
+
+/// Prints the results; with `--check`, fails if relevance was not conserved.
+fn finish(args: &ExplainArgs, options: &GlobalOptions, outcomes: &[Outcome]) -> Result<()> {
+    print_outcomes(args, options, outcomes)?;
+    let conserving = || outcomes.iter().filter(|of| of.conserves);
+    let failed: usize = conserving().map(|of| of.summary.not_conserved).sum();
+    let all: usize = conserving().map(|of| of.summary.explanations).sum();
     ensure!(
         !args.check || failed == 0,
-        "relevance is not conserved: in {failed} of {} explanations |f − ΣR − absorbed| is above {CONSERVED} of the \
-         largest of |f| and Σ|R|",
-        summary.explanations
+        "relevance is not conserved: in {failed} of {all} explanations |f − ΣR − absorbed| is above {CONSERVED} of the largest \
+         of |f| and Σ|R|"
     );
     Ok(())
 }
@@ -174,14 +186,17 @@ fn value(text: &str, shape: [usize; 2]) -> Result<Value> {
     Ok(Value::Rows(rows))
 }
 
-fn print_summary(args: &ExplainArgs, value: &str, options: &GlobalOptions, summary: &Summary) -> Result<()> {
+fn print_outcomes(args: &ExplainArgs, options: &GlobalOptions, outcomes: &[Outcome]) -> Result<()> {
     if options.json {
-        return write_json_result(&json!({
-            "method": args.method.title(), "value": value, "out": json_path(&args.out), "summary": summary
-        }));
+        let json = |of: &Outcome| json!({ "method": of.method, "value": of.value, "out": json_path(&args.out), "summary": of.summary });
+        return match outcomes {
+            [only] => write_json_result(&json(only)),
+            all => write_json_result(&all.iter().map(json).collect::<Vec<_>>()),
+        };
     }
     let mut table = Table::new(&[
         "method",
+        "value",
         "explanations",
         "conservation error",
         "largest",
@@ -190,16 +205,19 @@ fn print_summary(args: &ExplainArgs, value: &str, options: &GlobalOptions, summa
         "absorb > 1e-4",
         "f ≤ 0",
     ]);
-    table.row(vec![
-        args.method.title(),
-        summary.explanations.to_string(),
-        format!("{:.1e}", summary.conservation_error_mean),
-        format!("{:.1e}", summary.conservation_error_max),
-        format!("{:.1e}", summary.absorbed_share_mean),
-        format!("{:.1e}", summary.absorbed_share_max),
-        summary.absorbing.to_string(),
-        summary.not_positive.to_string(),
-    ]);
+    for Outcome { method, value, summary, .. } in outcomes {
+        table.row(vec![
+            method.clone(),
+            value.clone(),
+            summary.explanations.to_string(),
+            format!("{:.1e}", summary.conservation_error_mean),
+            format!("{:.1e}", summary.conservation_error_max),
+            format!("{:.1e}", summary.absorbed_share_mean),
+            format!("{:.1e}", summary.absorbed_share_max),
+            summary.absorbing.to_string(),
+            summary.not_positive.to_string(),
+        ]);
+    }
     out!("{table}")?;
     outln!("{}", shown(&args.out))
 }

@@ -1,12 +1,12 @@
 //! A gallery of explanations as one page: samples × methods × values × targets.
 
 use super::args::ExplainArgs;
-use super::{target, value};
+use super::{Outcome, target, value};
 use crate::command::method::MethodArgs;
 use crate::command::source::Source;
 use crate::error::UsageError;
 use crate::io::atomic::{check_target, write_atomically};
-use crate::measure::explanations::{ExplanationRequest, Summary, explain_all};
+use crate::measure::explanations::{ExplanationRequest, explain_all};
 use crate::measure::shares::{normalised, per_step};
 use crate::report::document::{Figure, Picture, Report, Section};
 use crate::report::panel::{HeatRow, Style, heat_grid};
@@ -51,7 +51,7 @@ impl Gallery<'_> {
     ///
     /// # Errors
     /// If an option is invalid, there are too many pictures, or the file cannot be written.
-    pub fn write(&self, args: &ExplainArgs, kernels: &Kernels) -> Result<Summary> {
+    pub fn write(&self, args: &ExplainArgs, kernels: &Kernels) -> Result<Vec<Outcome>> {
         check_target(&args.out, args.overwrite)?;
         let methods = methods(args)?;
         let values = if args.values.is_empty() { vec![args.value_name()?.to_owned()] } else { args.values.clone() };
@@ -67,7 +67,7 @@ impl Gallery<'_> {
             ))
         );
         let mut all = Vec::new();
-        let mut last = Summary::default();
+        let mut outcomes = Vec::new();
         for (name, method) in &methods {
             for text in &values {
                 let value = value(text, [self.indices.len(), classes])?;
@@ -80,20 +80,22 @@ impl Gallery<'_> {
                     value: &value,
                 };
                 let mut targets: Vec<Explanation> = Vec::new();
-                last = explain_all(kernels, *method, request, |_, found| {
+                let summary = explain_all(kernels, *method, request, |_, found| {
                     match targets.is_empty() {
                         true => targets = found,
                         false => targets.iter_mut().zip(found).for_each(|(all, of)| append(all, of)),
                     }
                     Ok(())
                 })?;
+                let conserves = matches!(method, Method::Relevance(_));
+                outcomes.push(Outcome { method: name.clone(), value: text.clone(), conserves, summary });
                 all.push(Shown { label: format!("{name}, {text}"), targets });
             }
         }
         self.source.unchanged()?;
         let page = self.page(args, &all)?.html();
         write_atomically(&args.out, |file| Ok(file.write_all(page.as_bytes())?))?;
-        Ok(last)
+        Ok(outcomes)
     }
 
     fn page(&self, args: &ExplainArgs, all: &[Shown]) -> Result<Report> {
