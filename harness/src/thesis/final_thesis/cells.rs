@@ -133,9 +133,11 @@ impl<'a> Cell<'a> {
         self.scores(|run| run.measured.majority(method).map(|of| of.cosine))
     }
 
-    /// Cosine as the thesis has it: negative relevance of LRP is set to 0 first, that of other methods is kept.
+    /// Cosine as the thesis has it: negative relevance of LRP is set to 0 first. So are negative values of guided backprop,
+    /// whose sum over an image is negative as often as not: a cosine with their signs kept says nothing of their place.
     pub fn thesis_cosine(&self, method: &str) -> Scores {
-        if method.starts_with("lrp") { self.positive_cosine(method) } else { self.cosine(method) }
+        let signed = method.starts_with("lrp") || method == "guided-backprop";
+        if signed { self.positive_cosine(method) } else { self.cosine(method) }
     }
 
     /// Cosine with negative relevance set to 0 first, by fold.

@@ -76,7 +76,10 @@ fn difference(
     methods: &[&str],
     below: bool,
 ) -> Claim {
-    let title = |name: &str| set.cell(name).map_or(name.to_owned(), |cell| cell.title.clone());
+    let title = |name: &str| {
+        let planned = set.cells.iter().find(|cell| cell.name == name);
+        planned.map_or(name.to_owned(), |cell| cell.title.clone())
+    };
     let by = match methods {
         [one] => method_title(one).to_owned(),
         _ => "the mean of the four methods".to_owned(),
@@ -110,7 +113,7 @@ fn structure(set: &Set) -> Claim {
         of: "Shallow, Deep, DeepV2, ConvDeep".to_owned(),
         number: "smaller range of the cosines by DTD and LRP, less the larger one by SA and GB".to_owned(),
         value: value.filter(|value| value.is_finite()),
-        folds,
+        folds: value.map_or(0, |_| folds),
         below: false,
     }
 }

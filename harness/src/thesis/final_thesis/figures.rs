@@ -193,13 +193,13 @@ pub fn bars(set: &Set) -> Vec<Figure> {
         let what = if of.positive_lrp {
             "LRP: as relevance is, and with negative relevance set to 0 first"
         } else {
-            "by four methods; negative relevance of LRP is set to 0 first"
+            "by four methods; negative values of LRP and GB are set to 0 first"
         };
         let name = format!("figure-{number}-{}", set.name);
         figures.extend(chart(set, name, format!("Figure {number}"), &cells, what, of.positive_lrp));
     }
     let all: Vec<&Cell> = set.measured().collect();
-    let what = "by four methods; negative relevance of LRP is set to 0 first";
+    let what = "by four methods; negative values of LRP and GB are set to 0 first";
     figures.extend(chart(set, format!("cosines-{}", set.name), "All cells".to_owned(), &all, what, false));
     figures
 }

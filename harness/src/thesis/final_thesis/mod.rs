@@ -87,8 +87,8 @@ fn majority_problem(set: &Set) -> Result<Section> {
     let mut section = Section::new(&format!("Experiments 2 and 3: {}", set.title()));
     let caption = format!(
         "Cosine between the mask of the majority and the share of relevance of each image, mean over the test fold, then mean \
-         and 95 % bootstrap interval over folds. Negative relevance of LRP is set to 0 first, as in the thesis; the last two \
-         columns have both. Relevance spread evenly scores {UNIFORM_BASELINE:.4}, on the last image only \
+         and 95 % bootstrap interval over folds. Negative relevance of LRP is set to 0 first, as in the thesis, and so are \
+         negative values of GB; the last two columns have both. Relevance spread evenly scores {UNIFORM_BASELINE:.4}, on the last image only \
          {LAST_BLOCK_BASELINE:.4}."
     );
     section.table(format!("final-cosines-{}", set.name), caption, tables::cosines(set));
