@@ -3,12 +3,13 @@
 use crate::context::GlobalOptions;
 use crate::experiment::folder::Loaded;
 use crate::io::ending::folder;
+use crate::io::folder;
 use crate::io::output::{outln, write_json_result};
 use crate::io::show::{escape, shown};
 use crate::run::resume::different_keys;
 use crate::thesis::compare::compare;
 use crate::thesis::report;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -40,7 +41,7 @@ pub fn run(args: &CompareArgs, options: &GlobalOptions) -> Result<()> {
     found.lead.splice(0..0, different.clone());
     if let Some(out) = &args.out {
         folder("--out", out)?;
-        std::fs::create_dir_all(out).with_context(|| format!("{}: cannot be created", shown(out)))?;
+        folder::create(out)?;
         found.write(out)?;
     }
     if options.json {

@@ -13,3 +13,4 @@ pub mod report;
 pub mod reproduce;
 mod source;
 pub mod train;
+pub mod unused;

@@ -3,6 +3,7 @@
 use super::heatmaps::{self, Relevance};
 use crate::error::UsageError;
 use crate::io::bounds::{MEASURED, bounded};
+use crate::io::pair::pair;
 use model::explain::Value;
 use serde::{Deserialize, Serialize};
 
@@ -32,10 +33,12 @@ pub struct Measure {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Neuron {
     /// Weights.
+    #[serde(deserialize_with = "pair")]
     pub weights: [f64; 2],
     /// Bias, not positive.
     pub bias: f64,
     /// The point that is explained; within 0…1, so that each of the three rules applies.
+    #[serde(deserialize_with = "pair")]
     pub activations: [f64; 2],
 }
 
@@ -73,6 +76,10 @@ impl Measure {
         let unknown = self.methods.iter().find(|name| Relevance::by_name(name).is_none());
         if let Some(name) = unknown {
             return refuse(format!("methods names {name}; use {}", heatmaps::NAMES.join(", ")));
+        }
+        let repeated = self.methods.iter().enumerate().find(|(i, name)| self.methods[..*i].contains(name));
+        if let Some((_, name)) = repeated {
+            return refuse(format!("methods names {name} twice"));
         }
         if !self.methods.iter().any(|name| name == heatmaps::MAIN) {
             return refuse(format!("methods must hold {}, which the figures show", heatmaps::MAIN));

@@ -4,11 +4,12 @@ use super::architecture::{Setting, check_name, file_name};
 use crate::error::UsageError;
 use crate::io::bounds::{BATCH, EPOCHS, SEQ_LEN, bounded};
 use crate::io::file;
+use crate::io::pair::pair;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use model::train::{DropoutPolicy, Optimiser, TrainOptions};
 use model::{Architecture, Core, EncoderLayer, InitialValues, ModelError, PoolKind, Task};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::path::Path;
 
 /// The optimiser.
@@ -155,8 +156,14 @@ pub struct PartialSettings {
 }
 
 /// `[low, high]` of the pixels.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Range(pub f32, pub f32);
+
+impl<'de> Deserialize<'de> for Range {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Range, D::Error> {
+        pair(from).map(|[low, high]| Range(low, high))
+    }
+}
 
 /// Parses `-1,1`.
 ///
