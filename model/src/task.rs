@@ -6,6 +6,8 @@ use crate::error::ModelError;
 /// Rows or columns of an image: with the bounds of an [`Architecture`](crate::Architecture), no product of
 /// sizes overflows a `usize`.
 const MAX_PIXELS: usize = 4096;
+/// The size of a pixel bound: twice it, times a weight, summed over an image, is far below the largest f32.
+const MAX_BOUND: f64 = 1e9;
 /// A label is a byte.
 const MAX_CLASSES: usize = 256;
 
@@ -58,13 +60,42 @@ impl Task {
             return Err(ModelError::SequenceLength { seq_len: self.seq_len, cols: self.cols });
         }
         let (low, high) = (f64::from(self.low), f64::from(self.high));
-        if !(low.is_finite() && low <= 0.0) {
-            return Err(ModelError::Range { what: "low", found: low, expected: "finite and ≤ 0" });
+        if !(-MAX_BOUND..=0.0).contains(&low) {
+            return Err(ModelError::Range {
+                what: "low",
+                found: low,
+                expected: "finite, ≤ 0 and at least -1e9",
+            });
         }
-        if !(high.is_finite() && high >= 0.0 && high > low) {
-            let expected = "finite, ≥ 0 and above low";
+        if !((0.0..=MAX_BOUND).contains(&high) && high > low) {
+            let expected = "finite, ≥ 0, above low and at most 1e9";
             return Err(ModelError::Range { what: "high", found: high, expected });
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_of_pixels_are_finite_and_leave_room_for_sums() {
+        let check = |low, high| Task { rows: 28, cols: 28, seq_len: 7, classes: 10, low, high, zero_logit: false }.check();
+        for (low, high) in [(-1.0, 1.0), (0.0, 255.0), (-1e9, 1e9), (-1.0, 0.0), (0.0, 1e-45)] {
+            assert!(check(low, high).is_ok(), "{low} {high}");
+        }
+        for (low, high) in [
+            (-3e38, 3e38),
+            (0.0, 1.1e9),
+            (-1.1e9, 0.0),
+            (0.5, 1.0),
+            (-1.0, -0.5),
+            (0.0, 0.0),
+            (f32::NAN, 1.0),
+            (0.0, f32::INFINITY),
+        ] {
+            assert!(matches!(check(low, high), Err(ModelError::Range { .. })), "{low} {high}");
+        }
     }
 }

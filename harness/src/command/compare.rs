@@ -4,6 +4,7 @@ use crate::context::GlobalOptions;
 use crate::error::UsageError;
 use crate::experiment::folder::Loaded;
 use crate::io::ending::folder;
+use crate::io::folder;
 use crate::io::output::{outln, write_json_result};
 use crate::io::show::{escape, shown};
 use crate::report::colormap::Look;
@@ -58,7 +59,7 @@ pub fn run(args: &CompareArgs, options: &GlobalOptions) -> Result<()> {
     found.lead.splice(0..0, different.clone());
     if let Some(out) = &args.out {
         folder("--out", out)?;
-        std::fs::create_dir_all(out).with_context(|| format!("{}: cannot be created", shown(out)))?;
+        folder::create(out)?;
         found.write(out)?;
     }
     if options.json {

@@ -14,8 +14,9 @@ use crate::dataset::files::{FILES, KINDS, MASK_FILES, canonical_name};
 use crate::dataset::locate::{Located, SearchPath};
 use crate::dataset::{Dataset, gz, maj, synth};
 use crate::io::bounds::{GENERATED_SAMPLES, bounded};
+use crate::io::ending::folder;
 use crate::io::idx::Header;
-use crate::io::output::{outln, status, write_pretty_json_result};
+use crate::io::output::{note, outln, status, write_pretty_json_result};
 use crate::io::show::{escape, json_path, serialize_path, shown};
 use crate::signal::stop_on_signals;
 
@@ -117,6 +118,7 @@ pub fn run(args: &DataArgs, options: &GlobalOptions) -> anyhow::Result<()> {
     let json = options.json;
     match &args.action {
         Action::Synth { seed, train, test, out, overwrite } => {
+            out.as_deref().map_or(Ok(()), |out| folder("--out", out))?;
             let dir = match out {
                 Some(dir) => dir.clone(),
                 None => SearchPath::new(None)?.cache()?.join("synth"),
@@ -124,6 +126,7 @@ pub fn run(args: &DataArgs, options: &GlobalOptions) -> anyhow::Result<()> {
             generate(&dir, *seed, [*train, *test], *overwrite, json)
         }
         Action::Maj { from, seed, out, overwrite, place } => {
+            out.as_deref().map_or(Ok(()), |out| folder("--out", out))?;
             let base = match is_folder(from) {
                 true => Dataset::open_folder(Path::new(from))?,
                 false => Dataset::open(from, place.data_dir.as_deref())?,
@@ -136,6 +139,7 @@ pub fn run(args: &DataArgs, options: &GlobalOptions) -> anyhow::Result<()> {
         }
         Action::Fetch { name, mirror, data_dir } => {
             stop_on_signals()?;
+            data_dir.as_deref().map_or(Ok(()), |dir| folder("--data-dir", dir))?;
             let name = canonical_name(name)?;
             let root = match data_dir {
                 Some(dir) => dir.clone(),
@@ -188,7 +192,7 @@ fn check_free<'a>(
 fn draw_majority(base: &Dataset, dir: &Path, seed: u64, overwrite: bool, json: bool) -> anyhow::Result<()> {
     check_free(dir, FILES.iter().chain(&MASK_FILES), overwrite)?;
     let (train, test) = (base.train.len(), base.test.len());
-    status!("generating the majority problem of {}: {train} + {test} samples with seed {seed}", base.name);
+    note!("generating the majority problem of {}: {train} + {test} samples with seed {seed}", base.name);
     let halves = maj::majority(&[base.train.clone(), base.test.clone()], seed)
         .with_context(|| format!("cannot generate the majority problem of {}", base.name))?;
     maj::write(dir, &halves)?;
@@ -211,7 +215,7 @@ fn generate(
     bounded("--train", train, GENERATED_SAMPLES)?;
     bounded("--test", test, GENERATED_SAMPLES)?;
     check_free(dir, &FILES, overwrite)?;
-    status!("generating {train} + {test} digits with seed {seed}");
+    note!("generating {train} + {test} digits with seed {seed}");
     synth::write(dir, seed, train, test)?;
     if json {
         return print_json(&json!({ "folder": json_path(dir), "seed": seed, "train": train, "test": test }));

@@ -138,7 +138,7 @@ impl MethodArgs {
                     convention.name, self.method
                 ))
             );
-            self.refuse_weights()?;
+            self.refuse_unused(table, &[])?;
             return Ok(method);
         };
         let mut set =
@@ -162,9 +162,7 @@ impl MethodArgs {
         composite.convention = convention;
         composite.check().map_err(|error| usage_error(&numbers, &error))?;
         let Composite { first, convolution, middle, last, .. } = composite;
-        if ![first, convolution, middle, last].contains(&LayerRule::AlphaBeta { alpha, beta }) {
-            self.refuse_weights()?;
-        }
+        self.refuse_unused(table, &[first, convolution, middle, last])?;
         Ok(Method::Relevance(composite))
     }
 
@@ -180,16 +178,26 @@ impl MethodArgs {
         })
     }
 
-    /// Refuses α and β where no rule reads them.
-    fn refuse_weights(&self) -> Result<(), UsageError> {
-        let weights = [("--alpha", self.alpha), ("--beta", self.beta)];
-        match weights.into_iter().find_map(|(name, value)| value.map(|value| (name, value))) {
-            None => Ok(()),
-            Some((name, value)) => Err(UsageError(format!(
-                "{name} {value}: {} has none; it belongs to --method lrp and to the rule alpha-beta",
-                self.method
-            ))),
+    /// Refuses a number that none of the rules reads, whether it is an option or in the file.
+    fn refuse_unused(&self, table: &RuleTable, rules: &[LayerRule]) -> Result<(), UsageError> {
+        let weights = rules.iter().any(|rule| matches!(rule, LayerRule::AlphaBeta { .. }));
+        let gamma = rules.iter().any(|rule| matches!(rule, LayerRule::Gamma { .. }));
+        let epsilon = gamma || rules.iter().any(|rule| matches!(rule, LayerRule::Epsilon { .. }));
+        let of_lrp = "--method lrp and to the rule alpha-beta";
+        for (name, option, in_file, used, belongs) in [
+            ("alpha", self.alpha, table.alpha, weights, of_lrp),
+            ("beta", self.beta, table.beta, weights, of_lrp),
+            ("epsilon", self.epsilon, table.epsilon, epsilon, "the rules epsilon and gamma"),
+            ("gamma", self.gamma, table.gamma, gamma, "the rule gamma"),
+        ] {
+            if let Some(value) = option.or(in_file).filter(|_| !used) {
+                return Err(UsageError(format!(
+                    "--{name} {value}: {} has none; it belongs to {belongs}",
+                    self.method
+                )));
+            }
         }
+        Ok(())
     }
 
     /// Numbers that were given are checked also where no rule reads them.
@@ -301,6 +309,19 @@ mod tests {
         assert_eq!(parse("lrp", Some(3.0), None).unwrap(), lrp(3.0, 2.0));
         assert_eq!(parse("lrp", None, Some(0.0)).unwrap(), lrp(1.0, 0.0));
         assert!(parse("lrp", Some(0.5), None).is_err() && parse("lrp", Some(3.0), Some(1.0)).is_err());
+        let of = |epsilon, gamma| MethodArgs { epsilon, gamma, ..args() };
+        for (args, word) in [(of(Some(0.5), None), "--epsilon 0.5"), (of(None, Some(0.5)), "--gamma 0.5")] {
+            for method in ["deep-taylor", "sensitivity"] {
+                let error = MethodArgs { method: method.to_owned(), ..args.clone() }.parse().unwrap_err();
+                assert!(error.to_string().contains(word) && error.to_string().contains(method), "{error}");
+            }
+            assert!(MethodArgs { middle: Some("gamma".to_owned()), ..args }.parse().is_ok(), "{word}");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rules.toml");
+        std::fs::write(&path, "middle = \"z-plus\"\nalpha = 2\nbeta = 1").unwrap();
+        let error = MethodArgs { rules: Some(path), ..args() }.parse().unwrap_err().to_string();
+        assert!(error.contains("--alpha 2"), "{error}");
         for method in ["deep-taylor", "w-square", "sensitivity"] {
             let error = parse(method, Some(3.0), None).unwrap_err().to_string();
             assert!(error.contains("--alpha 3") && error.contains(method), "{error}");

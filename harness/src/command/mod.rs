@@ -19,3 +19,4 @@ pub mod run;
 pub mod runs;
 mod source;
 pub mod train;
+pub mod unused;

@@ -5,7 +5,7 @@ use crate::dataset::samples::{Arrays, Scaled, outside};
 use crate::error::UsageError;
 use crate::io::array;
 use crate::io::file;
-use crate::io::output::status;
+use crate::io::output::note;
 use crate::model_file;
 use crate::run::settings::{Range, parse_range};
 use anyhow::{Context, Result, bail, ensure};
@@ -174,7 +174,7 @@ pub fn model_path(path: &Path) -> Result<PathBuf> {
             names.join(" or ")
         )
     })?;
-    status!("using {}", found.display());
+    note!("using {}", found.display());
     Ok(found)
 }
 

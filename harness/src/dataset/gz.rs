@@ -11,7 +11,7 @@ pub const MAGIC: [u8; 2] = [0x1f, 0x8b];
 
 /// Whether `path` is a `.gz` file.
 pub fn is_gz(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "gz")
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gz"))
 }
 
 /// Whether a file begins as a gzip file does.

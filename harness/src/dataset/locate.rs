@@ -12,7 +12,7 @@ use super::split::Split;
 use super::{checksum, maj, synth};
 use crate::io::atomic::{check_folder, random_name};
 use crate::io::idx;
-use crate::io::output::status;
+use crate::io::output::note;
 use crate::io::show::shown;
 
 /// Environment variable that names a folder to search, after `--data-dir`.
@@ -230,7 +230,7 @@ impl SearchPath {
     ) -> anyhow::Result<Located> {
         let cache = self.cache()?;
         let target = cache.join(name);
-        status!("generating the data set {name} in {} (once)", target.display());
+        note!("generating the data set {name} in {} (once)", target.display());
         let unfinished = Unfinished(cache.join(format!(".{name}-{}", random_name())));
         write(&unfinished.0)?;
         let renamed = fs::rename(&unfinished.0, &target);
@@ -312,7 +312,7 @@ fn located(name: &str, folder: &Path) -> Option<Located> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::dataset::testing::packed_set;
+    use crate::dataset::testing::{pack, packed_set};
 
     fn places(data_dir: &Path, cache: &Path) -> SearchPath {
         SearchPath::with(Some(data_dir), None, Some(cache.to_path_buf())).unwrap()
@@ -397,6 +397,10 @@ mod tests {
             "{message}"
         );
         assert!(!message.contains("notes"), "{message}");
+        let packed = pack(&fs::read(dir.join("file0.bin")).unwrap());
+        fs::write(dir.join(format!("{}.GZ", FILES[0])), packed).unwrap();
+        let message = places(root.path(), cache.path()).not_found("other").to_string();
+        assert!(message.contains("file3.bin, train-images-idx3-ubyte.GZ, rename them"), "{message}");
     }
 
     #[test]

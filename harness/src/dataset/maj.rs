@@ -10,9 +10,9 @@ use super::files::{BLOCKS, FILES, MASK_FILES};
 use super::split::{Composition, Split};
 use super::synth::Random;
 use crate::io::atomic::AtomicFile;
+use crate::io::folder;
 use crate::io::idx::MASKS_MAGIC;
 use anyhow::{Context, bail, ensure};
-use std::fs;
 use std::io::Write;
 use std::path::Path;
 
@@ -119,7 +119,7 @@ pub(super) fn check(half: &Split) -> anyhow::Result<()> {
 /// If a half has no masks, or a file cannot be written.
 pub fn write(folder: &Path, halves: &[Split; 2]) -> anyhow::Result<()> {
     ensure!(halves.iter().all(Split::has_masks), "a half of the majority problem lacks its masks");
-    fs::create_dir_all(folder).with_context(|| format!("{}: cannot be created", folder.display()))?;
+    folder::create(folder)?;
     let folder_in_the_way =
         FILES.iter().chain(&MASK_FILES).map(|file| folder.join(file)).find(|path| path.is_dir());
     if let Some(path) = folder_in_the_way {
@@ -154,6 +154,7 @@ mod tests {
     use crate::dataset::synth;
     use crate::io::hash::sha256;
     use std::collections::HashSet;
+    use std::fs;
 
     /// A set of `rows`×`cols` images whose pixels encode their sample, half and position.
     fn write_set(folder: &Path, rows: u32, cols: u32, labels: [&[u8]; 2]) {

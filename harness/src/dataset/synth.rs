@@ -10,13 +10,14 @@
 use std::io::Write;
 use std::path::Path;
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rayon::prelude::*;
 
 use super::files::FILES;
 use crate::io::atomic::{AtomicFile, advice};
+use crate::io::folder;
 use crate::io::idx::{IMAGES_MAGIC, LABELS_MAGIC};
 use crate::io::machine::start_rayon;
 
@@ -108,7 +109,7 @@ pub fn write(dir: &Path, seed: u64, train: usize, test: usize) -> anyhow::Result
             u32::MAX
         );
     }
-    std::fs::create_dir_all(dir).with_context(|| format!("cannot create the folder {}", dir.display()))?;
+    folder::create(dir)?;
     start_rayon();
     let [train_images, train_labels, test_images, test_labels] = FILES;
     write_half(&dir.join(train_images), &dir.join(train_labels), seed, 0, train)?;

@@ -91,7 +91,7 @@ pub struct Experiment {
 
 /// A learning rate, or a search for one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a number, a table of numbers by cell, or \"search\"")]
 pub enum Rate {
     /// The same for all trainings.
     Fixed(f64),

@@ -6,6 +6,7 @@ use super::rates::Rates;
 use crate::io::array;
 use crate::io::atomic::write_atomically;
 use crate::io::hash::sha256;
+use crate::io::{file, folder};
 use crate::measure::result::{FILES as MEASURED, Measured, request};
 use crate::measure::samples::SampleSelection;
 use crate::run::manifest::Outcome;
@@ -160,7 +161,7 @@ impl Loaded {
 /// # Errors
 /// If the folder cannot be written.
 pub fn write_experiment(folder: &Path, experiment: &Experiment) -> Result<()> {
-    std::fs::create_dir_all(folder).with_context(|| format!("{}: cannot be created", folder.display()))?;
+    folder::create(folder)?;
     let text = toml::to_string(experiment)?;
     write_atomically(&folder.join(FILE), |file| Ok(file.write_all(text.as_bytes())?))
 }
@@ -242,7 +243,7 @@ fn found(
 }
 
 fn bytes(path: &Path) -> Result<Vec<u8>> {
-    std::fs::read(path).with_context(|| format!("{}: cannot be read", path.display()))
+    file::read(path, file::OF_A_RUN)
 }
 
 fn json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {

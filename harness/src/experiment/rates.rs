@@ -1,6 +1,7 @@
 //! Candidates of the learning rate, and the results of a search.
 
 use crate::error::UsageError;
+use crate::io::file;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -30,6 +31,10 @@ impl Search {
         let positive = self.rates.iter().all(|rate| rate.is_finite() && *rate > 0.0);
         if self.rates.is_empty() || !positive || self.epochs == 0 {
             return Err(UsageError("[search] needs positive rates and at least 1 epoch".to_owned()));
+        }
+        let repeated = self.rates.iter().enumerate().find(|(i, rate)| self.rates[..*i].contains(rate));
+        if let Some((_, rate)) = repeated {
+            return Err(UsageError(format!("[search] lists the rate {rate} twice")));
         }
         Ok(())
     }
@@ -73,8 +78,7 @@ impl Rates {
         if !path.exists() {
             return Ok(Rates::default());
         }
-        let text =
-            std::fs::read_to_string(&path).with_context(|| format!("{}: cannot be read", path.display()))?;
+        let text = file::read_text(&path, file::OF_A_RUN)?;
         serde_json::from_str(&text).with_context(|| format!("{}: is not a search result", path.display()))
     }
 }

@@ -4,10 +4,10 @@
 //! size of the file before anything is allocated.
 
 use super::export::Export;
+use super::file;
 use anyhow::{Context, Result, bail, ensure};
 use ndarray_npy::npy::header::{Header, ParseHeaderError, ReadHeaderError};
 use ndarray_npy::{ReadableElement, WritableElement};
-use std::fs::File;
 use std::io::{Cursor, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::Path;
@@ -141,16 +141,14 @@ pub fn write_f32(path: &Path, shape: &[usize], data: &[f32]) -> Result<()> {
 
 /// Opens an `.npy` file.
 fn open(path: &Path) -> Result<Opened> {
-    let name = path.display();
-    let file = File::open(path).with_context(|| format!("{name}: cannot be opened"))?;
-    let size = file.metadata().with_context(|| format!("{name}: has no size"))?.len();
+    let (file, size) = file::open(path)?;
     parse(path, file, size)
 }
 
 /// Opens an `.npy` file, or an array of an `.npz` file.
 fn open_array(path: &Path, array: &str) -> Result<Opened> {
     let name = path.display();
-    let mut file = File::open(path).with_context(|| format!("{name}: cannot be opened"))?;
+    let (mut file, _) = file::open(path)?;
     let mut start = Vec::new();
     file.by_ref().take(4).read_to_end(&mut start).with_context(|| format!("{name}: cannot be read"))?;
     if start != b"PK\x03\x04" {
@@ -167,9 +165,10 @@ fn open_array(path: &Path, array: &str) -> Result<Opened> {
     let entry = zip.by_name(&entry).with_context(|| {
         format!("{name}: {array} cannot be read; save it with `numpy.savez`, not compressed")
     })?;
-    // A stored entry is not larger than the file, and a larger claim is not believed.
-    let size = entry.size();
-    entry.take(size).read_to_end(&mut content).with_context(damaged)?;
+    // A stored entry is not larger than the file, and a larger claim is not believed. Its checksum is compared when its end
+    // is read, which is behind the last byte.
+    let most = entry.size().saturating_add(1);
+    entry.take(most).read_to_end(&mut content).with_context(damaged)?;
     let size = content.len() as u64;
     parse(path, Cursor::new(content), size)
 }
@@ -251,6 +250,8 @@ fn values<T: ReadableElement>(path: &Path, opened: Opened) -> Result<Vec<T>> {
         )
     })?;
     ensure!(count > 0, "{name}: has shape {shape:?}, expected at least one value");
+    let room = Vec::<T>::new().try_reserve_exact(count);
+    room.with_context(|| format!("{name}: {rest} bytes do not fit into the memory; give fewer samples"))?;
     T::read_to_end_exact_vec(file, &type_descriptor, count).with_context(|| format!("{name}: cannot be read"))
 }
 
@@ -446,5 +447,24 @@ mod tests {
         assert!(text.contains("holds float32 ('<f4'), expected int64, int32 or uint8"), "{text}");
         let text = read(encode(&[1, 1], &[0i64])).unwrap_err().to_string();
         assert!(text.contains("has shape [1, 1], expected [N]"), "{text}");
+    }
+
+    #[test]
+    fn one_wrong_bit_in_an_npz_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.npz");
+        let mut npz = Export::npz(&path).unwrap();
+        let mut array = npz.array("x_batch", &[2, 3, 3]).unwrap();
+        array.push(&[0.5; 18]).unwrap();
+        array.end();
+        npz.finish().unwrap();
+        assert!(read_pixels(&path, [0.0, 1.0]).is_ok());
+        let mut bytes = std::fs::read(&path).unwrap();
+        let value = 0.5f32.to_le_bytes().repeat(18);
+        let at = bytes.windows(72).position(|part| part == value).unwrap();
+        bytes[at + 71] ^= 1;
+        std::fs::write(&path, &bytes).unwrap();
+        let text = format!("{:#}", read_pixels(&path, [0.0, 1.0]).unwrap_err());
+        assert!(text.contains("is not a whole .npz file"), "{text}");
     }
 }

@@ -27,7 +27,27 @@ macro_rules! status {
     ($($text:tt)*) => { $crate::io::output::write_status(format_args!($($text)*)) };
 }
 
-pub(crate) use {out, outln, status};
+/// A status line that `--quiet` leaves out. Warnings and errors are not.
+macro_rules! note {
+    ($($text:tt)*) => { $crate::io::output::write_note(format_args!($($text)*)) };
+}
+
+pub(crate) use {note, out, outln, status};
+
+/// Whether notes are left out.
+static QUIET: AtomicBool = AtomicBool::new(false);
+
+/// Leaves out notes from now on.
+pub(crate) fn be_quiet() {
+    QUIET.store(true, Relaxed);
+}
+
+/// Writes a note to stderr.
+pub(crate) fn write_note(text: fmt::Arguments) {
+    if !QUIET.load(Relaxed) {
+        write_status(text);
+    }
+}
 
 /// Whether this process is the program. Tests use `print!` instead, so that the test runner captures the
 /// output.

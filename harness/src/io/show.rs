@@ -90,10 +90,33 @@ pub fn serialize_optional_path<S: serde::Serializer>(
     }
 }
 
+/// The most characters of an error that are shown. A name or a line that it quotes from a file may be of any length.
+const MAX_ERROR: usize = 4000;
+
 /// An error with its causes in one line. Control characters are escaped: a name in a file may hold a line break or a
-/// terminal escape sequence.
+/// terminal escape sequence. A cause that the text before it ends with already is left out, and of a very long text the
+/// middle.
 pub fn format_error(error: &anyhow::Error) -> String {
-    escape(&format!("{error:#}")).into_owned()
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string).filter(|cause| !cause.is_empty()) {
+        if !text.ends_with(&cause) {
+            text += if text.is_empty() { "" } else { ": " };
+            text += &cause;
+        }
+    }
+    escape(&shortened(&text, MAX_ERROR)).into_owned()
+}
+
+/// A text of at most about `most` characters: the middle of a longer one is left out.
+fn shortened(text: &str, most: usize) -> Cow<'_, str> {
+    let half = most / 2;
+    let Some((end, _)) = text.char_indices().nth(half) else { return Cow::Borrowed(text) };
+    let Some((start, _)) = text.char_indices().nth_back(half) else { return Cow::Borrowed(text) };
+    if start <= end {
+        return Cow::Borrowed(text);
+    }
+    let left_out = text[end..start].chars().count();
+    Cow::Owned(format!("{} … ({left_out} characters) … {}", &text[..end], &text[start..]))
 }
 
 #[cfg(test)]
@@ -104,6 +127,21 @@ mod tests {
     fn a_name_with_a_line_break_is_printed_in_one_line() {
         let error = anyhow::anyhow!("tensor `\nco\u{1b}[2Jder` é").context("x.safetensors: is not valid");
         assert_eq!(format_error(&error), r"x.safetensors: is not valid: tensor `\nco\u{1b}[2Jder` é");
+    }
+
+    #[test]
+    fn a_cause_is_said_once_and_a_long_text_shortened() {
+        let error =
+            anyhow::anyhow!("expected a number").context("line 3: expected a number").context("x.toml");
+        assert_eq!(format_error(&error), "x.toml: line 3: expected a number");
+        let shown = format_error(&anyhow::anyhow!("é".repeat(100_000)).context("begin"));
+        assert!(shown.starts_with("begin: é") && shown.ends_with("é") && shown.contains(" characters) …"));
+        assert!(shown.chars().count() < MAX_ERROR + 50, "{}", shown.chars().count());
+        for length in [0, 1, 2, 3, MAX_ERROR - 1, MAX_ERROR, MAX_ERROR + 1] {
+            let text = "x".repeat(length);
+            assert_eq!(&*shortened(&text, MAX_ERROR), text, "{length}");
+        }
+        assert_eq!(shortened("0123456789", 4), "01 … (5 characters) … 789");
     }
 
     use std::ffi::OsStr;

@@ -14,6 +14,7 @@ use super::shares::per_step;
 use crate::dataset::Dataset;
 use crate::dataset::samples::Scaled;
 use crate::io::array;
+use crate::io::file;
 use crate::io::hash::sha256;
 use crate::io::json::write_json;
 use crate::io::progress::Progress;
@@ -50,7 +51,7 @@ pub struct MeasureContext<'a> {
 /// If the model cannot be read, a signal stops the run, or a file cannot be written.
 pub fn measure(folder: &Path, title: &str, context: &MeasureContext) -> Result<()> {
     let model = folder.join("last.safetensors");
-    let bytes = std::fs::read(&model).with_context(|| format!("{}: cannot be read", model.display()))?;
+    let bytes = file::read(&model, file::OF_A_RUN)?;
     let network = model_file::load(&model)?;
     let job = context.progress.job(title, context.measure.methods.len() as u64 + 2);
     let mut found = Measured {
@@ -110,7 +111,7 @@ fn keep(
     context.dataset.unchanged()?;
     let (path, task) = (folder.join("heatmaps.npy"), network.task());
     array::write_f32(&path, &[maps.len() / (task.rows * task.cols), task.rows, task.cols], maps)?;
-    let bytes = std::fs::read(&path).with_context(|| format!("{}: cannot be read", path.display()))?;
+    let bytes = file::read(&path, file::OF_A_RUN)?;
     found.heatmaps_sha256 = sha256(&bytes);
     write_json(&folder.join("measured.json"), &found)
 }

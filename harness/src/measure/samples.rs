@@ -3,6 +3,8 @@
 use super::settings::Measure;
 use crate::dataset::Dataset;
 use crate::io::array;
+use crate::io::file;
+use crate::io::folder;
 use crate::io::hash::sha256;
 use crate::io::json::write_json;
 use anyhow::{Context, Result, ensure};
@@ -131,11 +133,9 @@ impl SampleSelection {
     /// If a file cannot be written.
     pub fn write(&mut self, folder: &Path) -> Result<()> {
         let [json, images] = FILES.map(|file| folder.join(file));
-        std::fs::create_dir_all(folder)
-            .with_context(|| format!("{}: cannot be created", folder.display()))?;
+        folder::create(folder)?;
         array::write_f32(&images, &[self.images.len() / self.size(), self.rows, self.cols], &self.images)?;
-        let bytes =
-            std::fs::read(&images).with_context(|| format!("{}: cannot be read", images.display()))?;
+        let bytes = file::read(&images, file::OF_A_RUN)?;
         self.images_sha256 = sha256(&bytes);
         write_json(&json, self)
     }
@@ -146,12 +146,10 @@ impl SampleSelection {
     /// If a file is missing or damaged.
     pub fn read(folder: &Path) -> Result<SampleSelection> {
         let [json, images] = FILES.map(|file| folder.join(file));
-        let text =
-            std::fs::read_to_string(&json).with_context(|| format!("{}: cannot be read", json.display()))?;
+        let text = file::read_text(&json, file::OF_A_RUN)?;
         let mut found: SampleSelection =
             serde_json::from_str(&text).with_context(|| format!("{}: is damaged", json.display()))?;
-        let bytes =
-            std::fs::read(&images).with_context(|| format!("{}: cannot be read", images.display()))?;
+        let bytes = file::read(&images, file::OF_A_RUN)?;
         ensure!(sha256(&bytes) == found.images_sha256, "{}: is damaged", images.display());
         let (values, shape) = array::read_images(&images)?;
         let pictures = found.gallery.iter().map(Vec::len).sum::<usize>() + found.population.len();

@@ -3,6 +3,7 @@
 use super::heatmaps::{self, Relevance};
 use crate::error::UsageError;
 use crate::io::bounds::{MEASURED, bounded};
+use crate::io::pair::pair;
 use model::explain::{Target, Value};
 use serde::{Deserialize, Serialize};
 
@@ -42,10 +43,12 @@ fn is_predicted(target: &str) -> bool {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Neuron {
     /// Weights.
+    #[serde(deserialize_with = "pair")]
     pub weights: [f64; 2],
     /// Bias, not positive.
     pub bias: f64,
     /// The point that is explained; within 0…1, so that each of the three rules applies.
+    #[serde(deserialize_with = "pair")]
     pub activations: [f64; 2],
 }
 
@@ -93,6 +96,10 @@ impl Measure {
                 "methods names {name}; use {}, lrp-alpha1.5-beta0.5",
                 [&heatmaps::NAMES[..], &heatmaps::FURTHER].concat().join(", ")
             ));
+        }
+        let repeated = self.methods.iter().enumerate().find(|(i, name)| self.methods[..*i].contains(name));
+        if let Some((_, name)) = repeated {
+            return refuse(format!("methods names {name} twice"));
         }
         if !self.methods.iter().any(|name| name == heatmaps::MAIN) {
             return refuse(format!("methods must hold {}, which the figures show", heatmaps::MAIN));

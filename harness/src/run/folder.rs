@@ -2,6 +2,7 @@
 //! `--overwrite`.
 
 use crate::io::atomic::is_unfinished as is_unfinished_file;
+use crate::io::folder;
 use crate::io::lock::{self, Lock};
 use anyhow::{Context, Result, bail};
 use std::fs;
@@ -47,12 +48,11 @@ impl RunFolder {
     /// If it holds a run and `existing` is [`Existing::Keep`], if another process is using it, or if it cannot be
     /// written.
     pub fn open(path: &Path, existing: Existing) -> Result<RunFolder> {
-        let name = path.display();
         // Before anything is written to the folder.
         if existing == Existing::Keep {
             refuse_run(path)?;
         }
-        fs::create_dir_all(path).with_context(|| format!("{name}: the run folder cannot be created"))?;
+        folder::create(path)?;
         let lock = lock::hold(path)?;
         match existing {
             // Again, under the lock: another process may have finished a run here in between.
@@ -132,10 +132,27 @@ fn remove(file: &Path) -> Result<()> {
     fs::remove_file(file).with_context(|| format!("{}: cannot be removed", file.display()))
 }
 
+/// The longest name of a folder made from other names, in bytes.
+const MAX_NAME: usize = 120;
+
+/// A name of a file as the name of one folder: letters, digits, `-`, `_`, `+` and `.`, not beginning with a dot. Names of
+/// experiments and data sets come from outside.
+fn folder_name(name: &str) -> String {
+    let mut found = String::new();
+    for c in name.chars().map(|c| if c.is_alphanumeric() || "-_+.".contains(c) { c } else { '-' }) {
+        if found.len() + c.len_utf8() > MAX_NAME {
+            break;
+        }
+        found.push(if found.is_empty() && c == '.' { '-' } else { c });
+    }
+    found
+}
+
 /// `runs/<name>`, or the first of `runs/<name>-2`, `-3`, … that does not exist.
 pub fn free(name: &str) -> PathBuf {
+    let name = folder_name(name);
     let at = |n: usize| match n {
-        1 => PathBuf::from("runs").join(name),
+        1 => PathBuf::from("runs").join(&name),
         n => PathBuf::from("runs").join(format!("{name}-{n}")),
     };
     (1..).map(at).find(|path| !path.exists()).unwrap_or_else(|| at(1))
@@ -144,6 +161,20 @@ pub fn free(name: &str) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_from_a_file_is_one_folder_under_runs() {
+        assert_eq!(free("quick-synth_2+x.5"), Path::new("runs/quick-synth_2+x.5"));
+        for (name, folder) in [
+            ("../up", "runs/-.-up"),
+            ("/abs-synth", "runs/-abs-synth"),
+            (".hidden", "runs/-hidden"),
+            ("\u{1b}[31mx\n-größe", "runs/--31mx--größe"),
+        ] {
+            assert_eq!(free(name), Path::new(folder), "{name:?}");
+        }
+        assert_eq!(free(&"ö".repeat(300)), Path::new("runs").join("ö".repeat(60)));
+    }
 
     #[test]
     fn a_run_is_overwritten_only_with_the_option() {

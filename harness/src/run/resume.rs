@@ -5,6 +5,7 @@ use super::context::RunContext;
 use super::folder::{FILES, RunFolder};
 use super::settings::Settings;
 use crate::error::UsageError;
+use crate::io::file;
 use crate::io::lock;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
@@ -34,8 +35,7 @@ pub fn from(folder: &RunFolder, settings: &Settings, context: &RunContext) -> Re
         let (settings, data) = (json(&resume, &checkpoint.settings)?, json(&resume, &checkpoint.data)?);
         (resume, settings, data, Some(checkpoint))
     } else if manifest.exists() {
-        let text = std::fs::read_to_string(&manifest)
-            .with_context(|| format!("{}: cannot be read", manifest.display()))?;
+        let text = file::read_text(&manifest, file::OF_A_RUN)?;
         let mut value = json(&manifest, &text)?;
         let (settings, data) = (value["settings"].take(), value["data_sha256"].take());
         (manifest, settings, data, None)
@@ -103,7 +103,7 @@ pub fn settings_in(folder: &Path) -> Result<Option<Settings>> {
         "{}: there is no run to resume; leave --resume out to start one, or name the folder of a run",
         folder.display()
     );
-    let manifest = std::fs::read(path("run.json")).ok();
+    let manifest = file::read(&path("run.json"), file::OF_A_RUN).ok();
     let manifest = manifest.and_then(|text| serde_json::from_slice::<Value>(&text).ok());
     let found = manifest.and_then(|mut manifest| serde_json::from_value(manifest["settings"].take()).ok());
     let of_checkpoint = || serde_json::from_str(&Checkpoint::read(&path(RESUME)).ok()?.settings).ok();

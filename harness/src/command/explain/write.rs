@@ -4,6 +4,7 @@ use super::args::ExplainArgs;
 use crate::command::source::Source;
 use crate::io::atomic::write_atomically;
 use crate::io::export::{Array, Export};
+use crate::io::folder;
 use crate::io::json::write_json;
 use crate::measure::explanations::{CHUNK, Summary};
 use crate::report::colormap::{Range, Scale};
@@ -247,7 +248,7 @@ impl Pictures {
         let full = out.join("explanations.json").exists();
         ensure!(!full || overwrite, "{name}: already holds pictures; choose another --out or --overwrite");
         let new = !out.exists();
-        fs::create_dir_all(out).with_context(|| format!("{name}: the folder cannot be created"))?;
+        folder::create(out)?;
         Ok(Pictures { folder: out.to_owned(), new, lines: Vec::new() })
     }
 

@@ -1,9 +1,10 @@
 //! Choices that settings make by name, and the range of the pixels.
 
+use crate::io::pair::pair;
 use clap::ValueEnum;
 use model::train::DropoutPolicy;
 use model::{Architecture, InitialValues, PoolKind};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// The optimiser.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -79,8 +80,14 @@ impl From<InitialName> for InitialValues {
 }
 
 /// `[low, high]` of the pixels.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Range(pub f32, pub f32);
+
+impl<'de> Deserialize<'de> for Range {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Range, D::Error> {
+        pair(from).map(|[low, high]| Range(low, high))
+    }
+}
 
 /// Parses `-1,1`.
 ///
