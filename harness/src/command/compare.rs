@@ -12,7 +12,7 @@ use crate::report::document::Report;
 use crate::run::resume::different_keys;
 use crate::thesis::compare::{Compared, compare, letter};
 use crate::thesis::report;
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::Args;
 use std::collections::BTreeMap;
 use std::path::PathBuf;

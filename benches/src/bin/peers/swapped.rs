@@ -16,7 +16,6 @@ use serde_json::{Value, json};
 pub fn measure(bench: &Bench) -> (Vec<Value>, f64) {
     let products = FORWARD.iter().chain(&INPUT_GRADIENT).map(|&shape| ("X·W", shape));
     let gradients = WEIGHT_GRADIENT.iter().map(|&shape| ("Xᵀ·dY", shape));
-    let rows: Vec<[f64; 2]> = Vec::new();
     let (mut rows, mut table) = (Vec::new(), Vec::new());
     for (form, shape) in products.chain(gradients) {
         let ratios = row(bench, form == "Xᵀ·dY", shape);
