@@ -6,13 +6,15 @@ use crate::io::output::status;
 use crate::io::progress::Progress;
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use kernels::{Backend, Kernels, MatmulBackend, Threads};
+use kernels::{Backend, Kernels, MatmulBackend, Threads, Tuning};
 use std::sync::Arc;
 
 /// Sets the kernel set where `--kernels` does not.
 const KERNELS_ENV: &str = "RELEVANCE_KERNELS";
 /// Sets the number of threads where `--threads` does not.
 const THREADS_ENV: &str = "RELEVANCE_THREADS";
+/// Replaces values of the tuning of matrix products.
+const TUNE_ENV: &str = "KERNELS_TUNE";
 
 /// The value of an environment variable; an empty one is as good as unset.
 ///
@@ -84,6 +86,10 @@ impl GlobalOptions {
     /// # Errors
     /// If this CPU does not have it, with the names of those it has, or if a thread cannot be started.
     pub fn kernels(&self, threads: usize) -> Result<Kernels> {
+        if let Some(text) = variable(TUNE_ENV)? {
+            let tuning = Tuning::chosen().parse(&text);
+            tuning.map_err(|error| UsageError(format!("{TUNE_ENV}: {error}")))?.choose();
+        }
         let threads = started(threads)?;
         let (from, name) = match (&self.kernels, variable(KERNELS_ENV)?) {
             (Some(name), _) => ("--kernels ", name.clone()),

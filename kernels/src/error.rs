@@ -1,4 +1,12 @@
-//! The error of a kernel whose operands have inconsistent shapes.
+//! The errors of this crate.
+
+/// A value of [`Tuning::parse`](crate::Tuning::parse) that is not one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{entry}` is not key=number with one of the keys {keys}, or the number is out of bounds")]
+pub struct TuningError {
+    pub(crate) entry: String,
+    pub(crate) keys: String,
+}
 
 /// The operands of a kernel have inconsistent shapes; nothing was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

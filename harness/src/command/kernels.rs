@@ -1,11 +1,11 @@
-//! `harness kernels`: the kernel sets of this CPU and its peak.
+//! `harness kernels`: the kernel sets of this CPU, its peak, and what was chosen for its matrix products.
 
 use crate::context::GlobalOptions;
 use crate::io::machine::cpu;
 use crate::io::output::{out, outln, write_json_result};
 use crate::report::table::Table;
 use anyhow::Result;
-use kernels::{Backend, Kernels, Threads, peak};
+use kernels::{Backend, Cpu, Kernels, Threads, Tuning, peak};
 
 const SECONDS: f64 = 0.3;
 
@@ -35,9 +35,18 @@ pub fn run(options: &GlobalOptions) -> Result<()> {
             "gflops": peaks.map(|p| p[0]), "gflops_all_threads": peaks.map(|p| p[1]),
         }));
     }
+    let (machine, tuning) = (Cpu::detect(), Tuning::chosen());
+    let row = machine.row().0;
     if options.json {
-        return write_json_result(&serde_json::json!({ "cpu": cpu(), "threads": threads, "kernels": rows }));
+        return write_json_result(&serde_json::json!({
+            "cpu": cpu(), "threads": threads, "kernels": rows,
+            "tuning": { "row": row, "values": tuning.to_string(), "l1d": machine.caches[0], "l2": machine.caches[1] },
+        }));
     }
     outln!("{}, {threads} threads; fused multiply-add peak in registers, {SECONDS} s each", cpu())?;
-    out!("{table}")
+    out!("{table}")?;
+    let [l1, l2] = machine.caches.map(|bytes| bytes / 1024);
+    outln!(
+        "matrix products: {tuning}; row \"{row}\", {l1} KB of L1d, {l2} KB of L2 (KERNELS_TUNE=key=value,… replaces values)"
+    )
 }

@@ -31,6 +31,7 @@ const BLOCK: usize = 64;
 impl<M: Map<N>, const N: usize> Kernel for Rows<'_, M, N> {
     type Output = ();
     #[inline(always)]
+    #[allow(clippy::needless_range_loop)] // `k` indexes several arrays at once
     fn run<S: Simd>(self, simd: S) {
         let Some(cols) = self.x.first().map(|x| x.cols) else { return };
         let mut at = [[0; BLOCK]; N];
@@ -47,9 +48,12 @@ impl<M: Map<N>, const N: usize> Kernel for Rows<'_, M, N> {
                     // SAFETY: row and columns of all operands, which have one shape; their rows lie in
                     // their slices, and no other part writes those of this part.
                     unsafe {
-                        let x = std::array::from_fn(|k| {
-                            load(simd, self.x[k].data.as_ptr().add(at[k][i] + n), lanes)
-                        });
+                        // A loop: compilers call the closure of `array::from_fn` instead of inlining it, and
+                        // a closure has no instruction set.
+                        let mut x = [simd.splat(0.0); N];
+                        for k in 0..N {
+                            x[k] = load(simd, self.x[k].data.as_ptr().add(at[k][i] + n), lanes);
+                        }
                         let out = self.out.as_ptr().add(out_at[i] + n);
                         let y = self.map.lanes(simd, n, lanes, x, load(simd, out, lanes));
                         store(simd, out, lanes, y);

@@ -1,7 +1,8 @@
 //! The loops around the register tile: blocks of rows, strips of columns, tiles of balanced height.
 
-use super::problem::{BLOCK, Block, Problem};
+use super::problem::{BLOCK, Block, Epilogue, Init, Problem};
 use super::tile::{HALF, MASKED, Tiles, WHOLE, call_with_shape};
+use super::tuning::Tuning;
 use crate::layout::STRIP;
 use crate::simd::dispatch::Backend;
 use crate::simd::{Kernel, Simd};
@@ -10,22 +11,19 @@ use std::ops::Range;
 
 /// Floats of packed strips that fit in L2 together with the rows multiplied by them.
 const PACKED: usize = 64 * 1024;
-/// The strips of a plain matrix are copied before they are read if there are at least this many tiles of rows
-const PACK_FROM_TILES: usize = 16;
-/// and its rows are at least this many floats apart, so that they share a few cache sets.
-const PACK_FROM_STEP: usize = 256;
 
 /// Computes some rows of a product on the calling thread.
 ///
 /// # Safety
 /// As [`Problem::run`], for these rows.
 pub(super) unsafe fn run_rows(backend: Backend, problem: &Problem, rows: Range<usize>) {
+    let tuning = Tuning::chosen();
     let one_loop = problem.loops.count[0] * problem.loops.count[1] == 1;
     let room = 4 * STRIP * problem.loops.count[2];
-    let far = one_loop && problem.loops.b[2] >= PACK_FROM_STEP && room <= PACKED;
+    let far = one_loop && problem.loops.b[2] >= tuning.pack_step && room <= PACKED;
     let room = if far { room } else { 0 };
     with_scratch(room, |packed| {
-        backend.run(Part { problem: *problem, rows, packed });
+        backend.run(Part { problem: *problem, rows, packed, tuning });
     });
 }
 
@@ -36,18 +34,19 @@ struct Part<'a> {
     /// Scratch for packing the strips of a tile; empty if they are packed already, if their rows are close
     /// together, or if they do not fit.
     packed: &'a mut [f32],
+    tuning: Tuning,
 }
 
 impl Kernel for Part<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Part { problem, rows, packed } = self;
+        let Part { problem, rows, packed, tuning } = self;
         let blocks = rows.len().div_ceil(BLOCK);
         for i in 0..blocks {
             let (from, to) = (rows.len() * i / blocks, rows.len() * (i + 1) / blocks);
             // SAFETY: the code that makes a part guarantees what `Problem::run` requires.
-            unsafe { block(simd, &problem, rows.start + from..rows.start + to, packed) };
+            unsafe { block(simd, &problem, rows.start + from..rows.start + to, packed, tuning) };
         }
     }
 }
@@ -55,23 +54,23 @@ impl Kernel for Part<'_> {
 /// # Safety
 /// As [`Problem::run`], for these rows, at most [`BLOCK`].
 #[inline(always)]
-unsafe fn block<S: Simd>(simd: S, problem: &Problem, rows: Range<usize>, packed: &mut [f32]) {
+unsafe fn block<S: Simd>(simd: S, problem: &Problem, rows: Range<usize>, packed: &mut [f32], tuning: Tuning) {
     let block = Block::new(problem, rows.clone());
     let strips = problem.n.div_ceil(STRIP);
     let mut strip = 0;
     while strip < strips {
-        let group = next_group::<S>(problem, strips - strip);
+        let group = next_group::<S>(problem, strips - strip, tuning.strips);
         let tiles = rows.len().div_ceil(group.max_rows::<S>());
         let heights = Heights::of(rows.len(), tiles);
+        let column = Column { block: &block, strip, group, heights, tuning };
         // SAFETY: these strips of `b` are readable, by the caller's promise, with 16 columns if the group is
-        // `WHOLE`; a last strip that has fewer is in a group with another edge. Tiles lie inside the rows and
-        // strips of the caller's guarantee.
+        // whole; the rows are the block's, and the strips those of the caller's guarantee.
         unsafe {
-            if tiles >= PACK_FROM_TILES && group.edge == WHOLE && !packed.is_empty() {
+            if tiles >= tuning.pack_tiles && group.edge == WHOLE && !packed.is_empty() {
                 let packed = pack_strips(simd, problem, strip, group.strips, packed);
-                run_group(simd, &packed, &block, strip, group, heights);
+                column.run(simd, &packed);
             } else {
-                run_group(simd, problem, &block, strip, group, heights);
+                column.run(simd, problem);
             }
         }
         strip += group.strips;
@@ -92,16 +91,16 @@ impl Group {
     }
 }
 
-/// The widest tile, but a tile of one strip is avoided if tiles of two and three strips can cover the same
-/// columns.
+/// The widest tile of at most `most` strips, but a tile of one strip is avoided if tiles of two and three strips
+/// can cover the same columns.
 #[inline(always)]
-fn next_group<S: Simd>(problem: &Problem, left: usize) -> Group {
+fn next_group<S: Simd>(problem: &Problem, left: usize, most: usize) -> Group {
     let over = problem.n % STRIP;
     // A matrix that is not packed ends at its last column.
     let half = S::HALF_ROWS > 0 && (1..=8).contains(&over) && (problem.b_lanes == STRIP || over == 8);
     let masked = problem.b_lanes < STRIP;
     let whole = |strips: usize| {
-        let widest = S::TILE_ROWS.iter().filter(|&&rows| rows > 0).count();
+        let widest = S::TILE_ROWS.iter().filter(|&&rows| rows > 0).count().min(most.max(1));
         let strips = if strips > widest && strips % widest == 1 { widest - 1 } else { strips.min(widest) };
         Group { strips: strips.max(1), edge: WHOLE }
     };
@@ -165,30 +164,58 @@ impl Heights {
 }
 
 /// All tiles of a group of strips.
-///
-/// # Safety
-/// As [`Problem::run`], for the block's rows and these strips.
-#[inline(always)]
-unsafe fn run_group<S: Simd>(
-    simd: S,
-    problem: &Problem,
-    block: &Block,
+#[derive(Clone, Copy)]
+struct Column<'a> {
+    block: &'a Block,
     strip: usize,
     group: Group,
     heights: Heights,
-) {
-    let tallest = heights.tallest;
-    call_with_shape!(S, tallest, (group.strips, group.edge), enter, (simd, problem, block, strip, heights));
+    tuning: Tuning,
+}
+
+impl Column<'_> {
+    /// # Safety
+    /// As [`Problem::run`], for the block's rows and these strips.
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self, simd: S, problem: &Problem) {
+        let (terms, most) = (problem.loops.count[2], self.tuning.k_block);
+        let one_loop = problem.loops.count[0] * problem.loops.count[1] == 1;
+        // Sums are stored in `c` between the parts of a sum, so an epilogue must not need what `c` holds.
+        let free = !matches!(problem.epilogue, Epilogue::Times { add: true, .. });
+        if !(one_loop && free && most > 0 && terms > most) {
+            self.tiles(simd, problem);
+            return;
+        }
+        let parts = terms.div_ceil(most);
+        for part in 0..parts {
+            let (from, to) = (terms * part / parts, terms * (part + 1) / parts);
+            let mut some = *problem;
+            some.a = problem.a.wrapping_add(from * problem.loops.a[2]);
+            some.b = problem.b.wrapping_add(from * problem.loops.b[2]);
+            some.loops.count[2] = to - from;
+            if part > 0 {
+                some.init = Init::Accumulate;
+            }
+            if part + 1 < parts {
+                some.epilogue = Epilogue::Store;
+            }
+            self.tiles(simd, &some);
+        }
+    }
+
+    #[inline(always)]
+    fn tiles<S: Simd>(self, simd: S, problem: &Problem) {
+        let (tallest, shape) = (self.heights.tallest, (self.group.strips, self.group.edge));
+        call_with_shape!(S, tallest, shape, enter, (simd, problem, self));
+    }
 }
 
 #[inline(always)]
 fn enter<S: Simd, const R: usize, const L: usize, const V: usize, const EDGE: u8>(
     simd: S,
     problem: &Problem,
-    block: &Block,
-    strip: usize,
-    heights: Heights,
+    column: Column,
 ) {
-    let Heights { tall, short, .. } = heights;
-    simd.enter(Tiles::<R, L, V, EDGE> { problem, block, strip, tall, short });
+    let Column { block, strip, heights: Heights { tall, short, .. }, tuning, .. } = column;
+    simd.enter(Tiles::<R, L, V, EDGE> { problem, block, strip, tall, short, prefetch: tuning.prefetch });
 }

@@ -10,3 +10,4 @@ pub(crate) mod epilogue;
 pub mod pack;
 pub(crate) mod problem;
 mod tile;
+pub(crate) mod tuning;

@@ -25,13 +25,15 @@ pub(crate) struct Tiles<'a, const R: usize, const L: usize, const V: usize, cons
     pub strip: usize,
     pub tall: usize,
     pub short: usize,
+    /// Rows of `b` from the row that is multiplied to the row that is prefetched.
+    pub prefetch: usize,
 }
 
 impl<const R: usize, const L: usize, const V: usize, const EDGE: u8> Kernel for Tiles<'_, R, L, V, EDGE> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Tiles { problem, block, strip, tall, short } = self;
+        let Tiles { problem, block, strip, tall, short, prefetch } = self;
         // A copy that no store can alias: it is read once for all tiles.
         let ends_here = (strip + V) * STRIP > problem.n;
         let column = Column {
@@ -40,6 +42,7 @@ impl<const R: usize, const L: usize, const V: usize, const EDGE: u8> Kernel for 
             b: problem.b.wrapping_add(strip * problem.b_strip),
             b_strip: problem.b_strip,
             b_lanes: problem.b_lanes,
+            ahead: prefetch * problem.loops.b[2],
             c: problem.c.wrapping_add(strip * problem.c_strip),
             c_strip: problem.c_strip,
             last_lanes: if ends_here { problem.c_lanes } else { STRIP },
@@ -73,6 +76,8 @@ struct Column {
     b: *const f32,
     b_strip: usize,
     b_lanes: usize,
+    /// Floats from a row of `b` to the row that is prefetched with it; 0: none is.
+    ahead: usize,
     c: *mut f32,
     c_strip: usize,
     last_lanes: usize,
@@ -154,6 +159,9 @@ unsafe fn tile<S: Simd, const R: usize, const V: usize, const EDGE: u8>(
                 let mut strips = [simd.splat(0.0); V];
                 for v in 0..V {
                     let p = p.wrapping_add(v * column.b_strip);
+                    if EDGE == WHOLE {
+                        prefetch(p.wrapping_add(column.ahead));
+                    }
                     // SAFETY: this term's strips are readable, by the caller's promise.
                     strips[v] = unsafe {
                         match v + 1 == V {

@@ -1,12 +1,11 @@
 //! Relevance of a convolution.
 
-use super::packed::{CONV_NAME as NAME, Denominator, PackedRule, PanelGroup, products, reads_forward};
-use super::ratios::{Known, Quotients, add_absorbed};
-use super::terms::SharedGroup;
+use super::fused::{BlockRatios, Fused, Layer, Product};
+use super::packed::{CONV_NAME as NAME, PackedRule, products, reads_forward};
 use crate::conv::ByImages;
 use crate::error::{ShapeError, axis};
 use crate::exec::Kernels;
-use crate::gemm::problem::{Epilogue, Init, Output};
+use crate::gemm::problem::Output;
 use crate::image::{ConvShape, Plane};
 use crate::layout::{MatMut, MatRef, volume};
 use crate::profile::Work;
@@ -86,8 +85,9 @@ pub fn relevance_conv(kernels: &Kernels, operands: RelevanceConv) -> Result<(), 
     if images == 0 || plane.pixels() == 0 {
         return Ok(());
     }
+    let layer = Images { shape, reversed: shape.reversed(), a, images };
     let fused =
-        Fused { shape, a, groups, z, r_out, r_in: Output::of(&mut r_in), absorbed: Shared::new(absorbed) };
+        Fused { layer, groups, z, r_out, r_in: Output::of(&mut r_in), absorbed: Shared::new(absorbed) };
     let block = (BLOCK / plane.len().max(1)).clamp(1, images);
     let cost = products * pixels * shape.patch() * shape.outputs;
     kernels.threads().split(images, cost, &|range: Range<usize>| {
@@ -122,54 +122,56 @@ fn clear_border(plane: &Plane, images: &mut [f32]) {
     }
 }
 
-/// Some images at a time, so that `c` stays in the cache.
-struct Fused<'a> {
+/// The products of some images; their ratios are in planes with a border of zeros.
+struct Images<'a> {
     shape: &'a ConvShape,
+    reversed: ConvShape,
     a: &'a [f32],
-    groups: &'a [PanelGroup],
-    z: Option<MatRef<'a>>,
-    r_out: MatRef<'a>,
-    r_in: Output,
-    absorbed: Shared<f64>,
+    images: usize,
 }
 
-impl Fused<'_> {
-    /// Images `images`, whose ratios are in `scratch`, in planes with a border of zeros.
-    fn block(&self, kernels: &Kernels, images: Range<usize>, scratch: &mut [f32]) {
-        let Fused { shape, a, groups, z, r_out, r_in, absorbed } = self;
-        let (input, plane, reversed) = (shape.input(), shape.output(), shape.reversed());
-        let (count, pixels) = (images.len(), plane.pixels());
-        let rows = images.start * pixels..images.end * pixels;
+impl Layer for Images<'_> {
+    fn rows(&self, part: &Range<usize>) -> Range<usize> {
+        let pixels = self.shape.output().pixels();
+        part.start * pixels..part.end * pixels
+    }
+
+    fn ratios(&self, part: &Range<usize>, scratch: &mut [f32]) -> BlockRatios {
+        let plane = self.shape.output();
+        let output = Output::of(&mut plane.pixels_mut(scratch, part.len()));
         // Image indices count from the first image of the batch; the scratch holds only the block's images.
-        let planes = scratch.as_mut_ptr().wrapping_sub(images.start * plane.len());
-        let c = planes.wrapping_add(plane.interior());
-        let inputs = input.pixels_of(a, r_out.rows / pixels);
-        for group in *groups {
-            let SharedGroup { coefficient, stabiliser } = group.shared;
-            if let Denominator::Product(w) = &group.denominator {
-                let ratio = Epilogue::Ratio { r: *r_out, coefficient, stabiliser };
-                let to = Output::of(&mut plane.pixels_mut(scratch, count));
-                let mut first = ByImages::new(shape, a.as_ptr(), w.panels(), Init::Zero, ratio, &to);
-                first.problem.c = c;
-                // SAFETY: operands were checked to have the convolution's shape; the scratch is the block's.
-                unsafe { first.run(kernels, images.clone()) };
-            } else {
-                let known = Known::of(group, *z, [r_out.rows, r_out.cols]);
-                let (r, c_map) = (*r_out, plane.map());
-                let quotients = Quotients { shared: group.shared, r, base: None, known, c, c_map };
-                // SAFETY: as above.
-                unsafe { quotients.run(kernels, rows.clone()) };
-            }
-            // SAFETY: the parts of a split have different images, and `relevance_conv` has borrowed their
-            // relevance mutably.
-            let absorbed = unsafe { absorbed.slice(images.clone()) };
-            add_absorbed(plane.pixels_of(scratch, count), *r_out, rows.start, group.shared, absorbed);
-            for term in &group.back {
-                let (w, init, epilogue) = (term.weights.panels(), term.init(), term.epilogue(inputs));
-                let second = ByImages::new(&reversed, planes.cast_const(), w, init, epilogue, r_in);
-                // SAFETY: as above; around the ratios there are zeros.
-                unsafe { second.run(kernels, images.clone()) };
-            }
-        }
+        let planes = scratch.as_mut_ptr().wrapping_sub(part.start * plane.len());
+        BlockRatios { output, c: planes.wrapping_add(plane.interior()), planes }
+    }
+
+    fn view<'s>(&self, part: &Range<usize>, scratch: &'s [f32]) -> MatRef<'s> {
+        self.shape.output().pixels_of(scratch, part.len())
+    }
+
+    unsafe fn first(&self, kernels: &Kernels, part: Range<usize>, ratio: Product, c: &BlockRatios) {
+        let Product { weights, init, epilogue } = ratio;
+        let mut product = ByImages::new(self.shape, self.a.as_ptr(), weights, init, epilogue, &c.output);
+        product.problem.c = c.c;
+        // SAFETY: the caller's promise.
+        unsafe { product.run(kernels, part) };
+    }
+
+    unsafe fn second(
+        &self,
+        kernels: &Kernels,
+        part: Range<usize>,
+        c: &BlockRatios,
+        term: Product,
+        r_in: &Output,
+    ) {
+        let Product { weights, init, epilogue } = term;
+        let planes = c.planes.cast_const();
+        let product = ByImages::new(&self.reversed, planes, weights, init, epilogue, r_in);
+        // SAFETY: the caller's promise; around the ratios there are zeros.
+        unsafe { product.run(kernels, part) };
+    }
+
+    fn inputs(&self) -> MatRef<'_> {
+        self.shape.input().pixels_of(self.a, self.images)
     }
 }

@@ -1,5 +1,6 @@
 //! Relevance of a dense layer, and of a dense layer whose inputs share their denominators.
 
+use super::fused::{BlockRatios, Fused, Layer, Product};
 use super::packed::{Denominator, PackedRule, PanelGroup, products, reads_forward};
 use super::ratios::{Known, Quotients, add_absorbed};
 use super::terms::SharedGroup;
@@ -7,7 +8,7 @@ use crate::elementwise::rows::{Map, each};
 use crate::error::{ShapeError, axis};
 use crate::exec::Kernels;
 use crate::gemm::problem::{Epilogue, Init, Output, PanelProduct, ReductionLoops};
-use crate::layout::{MatMut, MatRef, Rows};
+use crate::layout::{MatMut, MatRef};
 use crate::matmul::gemm;
 use crate::profile::Work;
 use crate::simd::Simd;
@@ -84,12 +85,18 @@ pub fn relevance(kernels: &Kernels, operands: Relevance) -> Result<(), ShapeErro
     if let Some(OwnRelevance(own)) = kernels.swapped() {
         return own(&kernels.unswapped(), Relevance { rule, a, z, r_out, r_in, absorbed });
     }
-    let fused = Fused { a, groups, z, r_out, r_in: Output::of(&mut r_in), absorbed: Shared::new(absorbed) };
+    let layer = Dense { a, outputs };
+    let fused =
+        Fused { layer, groups, z, r_out, r_in: Output::of(&mut r_in), absorbed: Shared::new(absorbed) };
     let cost = products * a.rows * inputs * outputs;
     kernels.threads().split(a.rows, cost, &|rows: Range<usize>| {
-        with_scratch(BLOCK * outputs, |c| {
-            for from in rows.clone().step_by(BLOCK) {
-                fused.block(kernels, from..rows.end.min(from + BLOCK), c);
+        // Blocks of about the same size: a batch of 50 is one, and none of them has a few rows only.
+        let blocks = ((rows.len() + BLOCK / 2) / BLOCK).max(1);
+        let size = rows.len().div_ceil(blocks).max(1);
+        with_scratch(size * outputs, |c| {
+            for from in rows.clone().step_by(size) {
+                let block = from..rows.end.min(from + size);
+                fused.block(kernels, block.clone(), &mut c[..block.len() * outputs]);
             }
         });
     });
@@ -112,74 +119,72 @@ fn check_z<'a>(
     Ok(z)
 }
 
-/// Rows whose `c` stays in L2 between the two products.
+/// About so many rows at a time: their `c` stays in L2 between the two products.
 const BLOCK: usize = 48;
 
-/// Block by block of rows, so that denominators are never stored and `c` stays in the cache.
-struct Fused<'a> {
+/// The products of some rows.
+struct Dense<'a> {
     a: MatRef<'a>,
-    groups: &'a [PanelGroup],
-    z: Option<MatRef<'a>>,
-    r_out: MatRef<'a>,
-    r_in: Output,
-    absorbed: Shared<f64>,
+    outputs: usize,
 }
 
-impl Fused<'_> {
-    fn block(&self, kernels: &Kernels, range: Range<usize>, scratch: &mut [f32]) {
-        let Fused { a, groups, z, r_out, r_in, absorbed } = self;
-        let (rows, width) = (range.len(), r_out.cols);
-        let loops = ReductionLoops::row_times_panel;
+impl Layer for Dense<'_> {
+    fn rows(&self, part: &Range<usize>) -> Range<usize> {
+        part.clone()
+    }
+
+    fn ratios(&self, part: &Range<usize>, scratch: &mut [f32]) -> BlockRatios {
+        let output = Output::of(&mut MatMut::new(scratch, part.len(), self.outputs));
         // Row indices count from the first row of the whole matrix; the scratch holds only the block's rows.
-        let c = scratch.as_mut_ptr().wrapping_sub(range.start * width);
-        for group in *groups {
-            let SharedGroup { coefficient, stabiliser } = group.shared;
-            if let Denominator::Product(w) = &group.denominator {
-                let (w, ratio) = (w.panels(), Epilogue::Ratio { r: *r_out, coefficient, stabiliser });
-                let mut product = PanelProduct {
-                    a: a.data.as_ptr(),
-                    a_rows: a.map,
-                    loops: loops(w.k),
-                    b: w,
-                    init: Init::Zero,
-                    epilogue: ratio,
-                    c: &Output::of(&mut MatMut::new(&mut *scratch, rows, width)),
-                }
-                .problem();
-                product.c = c;
-                // SAFETY: operands were checked to one shape; no other thread uses this scratch.
-                unsafe { product.run_rows(kernels, range.clone()) };
-            } else {
-                let known = Known::of(group, *z, [r_out.rows, width]);
-                let quotients = Quotients {
-                    shared: group.shared,
-                    r: *r_out,
-                    base: None,
-                    known,
-                    c,
-                    c_map: Rows::linear(width),
-                };
-                // SAFETY: as above.
-                unsafe { quotients.run(kernels, range.clone()) };
-            }
-            // SAFETY: the parts of a split own different rows, which `relevance` has borrowed mutably.
-            let absorbed = unsafe { absorbed.slice(range.clone()) };
-            add_absorbed(MatRef::new(scratch, rows, width), *r_out, range.start, group.shared, absorbed);
-            for term in &group.back {
-                let w = term.weights.panels();
-                let product = PanelProduct {
-                    a: c.cast_const(),
-                    a_rows: Rows::linear(width),
-                    loops: loops(w.k),
-                    b: w,
-                    init: term.init(),
-                    epilogue: term.epilogue(*a),
-                    c: r_in,
-                };
-                // SAFETY: as above.
-                unsafe { product.problem().run_rows(kernels, range.clone()) };
-            }
+        let c = scratch.as_mut_ptr().wrapping_sub(part.start * self.outputs);
+        BlockRatios { output, c, planes: c }
+    }
+
+    fn view<'s>(&self, part: &Range<usize>, scratch: &'s [f32]) -> MatRef<'s> {
+        MatRef::new(scratch, part.len(), self.outputs)
+    }
+
+    unsafe fn first(&self, kernels: &Kernels, part: Range<usize>, ratio: Product, c: &BlockRatios) {
+        let Product { weights, init, epilogue } = ratio;
+        let mut product = PanelProduct {
+            a: self.a.data.as_ptr(),
+            a_rows: self.a.map,
+            loops: ReductionLoops::row_times_panel(weights.k),
+            b: weights,
+            init,
+            epilogue,
+            c: &c.output,
         }
+        .problem();
+        product.c = c.c;
+        // SAFETY: the caller's promise.
+        unsafe { product.run_rows(kernels, part) };
+    }
+
+    unsafe fn second(
+        &self,
+        kernels: &Kernels,
+        part: Range<usize>,
+        c: &BlockRatios,
+        term: Product,
+        r_in: &Output,
+    ) {
+        let Product { weights, init, epilogue } = term;
+        let product = PanelProduct {
+            a: c.c.cast_const(),
+            a_rows: c.output.map,
+            loops: ReductionLoops::row_times_panel(weights.k),
+            b: weights,
+            init,
+            epilogue,
+            c: r_in,
+        };
+        // SAFETY: the caller's promise.
+        unsafe { product.problem().run_rows(kernels, part) };
+    }
+
+    fn inputs(&self) -> MatRef<'_> {
+        self.a
     }
 }
 

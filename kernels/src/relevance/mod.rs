@@ -14,6 +14,7 @@ mod conv;
 mod conv_pool;
 mod conv_shared;
 mod dense;
+mod fused;
 mod neuron;
 mod packed;
 mod ratios;
