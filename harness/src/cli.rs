@@ -174,7 +174,7 @@ mod tests {
             "io::bounds",
             &[
                 "threads", "jobs", "batch", "epochs", "seq-len", "seq-lens", "steps", "samples", "train",
-                "test",
+                "test", "rounds",
             ],
         ),
         ("the sizes of a network", &["combine", "recurrent"]),
