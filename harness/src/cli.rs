@@ -221,7 +221,7 @@ mod tests {
             "io::bounds",
             &[
                 "threads", "jobs", "batch", "epochs", "seq-len", "seq-lens", "steps", "samples", "region",
-                "train", "test", "folds", "at-once",
+                "train", "test", "folds", "at-once", "rounds",
             ],
         ),
         ("the sizes of a network", &["combine", "recurrent"]),

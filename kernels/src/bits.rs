@@ -8,21 +8,28 @@ use crate::conv::max_pool::{
 };
 use crate::conv::{Conv, conv, conv_weight_gradient};
 use crate::dropout::Dropout;
+use crate::elementwise::gates::{
+    CellBackward, CellForward, CellRelevance, cell_backward, cell_forward, cell_relevance,
+};
 use crate::elementwise::{activation, optimiser, reduce, softmax};
 use crate::error::ShapeError;
 use crate::exec::Kernels;
 use crate::gemm::pack::{self, Part, reverse_conv, transpose};
 use crate::gemm::problem::{Epilogue, Init, Stabiliser};
+use crate::gemm::tuning::{Cpu, Tuning};
 use crate::image::{ConvShape, Plane};
 use crate::layout::{MatMut, MatRef, Rows};
 use crate::matmul::{WeightGradient, gemm, gemm_tn};
 use crate::panels::{Panels, panels_len};
 use crate::pool::{PoolBack, PoolBackward, PoolKind, PoolShape, pool, pool_backward};
 use crate::relevance::{
-    Denominators, EPS, Messages, PackedRule, Ratios, Relevance, RelevanceConv, RelevanceConvMaxPool, Rule,
-    denominators, messages, ratios, relevance, relevance_conv, relevance_conv_max_pool,
+    Denominators, DenominatorsConv, EPS, Messages, MessagesConv, PackedRule, Ratios, RatiosConv, Relevance,
+    RelevanceConv, RelevanceConvMaxPool, RelevanceNeuron, Rule, denominators, denominators_conv, messages,
+    messages_conv, ratios, ratios_conv, relevance, relevance_conv, relevance_conv_max_pool, relevance_neuron,
 };
+use crate::simd::dispatch::Backend;
 use crate::testing::{activations, floats, kernel_sets, shapes};
+use crate::threads::Threads;
 
 const SHAPES: usize = 200;
 
@@ -74,6 +81,10 @@ pub fn dense(kernels: &Kernels, [n, j, k]: [usize; 3], seed: u64) -> Results {
         ("bias", Epilogue::Bias(&bias)),
         ("bias relu", Epilogue::BiasRelu(&bias)),
         ("bias relu dropout", Epilogue::BiasReluDropout(&bias, Dropout::new(0.5, seed))),
+        (
+            "repeated dropout",
+            Epilogue::BiasReluDropout(&bias, Dropout::new(0.5, seed).repeating(n.div_ceil(2) * k)),
+        ),
         ("relu gradient", Epilogue::ReluGradient { a: r, scale: 2.0, guided: false }),
         ("guided", Epilogue::ReluGradient { a: r, scale: 1.0, guided: true }),
         ("ratio", Epilogue::Ratio { r, coefficient: 2.0, stabiliser: Stabiliser::Constant(EPS) }),
@@ -209,6 +220,34 @@ pub fn images(kernels: &Kernels, batch: &Batch, seed: u64) -> Results {
             relevance_conv(kernels, RelevanceConv { rule, a: &x, z, r_out: r, r_in, absorbed })
         });
     }
+    // A lateral convolution: z^β of the pixels and z⁺ of the outputs before share one denominator.
+    let (first, second) = (Rule::z_beta(-0.5, 1.0), Rule::z_plus());
+    let shared = Rule::shared(&[&first, &second])[0];
+    let [first, second] =
+        [first, second].map(|rule| PackedRule::conv(kernels, &rule, &shape, panels).expect("shapes fit"));
+    add(&mut results, "denominators of a convolution", vec![0.0; pixels * outputs], |out| {
+        let out = MatMut::new(out, pixels, outputs);
+        denominators_conv(kernels, DenominatorsConv { rule: &first, group: 0, images, a: &x, z, out })
+    });
+    let base = results[results.len() - 1].1.clone();
+    let plane = shape.output();
+    for a in [Some(&x[..]), None] {
+        add(&mut results, "ratios of a convolution", vec![0.0; images * plane.len()], |out| {
+            let base = MatRef::new(&base, pixels, outputs);
+            let (c, absorbed) = (plane.pixels_mut(out, images), &mut vec![0.0; images]);
+            let rule = &second;
+            let operands = RatiosConv { shared, rule, group: 0, base, a, z: None, r_out: r, c, absorbed };
+            ratios_conv(kernels, operands)
+        });
+    }
+    let c = results[results.len() - 1].1.clone();
+    for rule in [&first, &second] {
+        add(&mut results, "messages of a convolution", vec![0.0; pixels * inputs], |out| {
+            let r_in = MatMut::new(out, pixels, inputs);
+            let a = shape.input().pixels_of(&x, images);
+            messages_conv(kernels, MessagesConv { rule, images, c: &[&c], a, r_in })
+        });
+    }
     let pooling = PoolShape { rows: shape.rows, cols: shape.cols, channels: inputs, size, kind };
     let pooled = images * pooling.out_rows() * pooling.out_cols();
     let a = input.pixels_of(&x, images);
@@ -332,7 +371,58 @@ pub fn elements(kernels: &Kernels, [n, k, gap]: [usize; 3], seed: u64) -> Result
     });
     let sums = vec![reduce::sum(y.data) as f32, reduce::sum_of_squares(y.data) as f32];
     results.extend([("first moment", m), ("second moment", v), ("sums", sums)]);
+    cells(kernels, n, k, seed, &mut results);
     results
+}
+
+/// The gates of an LSTM cell, and the rule of one neuron a sample.
+fn cells(kernels: &Kernels, n: usize, k: usize, seed: u64, results: &mut Results) {
+    let size = n * k;
+    let (candidate, before) = (activations(size, seed + 8), activations(size, seed + 9));
+    let (candidate, d_h) = (&candidate[..], &floats(size, seed + 10)[..]);
+    for c_before in [Some(&before[..]), None] {
+        let (mut gates, mut c, mut h) = (floats(3 * size, seed + 11), vec![0.0; size], vec![0.0; size]);
+        let forward = CellForward { cells: k, gates: &mut gates, candidate, c_before, c: &mut c, h: &mut h };
+        cell_forward(kernels, forward).expect("shapes fit");
+        for guided in [false, true] {
+            let (mut d_c, mut d_gates) = (floats(size, seed + 12), vec![0.0; 3 * size]);
+            add(results, "gradient of candidates", vec![0.0; size], |d_candidate| {
+                let (gates, c, d_c, d_gates) = (&gates[..], &c[..], &mut d_c[..], &mut d_gates[..]);
+                let operands = CellBackward {
+                    cells: k,
+                    gates,
+                    candidate,
+                    c_before,
+                    c,
+                    d_h,
+                    d_c,
+                    d_gates,
+                    d_candidate,
+                    guided,
+                };
+                cell_backward(kernels, operands)
+            });
+            results.extend([("gradient of the state", d_c), ("gradient of gates", d_gates)]);
+        }
+        let mut r_c = floats(size, seed + 13);
+        add(results, "relevance of candidates", vec![0.0; size], |r_candidate| {
+            let (gates, c, r_c) = (&gates[..], &c[..], &mut r_c[..]);
+            let operands =
+                CellRelevance { cells: k, gates, c_before, c, r_h: d_h, r_c, r_candidate, eps: EPS };
+            cell_relevance(kernels, operands)
+        });
+        results.extend([("relevance of the state", r_c), ("gates", gates), ("state", c), ("output", h)]);
+    }
+    let (a, d, f) = (MatRef::new(candidate, n, k), MatRef::new(d_h, n, k), floats(n, seed + 14));
+    for (name, rule) in rules() {
+        let mut absorbed = vec![0.0; n];
+        add(results, name, vec![0.0; size], |out| {
+            let r_in = MatMut::new(out, n, k);
+            let operands = RelevanceNeuron { rule: &rule, a, d, f: &f, r_in, absorbed: &mut absorbed };
+            relevance_neuron(kernels, operands)
+        });
+        results.push(("absorbed by a neuron", absorbed.into_iter().map(|a| a as f32).collect()));
+    }
 }
 
 fn check(all: impl Fn(&Kernels, u64) -> Results) {
@@ -367,4 +457,38 @@ fn convolutions_pools_and_their_rules_have_the_same_bits_at_200_shapes() {
 fn functions_of_elements_have_the_same_bits_at_200_shapes() {
     let sizes = |seed| [pick(seed, 11, 1, 70), pick(seed, 12, 1, 90), pick(seed, 13, 0, 3)];
     check(|kernels, seed| elements(kernels, sizes(seed), seed));
+}
+
+#[test]
+fn no_choice_of_the_tuning_changes_a_bit() {
+    let odd = [
+        "prefetch=0,strips=1,k-block=1",
+        "prefetch=1024,strips=2,k-block=3,pack-tiles=0,pack-step=0",
+        "prefetch=1,strips=3,k-block=16,pack-tiles=1,pack-step=17",
+        "prefetch=12,strips=4,k-block=7,pack-tiles=1048576,pack-step=1048576",
+    ];
+    let odd = odd.map(|text| Tuning::chosen().parse(text).expect("keys and values"));
+    let rows: Vec<Tuning> = Tuning::rows().map(|(_, tuning)| tuning).chain(odd).collect();
+    for seed in 1..=shapes(20) as u64 {
+        let sizes = [pick(seed, 0, 1, 300), pick(seed, 1, 1, 60), pick(seed, 2, 1, 90)];
+        let image = Batch::picked(seed);
+        for backend in Backend::available() {
+            let kernels = Kernels::new(backend, Threads::one());
+            let all = || {
+                let mut results = dense(&kernels, sizes, seed);
+                results.extend(images(&kernels, &image, seed));
+                results
+            };
+            Tuning::rows().next_back().expect("the table has rows").1.choose();
+            let want = all();
+            for tuning in &rows {
+                tuning.choose();
+                for ((name, found), (_, want)) in all().iter().zip(&want) {
+                    let same = found.iter().zip(want).all(|(x, y)| x.to_bits() == y.to_bits());
+                    assert!(same && found.len() == want.len(), "{name} of {sizes:?}, {backend:?}: {tuning}");
+                }
+            }
+        }
+    }
+    Cpu::detect().row().1.choose();
 }

@@ -2,16 +2,31 @@
 
 use crate::command::method::MethodArgs;
 use crate::dataset::files::BLOCKS;
+use crate::run::architecture::Setting;
 use crate::run::settings::{DropoutProfile, InitialName, PartialSettings};
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
+use model::{Core, EncoderLayer};
 use std::path::PathBuf;
 
 /// Arguments of `harness profile`.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct ProfileArgs {
+    /// Something else to do than to measure.
+    #[command(subcommand)]
+    pub action: Option<ProfileAction>,
     /// A preset: shallow, deep, deepv2, convdeep, final-deep, r-lstm-sd, convplus-deep, …
     #[arg(long, value_name = "NAME", default_value = "deep")]
     pub cell: String,
+    /// Layers of the encoder, comma-separated, as for `harness train`
+    #[arg(long, value_name = "LIST")]
+    pub encoder: Option<Setting<Vec<EncoderLayer>>>,
+    /// Recurrent core: rnn:COMBINE:RECURRENT or r-lstm:CELLS
+    #[arg(long, value_name = "CORE")]
+    pub core: Option<Setting<Core>>,
+    /// Widths of the hidden head layers, comma-separated; or none
+    #[arg(long, value_name = "LIST")]
+    pub head: Option<Setting<Vec<usize>>>,
     /// What the network decides; random noise has the images of it
     #[arg(long, value_enum, default_value_t = TaskName::Single)]
     pub task: TaskName,
@@ -39,6 +54,12 @@ pub struct ProfileArgs {
     /// Write a trace of every call for Perfetto or chrome://tracing
     #[arg(long, value_name = "FILE.json")]
     pub trace: Option<PathBuf>,
+    /// Run this program and another build of it in turn and compare them, kernel by kernel
+    #[arg(long, value_name = "OTHER_BINARY", conflicts_with_all = ["trace", "overwrite"])]
+    pub interleave: Option<PathBuf>,
+    /// Runs of each program with --interleave
+    #[arg(long, value_name = "N", default_value_t = 9, requires = "interleave")]
+    pub rounds: usize,
     /// Replace an existing trace
     #[arg(long)]
     pub overwrite: bool,
@@ -72,6 +93,18 @@ impl TaskName {
             },
         }
     }
+}
+
+/// What `harness profile` does besides measuring.
+#[derive(Debug, Subcommand)]
+pub enum ProfileAction {
+    /// Compare two results of `harness profile --json`, kernel by kernel
+    Compare {
+        /// The result before
+        a: PathBuf,
+        /// The result after
+        b: PathBuf,
+    },
 }
 
 /// The subject of the measurement.

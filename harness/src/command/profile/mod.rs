@@ -1,6 +1,8 @@
 //! `harness profile`: time of a training step or of a batch of explanations, by kernel.
 
 pub mod args;
+mod compare;
+mod interleave;
 mod step;
 mod totals;
 mod trace;
@@ -15,7 +17,7 @@ use crate::io::output::{out, outln, write_json_result};
 use crate::io::show::escape;
 use crate::run::settings::PartialSettings;
 use anyhow::Result;
-use args::{ProfileArgs, What};
+use args::{ProfileAction, ProfileArgs, What};
 use kernels::peak;
 use kernels::profile::Profile;
 use model::Network;
@@ -33,16 +35,25 @@ const PEAK_SECONDS: f64 = 0.2;
 /// # Errors
 /// If an option is invalid, the data cannot be read, or the trace cannot be written.
 pub fn run(args: &ProfileArgs, options: &GlobalOptions) -> Result<()> {
+    if let Some(ProfileAction::Compare { a, b }) = &args.action {
+        return compare::run(a, b, options);
+    }
     bounded("--steps", args.steps, MEASURED_STEPS)?;
     bounded("--batch", args.batch, BATCH_IN_MEMORY)?;
     let partial = PartialSettings {
         cell: Some(args.cell.clone()),
+        encoder: args.encoder.clone(),
+        core: args.core.clone(),
+        head: args.head.clone(),
         seq_len: args.seq_len,
         batch: Some(args.batch),
         ..PartialSettings::default()
     };
     let settings = partial.over(args.task.settings()).complete()?;
     let method = args.method.parse()?;
+    if let Some(other) = &args.interleave {
+        return interleave::run(args, other, options);
+    }
     let trace = args.trace.as_deref();
     if let Some(path) = trace {
         format("--trace", path, &["json"])?;

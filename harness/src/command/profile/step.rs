@@ -96,6 +96,12 @@ pub(super) mod tests {
     /// Steps of Shallow-2 on 4 noise images of 28×28.
     pub fn steps(what: What) -> Vec<Step> {
         let args = ProfileArgs {
+            action: None,
+            encoder: None,
+            core: None,
+            head: None,
+            interleave: None,
+            rounds: 9,
             cell: "shallow".to_owned(),
             task: TaskName::Single,
             seq_len: Some(2),

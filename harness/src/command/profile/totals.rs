@@ -10,6 +10,8 @@ use std::time::Duration;
 struct Row {
     first: Call,
     took: Vec<Duration>,
+    /// Seconds of a call: least, first quartile, median, third quartile.
+    spread: [f64; 4],
     /// Per step: number of calls, and seconds if each takes the median time.
     calls: f64,
     seconds: f64,
@@ -48,11 +50,17 @@ impl Totals {
             let same = |row: &&mut Row| row.first.name == call.name && row.first.work == call.work;
             match rows.iter_mut().find(same) {
                 Some(row) => row.took.push(call.took),
-                None => rows.push(Row { first: *call, took: vec![call.took], calls: 0.0, seconds: 0.0 }),
+                None => {
+                    let (first, took) = (*call, vec![call.took]);
+                    rows.push(Row { first, took, spread: [0.0; 4], calls: 0.0, seconds: 0.0 });
+                }
             }
         }
         for row in &mut rows {
             row.calls = row.took.len() as f64 / steps.len() as f64;
+            row.took.sort_unstable();
+            let at = |share: usize| row.took[(row.took.len() - 1) * share / 4].as_secs_f64();
+            row.spread = [at(0), at(1), at(2), at(3)];
             row.seconds = row.calls * median(std::mem::take(&mut row.took));
         }
         rows.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
@@ -123,10 +131,11 @@ impl Totals {
     pub fn json(&self) -> Value {
         let row = |row: &Row| {
             let [gflops, of_peak, gbs] = self.rates(row);
-            let work = row.first.work;
+            let (work, us) = (row.first.work, row.spread.map(|seconds| seconds * 1e6));
             json!({
                 "kernel": row.first.name, "shape": work.shape.to_string(), "calls_per_step": row.calls,
-                "us_per_step": row.seconds * 1e6, "share_percent": 100.0 * row.seconds / self.all,
+                "us_per_step": row.seconds * 1e6,
+                "us_per_call": { "min": us[0], "q1": us[1], "median": us[2], "q3": us[3] }, "share_percent": 100.0 * row.seconds / self.all,
                 "flop_per_call": work.flop, "bytes_per_call": work.bytes, "gflops": gflops,
                 "peak_percent": of_peak, "gb_per_s": gbs,
             })
