@@ -56,7 +56,7 @@ impl FromStr for FoldRange {
             Some((from, to)) => number(from).zip(number(to)).map(|(from, to)| from..to),
             None => number(text).and_then(|fold| Some(fold..fold.checked_add(1)?)),
         };
-        range.filter(|range| range.len() > 0 && range.len() <= 1000).map(FoldRange).ok_or_else(|| {
+        range.filter(|range| !range.is_empty() && range.len() <= 1000).map(FoldRange).ok_or_else(|| {
             "it must be a fold such as 0, or a range such as 0..2, which is 0 and 1".to_owned()
         })
     }
