@@ -78,7 +78,8 @@ pub fn run(args: &ExplainArgs, options: &GlobalOptions) -> Result<()> {
     let extension = ending(&args.out);
     let page = extension == "html" && !is_folder(&args.out);
     let pictures = !page && !matches!(extension.as_str(), "npy" | "npz");
-    if !page && !(args.methods.is_empty() && args.values.is_empty()) {
+    let lists = !args.methods.is_empty() || !args.values.is_empty();
+    if lists && !page {
         let text =
             "--methods and --values are of a page: give --out FILE.html, or one --method and one --value";
         bail!(UsageError(text.to_owned()));
