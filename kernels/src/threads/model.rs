@@ -32,6 +32,8 @@ mod sync {
     }
 }
 
+// What only the pool reads, such as its largest number of parts, is not read here.
+#[allow(dead_code)]
 #[path = "queue.rs"]
 mod queue;
 
