@@ -140,10 +140,10 @@ mod tests {
 
     #[test]
     fn each_job_has_threads_of_its_own() {
-        let seen = Mutex::new(std::collections::BTreeMap::new());
+        let seen = Mutex::new(std::collections::HashMap::new());
         in_parallel(&[(); 20], &two_teams(), &Progress::new(true), |(), kernels| {
             std::thread::sleep(Duration::from_millis(5));
-            seen.lock().unwrap().insert(std::thread::current().id().to_owned(), kernels.threads().count());
+            seen.lock().unwrap().insert(std::thread::current().id(), kernels.threads().count());
             Ok(())
         });
         let mut counts: Vec<usize> = seen.into_inner().unwrap().into_values().collect();

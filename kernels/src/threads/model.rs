@@ -33,6 +33,7 @@ mod sync {
 }
 
 #[path = "queue.rs"]
+#[allow(clippy::duplicate_mod, reason = "with the threads and atomics of this file")]
 mod queue;
 
 use loom::sync::Arc;
