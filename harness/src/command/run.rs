@@ -56,7 +56,7 @@ impl ParallelArgs {
     /// # Errors
     /// [`UsageError`] that names one that is out of bounds.
     pub fn check(&self, options: &GlobalOptions) -> Result<usize> {
-        Ok(self.jobs.map_or(options.thread_count(), |jobs| Ok(bounded("--jobs", jobs, THREADS)?))?)
+        self.jobs.map_or(options.thread_count(), |jobs| Ok(bounded("--jobs", jobs, THREADS)?))
     }
 
     /// Teams of threads for at most `tasks` trainings in parallel.

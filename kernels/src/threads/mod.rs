@@ -9,6 +9,7 @@
 
 #[cfg(test)]
 mod model;
+#[allow(clippy::duplicate_mod, reason = "`model` compiles it with other threads and atomics")]
 mod queue;
 mod sync;
 

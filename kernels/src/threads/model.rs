@@ -35,6 +35,7 @@ mod sync {
 // What only the pool reads, such as its largest number of parts, is not read here.
 #[allow(dead_code)]
 #[path = "queue.rs"]
+#[allow(clippy::duplicate_mod, reason = "with the threads and atomics of this file")]
 mod queue;
 
 use loom::sync::Arc;

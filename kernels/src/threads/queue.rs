@@ -101,6 +101,7 @@ impl WorkQueue {
     /// Computes all parts, at most [`MAX_PARTS`], together with the workers that claim some of them; false if
     /// the caller must work alone.
     pub fn run(&self, parts: usize, job: &(dyn Fn(usize) + Sync)) -> bool {
+        debug_assert!(parts <= MAX_PARTS);
         let alone_until = self.alone_until.load(Ordering::Relaxed);
         if alone_until > 0 && self.nanos() < alone_until {
             return false;
