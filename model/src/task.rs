@@ -81,7 +81,9 @@ mod tests {
 
     #[test]
     fn bounds_of_pixels_are_finite_and_leave_room_for_sums() {
-        let check = |low, high| Task { rows: 28, cols: 28, seq_len: 7, classes: 10, low, high, zero_logit: false }.check();
+        let check = |low, high| {
+            Task { rows: 28, cols: 28, seq_len: 7, classes: 10, low, high, zero_logit: false }.check()
+        };
         for (low, high) in [(-1.0, 1.0), (0.0, 255.0), (-1e9, 1e9), (-1.0, 0.0), (0.0, 1e-45)] {
             assert!(check(low, high).is_ok(), "{low} {high}");
         }

@@ -109,9 +109,17 @@ fn every_method_explains_into_arrays_and_pictures() {
         let list = list.as_array().expect("a list");
         assert_eq!((files.len(), list.len()), (7, 6), "{name}");
         for (i, line) in list.iter().enumerate() {
-            let svg = String::from_utf8(files[line["picture"].as_str().expect("a name")].clone()).expect("text");
-            assert_eq!(svg.matches("data:image/png;base64,").count(), 3, "{name}: input, heatmap, colour bar");
-            assert!(svg.contains("colours seismic") && svg.contains(&format!("sample {i}, ")), "{name}: {svg}");
+            let svg =
+                String::from_utf8(files[line["picture"].as_str().expect("a name")].clone()).expect("text");
+            assert_eq!(
+                svg.matches("data:image/png;base64,").count(),
+                3,
+                "{name}: input, heatmap, colour bar"
+            );
+            assert!(
+                svg.contains("colours seismic") && svg.contains(&format!("sample {i}, ")),
+                "{name}: {svg}"
+            );
             assert_eq!((&line["sample"], &line["label"]), (&i.into(), &test.label(i).into()));
             assert_eq!(line["target"], want.target[i]);
         }

@@ -154,7 +154,9 @@ fn every_number_of_the_page_is_in_the_json_and_every_figure_is_a_file() {
     for tag in ["td", "th", "figcaption", "p", "h2"] {
         for text in texts(&page, tag) {
             // `x ± s`, `x [low, high]` and `≤ x` are numbers of their own in the JSON.
-            let same = |part: &str| known.iter().any(|of| of == part) || number(part).is_some_and(|n| known_numbers.contains(&n));
+            let same = |part: &str| {
+                known.iter().any(|of| of == part) || number(part).is_some_and(|n| known_numbers.contains(&n))
+            };
             let parts = text.split(['±', '[', ',', ']', '≤', '≥']).map(str::trim);
             let found = parts.filter(|part| !matches!(*part, "" | "–")).all(same);
             assert!(known.contains(&text) || found, "{tag}: {text}");

@@ -264,9 +264,9 @@ mod tests {
         assert_eq!(found.convolution, LayerRule::Flat);
         assert_eq!(found.middle, LayerRule::Gamma { gamma, epsilon });
         assert_eq!(found.last, LayerRule::Epsilon { epsilon });
-        let options = MethodArgs { middle: Some("alpha-beta".to_owned()), gamma: Some(0.75), ..of_file };
+        let options = MethodArgs { middle: Some("gamma".to_owned()), gamma: Some(0.75), ..of_file };
         let Method::Relevance(found) = options.parse().unwrap() else { panic!("a composite") };
-        let both = LayerRule::AlphaBeta { alpha: 2.0, beta: 1.0 };
+        let both = LayerRule::Gamma { gamma: 0.75, epsilon };
         assert_eq!((found.convolution, found.middle), (both, both));
     }
 

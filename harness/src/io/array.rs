@@ -455,7 +455,7 @@ mod tests {
         let path = dir.path().join("a.npz");
         let mut npz = Export::npz(&path).unwrap();
         let mut array = npz.array("x_batch", &[2, 3, 3]).unwrap();
-        array.push(&[0.5; 18]).unwrap();
+        array.push(&[0.5f32; 18]).unwrap();
         array.end();
         npz.finish().unwrap();
         assert!(read_pixels(&path, [0.0, 1.0]).is_ok());

@@ -100,7 +100,8 @@ pub fn run(args: &ExplainArgs, options: &GlobalOptions) -> Result<()> {
         bail!(UsageError("no sample is selected: see --class and --samples".to_owned()));
     }
     if page {
-        let outcomes = Gallery { network: &network, source: &source, indices: &indices }.write(args, &kernels)?;
+        let outcomes =
+            Gallery { network: &network, source: &source, indices: &indices }.write(args, &kernels)?;
         return finish(args, options, &outcomes);
     }
     let value = value(value_name, [indices.len(), network.task().classes])?;

@@ -54,7 +54,8 @@ impl Gallery<'_> {
     pub fn write(&self, args: &ExplainArgs, kernels: &Kernels) -> Result<Vec<Outcome>> {
         check_target(&args.out, args.overwrite)?;
         let methods = methods(args)?;
-        let values = if args.values.is_empty() { vec![args.value_name()?.to_owned()] } else { args.values.clone() };
+        let values =
+            if args.values.is_empty() { vec![args.value_name()?.to_owned()] } else { args.values.clone() };
         let classes = self.network.task().classes;
         let target = target(args.target.as_deref().unwrap_or("predicted"), self.network, self.source)?;
         let targets = if target == model::explain::Target::All { classes } else { 1 };

@@ -50,7 +50,12 @@ impl<'a> Set<'a> {
                 let of_set = |name: &str| name.split('/').next() == Some(&settings.dataset[..]);
                 let readable = loaded.sets.iter().filter(|(name, _)| of_set(name));
                 let samples = readable.filter_map(|(name, set)| Some((&name[..], set.as_ref().ok()?)));
-                sets.push(Set { name: &settings.dataset, cells: Vec::new(), samples: samples.collect(), look });
+                sets.push(Set {
+                    name: &settings.dataset,
+                    cells: Vec::new(),
+                    samples: samples.collect(),
+                    look,
+                });
                 sets.len() - 1
             });
             let (name, cells) = (settings.cell_name(), &mut sets[at].cells);
