@@ -60,11 +60,14 @@ pub fn all(kernels: &Kernels) -> Vec<Case> {
     cases.0
 }
 
+/// An epilogue that reads this bias.
+type Ends = fn(&[f32]) -> Epilogue<'_>;
+
 /// Dense products `[n, k]·[k, m]`.
 fn products(cases: &mut Cases, [n, m, k]: [usize; 3]) {
     let shape = || format!("{n}×{m}×{k}");
     let bias = || floats(m.next_multiple_of(16), 4);
-    let epilogues: [(&str, fn(&[f32]) -> Epilogue<'_>); 3] = [
+    let epilogues: [(&str, Ends); 3] = [
         ("gemm", |_| Epilogue::Store),
         ("gemm, relu", |bias| Epilogue::BiasRelu(bias)),
         ("gemm, dropout", |bias| Epilogue::BiasReluDropout(bias, Dropout::new(0.5, 1))),

@@ -366,7 +366,7 @@ fn options() -> Vec<Case> {
         train("--lr inf", vec!["--lr is inf", "must be a positive number"]),
         train("--lr 0", vec!["--lr is 0", "must be a positive number"]),
         train("--dropout 1", vec!["--dropout is 1", "below 1"]),
-        train("--momentum nan", vec!["--momentum is NaN", "below 1"]),
+        train("--optimiser sgd --momentum nan", vec!["--momentum is NaN", "below 1"]),
         train("--combine 0", vec!["width is 0", "at least 1"]),
         train("--combine 1000000000000", vec!["width is 1000000000000", "at most 65536"]),
         train("--combine 65536 --recurrent 65536", vec!["number of parameters", "at most 268435456"]),

@@ -111,6 +111,8 @@ fn rates(settings: &Settings, set: &OpenSet, kernels: &Kernels) -> Result<Networ
     let first = |n: usize| (0..n.min(samples.len())).collect::<Vec<usize>>();
     reset_peak();
     let batch = first(settings.batch);
+    // The time of a step does not depend on its rate, and with a rate of 0 nothing can diverge.
+    let settings = Settings { lr: 0.0, ..settings.clone() };
     let options = TrainOptions { batch: batch.len(), ..settings.train_options() };
     let mut trainer = Trainer::new(new()?, options)?;
     let step = timed(|| trainer.step(kernels, &samples, &batch).map(drop))?;

@@ -79,7 +79,7 @@ pub fn dot(c: f32, pairs: impl IntoIterator<Item = (u32, u32)>) -> f32 {
 pub fn row(c: &mut [f32; WIDTH], a: &Line, b: &[Line]) {
     let (mut even, mut odd) = ([0.0f32; WIDTH], [0.0f32; WIDTH]);
     let mut special = [0u32; WIDTH];
-    let is_special = |x: f32| u32::from(!(x.abs() > f32::MIN_POSITIVE)) & u32::from(x != 0.0);
+    let is_special = |x: f32| u32::from(x.abs() <= f32::MIN_POSITIVE || x.is_nan()) & u32::from(x != 0.0);
     for (&a, b) in a.0.iter().zip(b) {
         let [a0, a1] = widen(a);
         for j in 0..WIDTH {
