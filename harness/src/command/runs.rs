@@ -3,6 +3,7 @@
 use crate::context::GlobalOptions;
 use crate::error::UsageError;
 use crate::experiment::folder::Manifest;
+use crate::io::file;
 use crate::io::output::{outln, write_json_result};
 use crate::io::show::{escape, shown};
 use crate::report::table::Table;
@@ -126,7 +127,7 @@ fn search(folder: &Path, depth: usize, found: &mut Vec<Found>) {
 
 fn read(folder: &Path) -> Found {
     let name = escape(&folder.to_string_lossy()).into_owned();
-    let text = std::fs::read(folder.join("run.json")).ok();
+    let text = file::read(&folder.join("run.json"), file::OF_A_RUN).ok();
     let manifest = text.and_then(|text| serde_json::from_slice::<Manifest>(&text).ok());
     let Some(Manifest { state, settings, outcome, .. }) = manifest else {
         let (title, data, epochs) = (String::new(), String::new(), String::new());
@@ -142,7 +143,7 @@ fn read(folder: &Path) -> Found {
             seconds: None,
         };
     };
-    let metrics = std::fs::read_to_string(folder.join("metrics.csv")).unwrap_or_default();
+    let metrics = file::read_text(&folder.join("metrics.csv"), file::OF_A_RUN).unwrap_or_default();
     let mut lines = metrics.lines();
     let header: Vec<&str> = lines.next().unwrap_or_default().split(',').collect();
     let rows: Vec<Vec<&str>> = lines.map(|line| line.split(',').collect()).collect();

@@ -12,6 +12,7 @@ use super::folder::Manifest;
 use super::parts::Selection;
 use super::plan::Planned;
 use super::rates::{Candidate, Rates, Search};
+use crate::io::file;
 use crate::run::settings::Settings;
 use crate::run::training::DIVERGED;
 use anyhow::Result;
@@ -68,7 +69,7 @@ impl Experiment {
 
 /// The result of a candidate: its validation accuracy, none if it diverged; none at all if it has not ended.
 pub fn result(folder: &Path, settings: &Settings) -> Option<Option<f64>> {
-    let text = std::fs::read(folder.join("run.json")).ok()?;
+    let text = file::read(&folder.join("run.json"), file::OF_A_RUN).ok()?;
     let manifest: Manifest = serde_json::from_slice(&text).ok()?;
     if manifest.settings != *settings {
         return None;

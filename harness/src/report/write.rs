@@ -4,6 +4,7 @@ use super::document::Report;
 use super::html;
 use super::tidy;
 use crate::io::atomic::write_atomically;
+use crate::io::file;
 use anyhow::{Context, Result, ensure};
 use std::path::Path;
 
@@ -16,7 +17,7 @@ const README: &str = "README.md";
 const FIRST: &str = "<!-- written by `harness report`; changes are overwritten -->";
 
 fn is_ours(path: &Path) -> bool {
-    std::fs::read_to_string(path).is_ok_and(|text| text.starts_with(FIRST))
+    file::read_text(path, file::OF_A_RUN).is_ok_and(|text| text.starts_with(FIRST))
 }
 
 /// What lies in the folder, and the axes of its arrays.

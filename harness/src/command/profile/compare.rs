@@ -2,6 +2,7 @@
 
 use crate::context::GlobalOptions;
 use crate::error::UsageError;
+use crate::io::file;
 use crate::io::output::{out, outln, write_json_result};
 use crate::io::show::shown;
 use crate::report::table::Table;
@@ -69,7 +70,7 @@ const SAME: [&str; 8] = ["cell", "architecture", "seq_len", "batch", "what", "ke
 
 fn read(path: &Path) -> Result<(Value, Vec<Kernel>)> {
     let name = || shown(path).to_string();
-    let text = std::fs::read_to_string(path).with_context(name)?;
+    let text = file::read_text(path, file::OF_A_RUN)?;
     let value: Value =
         serde_json::from_str(&text).map_err(|error| UsageError(error.to_string())).with_context(name)?;
     let kernels = kernels(&value).with_context(name)?;
