@@ -399,9 +399,9 @@ mod tests {
                 h: &mut h,
             };
             cell_forward(kernels, forward).expect("shapes fit");
-            assert_close("gates", &gates, &self.by_gate(|_, cell| cell.gates), 1e-6);
-            assert_close("c", &c, &self.by_cell(|_, cell| cell.c), 1e-6);
-            assert_close("h", &h, &self.by_cell(|_, cell| cell.h), 1e-6);
+            close("gates", &gates, &self.by_gate(|_, cell| cell.gates), 1e-6);
+            close("c", &c, &self.by_cell(|_, cell| cell.c), 1e-6);
+            close("h", &h, &self.by_cell(|_, cell| cell.h), 1e-6);
             let mut results = [gates.clone(), c.clone(), h].concat();
             let (d_h, d_c) = (&self.from_h, &self.from_c);
             let of = |values: &[f32], i: usize| f64::from(values[i]);
@@ -422,14 +422,9 @@ mod tests {
                 };
                 cell_backward(kernels, operands).expect("shapes fit");
                 let want = |i, cell: Cell| cell.backward(of(d_h, i), of(d_c, i), guided);
-                assert_close("d_gates", &d_gates, &self.by_gate(|i, cell| want(i, cell).d_pre), 1e-5);
-                assert_close(
-                    "d_candidate",
-                    &d_candidate,
-                    &self.by_cell(|i, cell| want(i, cell).d_candidate),
-                    1e-5,
-                );
-                assert_close("d_c", &d_c_out, &self.by_cell(|i, cell| want(i, cell).d_before), 1e-5);
+                close("d_gates", &d_gates, &self.by_gate(|i, cell| want(i, cell).d_pre), 1e-5);
+                close("d_candidate", &d_candidate, &self.by_cell(|i, cell| want(i, cell).d_candidate), 1e-5);
+                close("d_c", &d_c_out, &self.by_cell(|i, cell| want(i, cell).d_before), 1e-5);
                 results.extend([d_c_out, d_gates, d_candidate].concat());
             }
             let (mut r_c, mut r_candidate) = (self.from_c.clone(), vec![f32::NAN; len]);
@@ -445,11 +440,16 @@ mod tests {
             };
             cell_relevance(kernels, operands).expect("shapes fit");
             let want = |i, cell: Cell| cell.relevance(of(d_h, i) + of(d_c, i), 1e-9);
-            assert_close("r_c", &r_c, &self.by_cell(|i, cell| want(i, cell)[0]), 1e-5);
-            assert_close("r_candidate", &r_candidate, &self.by_cell(|i, cell| want(i, cell)[1]), 1e-5);
+            close("r_c", &r_c, &self.by_cell(|i, cell| want(i, cell)[0]), 1e-5);
+            close("r_candidate", &r_candidate, &self.by_cell(|i, cell| want(i, cell)[1]), 1e-5);
             results.extend([r_c, r_candidate].concat());
             bits.check(kernels, "a cell", &results);
         }
+    }
+
+    /// Compares with an f64 reference, relative to its largest value or to 1, the size of the operands: sums of these may cancel.
+    fn close(what: &str, found: &[f32], want: &[f64], tolerance: f64) {
+        assert_close(what, &[found, &[1.0]].concat(), &[want, &[1.0]].concat(), tolerance);
     }
 
     proptest! {
