@@ -54,6 +54,7 @@ pub use init::InitialValues;
 pub use kernels::pool::PoolKind;
 pub use network::Network;
 pub use params::{BiasKind, LateralSpec, NamedTensor, Spec};
+pub use pass::arg_max;
 pub use samples::Samples;
 pub use task::Task;
 pub use train::Evaluation;

@@ -333,11 +333,15 @@ pub(crate) fn plain<'a>(kernels: &'a Kernels, network: &'a Network) -> Context<'
     Context { kernels, parameters: network.parameters(), masks: Masks::NONE, guided: false }
 }
 
-/// Index of the largest logit, the first of equals.
-pub(crate) fn arg_max(logits: &[f32]) -> usize {
+/// Index of the largest logit or probability, the first of equals: the predicted class.
+///
+/// ```
+/// assert_eq!(model::arg_max(&[0.5, 2.0, 2.0]), 1);
+/// ```
+pub fn arg_max<T: PartialOrd>(values: &[T]) -> usize {
     let mut best = 0;
-    for (i, &h) in logits.iter().enumerate() {
-        if h > logits[best] {
+    for (i, value) in values.iter().enumerate() {
+        if *value > values[best] {
             best = i;
         }
     }

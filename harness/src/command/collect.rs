@@ -81,8 +81,8 @@ pub fn collect(out: &Path, plan: &Plan, look: Look, options: &GlobalOptions) -> 
     if !found.0.is_empty() {
         write_json(&out.join(rates::FILE), &found)?;
     }
-    super::report::rebuild(out, look, options)?;
     let loaded = Loaded::read(out)?;
+    super::report::rebuild(out, &loaded, look, options)?;
     let mut unfinished = Unfinished::default();
     for (i, task) in plan.tasks.iter().enumerate() {
         let folder = out.join(&task.planned.folder);

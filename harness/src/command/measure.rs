@@ -21,8 +21,8 @@ use crate::report::table::Table;
 use crate::signal::stop_on_signals;
 use anyhow::{Result, ensure};
 use clap::Args;
-use model::Evaluator;
 use model::explain::{Target, Value};
+use model::{Evaluator, arg_max};
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -91,9 +91,7 @@ pub fn run(args: &MeasureArgs, options: &GlobalOptions) -> Result<()> {
     images.chunks_exact_mut(size).enumerate().for_each(|(i, image)| source.samples().pixels(i, image));
     let mut evaluator = Evaluator::new(&network, n.max(1));
     let logits = evaluator.logits(&kernels, &network, source.samples(), &chosen)?;
-    let largest =
-        |h: &[f32]| (0..h.len()).fold(0, |best, class| if h[class] > h[best] { class } else { best });
-    let predicted: Vec<u8> = logits.chunks_exact(task.classes).map(|h| largest(h) as u8).collect();
+    let predicted: Vec<u8> = logits.chunks_exact(task.classes).map(|h| arg_max(h) as u8).collect();
     let labels: Vec<u8> = match source.has_labels() {
         true => chosen.iter().map(|&i| source.samples().label(i)).collect(),
         false => predicted.clone(),

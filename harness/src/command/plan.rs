@@ -3,14 +3,14 @@
 use crate::context::GlobalOptions;
 use crate::error::UsageError;
 use crate::experiment::definition::Experiment;
-use crate::experiment::estimate::{Estimate, estimates};
+use crate::experiment::estimate::estimates;
 use crate::experiment::execute::FAILED;
 use crate::experiment::folder::{FILE, write_experiment};
 use crate::experiment::overrides::Overrides;
 use crate::experiment::rates::{self, Rates};
 use crate::experiment::sets::Sets;
 use crate::experiment::slurm::{ArrayJob, LOGS, SCRIPT};
-use crate::experiment::task::{Plan, Task, TaskLine, tasks, write_plan};
+use crate::experiment::task::{Estimate, Plan, Task, TaskLine, tasks, write_plan};
 use crate::io::atomic::write_atomically;
 use crate::io::bounds::{AT_ONCE, THREADS, bounded};
 use crate::io::ending::folder;
@@ -121,7 +121,7 @@ pub fn run(args: &PlanArgs, options: &GlobalOptions) -> Result<()> {
     }
     .script()?;
     let logs = args.out.join(LOGS);
-    std::fs::create_dir_all(&logs).with_context(|| format!("{}: cannot be created", shown(&logs)))?;
+    crate::io::folder::create(&logs)?;
     let path = args.out.join(SCRIPT);
     write_atomically(&path, |file| Ok(file.write_all(script.as_bytes())?))?;
     let seconds: f64 = plan.lines.iter().map(|line| of(line).seconds).sum();

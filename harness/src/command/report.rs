@@ -26,15 +26,15 @@ pub struct ReportArgs {
 /// # Errors
 /// If the folder holds no experiment, or a file cannot be written.
 pub fn run(args: &ReportArgs, options: &GlobalOptions) -> Result<()> {
-    rebuild(&args.folder, args.look, options)
+    rebuild(&args.folder, &Loaded::read(&args.folder)?, args.look, options)
 }
 
-/// Writes the report of a folder and prints the main results.
+/// Writes the report of a folder, whose content was read, and prints the main results.
 ///
 /// # Errors
-/// As [`run`].
-pub fn rebuild(folder: &Path, look: Look, options: &GlobalOptions) -> Result<()> {
-    let report = report(&Loaded::read(folder)?, look)?;
+/// If a file cannot be written.
+pub fn rebuild(folder: &Path, loaded: &Loaded, look: Look, options: &GlobalOptions) -> Result<()> {
+    let report = report(loaded, look)?;
     report.write(folder)?;
     if options.json {
         return write_json_result(&report.json());

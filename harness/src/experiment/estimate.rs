@@ -5,7 +5,7 @@
 //! the pages of its data sets included. On another CPU the time differs by the ratio of their speeds.
 
 use super::sets::{OpenSet, Sets};
-use super::task::{Kind, Task};
+use super::task::{Estimate, Kind, Task};
 use crate::dataset::samples::Scaled;
 use crate::measure::settings::Measure;
 use crate::run::settings::Settings;
@@ -15,7 +15,6 @@ use kernels::Kernels;
 use model::explain::{Explainer, Method, Target};
 use model::train::{TrainOptions, Trainer};
 use model::{Evaluator, Network, Samples};
-use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
@@ -26,15 +25,6 @@ const CHUNK: usize = 50;
 /// Steps of a prototype, and samples whose heatmaps of all classes are compared.
 const PROTOTYPE_STEPS: usize = 100;
 const COMPARED: usize = 60;
-
-/// Estimates of a task.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Estimate {
-    /// Seconds on this CPU with the threads of the plan.
-    pub seconds: f64,
-    /// Peak memory in MiB, memory-mapped data included.
-    pub memory_mib: u64,
-}
 
 /// Seconds a step and a sample.
 #[derive(Clone, Copy, Debug)]

@@ -4,6 +4,7 @@ pub mod definition;
 pub mod estimate;
 pub mod execute;
 pub mod folder;
+mod grid;
 pub mod overrides;
 pub mod parts;
 pub mod plan;

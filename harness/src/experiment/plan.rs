@@ -1,7 +1,7 @@
 //! The trainings of an experiment.
 
 use super::definition::{Experiment, Rate};
-use super::parts::Grid;
+use super::grid::Grid;
 use super::rates::Rates;
 use crate::error::UsageError;
 use crate::run::architecture::{NamedArchitecture, without_suffix};

@@ -4,7 +4,6 @@
 //! in a process of its own, in any order, on any machine that shares the folder.
 
 use super::definition::Experiment;
-use super::estimate::Estimate;
 use super::folder;
 use super::plan::Planned;
 use super::rates::Rates;
@@ -19,6 +18,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 use std::path::Path;
+
+/// Estimates of a task.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Estimate {
+    /// Seconds on this CPU with the threads of the plan.
+    pub seconds: f64,
+    /// Peak memory in MiB, memory-mapped data included.
+    pub memory_mib: u64,
+}
 
 /// The file with the tasks of a folder.
 pub const PLAN: &str = "plan.jsonl";

@@ -6,7 +6,7 @@
 //! system's clock: heartbeats and the present are both written, so clocks of machines need not agree.
 
 use super::atomic::{PREFIX, random_name};
-use super::lock::Busy;
+use super::busy::Busy;
 use super::show::shown;
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::stat::futimens;

@@ -4,6 +4,7 @@
 //! `nolock` or `local_lock`), `flock` is the lock: it ends with the process. Elsewhere (Lustre, BeeGFS, FUSE, … may grant
 //! the same `flock` on two machines) there is a [claim file](super::claim) with a heartbeat besides.
 
+use super::busy::Busy;
 use super::claim::Claim;
 use super::show::shown;
 use crate::error::UsageError;
@@ -14,26 +15,11 @@ use nix::sys::statfs::{self, statfs};
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::Path;
-use std::time::SystemTime;
 
 /// The file that is locked; it stays, empty.
 pub const NAME: &str = "lock";
 /// Chooses the lock where the kind of the file system would choose another one.
 const ENV: &str = "RELEVANCE_LOCK";
-
-/// Another process holds the lock.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("{folder}: another process is using it{by}; wait until it ends or choose another folder")]
-pub struct Busy {
-    /// The folder.
-    pub folder: String,
-    /// Where that process runs, if it is known.
-    pub by: String,
-    /// Whether a process that is dead may hold the lock for a while: on a file system that several machines share.
-    pub lingers: bool,
-    /// The last heartbeat of the process, if there is one, by the clock of the file system.
-    pub beat: Option<SystemTime>,
-}
 
 /// What keeps two processes apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,6 +3,7 @@
 pub mod array;
 pub mod atomic;
 pub mod bounds;
+pub mod busy;
 pub mod claim;
 pub mod cores;
 pub mod ending;

@@ -4,7 +4,7 @@
 //! [`Method::SimpleTaylor`]: `x·∂f/∂x` divided by `x`.
 
 use super::explanations::ExplanationRequest;
-use super::heatmaps::unit;
+use super::numbers::unit;
 use crate::dataset::samples::Arrays;
 use anyhow::{Context, Result, ensure};
 use kernels::Kernels;

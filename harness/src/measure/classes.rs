@@ -2,16 +2,16 @@
 
 use super::numbers::{cosine, mean};
 use crate::signal::check_stop;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use kernels::Kernels;
 use model::explain::{Explained, Explainer, Explanation, Method, Numbers, Target, Value};
-use model::{Evaluator, Network, Samples};
+use model::{Evaluator, Network, Samples, arg_max};
 use serde::{Deserialize, Serialize};
 
 /// The most samples whose heatmaps of all classes are compared.
 pub const SAMPLES: usize = 60;
 /// Samples explained at once: each has a heatmap for every class and value.
-pub(super) const CHUNK: usize = 10;
+const CHUNK: usize = 10;
 /// Samples evaluated at once.
 const BATCH: usize = 250;
 
@@ -62,31 +62,43 @@ pub(super) fn values(classes: usize) -> impl Iterator<Item = Value> {
 /// # Errors
 /// An error of the explainer, or an interruption.
 pub fn class_dependence(kernels: &Kernels, request: ClassRequest) -> Result<Vec<ClassDependence>> {
+    let indices = &request.indices[..request.indices.len().min(SAMPLES)];
+    let request = ClassRequest { indices, ..request };
+    let of = |name: &str| of_method(kernels, request, name, |_, _| {});
+    Method::names().map(of).collect()
+}
+
+/// Measures one method; `visit` gets the position of a value and the explanations of some samples, one a class.
+///
+/// # Errors
+/// If there is no method of that name; an error of the explainer, or an interruption.
+pub(super) fn of_method(
+    kernels: &Kernels,
+    request: ClassRequest,
+    name: &str,
+    mut visit: impl FnMut(usize, &[Explanation]),
+) -> Result<ClassDependence> {
     let ClassRequest { network, samples, indices } = request;
     let classes = network.task().classes;
     let what: Vec<Explained> =
         values(classes).map(|value| Explained { target: Target::All, value }).collect();
-    let indices = &indices[..indices.len().min(SAMPLES)];
-    let mut found = Vec::new();
-    for name in Method::names() {
-        let Some(method) = Method::by_name(name, &Numbers::default()) else { continue };
-        let mut explainer = Explainer::new(kernels, network, method, CHUNK)?;
-        let mut cosines: Vec<Vec<Option<f64>>> = vec![Vec::new(); what.len()];
-        for chunk in indices.chunks(CHUNK) {
-            check_stop()?;
-            let all = explainer.explain_values(kernels, samples, chunk, &what)?;
-            for (cosines, of_value) in cosines.iter_mut().zip(all.chunks_exact(classes)) {
-                (0..chunk.len()).for_each(|i| cosines.extend(pairs(of_value, i, chunk.len())));
-            }
+    let method = Method::by_name(name, &Numbers::default()).with_context(|| format!("the method {name}"))?;
+    let mut explainer = Explainer::new(kernels, network, method, CHUNK)?;
+    let mut cosines: Vec<Vec<Option<f64>>> = vec![Vec::new(); what.len()];
+    for chunk in indices.chunks(CHUNK) {
+        check_stop()?;
+        let all = explainer.explain_values(kernels, samples, chunk, &what)?;
+        for (at, of_value) in all.chunks_exact(classes).enumerate() {
+            visit(at, of_value);
+            (0..chunk.len()).for_each(|i| cosines[at].extend(pairs(of_value, i, chunk.len())));
         }
-        let cosine = cosines.into_iter().map(|of_value| mean(of_value.into_iter())).collect();
-        found.push(ClassDependence { method: name.to_owned(), cosine });
     }
-    Ok(found)
+    let cosine = cosines.into_iter().map(|of_value| mean(of_value.into_iter())).collect();
+    Ok(ClassDependence { method: name.to_owned(), cosine })
 }
 
 /// The sizes of the cosines between the heatmaps of all pairs of classes of the `i`th sample.
-pub(super) fn pairs(of_classes: &[Explanation], i: usize, samples: usize) -> Vec<Option<f64>> {
+fn pairs(of_classes: &[Explanation], i: usize, samples: usize) -> Vec<Option<f64>> {
     let map = |batch: &Explanation| {
         let size = batch.relevance.len() / samples;
         batch.relevance[i * size..][..size].to_vec()
@@ -116,8 +128,7 @@ pub fn value_signs(kernels: &Kernels, request: ClassRequest) -> Result<Vec<Value
         check_stop()?;
         let logits = evaluator.logits(kernels, network, samples, chunk)?;
         for logits in logits.chunks_exact(classes) {
-            let larger = |best: usize, class| if logits[class] > logits[best] { class } else { best };
-            let predicted = (0..classes).fold(0, larger);
+            let predicted = arg_max(logits);
             for (of, value) in found.iter_mut().zip(&values) {
                 let f = value.of(logits, predicted).map_or(0.0, f64::from);
                 of.mean += f / indices.len() as f64;
@@ -130,19 +141,23 @@ pub fn value_signs(kernels: &Kernels, request: ClassRequest) -> Result<Vec<Value
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::dataset::samples::Arrays;
     use model::{Architecture, Task};
 
-    #[test]
-    fn deep_taylor_says_the_same_of_every_class_and_simple_taylor_does_not() {
+    /// A network of three classes, and four images.
+    pub fn small() -> (Network, Arrays) {
         let task = Task { rows: 8, cols: 8, seq_len: 2, classes: 3, ..Task::default() };
         let network = Network::new(Architecture::preset("deep").unwrap(), task, 3).unwrap();
         let images: Vec<f32> = (0..4 * 64).map(|i| ((i * 37) % 61) as f32 / 30.5 - 1.0).collect();
-        let samples = Arrays { images, size: 64, labels: Some(vec![0; 4]) };
-        let indices = [0, 1, 2, 3];
-        let request = ClassRequest { network: &network, samples: &samples, indices: &indices };
+        (network, Arrays { images, size: 64, labels: Some(vec![0; 4]) })
+    }
+
+    #[test]
+    fn deep_taylor_says_the_same_of_every_class_and_simple_taylor_does_not() {
+        let (network, samples) = small();
+        let request = ClassRequest { network: &network, samples: &samples, indices: &[0, 1, 2, 3] };
         let found = class_dependence(&Kernels::default(), request).unwrap();
         assert_eq!(found.len(), Method::names().count());
         let of = |name: &str| found.iter().find(|of| of.method == name).unwrap();

@@ -4,12 +4,13 @@
 //! the least relevant ones are. `AOPC = 1/(L+1)·Σ_k (P(x⁰) − P(xᵏ))` over the `L` regions is the area over
 //! the curve.
 
+use super::numbers::unit;
 use crate::dataset::samples::Arrays;
 use crate::signal::check_stop;
 use anyhow::Result;
 use kernels::Kernels;
 use model::train::shuffled;
-use model::{Evaluator, Network, Samples};
+use model::{Evaluator, Network, Samples, arg_max};
 use rand::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use serde::{Deserialize, Serialize};
@@ -112,7 +113,7 @@ impl Flipping {
                     let mut rng = Xoshiro256PlusPlus::seed_from_u64(i as u64);
                     let span = f64::from(task.high) - f64::from(task.low);
                     (0..size)
-                        .map(|_| (f64::from(task.low) + span * super::heatmaps::unit(&mut rng)) as f32)
+                        .map(|_| (f64::from(task.low) + span * unit(&mut rng)) as f32)
                         .collect::<Vec<f32>>()
                 };
                 indices.iter().flat_map(noise).collect()
@@ -123,11 +124,8 @@ impl Flipping {
         let removed = regions.len();
         let mut flipping = Flipping { images, classes: Vec::new(), fills, regions, removed, evaluator };
         let images = flipping.images.clone();
-        let most = |p: &[f64]| {
-            p.iter().enumerate().fold(0, |best, (i, &value)| if value > p[best] { i } else { best })
-        };
         flipping.classes =
-            flipping.probabilities(kernels, network, images)?.iter().map(|p| most(p)).collect();
+            flipping.probabilities(kernels, network, images)?.iter().map(|p| arg_max(p)).collect();
         Ok(flipping)
     }
 

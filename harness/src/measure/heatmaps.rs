@@ -2,11 +2,12 @@
 
 use super::baselines::Baseline;
 use super::explanations::{CHUNK, ExplanationRequest, Summary, explain_all};
+use super::numbers::unit;
 use crate::signal::check_stop;
 use anyhow::Result;
 use kernels::Kernels;
 use model::explain::{Explanation, Method, Numbers};
-use rand::{Rng, SeedableRng};
+use rand::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
 
 /// The methods that are compared.
@@ -116,11 +117,6 @@ fn draw(indices: &[usize], batch: &mut Explanation) {
         let f = f64::from(batch.explained[i]);
         batch.conservation_error[i] = (f - sum).abs() / f.abs().max(f64::MIN_POSITIVE);
     }
-}
-
-/// Uniform in 0…1, 53 bits.
-pub(super) fn unit(rng: &mut impl Rng) -> f64 {
-    (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64
 }
 
 #[cfg(test)]

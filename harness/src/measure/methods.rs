@@ -1,14 +1,13 @@
 //! Every method and value beside each other: how much a heatmap depends on the class, how fast the class falls when the most
 //! relevant regions are removed, and what is not conserved.
 
-use super::classes::{CHUNK, ClassRequest, pairs, values};
+use super::classes::{ClassRequest, of_method, values};
 use super::explanations::Summary;
 use super::flipping::{Fill, Flipping, Order};
-use super::numbers::mean;
-use crate::signal::check_stop;
 use anyhow::Result;
 use kernels::Kernels;
-use model::explain::{Explained, Explainer, Method, Numbers, Target, Value};
+use model::arg_max;
+use model::explain::{Method, Value};
 use serde::Serialize;
 
 /// Side of the regions that are removed, and how many of them.
@@ -51,8 +50,6 @@ pub fn all_methods(kernels: &Kernels, request: ClassRequest, done: &dyn Fn()) ->
     let task = network.task();
     let (classes, size) = (task.classes, task.rows * task.cols);
     let values: Vec<Value> = values(classes).collect();
-    let of_all = |value: &Value| Explained { target: Target::All, value: value.clone() };
-    let what: Vec<Explained> = values.iter().map(of_all).collect();
     let flipping = Flipping::new(kernels, network, samples, indices, SIDE)?;
     let mut flipping = flipping.limited(Fill::Background, REGIONS);
     let mut aopc = |order, relevance: Option<&[f32]>| -> Result<f64> {
@@ -61,30 +58,21 @@ pub fn all_methods(kernels: &Kernels, request: ClassRequest, done: &dyn Fn()) ->
     let random_aopc = aopc(Order::Random, None)?;
     let mut methods = Vec::new();
     for name in Method::names() {
-        let Some(method) = Method::by_name(name, &Numbers::default()) else { continue };
-        let mut explainer = Explainer::new(kernels, network, method, CHUNK)?;
-        let mut cosines: Vec<Vec<Option<f64>>> = vec![Vec::new(); values.len()];
         let mut summaries = vec![Summary::default(); values.len()];
         let mut maps: Vec<Vec<f32>> = vec![Vec::new(); values.len()];
-        for chunk in indices.chunks(CHUNK) {
-            check_stop()?;
-            let all = explainer.explain_values(kernels, samples, chunk, &what)?;
-            for (at, of_value) in all.chunks_exact(classes).enumerate() {
-                of_value.iter().for_each(|batch| summaries[at].add(batch));
-                for i in 0..chunk.len() {
-                    cosines[at].extend(pairs(of_value, i, chunk.len()));
-                    let logits = &of_value[0].logits[i * classes..][..classes];
-                    let larger = |best: usize, class| if logits[class] > logits[best] { class } else { best };
-                    let predicted = &of_value[(0..classes).fold(0, larger)];
-                    maps[at].extend_from_slice(&predicted.relevance[i * size..][..size]);
-                }
+        let dependence = of_method(kernels, request, name, |at, of_classes| {
+            of_classes.iter().for_each(|batch| summaries[at].add(batch));
+            for (i, logits) in of_classes[0].logits.chunks_exact(classes).enumerate() {
+                let predicted = &of_classes[arg_max(logits)];
+                maps[at].extend_from_slice(&predicted.relevance[i * size..][..size]);
             }
-        }
-        for (((value, cosines), summary), map) in Value::NAMES.iter().zip(cosines).zip(summaries).zip(maps) {
+        })?;
+        let of_values = dependence.cosine.into_iter().zip(summaries).zip(maps);
+        for (value, ((cosine, summary), map)) in Value::NAMES.iter().zip(of_values) {
             methods.push(Measures {
                 method: name.to_owned(),
                 value: (*value).to_owned(),
-                cosine: mean(cosines.into_iter()),
+                cosine,
                 aopc: aopc(Order::MostFirst, Some(&map))?,
                 summary,
             });
@@ -97,17 +85,12 @@ pub fn all_methods(kernels: &Kernels, request: ClassRequest, done: &dyn Fn()) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dataset::samples::Arrays;
-    use model::{Architecture, Network, Task};
+    use crate::measure::classes::tests::small;
 
     #[test]
     fn relevance_is_conserved_and_class_dependence_is_that_of_the_report() {
-        let task = Task { rows: 8, cols: 8, seq_len: 2, classes: 3, ..Task::default() };
-        let network = Network::new(Architecture::preset("deep").unwrap(), task, 3).unwrap();
-        let images: Vec<f32> = (0..4 * 64).map(|i| ((i * 37) % 61) as f32 / 30.5 - 1.0).collect();
-        let samples = Arrays { images, size: 64, labels: Some(vec![0; 4]) };
-        let indices = [0, 1, 2, 3];
-        let request = ClassRequest { network: &network, samples: &samples, indices: &indices };
+        let (network, samples) = small();
+        let request = ClassRequest { network: &network, samples: &samples, indices: &[0, 1, 2, 3] };
         let kernels = Kernels::default();
         let found = all_methods(&kernels, request, &|| ()).unwrap();
         assert_eq!(found.methods.len(), Method::names().count() * Value::NAMES.len());

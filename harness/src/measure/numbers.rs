@@ -1,4 +1,11 @@
-//! Statistics of heatmaps.
+//! Statistics of heatmaps, and random numbers.
+
+use rand::Rng;
+
+/// Uniform in 0…1, 53 bits.
+pub fn unit(rng: &mut impl Rng) -> f64 {
+    (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64
+}
 
 /// Mean of the values that are present.
 pub fn mean(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {

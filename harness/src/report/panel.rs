@@ -1,7 +1,8 @@
 //! Grids of pictures, such as Figures 4.7 and 4.8 of the thesis.
 
 use super::colormap::Look;
-use super::picture::{Canvas, ColourBar, heatmap, input};
+use super::colour_bar::ColourBar;
+use super::picture::{Canvas, heatmap, input};
 use super::svg::{self, Anchor, Drawing, at, extent, text_width, wrap};
 use anyhow::Result;
 

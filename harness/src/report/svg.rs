@@ -102,11 +102,25 @@ impl Drawing {
 
     /// A vertical line downwards.
     pub fn tick(&mut self, at: At, length: f64, colour: &str) {
-        let At { x, y } = at;
-        let end = y + length;
+        self.line(at, At { y: at.y + length, ..at }, colour);
+    }
+
+    /// A line.
+    pub fn line(&mut self, from: At, to: At, colour: &str) {
+        self.stroke(from, to, colour, "");
+    }
+
+    /// A dashed line.
+    pub fn dashed(&mut self, from: At, to: At, colour: &str) {
+        self.stroke(from, to, colour, " stroke-dasharray=\"6 4\"");
+    }
+
+    fn stroke(&mut self, from: At, to: At, colour: &str, style: &str) {
+        let At { x, y } = from;
         let _ = writeln!(
             self.body,
-            "<line x1=\"{x:.1}\" y1=\"{y:.1}\" x2=\"{x:.1}\" y2=\"{end:.1}\" stroke=\"{colour}\"/>"
+            "<line x1=\"{x:.1}\" y1=\"{y:.1}\" x2=\"{:.1}\" y2=\"{:.1}\" stroke=\"{colour}\"{style}/>",
+            to.x, to.y
         );
     }
 

@@ -5,6 +5,7 @@ use super::html;
 use super::tidy;
 use crate::io::atomic::write_atomically;
 use crate::io::file;
+use crate::io::folder;
 use anyhow::{Context, Result, ensure};
 use std::path::Path;
 
@@ -63,8 +64,7 @@ impl Report {
                 std::fs::remove_dir_all(&inner)
                     .with_context(|| format!("{}: cannot be removed", inner.display()))?;
             }
-            std::fs::create_dir_all(&inner)
-                .with_context(|| format!("{}: cannot be created", inner.display()))?;
+            folder::create(&inner)?;
         }
         for (name, _, table) in self.tables() {
             save(&format!("tables/{name}.csv"), tidy::to_csv(table).as_bytes())?;

@@ -122,27 +122,18 @@ impl Method {
     pub const W_SQUARE: Method = Method::with_pixels(LayerRule::WSquare);
 
     const fn with_pixels(first: LayerRule) -> Method {
-        let above = LayerRule::ZPlus;
-        Method::Relevance(Composite {
-            first,
-            convolution: above,
-            middle: above,
-            last: above,
-            convention: Convention::THESIS,
-        })
+        Method::of(first, LayerRule::ZPlus)
+    }
+
+    /// One rule on the pixels and one above.
+    const fn of(first: LayerRule, above: LayerRule) -> Method {
+        let convention = Convention::THESIS;
+        Method::Relevance(Composite { first, convolution: above, middle: above, last: above, convention })
     }
 
     /// LRP-αβ with `α − β = 1` (Eq. 3.3) above, z^β on the pixels.
     pub const fn lrp(alpha: f32, beta: f32) -> Method {
-        let above = LayerRule::AlphaBeta { alpha, beta };
-        let first = LayerRule::ZBeta;
-        Method::Relevance(Composite {
-            first,
-            convolution: above,
-            middle: above,
-            last: above,
-            convention: Convention::THESIS,
-        })
+        Method::of(LayerRule::ZBeta, LayerRule::AlphaBeta { alpha, beta })
     }
 
     /// The names of the gradient methods.

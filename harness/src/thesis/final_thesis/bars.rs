@@ -1,6 +1,6 @@
 //! Bars with intervals in groups, and lines across for baselines, as SVG.
 
-use std::fmt::Write;
+use crate::report::svg::{Anchor, Drawing, FAINT, INK, at, extent};
 
 /// A bar: its value and the ends of its interval.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -36,78 +36,51 @@ const HEIGHT: f64 = 260.0;
 const BAR: f64 = 24.0;
 const GAP: f64 = 34.0;
 
-/// An SVG document under way.
-struct Drawing(String);
-
-impl Drawing {
-    fn rectangle(&mut self, [x, y, width, height]: [f64; 4], colour: &str) {
-        let _ = writeln!(
-            self.0,
-            "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\" fill=\"{colour}\"/>"
-        );
-    }
-
-    fn line(&mut self, [x1, y1, x2, y2]: [f64; 4], style: &str) {
-        let _ =
-            writeln!(self.0, "<line x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\" {style}/>");
-    }
-
-    fn text(&mut self, [x, y]: [f64; 2], anchor: &str, size: u32, text: &str) {
-        let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-        let _ = writeln!(
-            self.0,
-            "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\" font-size=\"{size}\">{text}</text>"
-        );
-    }
-}
+/// The grid and the axis.
+const GRID: &str = "#E4E4E4";
 
 impl BarChart {
     /// The chart as an SVG document.
     pub fn svg(&self) -> String {
         let group = BAR * self.series.len() as f64 + GAP;
         let plot = (group * self.groups.len() as f64).max(420.0);
-        let (width, height, floor) = (LEFT + plot + 120.0, TOP + HEIGHT + 60.0, TOP + HEIGHT);
+        let (right, floor) = (LEFT + plot, TOP + HEIGHT);
         let y = |value: f64| TOP + HEIGHT * (1.0 - value.clamp(0.0, 1.0));
-        let mut out = Drawing(format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width:.0} {height:.0}\" width=\"{width:.0}\" \
-             height=\"{height:.0}\" font-family=\"Helvetica, Arial, sans-serif\" fill=\"#222\">\n"
-        ));
-        out.rectangle([0.0, 0.0, width, height], "#fff");
-        out.text([LEFT, 18.0], "start", 15, &self.title);
-        out.text([LEFT, 33.0], "start", 11, &self.y_label);
+        let mut out = Drawing::default();
+        out.text(at(LEFT, 18.0), 15.0, Anchor::Start, &self.title);
+        out.text(at(LEFT, 33.0), 11.0, Anchor::Start, &self.y_label);
         for tick in 0..=5 {
             let value = f64::from(tick) / 5.0;
-            out.line([LEFT, y(value), LEFT + plot, y(value)], "stroke=\"#e4e4e4\"");
-            out.text([LEFT - 8.0, y(value) + 4.0], "end", 12, &format!("{value:.1}"));
+            out.line(at(LEFT, y(value)), at(right, y(value)), GRID);
+            out.text(at(LEFT - 8.0, y(value) + 4.0), 12.0, Anchor::End, &format!("{value:.1}"));
         }
         for (i, (name, bars)) in self.groups.iter().enumerate() {
             let from = LEFT + group * i as f64 + 0.5 * GAP;
-            out.text([from + 0.5 * (group - GAP), floor + 18.0], "middle", 12, name);
+            out.text(at(from + 0.5 * (group - GAP), floor + 18.0), 12.0, Anchor::Middle, name);
             for (k, bar) in bars.iter().enumerate() {
                 let Some(bar) = bar.filter(|bar| bar.value.is_finite()) else { continue };
                 let x = from + BAR * k as f64;
-                let colour = COLOURS[k % COLOURS.len()];
-                out.rectangle([x + 1.0, y(bar.value), BAR - 2.0, floor - y(bar.value)], colour);
-                let (middle, stroke) = (x + 0.5 * BAR, "stroke=\"#222\" stroke-width=\"1.3\"");
-                out.line([middle, y(bar.low), middle, y(bar.high)], stroke);
+                let size = extent(BAR - 2.0, floor - y(bar.value));
+                out.rectangle(at(x + 1.0, y(bar.value)), size, COLOURS[k % COLOURS.len()]);
+                let middle = x + 0.5 * BAR;
+                out.line(at(middle, y(bar.low)), at(middle, y(bar.high)), INK);
                 for end in [bar.low, bar.high] {
-                    out.line([middle - 4.0, y(end), middle + 4.0, y(end)], stroke);
+                    out.line(at(middle - 4.0, y(end)), at(middle + 4.0, y(end)), INK);
                 }
             }
         }
-        out.line([LEFT, floor, LEFT + plot, floor], "stroke=\"#6e6e6e\"");
+        out.line(at(LEFT, floor), at(right, floor), FAINT);
         for (name, value) in &self.baselines {
-            out.line([LEFT, y(*value), LEFT + plot, y(*value)], "stroke=\"#222\" stroke-dasharray=\"6 4\"");
-            out.text([LEFT + plot + 6.0, y(*value) + 4.0], "start", 11, name);
+            out.dashed(at(LEFT, y(*value)), at(right, y(*value)), INK);
+            out.text(at(right + 6.0, y(*value) + 4.0), 11.0, Anchor::Start, name);
         }
-        let mut at = LEFT;
+        let mut x = LEFT;
         for (i, name) in self.series.iter().enumerate() {
-            out.rectangle([at, floor + 34.0, 12.0, 12.0], COLOURS[i % COLOURS.len()]);
-            out.text([at + 17.0, floor + 44.5], "start", 12, name);
-            at += 40.0 + 7.5 * name.chars().count() as f64;
+            out.rectangle(at(x, floor + 34.0), extent(12.0, 12.0), COLOURS[i % COLOURS.len()]);
+            out.text(at(x + 17.0, floor + 44.5), 12.0, Anchor::Start, name);
+            x += 40.0 + 7.5 * name.chars().count() as f64;
         }
-        out.0.push_str("</svg>\n");
-        out.0
+        out.finish(extent(right + 120.0, floor + 60.0))
     }
 }
 
@@ -127,7 +100,7 @@ mod tests {
         };
         let svg = chart.svg();
         assert!(svg.contains("a &lt; b") && svg.contains(">Deep<") && svg.contains(">uniform<"));
-        assert!(svg.contains("height=\"130.0\" fill=\"#0072b2\""), "{svg}");
+        assert!(svg.contains("height=\"130.00\" fill=\"#0072b2\""), "{svg}");
         assert_eq!(svg.matches("fill=\"#e69f00\"").count(), 1, "the legend only");
         assert!(svg.trim_end().ends_with("</svg>"));
     }

@@ -1,7 +1,8 @@
 //! The tiles as instructions of Intel CPUs since Sapphire Rapids: detection, permission, configuration, the product, and
 //! the splitting. The bodies are those of a prototype that was verified on hardware, see `docs/amx.md`.
 
-use super::split::{Line, Range, Source};
+use super::line::Line;
+use super::split::{Range, Source};
 use super::tile::{Model, Operands, Shape, Tile};
 use std::arch::asm;
 use std::arch::x86_64::*;

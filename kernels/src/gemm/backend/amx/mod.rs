@@ -7,6 +7,7 @@
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod instructions;
+mod line;
 mod model;
 mod product;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
@@ -20,8 +21,9 @@ use super::{MatmulBackend, MatmulTask};
 use crate::layout::STRIP;
 use crate::panels::Panels;
 use crate::prepack::Prepacked;
+use line::Line;
 use product::{Sums, multiply, split_factor};
-use split::{Line, Right, Source};
+use split::{Right, Source};
 use std::cell::Cell;
 use std::sync::Arc;
 use tile::{Model, Tile};

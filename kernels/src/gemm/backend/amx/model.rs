@@ -12,7 +12,7 @@
 //! NaN: the first NaN among (a, b, sum), (even, odd), (c, even + odd), made quiet; if there is none and the operation
 //! is invalid (∞·0, ∞ − ∞), `0xffc00000`. MXCSR plays no part.
 
-use super::split::{Line, WIDTH};
+use super::line::{Line, WIDTH};
 
 const SIGN: u32 = 1 << 31;
 

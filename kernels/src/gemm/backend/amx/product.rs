@@ -1,6 +1,7 @@
 //! A whole product of split factors: rows split on the fly, a pair of row tiles times a pair of column tiles at a time.
 
-use super::split::{Blocks, COLUMNS, Line, Range, Right, RowTiles, Source, WIDTH};
+use super::line::{COLUMNS, Line, WIDTH};
+use super::split::{Blocks, Range, Right, RowTiles, Source};
 use super::tile::{Operands, Shape, Tile};
 use crate::layout::Strided;
 

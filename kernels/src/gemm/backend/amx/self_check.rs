@@ -1,8 +1,9 @@
 //! Before the first use of the instructions: a millisecond of products, compared with the model bit by bit.
 
 use super::instructions::Amx;
+use super::line::WIDTH;
 use super::product::{Sums, multiply, split_factor};
-use super::split::{Right, Source, WIDTH};
+use super::split::{Right, Source};
 use super::tile::{Model, Tile};
 use crate::layout::Strided;
 use std::sync::OnceLock;

@@ -3,17 +3,8 @@
 //! `x = h + m + l + ε`: `h = bf16(x)`, `m = bf16(x − h)`, `l = bf16(x − h − m)`, each rounded to nearest even. The
 //! differences are exact, `|ε| ≤ 2^-17·|x|` with two parts, 0 with three, unless a part falls below 2^-126: it is zero then.
 
+use super::line::{Line, WIDTH};
 use super::model::parts;
-
-/// Columns of a tile of sums, and pairs of a line.
-pub const WIDTH: usize = 16;
-/// Columns of a pair of tiles.
-pub const COLUMNS: usize = 2 * WIDTH;
-
-/// One row of a tile.
-#[repr(C, align(64))]
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Line(pub [u32; WIDTH]);
 
 /// How a sum of K terms is cut into tiles: a function of K alone, because each cut is a rounding.
 #[derive(Clone, Copy, Debug, PartialEq)]

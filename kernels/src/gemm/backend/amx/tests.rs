@@ -1,8 +1,9 @@
 //! The backend on the model of the instructions.
 
+use super::line::{Line, WIDTH};
 use super::model;
 use super::product::{Sums, multiply, split_factor};
-use super::split::{Blocks, Line, Right, Source, WIDTH};
+use super::split::{Blocks, Right, Source};
 use super::tile::{Model, products};
 use crate::bits;
 use crate::exec::Kernels;

@@ -1,7 +1,8 @@
 //! What multiplies tiles: a small trait, and its reference implementation, which runs everywhere.
 
+use super::line::{COLUMNS, Line, WIDTH};
 use super::model;
-use super::split::{Blocks, COLUMNS, Line, Range, RowTiles, Source, WIDTH, split_left, split_right};
+use super::split::{Blocks, Range, RowTiles, Source, split_left, split_right};
 use crate::simd::dispatch::Backend;
 use crate::simd::{Kernel, Simd};
 use std::fmt::Debug;
