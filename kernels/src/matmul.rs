@@ -23,12 +23,11 @@ use std::ops::Range;
 ///
 /// # Example
 /// ```
-/// use kernels::{gemm, pack, Epilogue, Kernels, MatMut, MatRef, Panels, Init};
-/// let w = pack::pack(&[1., 2., 3., 4., 5., 6.], 3, 2); // [3, 2], row-major
+/// use kernels::{Epilogue, Init, Kernels, MatMut, MatRef, PackedWeights, gemm};
+/// let w = PackedWeights::new(&[1., 2., 3., 4., 5., 6.], 3, 2)?; // [3, 2], row-major
 /// let mut c = [0.0; 2];
 /// let a = MatRef::new(&[1., 0., 2.], 1, 3);
-/// let w = Panels::new(&w, 3, 2);
-/// gemm(&Kernels::default(), a, w, Init::Zero, Epilogue::Store, MatMut::new(&mut c, 1, 2))?;
+/// gemm(&Kernels::default(), a, w.panels(), Init::Zero, Epilogue::Store, MatMut::new(&mut c, 1, 2))?;
 /// assert_eq!(c, [11., 14.]);
 /// # Ok::<(), kernels::ShapeError>(())
 /// ```

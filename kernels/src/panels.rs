@@ -29,12 +29,14 @@ pub const fn panel_index(k: usize, i: usize, j: usize) -> usize {
 }
 
 impl<'a> Panels<'a> {
-    /// Views `data` as packed `[k, n]` weights. [`PackedWeights`](crate::PackedWeights) packs and checks.
+    /// Views `data`, which is packed already, as `[k, n]` weights. [`PackedWeights`](crate::PackedWeights) packs
+    /// and checks, and returns an error where this panics, as every view of a slice does.
     ///
     /// # Panics
     /// If `data` has another length than [`panels_len`].
     pub fn new(data: &'a [f32], k: usize, n: usize) -> Self {
-        assert_eq!(data.len(), panels_len(k, n), "packed [{k}, {n}] weights");
+        let (need, len) = (panels_len(k, n), data.len());
+        assert!(len == need, "packed [{k}, {n}] weights need {need} floats, the slice has {len}");
         Panels { data, k, n, stride: volume([k, STRIP]), cache: None, first: 0 }
     }
 

@@ -17,13 +17,13 @@ use std::time::{Duration, Instant};
 ///
 /// ```
 /// use kernels::profile::Profile;
-/// use kernels::{Epilogue, Kernels, MatMut, MatRef, Panels, Init, gemm, pack};
+/// use kernels::{Epilogue, Init, Kernels, MatMut, MatRef, PackedWeights, gemm};
 /// use std::sync::Arc;
 /// let profile = Arc::new(Profile::new());
 /// let kernels = Kernels::default().profiled(Arc::clone(&profile));
-/// let (w, mut y) = (pack::pack(&[1.0; 6], 3, 2), [0.0; 2]);
-/// let (x, w) = (MatRef::new(&[1.0; 3], 1, 3), Panels::new(&w, 3, 2));
-/// gemm(&kernels, x, w, Init::Zero, Epilogue::Store, MatMut::new(&mut y, 1, 2))?;
+/// let (w, mut y) = (PackedWeights::new(&[1.0; 6], 3, 2)?, [0.0; 2]);
+/// let x = MatRef::new(&[1.0; 3], 1, 3);
+/// gemm(&kernels, x, w.panels(), Init::Zero, Epilogue::Store, MatMut::new(&mut y, 1, 2))?;
 /// let calls = profile.take();
 /// assert_eq!((calls[0].name, calls[0].work.flop), ("gemm", 2 * 3 * 2));
 /// # Ok::<(), kernels::ShapeError>(())

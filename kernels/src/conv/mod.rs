@@ -45,14 +45,14 @@ pub struct Conv<'a> {
 ///
 /// # Example
 /// ```
-/// use kernels::{Conv, conv, pack, ConvShape, Epilogue, Kernels, MatMut, Panels, Init};
+/// use kernels::{Conv, ConvShape, Epilogue, Init, Kernels, MatMut, PackedWeights, conv};
 /// let shape = ConvShape { rows: 1, cols: 2, size: 3, inputs: 1, outputs: 1 };
-/// let w = pack::pack(&[1.0; 9], 9, 1);
+/// let w = PackedWeights::new(&[1.0; 9], 9, 1)?;
 /// let mut x = vec![0.0; shape.input().len()];
 /// shape.input().pixels_mut(&mut x, 1).row_mut(0)[0] = 2.0;
 /// let mut y = [0.0; 2];
 /// let out = MatMut::new(&mut y, 2, 1);
-/// conv(&Kernels::default(), Conv { shape: &shape, x: &x, images: 1, w: Panels::new(&w, 9, 1), init: Init::Zero, epilogue: Epilogue::Store, y: out })?;
+/// conv(&Kernels::default(), Conv { shape: &shape, x: &x, images: 1, w: w.panels(), init: Init::Zero, epilogue: Epilogue::Store, y: out })?;
 /// assert_eq!(y, [2.0, 2.0]);
 /// # Ok::<(), kernels::ShapeError>(())
 /// ```

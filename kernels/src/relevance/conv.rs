@@ -42,11 +42,11 @@ pub struct RelevanceConv<'a> {
 /// # Example
 /// ```
 /// use kernels::relevance::{PackedRule, RelevanceConv, Rule, relevance_conv};
-/// use kernels::{ConvShape, Kernels, MatMut, MatRef, Panels, pack};
+/// use kernels::{ConvShape, Kernels, MatMut, MatRef, PackedWeights};
 /// let kernels = Kernels::default();
 /// let shape = ConvShape { rows: 1, cols: 2, size: 1, inputs: 1, outputs: 1 };
-/// let w = pack::pack(&[3.0], 1, 1);
-/// let rule = &PackedRule::conv(&kernels, &Rule::z_plus(), &shape, Panels::new(&w, 1, 1))?;
+/// let w = PackedWeights::new(&[3.0], 1, 1)?;
+/// let rule = &PackedRule::conv(&kernels, &Rule::z_plus(), &shape, w.panels())?;
 /// let (mut r_in, mut absorbed) = ([0.0; 2], [0.0]);
 /// relevance_conv(
 ///     &kernels,

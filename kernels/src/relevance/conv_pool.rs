@@ -55,14 +55,14 @@ pub struct RelevanceConvMaxPool<'a> {
 /// ```
 /// use kernels::conv::max_pool::{ConvMaxPool, ConvMaxPoolShape, MaxIndices, conv_max_pool};
 /// use kernels::relevance::{PackedRule, RelevanceConvMaxPool, Rule, relevance_conv_max_pool};
-/// use kernels::{ConvShape, Kernels, MatMut, MatRef, Panels, pack};
+/// use kernels::{ConvShape, Kernels, MatMut, MatRef, PackedWeights};
 /// let kernels = Kernels::default();
 /// let conv = ConvShape { rows: 1, cols: 2, size: 1, inputs: 1, outputs: 1 };
 /// let shape = &ConvMaxPoolShape { conv, window: 2 };
-/// let w = pack::pack(&[3.0], 1, 1);
-/// let w = Panels::new(&w, 1, 1);
+/// let w = PackedWeights::new(&[3.0], 1, 1)?;
+/// let w = w.panels();
 /// let (x, mut y, mut max_indices) = (&[1.0, 2.0], [0.0], MaxIndices::new(shape, 1));
-/// let (bias, z) = (&[0.0; 16], None);
+/// let (bias, z) = (&[0.0], None);
 /// let forward = ConvMaxPool {
 ///     shape, images: 1, x, w, bias, y: MatMut::new(&mut y, 1, 1), max_indices: &mut max_indices, z,
 /// };

@@ -163,11 +163,11 @@ pub struct MessagesConv<'a> {
 /// use kernels::relevance::{
 ///     DenominatorsConv, MessagesConv, PackedRule, RatiosConv, Rule, denominators_conv, messages_conv, ratios_conv,
 /// };
-/// use kernels::{ConvShape, Kernels, MatMut, MatRef, Panels, pack};
+/// use kernels::{ConvShape, Kernels, MatMut, MatRef, PackedWeights};
 /// let (kernels, rule) = (&Kernels::default(), Rule::z_plus());
 /// let shape = ConvShape { rows: 1, cols: 1, size: 1, inputs: 1, outputs: 1 };
-/// let w = pack::pack(&[1.0], 1, 1);
-/// let packed = &PackedRule::conv(kernels, &rule, &shape, Panels::new(&w, 1, 1))?;
+/// let w = PackedWeights::new(&[1.0], 1, 1)?;
+/// let packed = &PackedRule::conv(kernels, &rule, &shape, w.panels())?;
 /// let shared = Rule::shared(&[&rule, &rule])[0];
 /// // One input is 3, the other 1: the other gets a quarter of the relevance.
 /// let (mut base, mut c, mut r_in, mut absorbed) = ([0.0], [0.0], [0.0], [0.0]);

@@ -48,9 +48,9 @@ pub struct OwnRelevance(pub fn(&Kernels, Relevance) -> Result<(), ShapeError>);
 /// # Example
 /// ```
 /// use kernels::relevance::{PackedRule, Relevance, Rule, relevance};
-/// use kernels::{Kernels, MatMut, MatRef, Panels, pack};
-/// let w = pack::pack(&[1.0, 3.0], 2, 1);
-/// let rule = &PackedRule::dense(&Rule::z_plus(), Panels::new(&w, 2, 1));
+/// use kernels::{Kernels, MatMut, MatRef, PackedWeights};
+/// let w = PackedWeights::new(&[1.0, 3.0], 2, 1)?;
+/// let rule = &PackedRule::dense(&Rule::z_plus(), w.panels());
 /// let (mut r_in, mut absorbed) = ([0.0; 2], [0.0]);
 /// relevance(
 ///     &Kernels::default(),
@@ -357,10 +357,10 @@ pub struct Messages<'a> {
 /// use kernels::relevance::{
 ///     Denominators, Messages, PackedRule, Ratios, Rule, denominators, messages, ratios,
 /// };
-/// use kernels::{Kernels, MatMut, MatRef, Panels, pack};
+/// use kernels::{Kernels, MatMut, MatRef, PackedWeights};
 /// let (kernels, rule) = (Kernels::default(), Rule::z_plus());
-/// let w = pack::pack(&[1.0], 1, 1);
-/// let packed = &PackedRule::dense(&rule, Panels::new(&w, 1, 1));
+/// let w = PackedWeights::new(&[1.0], 1, 1)?;
+/// let packed = &PackedRule::dense(&rule, w.panels());
 /// let shared = Rule::shared(&[&rule, &rule])[0];
 /// // One input is 3, the other 1: the other gets a quarter of the relevance.
 /// let [one, other, r_out] = [&[3.0], &[1.0], &[8.0]].map(|x| MatRef::new(x, 1, 1));

@@ -44,13 +44,13 @@ pub struct ConvMaxPool<'a> {
 /// # Example
 /// ```
 /// use kernels::conv::max_pool::{MaxIndices, ConvMaxPoolShape, ConvMaxPool, conv_max_pool};
-/// use kernels::{ConvShape, Kernels, MatMut, Panels, pack};
+/// use kernels::{ConvShape, Kernels, MatMut, PackedWeights};
 /// let conv = ConvShape { rows: 1, cols: 2, size: 1, inputs: 1, outputs: 1 };
 /// let shape = ConvMaxPoolShape { conv, window: 2 };
-/// let w = pack::pack(&[3.0], 1, 1);
+/// let w = PackedWeights::new(&[3.0], 1, 1)?;
 /// let (mut y, mut max_indices, mut z) = ([0.0], MaxIndices::new(&shape, 1), [0.0]);
-/// let (w, out) = (Panels::new(&w, 1, 1), MatMut::new(&mut y, 1, 1));
-/// conv_max_pool(&Kernels::default(), ConvMaxPool { shape: &shape, x: &[1.0, 2.0], images: 1, w, bias: &[-1.0; 16], y: out, max_indices: &mut max_indices, z: Some(&mut z) })?;
+/// let (w, out) = (w.panels(), MatMut::new(&mut y, 1, 1));
+/// conv_max_pool(&Kernels::default(), ConvMaxPool { shape: &shape, x: &[1.0, 2.0], images: 1, w, bias: &[-1.0], y: out, max_indices: &mut max_indices, z: Some(&mut z) })?;
 /// assert_eq!((y, z), ([5.0], [6.0]));
 /// # Ok::<(), kernels::ShapeError>(())
 /// ```
