@@ -5,14 +5,12 @@ from __future__ import annotations
 import base64
 import html
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Dict, Iterable, Mapping, Optional
+from typing import Any, Dict, Iterable, Mapping, Optional, Tuple
 
 import numpy as np
 
 from ._png import grey, heatmap
 
-if TYPE_CHECKING:
-    from ._network import Network
 
 #: Images that a notebook shows.
 _SHOWN = 12
@@ -63,7 +61,7 @@ class Explanation:
 
     @classmethod
     def _of(
-        cls, network: "Network", x: np.ndarray, method: str, value: str, each_class: bool, found: Mapping[str, Any]
+        cls, x: np.ndarray, limits: Tuple[float, float], method: str, value: str, each_class: bool, found: Mapping[str, Any]
     ) -> "Explanation":
         def axes(array: np.ndarray) -> np.ndarray:
             return array if each_class else array[:, 0]
@@ -85,8 +83,8 @@ class Explanation:
             method=method,
             value=value,
             conserves=found["conserves"],
-            low=network.low,
-            high=network.high,
+            low=limits[0],
+            high=limits[1],
         )
 
     def __len__(self) -> int:

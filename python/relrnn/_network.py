@@ -352,7 +352,7 @@ class Network:
             options["rules_file"] = os.fspath(rules)
         with Progress("explaining", len(array), show=progress) as bar:
             found = self._native.explain(array, options, bar.done)
-        return Explanation._of(self, array, method, value_name or "logit", target_name == "all", found)
+        return Explanation._of(array, (self.low, self.high), method, value_name or "logit", target_name == "all", found)
 
     def train(
         self,
