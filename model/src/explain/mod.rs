@@ -58,7 +58,19 @@ pub struct LayerLedger {
 }
 
 /// Buffers and packed weights for explaining one network by one method. The network is borrowed, so that its
-/// parameters cannot change while their packed forms are in use.
+/// parameters cannot change while their packed forms are in use; this does not compile:
+/// ```compile_fail,E0502
+/// # use kernels::Kernels;
+/// # use model::explain::{Explainer, Method, Target};
+/// # use model::{Architecture, Network, Samples, Task};
+/// # fn changed(samples: &dyn Samples, values: &[f32]) -> Result<(), model::ModelError> {
+/// let mut network = Network::new(Architecture::preset("deep")?, Task::default(), 7)?;
+/// let mut explainer = Explainer::new(&Kernels::default(), &network, Method::DEEP_TAYLOR, 2)?;
+/// network.set_values(values)?;
+/// explainer.explain(&Kernels::default(), samples, &[0], Target::Predicted)?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Explainer<'a> {
     network: &'a Network,
