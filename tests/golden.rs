@@ -1,21 +1,81 @@
 //! Golden values of an independent float64 implementation, compared on every backend.
 
-use crate::support::{Golden, assert_close, backends, full, tiny, trainer};
-use kernels::Kernels;
+use crate::support::{Golden, backends, full, relative_error, tiny, trainer};
+use kernels::{Kernels, Threads};
 use model::explain::{Explainer, Method, Target};
 use model::train::Optimiser;
 use model::{Evaluator, Network, Task};
 
-fn check_logits(golden: &Golden, kernels: &Kernels) {
+/// The largest error of one kind of results, relative to the largest expected value of its array.
+#[derive(Clone, Debug, Default)]
+struct Worst {
+    error: f64,
+    what: String,
+}
+
+impl Worst {
+    fn compare(&mut self, what: &str, found: &[f32], want: &[f32]) {
+        assert_eq!(found.len(), want.len(), "{what}");
+        let error = relative_error(found, want);
+        if error.is_nan() || error > self.error {
+            *self = Worst { error, what: what.to_owned() };
+        }
+    }
+}
+
+/// The largest errors of logits and loss, of gradients and three updates, and of relevance.
+#[derive(Clone, Debug, Default)]
+struct Errors {
+    logits: Worst,
+    gradients: Worst,
+    relevance: Worst,
+}
+
+/// What golden values allow a kernel set.
+#[derive(Clone, Copy)]
+struct Bounds {
+    logits: f64,
+    gradients: f64,
+    relevance: f64,
+}
+
+/// Rounding in f32.
+const F32: Bounds = Bounds { logits: 1e-5, gradients: 1e-4, relevance: 1e-4 };
+
+impl Errors {
+    fn of<'a>(cases: impl IntoIterator<Item = &'a Golden>, kernels: &Kernels) -> Errors {
+        let mut errors = Errors::default();
+        for golden in cases {
+            compare_logits(&mut errors.logits, golden, kernels);
+            compare_gradients(&mut errors.gradients, golden, kernels);
+            compare_relevance(&mut errors.relevance, golden, kernels);
+        }
+        errors
+    }
+
+    fn check(&self, kernels: &Kernels, bounds: Bounds) {
+        let each = [
+            (&self.logits, bounds.logits),
+            (&self.gradients, bounds.gradients),
+            (&self.relevance, bounds.relevance),
+        ];
+        for (Worst { error, what }, bound) in each {
+            println!("{}: {error:.1e} of the largest value in {what}", kernels.name());
+            assert!(*error <= bound, "{}: {what} is off by {error:.1e} of its largest value", kernels.name());
+        }
+    }
+}
+
+fn compare_logits(worst: &mut Worst, golden: &Golden, kernels: &Kernels) {
     let Golden { name, network, samples, tensors, .. } = golden;
     let mut evaluator = Evaluator::new(network, samples.labels.len());
     let logits = evaluator.logits(kernels, network, samples, &golden.indices()).expect("runs");
-    assert_close(&format!("{name} logits"), logits, &tensors["logits"], 1e-5);
+    worst.compare(&format!("{name} logits"), logits, &tensors["logits"]);
     let found = evaluator.evaluate(kernels, network, samples, &golden.indices()).expect("runs");
-    assert_close(&format!("{name} loss"), &[found.mean_loss() as f32], &tensors["loss"], 1e-5);
+    worst.compare(&format!("{name} loss"), &[found.mean_loss() as f32], &tensors["loss"]);
 }
 
-fn check_gradients(golden: &Golden, kernels: &Kernels) {
+fn compare_gradients(worst: &mut Worst, golden: &Golden, kernels: &Kernels) {
     let Golden { name, network, samples, tensors, .. } = golden;
     let batch = samples.labels.len();
     let mut trainer = trainer(network, Optimiser::Adam { lr: 1e-3 }, batch, 0);
@@ -24,19 +84,19 @@ fn check_gradients(golden: &Golden, kernels: &Kernels) {
         if round == 0 {
             for tensor in network.export(trainer.gradients()) {
                 let want = &tensors[&format!("grad.{}", tensor.name)];
-                assert_close(&format!("{name} grad.{}", tensor.name), &tensor.values, want, 1e-4);
+                worst.compare(&format!("{name} grad.{}", tensor.name), &tensor.values, want);
             }
         }
         trainer.update(kernels).expect("runs");
     }
     for tensor in trainer.network().tensors() {
         if let Some(want) = tensors.get(&format!("adam3.{}", tensor.name)) {
-            assert_close(&format!("{name} adam3.{}", tensor.name), &tensor.values, want, 1e-4);
+            worst.compare(&format!("{name} adam3.{}", tensor.name), &tensor.values, want);
         }
     }
 }
 
-fn check_relevance(golden: &Golden, kernels: &Kernels) {
+fn compare_relevance(worst: &mut Worst, golden: &Golden, kernels: &Kernels) {
     let Golden { name, network, samples, tensors, .. } = golden;
     let lrp = |alpha, beta| Method::lrp(alpha, beta);
     let cases = [
@@ -56,7 +116,7 @@ fn check_relevance(golden: &Golden, kernels: &Kernels) {
     };
     for (what, method, target) in cases {
         let found = explain(network, samples, method, target);
-        assert_close(&format!("{name} {what}"), &found, &tensors[&format!("relevance.{what}")], 1e-4);
+        worst.compare(&format!("{name} {what}"), &found, &tensors[&format!("relevance.{what}")]);
     }
     // The same parameters with pixels in 0…1.
     let task = Task { low: 0.0, high: 1.0, ..*network.task() };
@@ -65,27 +125,33 @@ fn check_relevance(golden: &Golden, kernels: &Kernels) {
     mapped.images.iter_mut().for_each(|x| *x = *x * 0.5 + 0.5);
     let found = explain(&unit, &mapped, Method::DEEP_TAYLOR, Target::Predicted);
     let what = "relevance.deep_taylor_unit_range";
-    assert_close(&format!("{name} {what}"), &found, &tensors[what], 1e-4);
+    worst.compare(&format!("{name} {what}"), &found, &tensors[what]);
 }
 
 #[test]
 fn narrow_cells_agree_on_every_backend() {
-    for golden in tiny() {
-        for kernels in backends() {
-            check_logits(&golden, &kernels);
-            check_gradients(&golden, &kernels);
-            check_relevance(&golden, &kernels);
-        }
+    let cases = tiny();
+    for kernels in backends() {
+        Errors::of(&cases, &kernels).check(&kernels, F32);
     }
 }
 
 #[test]
 fn thesis_cells_agree_on_every_backend() {
-    for golden in full().unwrap_or_default() {
-        for kernels in backends() {
-            check_logits(&golden, &kernels);
-            check_gradients(&golden, &kernels);
-            check_relevance(&golden, &kernels);
-        }
+    let cases = full().unwrap_or_default();
+    for kernels in backends() {
+        Errors::of(&cases, &kernels).check(&kernels, F32);
+    }
+}
+
+#[test]
+fn narrow_cells_agree_on_amx_within_what_two_and_three_parts_lose() {
+    let cases = tiny();
+    // Twice what was measured with two parts: 1.7e-5, 2.1e-5, 2.4e-4.
+    for (name, bounds) in
+        [("amx-model", Bounds { logits: 4e-5, gradients: 5e-5, relevance: 5e-4 }), ("amx-exact-model", F32)]
+    {
+        let kernels = Kernels::by_name(name, Threads::one()).expect("the model runs everywhere");
+        Errors::of(&cases, &kernels).check(&kernels, bounds);
     }
 }

@@ -164,14 +164,20 @@ pub fn backends() -> Vec<Kernels> {
     Backend::available().into_iter().map(one).collect()
 }
 
+/// The largest difference, relative to the largest expected value.
+pub fn relative_error(found: &[f32], want: &[f32]) -> f64 {
+    let scale = want.iter().fold(1e-30f64, |max, &w| max.max(f64::from(w).abs()));
+    let errors =
+        found.iter().zip(want).map(|(&found, &want)| (f64::from(found) - f64::from(want)).abs() / scale);
+    // NaN stays.
+    errors.fold(0.0, |max, error| if error.is_nan() || error > max { error } else { max })
+}
+
 /// Compares relative to the largest expected value.
 pub fn assert_close(what: &str, found: &[f32], want: &[f32], tolerance: f64) {
     assert_eq!(found.len(), want.len(), "{what}");
-    let scale = want.iter().fold(1e-30f64, |max, &w| max.max(f64::from(w).abs()));
-    for (i, (&found, &want)) in found.iter().zip(want).enumerate() {
-        let error = (f64::from(found) - f64::from(want)).abs() / scale;
-        assert!(error <= tolerance, "{what}[{i}] is {found}, {want} expected: {error:.1e} of the largest");
-    }
+    let error = relative_error(found, want);
+    assert!(error <= tolerance, "{what} is off by {error:.1e} of its largest value");
 }
 
 /// Images drawn from a seed: 40 % background, the rest uniform in −1…1.
