@@ -3,7 +3,8 @@
 //!
 //! One key is changed at a time, starting from what is chosen for this CPU. All candidates of a key run in turn in each
 //! round; each is compared with the chosen value by the geometric mean over the products of the ratio of the least
-//! times. A candidate wins only if it is faster by more than 1 %. `cargo run --release -p benches --bin tune`.
+//! times. The chosen value is a candidate, too: what it seems to win or lose against itself is the noise. Another wins only
+//! if it is faster by 1 % more than the noise. `cargo run --release -p benches --bin tune`.
 
 use anyhow::Result;
 use benches::{FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT, activations, floats};
@@ -32,6 +33,9 @@ struct Args {
     /// Rounds of each key
     #[arg(long, default_value_t = 30)]
     rounds: usize,
+    /// Print the ratio of each product, too
+    #[arg(long)]
+    each: bool,
     /// Kernel set [default: the best]
     #[arg(long)]
     kernels: Option<String>,
@@ -41,10 +45,11 @@ struct Args {
 type Work<'a> = Box<dyn FnMut(&Kernels) + 'a>;
 
 /// Forward, input gradient and weight gradient of all shapes of the benches.
-fn products() -> Vec<Work<'static>> {
-    let mut works: Vec<Work> = Vec::new();
+fn products() -> (Vec<String>, Vec<Work<'static>>) {
+    let (mut shapes, mut works) = (Vec::new(), Vec::<Work>::new());
     for [m, n, k] in FORWARD.into_iter().chain(INPUT_GRADIENT) {
         let (a, w, mut c) = (activations(m * k, 1), pack::pack(&floats(k * n, 2), k, n), vec![0.0; m * n]);
+        shapes.push(format!("{m}×{n}×{k}"));
         works.push(Box::new(move |kernels| {
             let (a, w, c) = (MatRef::new(&a, m, k), Panels::new(&w, k, n), MatMut::new(&mut c, m, n));
             gemm(kernels, a, w, Init::Zero, Epilogue::Store, c).expect("shapes fit");
@@ -52,13 +57,14 @@ fn products() -> Vec<Work<'static>> {
     }
     for [rows, n, m] in WEIGHT_GRADIENT {
         let (a, d_y, mut d_w) = (activations(m * rows, 1), floats(m * n, 2), vec![0.0; panels_len(rows, n)]);
+        shapes.push(format!("{rows}×{n}×{m} TN"));
         works.push(Box::new(move |kernels| {
             let (a, d_y) = (MatRef::new(&a, m, rows), MatRef::new(&d_y, m, n));
             let gradient = WeightGradient { a, d_y, accumulate: false, d_w: &mut d_w, rows, first_row: 0 };
             gemm_tn(kernels, gradient).expect("shapes fit");
         }));
     }
-    works
+    (shapes, works)
 }
 
 /// The least seconds of each product under each tuning, measured in turn.
@@ -78,14 +84,22 @@ fn measure(kernels: &Kernels, works: &mut [Work], tunings: &[Tuning], rounds: us
     least
 }
 
+/// The fastest candidate, if the noise does not explain it; else `chosen`.
+fn winner(chosen: Tuning, tunings: &[Tuning], ratios: &[f64]) -> Tuning {
+    let noise = tunings.iter().zip(ratios).filter(|(tuning, _)| **tuning == chosen);
+    let noise = noise.map(|(_, ratio)| ratio.min(1.0 / ratio)).fold(1.0, f64::min);
+    let fastest = tunings.iter().zip(ratios).min_by(|(_, a), (_, b)| a.total_cmp(b));
+    fastest.filter(|(_, ratio)| **ratio < WINS * noise).map_or(chosen, |(tuning, _)| *tuning)
+}
+
 fn main() -> Result<()> {
-    let Args { rounds, kernels } = Args::parse();
+    let Args { rounds, each, kernels } = Args::parse();
     let backend = match kernels {
         Some(name) => Backend::by_name(&name).ok_or_else(|| anyhow::anyhow!("this CPU has no {name}"))?,
         None => Backend::best(),
     };
     let (kernels, cpu) = (Kernels::new(backend, Threads::one()), Cpu::detect());
-    let (mut best, mut works) = (Tuning::chosen(), products());
+    let (mut best, (shapes, mut works)) = (Tuning::chosen(), products());
     println!("{}, {:?}, row \"{}\": {best}", backend.name(), cpu, cpu.row().0);
     for (key, values) in CANDIDATES {
         let tunings: Vec<Tuning> =
@@ -101,14 +115,29 @@ fn main() -> Result<()> {
         let shown: Vec<String> =
             values.iter().zip(&ratios).map(|(value, r)| format!("{value}: {r:.3}")).collect();
         println!("{key:<11} time against what was chosen: {}", shown.join(", "));
-        let fastest = (0..ratios.len()).min_by(|&i, &j| ratios[i].total_cmp(&ratios[j]));
-        if let Some(fastest) = fastest.filter(|&i| ratios[i] < WINS) {
-            best = tunings[fastest];
+        for (i, shape) in shapes.iter().enumerate().filter(|_| each) {
+            let ratios = least[1..].iter().map(|of| format!("{:.3}", of[i] / least[0][i]));
+            println!("  {shape:<16} {}", ratios.collect::<Vec<_>>().join("  "));
         }
+        best = winner(best, &tunings, &ratios);
     }
     let Tuning { prefetch, strips, k_block, pack_tiles, pack_step } = best;
     println!(
         "Tuning {{ prefetch: {prefetch}, strips: {strips}, k_block: {k_block}, pack_tiles: {pack_tiles}, pack_step: {pack_step} }}"
     );
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_candidate_wins_only_beyond_the_noise() {
+        let chosen = Tuning::chosen();
+        let tunings = [chosen, Tuning { k_block: 256, ..chosen }, Tuning { k_block: 512, ..chosen }];
+        assert_eq!(winner(chosen, &tunings, &[1.0, 0.97, 0.995]), tunings[1]);
+        assert_eq!(winner(chosen, &tunings, &[1.05, 0.97, 0.995]), chosen);
+        assert_eq!(winner(chosen, &tunings, &[1.0, 1.2, 0.995]), chosen);
+    }
 }

@@ -36,8 +36,8 @@ fn masks(n: usize) -> (__m256i, __m256i) {
 impl Simd for Avx2 {
     type F = Pair;
     const TILE_ROWS: [usize; 4] = [6, 0, 0, 0];
-    /// With its sums there would be no registers for the operands.
-    const HALF_ROWS: usize = 0;
+    /// Twelve registers of sums, three of the strips, one of the term: nothing is left for a fifth row.
+    const HALF_ROWS: usize = 4;
     const SUMS: usize = 6;
 
     #[inline(always)]
