@@ -18,7 +18,7 @@ use anyhow::{Context, Result, bail, ensure};
 use kernels::{Backend, Kernels, Threads};
 use record::{Count, Counts, Record, Tools, compare};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitCode};
 
 /// Caches of the simulation, so that estimates do not depend on the machine.
 const CACHES: [&str; 3] = ["--I1=32768,8,64", "--D1=32768,8,64", "--LL=8388608,16,64"];
@@ -68,7 +68,17 @@ fn count(folder: &Path, only: &str) -> Result<Counts> {
     counted.collect()
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let given = |key: &str| arguments.iter().any(|argument| argument == key);
     let value = |key: &str| {

@@ -13,12 +13,6 @@ use crate::simd::{Kernel, Simd};
 use crate::threads::with_scratch;
 use std::ops::Range;
 
-/// Floats of sums that stay in L2 together with the operands.
-const SUMS: usize = 32 * 1024;
-
-/// Rows of a block of sums at least: a library packs `b` again for every block.
-const LEAST: usize = 32;
-
 /// What a backend can do with sums, so that nobody else has to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Abilities {
@@ -71,13 +65,8 @@ impl MatmulTask<'_> {
         };
         let a_in_place = has_one_loop(self.problem) && self.problem.a_rows.width >= self.rows.end;
         // Without a copy and without an epilogue there is no reason for blocks.
+        let most = if a_in_place && place.is_some() { m } else { m.min(BLOCK) };
         let c_stride = n.next_multiple_of(STRIP);
-        let most = match (a_in_place, &place) {
-            (true, Some(_)) => m,
-            (false, Some(_)) => m.min(BLOCK),
-            // Sums are written to the output while L2 has them.
-            (_, None) => m.min((SUMS / c_stride).clamp(LEAST, BLOCK)),
-        };
         let lens = [
             if b_in_place.is_some() { 0 } else { k * n },
             if a_in_place { 0 } else { most * k },
