@@ -3,8 +3,9 @@
 //!
 //! One key is changed at a time, starting from what is chosen for this CPU. All candidates of a key run in turn in each
 //! round; each is compared with the chosen value by the geometric mean over the products of the ratio of the least
-//! times. The chosen value is a candidate, too: what it seems to win or lose against itself is the noise. Another wins only
-//! if it is faster by 1 % more than the noise. `cargo run --release -p benches --bin tune`.
+//! times. The chosen value is a candidate, too, so that its least time is known twice, and the lesser counts. Another value wins
+//! only if it is faster by more than 1 % and two standard errors over the products. On a busy machine nothing wins; take
+//! more rounds there. `cargo run --release -p benches --bin tune`.
 
 use anyhow::Result;
 use benches::{FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT, activations, floats};
@@ -84,12 +85,20 @@ fn measure(kernels: &Kernels, works: &mut [Work], tunings: &[Tuning], rounds: us
     least
 }
 
-/// The fastest candidate, if the noise does not explain it; else `chosen`.
-fn winner(chosen: Tuning, tunings: &[Tuning], ratios: &[f64]) -> Tuning {
-    let noise = tunings.iter().zip(ratios).filter(|(tuning, _)| **tuning == chosen);
-    let noise = noise.map(|(_, ratio)| ratio.min(1.0 / ratio)).fold(1.0, f64::min);
-    let fastest = tunings.iter().zip(ratios).min_by(|(_, a), (_, b)| a.total_cmp(b));
-    fastest.filter(|(_, ratio)| **ratio < WINS * noise).map_or(chosen, |(tuning, _)| *tuning)
+/// The logarithms of the ratios of a candidate's least times to the lesser ones of the chosen value.
+fn logs(of: &[f64], chosen: &[f64]) -> Vec<f64> {
+    of.iter().zip(chosen).map(|(a, b)| (a / b).ln()).collect()
+}
+
+fn mean(xs: &[f64]) -> f64 {
+    xs.iter().sum::<f64>() / xs.len() as f64
+}
+
+/// Whether a candidate with these logarithms of ratios is faster than the noise explains.
+fn wins(logs: &[f64]) -> bool {
+    let (n, mean) = (logs.len() as f64, mean(logs));
+    let variance = logs.iter().map(|log| (log - mean).powi(2)).sum::<f64>() / (n - 1.0).max(1.0);
+    mean < WINS.ln() - 2.0 * (variance / n).sqrt()
 }
 
 fn main() -> Result<()> {
@@ -107,19 +116,23 @@ fn main() -> Result<()> {
         let mut all = vec![best];
         all.extend(&tunings);
         let least = measure(&kernels, &mut works, &all, rounds.max(1));
-        let ratio = |of: &[f64]| {
-            let logs = of.iter().zip(&least[0]).map(|(a, b)| (a / b).ln());
-            (logs.sum::<f64>() / of.len() as f64).exp()
-        };
-        let ratios: Vec<f64> = least[1..].iter().map(|of| ratio(of)).collect();
+        // The chosen value was measured as the first and, if it is in the list, as a candidate.
+        let same = all.iter().zip(&least).filter(|(tuning, _)| **tuning == best).map(|(_, of)| of);
+        let chosen: Vec<f64> =
+            (0..works.len()).map(|i| same.clone().map(|of| of[i]).fold(f64::INFINITY, f64::min)).collect();
+        let logs: Vec<Vec<f64>> = least[1..].iter().map(|of| logs(of, &chosen)).collect();
+        let ratios: Vec<f64> = logs.iter().map(|logs| mean(logs).exp()).collect();
         let shown: Vec<String> =
             values.iter().zip(&ratios).map(|(value, r)| format!("{value}: {r:.3}")).collect();
         println!("{key:<11} time against what was chosen: {}", shown.join(", "));
         for (i, shape) in shapes.iter().enumerate().filter(|_| each) {
-            let ratios = least[1..].iter().map(|of| format!("{:.3}", of[i] / least[0][i]));
+            let ratios = least[1..].iter().map(|of| format!("{:.3}", of[i] / chosen[i]));
             println!("  {shape:<16} {}", ratios.collect::<Vec<_>>().join("  "));
         }
-        best = winner(best, &tunings, &ratios);
+        let faster = (0..logs.len()).filter(|&i| wins(&logs[i]));
+        if let Some(fastest) = faster.min_by(|&i, &j| ratios[i].total_cmp(&ratios[j])) {
+            best = tunings[fastest];
+        }
     }
     let Tuning { prefetch, strips, k_block, pack_tiles, pack_step } = best;
     println!(
@@ -134,10 +147,9 @@ mod tests {
 
     #[test]
     fn a_candidate_wins_only_beyond_the_noise() {
-        let chosen = Tuning::chosen();
-        let tunings = [chosen, Tuning { k_block: 256, ..chosen }, Tuning { k_block: 512, ..chosen }];
-        assert_eq!(winner(chosen, &tunings, &[1.0, 0.97, 0.995]), tunings[1]);
-        assert_eq!(winner(chosen, &tunings, &[1.05, 0.97, 0.995]), chosen);
-        assert_eq!(winner(chosen, &tunings, &[1.0, 1.2, 0.995]), chosen);
+        let ratios = |ratios: [f64; 4]| logs(&ratios, &[1.0; 4]);
+        assert!(wins(&ratios([0.97, 0.96, 0.97, 0.965])));
+        assert!(!wins(&ratios([0.995, 0.994, 0.996, 0.995])), "less than 1 %");
+        assert!(!wins(&ratios([0.7, 1.2, 0.9, 1.0])), "noise");
     }
 }
