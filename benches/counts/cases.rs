@@ -2,7 +2,7 @@
 
 use benches::{activations, floats};
 use kernels::conv::max_pool::{
-    ConvMaxPool, ConvMaxPoolInputGradient, ConvMaxPoolShape, ConvMaxPoolWeightGradient, Filters, MaxIndices,
+    ConvMaxPool, ConvMaxPoolInputGradient, ConvPoolShape, ConvMaxPoolWeightGradient, Filters, MaxIndices,
     conv_max_pool, conv_max_pool_input_gradient, conv_max_pool_weight_gradient,
 };
 use kernels::elementwise::activation::bias_relu;
@@ -51,7 +51,7 @@ pub fn all(kernels: &Kernels) -> Vec<Case> {
         ConvShape { rows: 8, cols: 8, size: 5, inputs: 1, outputs: 24 },
     ] {
         convolutions(&mut cases, kernels, shape);
-        max_pooled(&mut cases, kernels, ConvMaxPoolShape { conv: shape, window: 2 });
+        max_pooled(&mut cases, kernels, ConvPoolShape { conv: shape, window: 2 });
     }
     for [n, width] in [[50, 96], [7, 45]] {
         elements(&mut cases, n, width);
@@ -213,7 +213,7 @@ fn convolutions(cases: &mut Cases, kernels: &Kernels, shape: ConvShape) {
 }
 
 /// Convolution, relu and max-pool as one layer.
-fn max_pooled(cases: &mut Cases, kernels: &Kernels, shape: ConvMaxPoolShape) {
+fn max_pooled(cases: &mut Cases, kernels: &Kernels, shape: ConvPoolShape) {
     let conv = shape.conv;
     let (rows, pixels) = (IMAGES * shape.windows(), IMAGES * conv.rows * conv.cols);
     let w = pack(&floats(conv.patch() * conv.outputs, 2), conv.patch(), conv.outputs);

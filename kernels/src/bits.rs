@@ -3,7 +3,7 @@
 //! threads, compared with `==`.
 
 use crate::conv::max_pool::{
-    ConvMaxPool, ConvMaxPoolInputGradient, ConvMaxPoolShape, ConvMaxPoolWeightGradient, Filters, MaxIndices,
+    ConvMaxPool, ConvMaxPoolInputGradient, ConvPoolShape, ConvMaxPoolWeightGradient, Filters, MaxIndices,
     conv_max_pool, conv_max_pool_input_gradient, conv_max_pool_weight_gradient,
 };
 use crate::conv::{Conv, conv, conv_weight_gradient};
@@ -266,7 +266,7 @@ pub fn images(kernels: &Kernels, batch: &Batch, seed: u64) -> Results {
         });
     }
     results.push(("pool", y));
-    let shape = ConvMaxPoolShape { conv: shape, window: size };
+    let shape = ConvPoolShape { conv: shape, window: size };
     behind_pool(kernels, &shape, images, panels, &x, seed, &mut results);
     results
 }
@@ -274,7 +274,7 @@ pub fn images(kernels: &Kernels, batch: &Batch, seed: u64) -> Results {
 /// Convolution + max-pool, its gradients, and every rule for it.
 fn behind_pool(
     kernels: &Kernels,
-    shape: &ConvMaxPoolShape,
+    shape: &ConvPoolShape,
     images: usize,
     w: Panels,
     x: &[f32],

@@ -10,7 +10,7 @@ use super::pool::Pool;
 use crate::error::ModelError;
 use crate::params::{Parameters, Specs};
 use kernels::conv::max_pool::{
-    ConvMaxPool as Operands, ConvMaxPoolInputGradient, ConvMaxPoolShape, ConvMaxPoolWeightGradient, Filters,
+    ConvMaxPool as Operands, ConvMaxPoolInputGradient, ConvPoolShape, ConvMaxPoolWeightGradient, Filters,
     MaxIndices, conv_max_pool, conv_max_pool_input_gradient, conv_max_pool_weight_gradient,
 };
 use kernels::pack::Part;
@@ -22,7 +22,7 @@ use kernels::{Buffer, ConvShape, Kernels, MatRef, Plane};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ConvMaxPool {
     parameters: usize,
-    shape: ConvMaxPoolShape,
+    shape: ConvPoolShape,
     input: Edge,
     output: Edge,
 }
@@ -42,7 +42,7 @@ impl ConvMaxPool {
     ) -> ConvMaxPool {
         let Plane { rows, cols, channels: inputs, .. } = input.values;
         let conv = ConvShape { rows, cols, size, inputs, outputs: channels };
-        let shape = ConvMaxPoolShape { conv, window: WINDOW };
+        let shape = ConvPoolShape { conv, window: WINDOW };
         let back = Plane { rows: shape.out_rows(), cols: shape.out_cols(), channels, pad: 0 };
         let values = Plane { pad: border, ..back };
         let relu = Some(Relu { dropout: None });
