@@ -3,7 +3,7 @@
 pub(crate) mod bias;
 mod conv;
 mod conv_lateral;
-mod conv_max_pool;
+mod conv_pool;
 mod dense;
 pub(crate) mod edge;
 pub(crate) mod layer;
@@ -17,11 +17,10 @@ use crate::params::Specs;
 use crate::task::Task;
 use conv::{Consumer, Conv};
 use conv_lateral::{ConvLateral, Sizes};
-use conv_max_pool::ConvMaxPool;
+use conv_pool::ConvPool;
 use dense::Dense;
 use edge::{Domain, Edge, vector};
 use kernels::Plane;
-use kernels::pool::PoolKind;
 use layer::Layer;
 use logits::Logits;
 use masks::{Mask, MaskPlace};
@@ -82,9 +81,9 @@ pub(crate) fn encoder(
                 let sizes = Sizes { size, channels, steps };
                 (Box::new(ConvLateral::new(specs, &name, edge, sizes, Consumer::of(rest.first()))), rest)
             }
-            [EncoderLayer::Conv { size, channels, .. }, EncoderLayer::Pool(PoolKind::Max), ref rest @ ..] => {
+            [EncoderLayer::Conv { size, channels, .. }, EncoderLayer::Pool(kind), ref rest @ ..] => {
                 let border = border(rest.first());
-                (Box::new(ConvMaxPool::new(specs, &name, edge, [size, channels], border)), rest)
+                (Box::new(ConvPool::new(specs, &name, edge, ([size, channels], kind), border)), rest)
             }
             [EncoderLayer::Conv { size, channels, .. }, ref rest @ ..] => {
                 let consumer = Consumer::of(rest.first());
