@@ -21,6 +21,7 @@ use conv_pool::ConvPool;
 use dense::Dense;
 use edge::{Domain, Edge, vector};
 use kernels::Plane;
+use kernels::pool::PoolKind;
 use layer::Layer;
 use logits::Logits;
 use masks::{Mask, MaskPlace};
@@ -68,10 +69,12 @@ pub(crate) fn encoder(
     let mut stages: Vec<Box<dyn Layer>> = Vec::new();
     let mut edge = input;
     let mut with_parameters = 0;
+    // Dropout masks are functions of this number: two layers that became one keep theirs.
+    let mut number = 0;
     loop {
         let name = format!("encoder.{with_parameters}");
         let place = if layers.len() == 1 { MaskPlace::Encoded } else { MaskPlace::Encoder };
-        let dropout = Some(Mask { place, layer: stages.len() });
+        let dropout = Some(Mask { place, layer: number });
         let (stage, rest): (Box<dyn Layer>, _) = match *layers {
             [] => return stages,
             [EncoderLayer::Dense(units), ref rest @ ..] => {
@@ -93,6 +96,8 @@ pub(crate) fn encoder(
                 (Box::new(Pool::new(edge, kind, border(rest.first()))), rest)
             }
         };
+        let sum_pooled = matches!(layers, [EncoderLayer::Conv { lateral: false, .. }, EncoderLayer::Pool(PoolKind::Sum), ..]);
+        number += if sum_pooled { 2 } else { 1 };
         with_parameters += usize::from(stage.parameters().is_some());
         edge = stage.output();
         stages.push(stage);
