@@ -4,7 +4,7 @@
 use benches::patches::{assert_conv, assert_weight_gradient, patch, turned};
 use benches::{BATCH, activations, assert_close, best, floats, label, sample};
 use criterion::measurement::WallTime;
-use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group};
 use kernels::pack::{Part, pack, reverse_conv};
 use kernels::{
     Conv, ConvShape, Epilogue, Init, Kernels, MatMut, MatRef, Panels, conv, conv_weight_gradient, panels_len,
@@ -133,4 +133,9 @@ fn lateral(c: &mut Criterion) {
 }
 
 criterion_group!(benches, forward, input_gradient, weight_gradient, lateral);
-criterion_main!(benches);
+fn main() {
+    benches::noise::watch(|| {
+        benches();
+        Criterion::default().configure_from_args().final_summary();
+    });
+}

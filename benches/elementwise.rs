@@ -2,7 +2,7 @@
 
 use benches::{BATCH, activations, alone, assert_close, floats, label, sample};
 use criterion::measurement::WallTime;
-use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group};
 use kernels::elementwise::activation::{bias_relu, softplus_bias};
 use kernels::elementwise::gates::{CellBackward, CellForward, cell_backward, cell_forward};
 use kernels::elementwise::optimiser::{AdamStep, adam, sgd};
@@ -241,4 +241,9 @@ fn gates(c: &mut Criterion) {
 }
 
 criterion_group!(benches, optimisers, losses, biases, gates, pooling);
-criterion_main!(benches);
+fn main() {
+    benches::noise::watch(|| {
+        benches();
+        Criterion::default().configure_from_args().final_summary();
+    });
+}

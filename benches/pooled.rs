@@ -3,7 +3,7 @@
 
 use benches::{BATCH, activations, assert_close, best, floats, label};
 use criterion::measurement::WallTime;
-use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group};
 use kernels::conv::max_pool::{
     ConvMaxPool, ConvMaxPoolInputGradient, ConvMaxPoolWeightGradient, Filters, MaxIndices, conv_max_pool,
     conv_max_pool_input_gradient, conv_max_pool_weight_gradient,
@@ -285,4 +285,9 @@ fn relevance(c: &mut Criterion) {
 }
 
 criterion_group!(benches, forward, backward, relevance);
-criterion_main!(benches);
+fn main() {
+    benches::noise::watch(|| {
+        benches();
+        Criterion::default().configure_from_args().final_summary();
+    });
+}
