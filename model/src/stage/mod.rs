@@ -59,13 +59,13 @@ pub(crate) fn pixels(layers: &[EncoderLayer], task: &Task) -> Edge {
 }
 
 /// The stages of an encoder behind `input`: the one place that knows which layers there are. A layer of a new kind is
-/// a file in this folder and a row here.
+/// a file in this folder and a row here. Also returns the first number of a mask behind them.
 pub(crate) fn encoder(
     mut layers: &[EncoderLayer],
     steps: usize,
     input: Edge,
     specs: &mut Specs,
-) -> Vec<Box<dyn Layer>> {
+) -> (Vec<Box<dyn Layer>>, usize) {
     let mut stages: Vec<Box<dyn Layer>> = Vec::new();
     let mut edge = input;
     let mut with_parameters = 0;
@@ -76,7 +76,7 @@ pub(crate) fn encoder(
         let place = if layers.len() == 1 { MaskPlace::Encoded } else { MaskPlace::Encoder };
         let dropout = Some(Mask { place, layer: number });
         let (stage, rest): (Box<dyn Layer>, _) = match *layers {
-            [] => return stages,
+            [] => return (stages, number),
             [EncoderLayer::Dense(units), ref rest @ ..] => {
                 (Box::new(Dense::hidden(specs, &name, edge, units, dropout)), rest)
             }
