@@ -115,9 +115,11 @@ fn lateral(c: &mut Criterion) {
         for kernels in best() {
             let mut y = vec![0.0; pixels * outputs];
             let run = |y: &mut [f32]| {
-                let (init, epilogue) = (Init::Copy(MatRef::new(&of_x, pixels, outputs)), Epilogue::BiasRelu(&bias));
+                let (init, epilogue) =
+                    (Init::Copy(MatRef::new(&of_x, pixels, outputs)), Epilogue::BiasRelu(&bias));
                 let (x, y) = (&planes[..], MatMut::new(y, pixels, outputs));
-                conv(&kernels, Conv { shape, x, images: BATCH, w: w_panels, init, epilogue, y }).expect("shapes fit");
+                conv(&kernels, Conv { shape, x, images: BATCH, w: w_panels, init, epilogue, y })
+                    .expect("shapes fit");
             };
             run(&mut y);
             for p in sample(pixels) {

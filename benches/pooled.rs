@@ -49,7 +49,16 @@ impl Layer {
         let mut reversed = vec![0.0; panels_len(back.patch(), back.outputs)];
         reverse_conv(&conv, Panels::new(&packed, conv.patch(), conv.outputs), Part::All, &mut reversed);
         let v = floats(BATCH * shape.windows() * conv.outputs, 3);
-        Layer { planes: conv.input().padded(&x, BATCH), shape, x, w, packed, reversed, bias: vec![-0.1; conv.outputs], v }
+        Layer {
+            planes: conv.input().padded(&x, BATCH),
+            shape,
+            x,
+            w,
+            packed,
+            reversed,
+            bias: vec![-0.1; conv.outputs],
+            v,
+        }
     }
 
     fn rows(&self) -> usize {
@@ -101,10 +110,17 @@ impl Layer {
         a.iter().zip(&into).map(share).collect()
     }
 
-    fn sum_forward(&self, kernels: &Kernels, y: &mut [f32], active: Option<&mut ActivePixels>, z: Option<&mut [f32]>) {
+    fn sum_forward(
+        &self,
+        kernels: &Kernels,
+        y: &mut [f32],
+        active: Option<&mut ActivePixels>,
+        z: Option<&mut [f32]>,
+    ) {
         let (shape, x, w, bias) = (&self.shape, &self.planes[..], self.panels(), &self.bias[..]);
         let y = MatMut::new(y, self.rows(), shape.conv.outputs);
-        conv_sum_pool(kernels, ConvSumPool { shape, images: BATCH, x, w, bias, y, active, z }).expect("shapes fit");
+        conv_sum_pool(kernels, ConvSumPool { shape, images: BATCH, x, w, bias, y, active, z })
+            .expect("shapes fit");
     }
 
     fn max_forward(&self, kernels: &Kernels, y: &mut [f32], max_indices: &mut MaxIndices) {
@@ -186,8 +202,7 @@ fn backward(c: &mut Criterion) {
                 let operands = ConvMaxPoolWeightGradient { shape, images, x, max_indices, d_h, d_w };
                 conv_max_pool_weight_gradient(&kernels, operands).expect("shapes fit");
                 let (d_x, epilogues, filters) = (MatMut::new(d_x, lines, cols), &[epilogue][..], &filters);
-                let operands =
-                    ConvMaxPoolInputGradient { filters, images, max_indices, d_h, epilogues, d_x };
+                let operands = ConvMaxPoolInputGradient { filters, images, max_indices, d_h, epilogues, d_x };
                 conv_max_pool_input_gradient(&kernels, operands).expect("shapes fit");
             };
             run(&mut d_w, &mut d_x);
@@ -220,8 +235,7 @@ fn check_sum_weight_gradient(layer: &Layer, kernels: &Kernels) {
         d_b: &mut d_b,
     };
     conv_sum_pool_weight_gradient(kernels, operands).expect("shapes fit");
-    let patches: Vec<f32> =
-        (0..pixels).flat_map(|p| benches::patches::patch(&conv, &layer.x, p)).collect();
+    let patches: Vec<f32> = (0..pixels).flat_map(|p| benches::patches::patch(&conv, &layer.x, p)).collect();
     let transposed = reference::transposed(&patches, pixels, conv.patch());
     let want = reference::gemm(&transposed, &d_y, conv.patch(), conv.outputs, pixels);
     assert_close("weight gradient", &unpack(Panels::new(&d_w, conv.patch(), conv.outputs)), &want);
@@ -242,8 +256,7 @@ fn relevance(c: &mut Criterion) {
             let y = MatRef::new(&y, layer.rows(), conv.outputs);
             let mut run = |r_in: &mut [f32]| {
                 let (r_in, absorbed) = (MatMut::new(r_in, pixels, conv.inputs), &mut absorbed[..]);
-                let operands =
-                    RelevanceConvSumPool { rule, window: 2, x, bias, z, y, r_out, r_in, absorbed };
+                let operands = RelevanceConvSumPool { rule, window: 2, x, bias, z, y, r_out, r_in, absorbed };
                 relevance_conv_sum_pool(&kernels, operands).expect("shapes fit");
             };
             run(&mut r_in);
@@ -261,8 +274,8 @@ fn relevance(c: &mut Criterion) {
         for kernels in best() {
             let mut indices = MaxIndices::new(&layer.shape, BATCH);
             layer.max_forward(&kernels, &mut y, &mut indices);
-            let rule =
-                &PackedRule::conv_max_pool(&kernels, &rule, &layer.shape, layer.panels()).expect("shapes fit");
+            let rule = &PackedRule::conv_max_pool(&kernels, &rule, &layer.shape, layer.panels())
+                .expect("shapes fit");
             let (x, max_indices, r_out) = (&layer.planes[..], &indices, layer.d_h());
             let mut run = |r_in: &mut [f32]| {
                 let (r_in, absorbed) = (MatMut::new(r_in, lines, cols), &mut absorbed[..]);

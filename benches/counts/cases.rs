@@ -2,7 +2,7 @@
 
 use benches::{activations, floats};
 use kernels::conv::max_pool::{
-    ConvMaxPool, ConvMaxPoolInputGradient, ConvPoolShape, ConvMaxPoolWeightGradient, Filters, MaxIndices,
+    ConvMaxPool, ConvMaxPoolInputGradient, ConvMaxPoolWeightGradient, ConvPoolShape, Filters, MaxIndices,
     conv_max_pool, conv_max_pool_input_gradient, conv_max_pool_weight_gradient,
 };
 use kernels::elementwise::activation::bias_relu;

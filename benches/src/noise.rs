@@ -66,12 +66,21 @@ impl Noise {
 impl std::fmt::Display for Noise {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let [median, most] = self.spread.map(|share| 100.0 * share);
-        write!(f, "noise: a fixed loop takes {median:.0} % more than its least time in the median, {most:.0} % at most")?;
+        write!(
+            f,
+            "noise: a fixed loop takes {median:.0} % more than its least time in the median, {most:.0} % at most"
+        )?;
         if let Some([used, stolen]) = self.others.map(|of| of.map(|share| 100.0 * share)) {
-            write!(f, "; other processes used {used:.0} % of the CPU time, the hypervisor took {stolen:.0} %")?;
+            write!(
+                f,
+                "; other processes used {used:.0} % of the CPU time, the hypervisor took {stolen:.0} %"
+            )?;
         }
         if self.is_busy() {
-            write!(f, "\nthe machine is busy: do not compare these figures with those of another run; interleave the runs")?;
+            write!(
+                f,
+                "\nthe machine is busy: do not compare these figures with those of another run; interleave the runs"
+            )?;
         }
         Ok(())
     }

@@ -2,13 +2,13 @@
 //! every relevance rule and elementwise function, on every backend with this guarantee, on 1, 2, 3 and 7
 //! threads, compared with `==`.
 
+use crate::conv::max_pool::{
+    ConvMaxPool, ConvMaxPoolInputGradient, ConvMaxPoolWeightGradient, ConvPoolShape, Filters, MaxIndices,
+    conv_max_pool, conv_max_pool_input_gradient, conv_max_pool_weight_gradient,
+};
 use crate::conv::sum_pool::{
     ActivePixels, ConvSumPool, ConvSumPoolInputGradient, ConvSumPoolWeightGradient, conv_sum_pool,
     conv_sum_pool_input_gradient, conv_sum_pool_weight_gradient,
-};
-use crate::conv::max_pool::{
-    ConvMaxPool, ConvMaxPoolInputGradient, ConvPoolShape, ConvMaxPoolWeightGradient, Filters, MaxIndices,
-    conv_max_pool, conv_max_pool_input_gradient, conv_max_pool_weight_gradient,
 };
 use crate::conv::{Conv, conv, conv_weight_gradient};
 use crate::dropout::Dropout;
@@ -28,8 +28,9 @@ use crate::panels::{Panels, panels_len};
 use crate::pool::{PoolBack, PoolBackward, PoolKind, PoolShape, pool, pool_backward};
 use crate::relevance::{
     Denominators, DenominatorsConv, EPS, Messages, MessagesConv, PackedRule, Ratios, RatiosConv, Relevance,
-    RelevanceConv, RelevanceConvMaxPool, RelevanceConvSumPool, RelevanceNeuron, Rule, denominators, denominators_conv, messages,
-    messages_conv, ratios, ratios_conv, relevance, relevance_conv, relevance_conv_max_pool, relevance_conv_sum_pool, relevance_neuron,
+    RelevanceConv, RelevanceConvMaxPool, RelevanceConvSumPool, RelevanceNeuron, Rule, denominators,
+    denominators_conv, messages, messages_conv, ratios, ratios_conv, relevance, relevance_conv,
+    relevance_conv_max_pool, relevance_conv_sum_pool, relevance_neuron,
 };
 use crate::simd::dispatch::Backend;
 use crate::testing::{activations, floats, kernel_sets, shapes};
@@ -369,7 +370,8 @@ fn behind_sum_pool(
     pack::reverse_conv(conv, w, Part::All, &mut back);
     let relu = Epilogue::ReluGradient { a: conv.input().pixels_of(x, images), scale: 1.0, guided: false };
     add(results, "sum-pooled dX", vec![0.0; pixels * conv.inputs], |out| {
-        let (w, d_x) = (Panels::new(&back, reversed.patch(), reversed.outputs), MatMut::new(out, pixels, conv.inputs));
+        let (w, d_x) =
+            (Panels::new(&back, reversed.patch(), reversed.outputs), MatMut::new(out, pixels, conv.inputs));
         let (active, epilogue) = (&active, relu);
         let operands = ConvSumPoolInputGradient { shape, images, active, d_h, w, epilogue, d_x };
         conv_sum_pool_input_gradient(kernels, operands)
@@ -379,8 +381,7 @@ fn behind_sum_pool(
         let (y, z, window) = (MatRef::new(&y, rows, conv.outputs), &z[..], shape.window);
         add(results, name, vec![0.0; pixels * conv.inputs], |out| {
             let (r_in, absorbed) = (MatMut::new(out, pixels, conv.inputs), &mut vec![0.0; images]);
-            let operands =
-                RelevanceConvSumPool { rule, window, x, bias, z, y, r_out: d_h, r_in, absorbed };
+            let operands = RelevanceConvSumPool { rule, window, x, bias, z, y, r_out: d_h, r_in, absorbed };
             relevance_conv_sum_pool(kernels, operands)
         });
     }

@@ -74,7 +74,8 @@ impl Rows {
     pub(crate) fn repeats_every(&self, rows: usize) -> bool {
         let lines = rows / self.width;
         self.width == usize::MAX
-            || rows.is_multiple_of(self.width) && (self.height == usize::MAX || lines.is_multiple_of(self.height))
+            || rows.is_multiple_of(self.width)
+                && (self.height == usize::MAX || lines.is_multiple_of(self.height))
     }
 
     /// The largest offset among rows `0..rows`, `usize::MAX` if it is larger than that; strides are

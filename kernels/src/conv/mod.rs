@@ -173,8 +173,10 @@ pub fn conv_weight_gradient(
     kernels.threads().split(shape.patch(), cost, &|rows| {
         for first in (0..images).step_by(chunk) {
             let last = images.min(first + chunk);
-            let (x, d_y) =
-                (&x[first * input.len()..last * input.len()], &d_y[first * output.len()..last * output.len()]);
+            let (x, d_y) = (
+                &x[first * input.len()..last * input.len()],
+                &d_y[first * output.len()..last * output.len()],
+            );
             let gradient = GradientOfImages { shape, images: last - first, x, d_y, accumulate: first > 0 };
             // SAFETY: the parts of a split own different rows of `d_w`.
             unsafe { gradient.run(kernels, rows.clone(), &d_w) };

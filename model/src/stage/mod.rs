@@ -96,7 +96,10 @@ pub(crate) fn encoder(
                 (Box::new(Pool::new(edge, kind, border(rest.first()))), rest)
             }
         };
-        let sum_pooled = matches!(layers, [EncoderLayer::Conv { lateral: false, .. }, EncoderLayer::Pool(PoolKind::Sum), ..]);
+        let sum_pooled = matches!(
+            layers,
+            [EncoderLayer::Conv { lateral: false, .. }, EncoderLayer::Pool(PoolKind::Sum), ..]
+        );
         number += if sum_pooled { 2 } else { 1 };
         with_parameters += usize::from(stage.parameters().is_some());
         edge = stage.output();

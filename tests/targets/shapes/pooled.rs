@@ -6,7 +6,7 @@ use super::operand::{Mat, Out, agrees, close, largest, same_bits};
 use super::relevance::{domain, rule};
 use super::relevance_conv::of_image;
 use kernels::conv::max_pool::{
-    ConvMaxPool, ConvMaxPoolInputGradient, ConvPoolShape, ConvMaxPoolWeightGradient, Filters, MaxIndices,
+    ConvMaxPool, ConvMaxPoolInputGradient, ConvMaxPoolWeightGradient, ConvPoolShape, Filters, MaxIndices,
     conv_max_pool, conv_max_pool_input_gradient, conv_max_pool_weight_gradient,
 };
 use kernels::pack::{Part, pack, unpack};
@@ -149,8 +149,7 @@ pub fn forward(draw: &mut Draw) {
     // Argmax positions of another layer, or of another number of images.
     let of = ConvPoolShape { window: 1 + draw.near(right.window - 1) % 4, ..right };
     let (room, shape) = (draw.near(images) % 4, near(draw, &conv));
-    let (shape, images) =
-        (ConvPoolShape { conv: shape, window: draw.near(right.window) }, draw.near(images));
+    let (shape, images) = (ConvPoolShape { conv: shape, window: draw.near(right.window) }, draw.near(images));
     let mut max_indices = MaxIndices::new(&of, room);
     let even = |map: &Rows| map.width == usize::MAX || map.width.is_multiple_of(shape.out_cols().max(1));
     let outputs = shape.conv.outputs as u128;
@@ -254,8 +253,7 @@ pub fn weight_gradient(draw: &mut Draw) {
     let mut layer = Forward::drawn(draw, Draw::values);
     let d_y = layer.values(draw);
     let len = draw.near_len(layer.x.len());
-    let shape =
-        ConvPoolShape { conv: near(draw, &layer.shape.conv), window: draw.near(layer.shape.window) };
+    let shape = ConvPoolShape { conv: near(draw, &layer.shape.conv), window: draw.near(layer.shape.window) };
     let (images, conv) = (draw.near(layer.images), layer.shape.conv);
     let mut d_w = vec![f32::NAN; draw.near_len(panels_len(conv.patch(), conv.outputs))];
     let fits = same_max_indices(&shape, &layer.shape)

@@ -1,7 +1,7 @@
 //! A convolution's weights, one filter per output, in the layout of the backward pass.
 
-use crate::conv::pooled::{Columns, ConvPoolShape};
 use crate::buffer::Buffer;
+use crate::conv::pooled::{Columns, ConvPoolShape};
 use crate::gemm::pack::Part;
 use crate::layout::STRIP;
 use crate::panels::{Panels, panel_index, panels_len};

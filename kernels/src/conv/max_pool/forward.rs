@@ -57,7 +57,8 @@ pub struct ConvMaxPool<'a> {
 pub fn conv_max_pool(kernels: &Kernels, operands: ConvMaxPool) -> Result<(), ShapeError> {
     const NAME: &str = "conv_max_pool";
     let ConvMaxPool { shape, images, x, w, bias, y, max_indices, z } = operands;
-    let _span = kernels.span(NAME, || Work::conv_pool(images, shape, "relu, max-pool", terms(shape), x.len()));
+    let _span =
+        kernels.span(NAME, || Work::conv_pool(images, shape, "relu, max-pool", terms(shape), x.len()));
     let mut room = Vec::new();
     let bias = padded_bias(bias, shape.conv.outputs, &mut room);
     let forward = Forward { shape, images, x, w, bias };

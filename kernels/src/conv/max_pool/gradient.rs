@@ -1,9 +1,9 @@
 //! The weight gradient: for each filter, the patches at its argmax positions are summed.
 
 use super::indices::MaxIndices;
-use crate::conv::pooled::{Columns, ConvPoolShape};
 use super::visit::{ArgmaxPositions, Live, block_len, blocks, images_a_block};
 use crate::conv::conv_weight_gradient;
+use crate::conv::pooled::{Columns, ConvPoolShape};
 use crate::error::{ShapeError, axis};
 use crate::exec::Kernels;
 use crate::layout::{MatRef, STRIP, volume};

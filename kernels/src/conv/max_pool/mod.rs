@@ -15,9 +15,9 @@ pub(crate) mod ratios;
 mod tests;
 pub(crate) mod visit;
 
+pub use super::pooled::ConvPoolShape;
 pub use back::{ConvMaxPoolInputGradient, conv_max_pool_input_gradient};
 pub use filters::Filters;
 pub use forward::{ConvMaxPool, conv_max_pool};
 pub use gradient::{ConvMaxPoolWeightGradient, conv_max_pool_weight_gradient};
-pub use super::pooled::ConvPoolShape;
 pub use indices::MaxIndices;

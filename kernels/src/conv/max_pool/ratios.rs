@@ -2,8 +2,8 @@
 
 use super::back::Values;
 use super::filters::Lines;
-use crate::conv::pooled::ConvPoolShape;
 use super::visit::{ArgmaxPositions, Live};
+use crate::conv::pooled::ConvPoolShape;
 use crate::gemm::problem::Stabiliser;
 use crate::layout::STRIP;
 use crate::simd::lanes::{load, store};

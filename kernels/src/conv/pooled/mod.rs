@@ -4,6 +4,6 @@
 pub(super) mod convolve;
 mod shape;
 
-pub use shape::ConvPoolShape;
 pub(crate) use shape::Columns;
+pub use shape::ConvPoolShape;
 pub(super) use shape::MAX_WINDOW;

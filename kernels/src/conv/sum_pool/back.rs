@@ -70,7 +70,8 @@ pub fn conv_sum_pool_weight_gradient(
                 let planes = &mut planes[..images.len() * output.len()];
                 let (x, accumulate) = (&x[first * input.len()..images.end * input.len()], first > 0);
                 kernels.backend().run(Spread { shape, images: images.clone(), active, d_h, planes });
-                let gradient = GradientOfImages { shape: conv, images: images.len(), x, d_y: planes, accumulate };
+                let gradient =
+                    GradientOfImages { shape: conv, images: images.len(), x, d_y: planes, accumulate };
                 // SAFETY: the parts of a split own different rows of `d_w`; the first alone writes `d_b`.
                 unsafe {
                     gradient.run(kernels, rows.clone(), &d_w);

@@ -57,8 +57,8 @@ pub struct ConvSumPool<'a> {
 pub fn conv_sum_pool(kernels: &Kernels, operands: ConvSumPool) -> Result<(), ShapeError> {
     const NAME: &str = "conv_sum_pool";
     let ConvSumPool { shape, images, x, w, bias, y, active, z } = operands;
-    let _span = kernels
-        .span(NAME, || Work::conv_pool(images, shape, "relu, sum-pool", terms(shape), x.len()));
+    let _span =
+        kernels.span(NAME, || Work::conv_pool(images, shape, "relu, sum-pool", terms(shape), x.len()));
     let mut room = Vec::new();
     let bias = padded_bias(bias, shape.conv.outputs, &mut room);
     let forward = Forward { shape, images, x, w, bias };

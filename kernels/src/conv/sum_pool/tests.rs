@@ -97,7 +97,8 @@ impl Case {
         let mut out = vec![f32::NAN; pixels * conv_shape.outputs];
         let y = MatMut::new(&mut out, pixels, conv_shape.outputs);
         let (x, w, init) = (&self.padded[..], self.panels(), Init::Zero);
-        conv(kernels, Conv { shape: conv_shape, images: self.images, x, w, init, epilogue, y }).expect("fits");
+        conv(kernels, Conv { shape: conv_shape, images: self.images, x, w, init, epilogue, y })
+            .expect("fits");
         out
     }
 
@@ -350,12 +351,20 @@ fn a_layer_without_channels_has_no_gradient_and_no_relevance() {
             let (shape, d_h) = (&case.shape, case.of_windows(&case.v));
             let x = &case.padded[..];
             let (d_w, d_b) = (&mut d_w, &mut d_b);
-            let operands =
-                ConvSumPoolWeightGradient { shape, images: 2, x, active: &active, d_h, d_w: &mut *d_w, d_b: &mut *d_b };
+            let operands = ConvSumPoolWeightGradient {
+                shape,
+                images: 2,
+                x,
+                active: &active,
+                d_h,
+                d_w: &mut *d_w,
+                d_b: &mut *d_b,
+            };
             conv_sum_pool_weight_gradient(&kernels, operands).expect("fits");
             assert!(d_w.iter().chain(d_b.iter()).all(|&d| d == 0.0), "{inputs} {outputs}");
             let mut out = vec![f32::NAN; case.x.len()];
-            let (w, d_x) = (Panels::new(&back, conv.reversed().patch(), inputs), MatMut::new(&mut out, 40, inputs));
+            let (w, d_x) =
+                (Panels::new(&back, conv.reversed().patch(), inputs), MatMut::new(&mut out, 40, inputs));
             let epilogue = Epilogue::Store;
             let operands =
                 ConvSumPoolInputGradient { shape, images: 2, active: &active, d_h, w, epilogue, d_x };
