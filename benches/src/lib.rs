@@ -5,6 +5,7 @@
 //! move memory count the bytes they read and write. `cargo bench -p benches --bench gemm -- --quick` gives
 //! rough figures; `cargo bench --workspace -- --save-baseline <name>` saves a baseline for later runs.
 
+pub mod noise;
 pub mod patches;
 
 use kernels::{Backend, Kernels, Threads};

@@ -3,7 +3,7 @@
 use super::Cases;
 use benches::{activations, floats};
 use kernels::conv::max_pool::{
-    ConvMaxPool, ConvMaxPoolInputGradient, ConvMaxPoolShape, ConvMaxPoolWeightGradient, Filters, MaxIndices,
+    ConvMaxPool, ConvMaxPoolInputGradient, ConvPoolShape, ConvMaxPoolWeightGradient, Filters, MaxIndices,
     conv_max_pool, conv_max_pool_input_gradient, conv_max_pool_weight_gradient,
 };
 use kernels::pack::{Part, pack, reverse_conv};
@@ -129,7 +129,7 @@ pub(super) fn pools(cases: &mut Cases, shape: ConvShape) {
 }
 
 /// Convolution, relu and max-pool as one layer.
-pub(super) fn max_pooled(cases: &mut Cases, kernels: &Kernels, shape: ConvMaxPoolShape) {
+pub(super) fn max_pooled(cases: &mut Cases, kernels: &Kernels, shape: ConvPoolShape) {
     let conv = shape.conv;
     let (rows, pixels) = (IMAGES * shape.windows(), IMAGES * conv.rows * conv.cols);
     let w = pack(&floats(conv.patch() * conv.outputs, 2), conv.patch(), conv.outputs);

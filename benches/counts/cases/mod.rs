@@ -4,7 +4,7 @@ mod dense;
 mod elements;
 mod images;
 
-use kernels::conv::max_pool::ConvMaxPoolShape;
+use kernels::conv::max_pool::ConvPoolShape;
 use kernels::{ConvShape, Kernels};
 
 /// One call of a kernel; results and operands belong to the case.
@@ -36,7 +36,7 @@ pub fn all(kernels: &Kernels) -> Vec<Case> {
         images::convolutions(&mut cases, kernels, shape);
         images::shared_rules(&mut cases, kernels, shape);
         images::pools(&mut cases, shape);
-        images::max_pooled(&mut cases, kernels, ConvMaxPoolShape { conv: shape, window: 2 });
+        images::max_pooled(&mut cases, kernels, ConvPoolShape { conv: shape, window: 2 });
     }
     for [n, width] in [[50, 96], [7, 45]] {
         elements::layers(&mut cases, n, width);
