@@ -4,7 +4,7 @@ use super::heatmaps;
 use super::networks::{Estimate, Net, Set};
 use super::printed::HYPER_PARAMETERS;
 use super::statements::{self, ALIKE, DIGIT, EQUAL, LAST};
-use crate::experiment::folder::{Finished, Loaded, Run};
+use crate::experiment::folder::{Loaded, Run};
 use crate::measure::heatmaps::MAIN;
 use crate::measure::intervals::last_quarter;
 use crate::report::document::Section;
@@ -125,7 +125,7 @@ pub fn verdict(set: &Set) -> String {
         some if some.contains(&Verdict::Fails) => "does not hold",
         _ => "is not decided",
     };
-    let value = |of: Option<Estimate>| of.map_or("not measured".to_owned(), brief);
+    let value = |of: Option<Estimate>| of.map_or("not measured".to_owned(), |of| of.text(3));
     let [a, b] = [plain, encoded].map(|net| value(net.accuracy_estimate()));
     let equal = match verdicts[0] {
         Verdict::Holds => "are equally accurate",
@@ -157,46 +157,37 @@ pub fn verdict(set: &Set) -> String {
     )
 }
 
-/// A number and its interval with three decimals.
-fn brief(of: Estimate) -> String {
-    match of.interval {
-        Some((low, high)) => format!("{:.3} [{low:.3}, {high:.3}]", of.value),
-        None => format!("{:.3}", of.value),
-    }
-}
-
 /// How much the heatmaps say about the class: the number that belongs beside the finding.
 pub fn class_dependence(set: &Set) -> Option<String> {
     let (_, net) = pair(set)?;
     let names = &net.first().measured.classes;
     let value_at = Value::NAMES.iter().position(|name| *name == set.value)?;
-    let of = |method: &str, value: usize| {
-        let row = |run: &Finished| {
-            *run.measured.classes.iter().find(|of| of.method == method)?.cosine.get(value)?
-        };
-        net.spread(row).map(|spread| spread.mean)
-    };
+    let of = |method: &str, value: usize| net.class_dependence(method, value);
     let main = of(MAIN, value_at)?;
-    let mut least: Option<(&str, &str, f64)> = None;
+    let mut least: Option<(&str, &str, Estimate)> = None;
     for method in names.iter().map(|of| &of.method[..]) {
         for (value, name) in Value::NAMES.iter().enumerate() {
             if let Some(cosine) =
-                of(method, value).filter(|cosine| least.is_none_or(|(.., best)| *cosine < best))
+                of(method, value).filter(|cosine| least.is_none_or(|(.., best)| cosine.value < best.value))
             {
                 least = Some((method, name, cosine));
             }
         }
     }
-    let what = if main >= ALIKE {
+    let what = if main.value >= ALIKE {
         "are the same for every class but for a factor: they say where the evidence lies, not why this class"
     } else {
         "differ between the classes"
     };
     let (method, value, cosine) = least?;
     Some(format!(
-        "The {MAIN} heatmaps of {} {what} (mean |cosine| over all pairs of {} classes {main:.3}, value {}; 1: the same). Of the \
-         methods and values measured, {method} of {value} depends on the class most ({cosine:.3}).",
-        net.title, set.selection.classes, set.value
+        "The {MAIN} heatmaps of {} {what} (mean |cosine| over all pairs of {} classes {}, value {}; 1: the same). Of the \
+         methods and values measured, {method} of {value} depends on the class most ({}).",
+        net.title,
+        set.selection.classes,
+        main.text(3),
+        set.value,
+        cosine.text(3)
     ))
 }
 
