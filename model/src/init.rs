@@ -97,8 +97,9 @@ mod tests {
     #[test]
     fn the_first_values_of_a_seed_never_change() {
         let mut rng = generator(0, 1, 0);
-        let found: Vec<f32> =
-            (0..4).map(|_| (InitialValues::Draft.sigma(1) * truncated_normal(&mut rng, CUT)) as f32).collect();
+        let found: Vec<f32> = (0..4)
+            .map(|_| (InitialValues::Draft.sigma(1) * truncated_normal(&mut rng, CUT)) as f32)
+            .collect();
         assert_eq!(found, GOLDEN, "initial values of a seed are part of what a run means");
     }
 

@@ -232,7 +232,9 @@ impl MethodArgs {
         ] {
             if given && !used {
                 let method = &self.method;
-                return Err(UsageError(format!("--{option}: {method} has none; it belongs to --method {belongs}")));
+                return Err(UsageError(format!(
+                    "--{option}: {method} has none; it belongs to --method {belongs}"
+                )));
             }
         }
         Ok(())
@@ -296,6 +298,7 @@ fn usage_error(numbers: &Numbers, error: &ModelError) -> UsageError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use model::explain::{Noise, Path};
 
     fn args() -> MethodArgs {
         MethodArgs { method: "deep-taylor".to_owned(), ..MethodArgs::default() }
@@ -346,6 +349,31 @@ mod tests {
             (found.first, found.convention),
             (LayerRule::Epsilon { epsilon: 1e-9 }, Convention::CAPTUM)
         );
+    }
+
+    #[test]
+    fn averages_of_gradients_have_their_numbers_and_no_other_method_has() {
+        let of = |method: &str| MethodArgs { method: method.to_owned(), ..MethodArgs::default() };
+        let gradient = Method::SimpleTaylor;
+        assert_eq!(of("gradient-input").parse().unwrap(), gradient);
+        let path = MethodArgs { points: Some(8), baseline: Some(-1.0), ..of("integrated-gradients") };
+        let expected = Method::IntegratedGradients(Path { points: 8, baseline: -1.0 });
+        assert_eq!(path.parse().unwrap(), expected);
+        assert_eq!(path.title(), "integrated-gradients --points 8 --baseline -1");
+        let noise = Noise { points: 32, share: 0.2, seed: 3 };
+        let args = MethodArgs { noise: Some(0.2), noise_seed: Some(3), ..of("smooth-grad") };
+        assert_eq!(args.parse().unwrap(), Method::SmoothGrad(noise));
+        for (args, word) in [
+            (MethodArgs { points: Some(8), ..of("lrp") }, "--points"),
+            (MethodArgs { noise: Some(0.1), ..of("integrated-gradients") }, "--noise"),
+            (MethodArgs { noise: Some(-0.1), ..of("smooth-grad") }, "--noise -0.1"),
+            (MethodArgs { baseline: Some(f32::NAN), ..of("integrated-gradients") }, "--baseline NaN"),
+            (MethodArgs { points: Some(0), ..of("smooth-grad") }, "--points is 0"),
+            (MethodArgs { noise_seed: Some(1), ..of("sensitivity") }, "--noise-seed"),
+        ] {
+            let error = args.parse().unwrap_err();
+            assert!(error.is::<UsageError>() && error.to_string().contains(word), "{word}: {error}");
+        }
     }
 
     #[test]

@@ -53,8 +53,15 @@ pub fn run(args: &MethodsArgs, options: &GlobalOptions) -> Result<()> {
 
 /// A row for each method and value.
 fn table(found: &AllMethods) -> Table {
-    let mut table =
-        Table::new(&["method", "value", "all classes |cos|", "AOPC", "not conserved", "absorbed", "negative"]);
+    let mut table = Table::new(&[
+        "method",
+        "value",
+        "all classes |cos|",
+        "AOPC",
+        "not conserved",
+        "absorbed",
+        "negative",
+    ]);
     for of in &found.methods {
         let is_gradient = Method::GRADIENTS.contains(&of.method.as_str());
         let promised = |text: String| if is_gradient { String::new() } else { text };

@@ -73,7 +73,8 @@ pub fn check(matches: &ArgMatches) -> Result<(), UsageError> {
                 given.refuse(&["overwrite"], "without --trace")?;
             }
             if text(matches, "what").is_none_or(|what| what != "explain") {
-                let rules = ["method", "first", "middle", "last", "rules", "alpha", "beta", "epsilon", "gamma"];
+                let rules =
+                    ["method", "first", "middle", "last", "rules", "alpha", "beta", "epsilon", "gamma"];
                 let gradients = ["points", "baseline", "noise", "noise_seed"];
                 let method = [&rules[..], &gradients].concat();
                 given.refuse(&method, "on a training step; give --what explain")?;
@@ -112,7 +113,10 @@ mod tests {
             ("eval --model no --dataset no --labels y.npy", ["--labels", "--input"]),
             ("explain --model no --input x.npy --data-dir no --out a", ["--data-dir", "--dataset"]),
             ("explain --model no --dataset no --cmap hot --out a.NPY", ["--cmap", "pictures"]),
-            ("explain --model no --dataset no --figure-format svg --out a.html", ["--figure-format", ".html"]),
+            (
+                "explain --model no --dataset no --figure-format svg --out a.html",
+                ["--figure-format", ".html"],
+            ),
             ("compare a b --figure-format svg", ["--figure-format", "--out"]),
             ("profile --noise 0.5", ["--noise", "--what explain"]),
             (

@@ -150,7 +150,8 @@ impl Report {
             }
             Part::Matrix(matrix) => matrix.json(),
             Part::Figure(figure) | Part::Wide(figure, _) => {
-                let files = self.formats.files(&figure.name).into_iter().map(|file| format!("figures/{file}"));
+                let files =
+                    self.formats.files(&figure.name).into_iter().map(|file| format!("figures/{file}"));
                 let files: Vec<String> = files.collect();
                 json!({ "figure": figure.name, "caption": figure.caption, "file": files.first(), "files": files, "data": figure.data })
             }

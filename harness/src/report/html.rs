@@ -134,14 +134,18 @@ fn figure_of(figure: &Figure, narrow: Option<&Picture>, formats: Option<&FigureF
 }
 
 fn matrix_of(matrix: &Matrix) -> Markup {
+    let cells = || matrix.rows.iter().flat_map(|row| row.cells.iter().flatten());
+    let longest = cells().map(|cell| cell.network.chars().count()).max().unwrap_or(0);
+    let width = (longest as f64 * 0.46 + 2.0).max(6.3);
     html! {
-        div class="matrix" id=(matrix.name) role="table" aria-label=(matrix.title) {
+        div class="matrix" id=(matrix.name) role="table" aria-label=(matrix.title) style=(format!("--sign:{width:.1}rem")) {
             div class="legend" {
                 (matrix.title) ": "
                 @for verdict in [Verdict::Holds, Verdict::Fails, Verdict::Unsure, Verdict::NotMeasured] {
                     span class=(class_of(verdict)) { (verdict.sign()) } " " (verdict.text()) " "
                 }
-                "· open a sign for its value · ( ) not claimed of this network"
+                "· open a sign for its value"
+                @if cells().any(|cell| !cell.claimed) { " · ( ) not claimed of this network" }
             }
             @for row in &matrix.rows { (row_of(row)) }
         }

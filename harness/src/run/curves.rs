@@ -1,6 +1,6 @@
 //! Loss and accuracy by epoch, drawn with characters: what `--watch` shows while a network is trained.
 
-use textplots::{Chart, Plot, Shape};
+use textplots::{Chart, LabelBuilder, LabelFormat, Plot, Shape};
 
 /// Width and height of a chart, in dots: two columns and four rows of dots are one character.
 const DOTS: (u32, u32) = (72, 24);
@@ -15,7 +15,8 @@ pub fn curves(lines: &str, epochs: u64) -> String {
     let rows: Vec<Vec<f32>> =
         lines.lines().map(|line| line.split(',').filter_map(|value| value.parse().ok()).collect()).collect();
     let points = |column: usize| -> Vec<(f32, f32)> {
-        let of = |row: &Vec<f32>| Some((*row.first()?, *row.get(column)?)).filter(|(_, value)| value.is_finite());
+        let of =
+            |row: &Vec<f32>| Some((*row.first()?, *row.get(column)?)).filter(|(_, value)| value.is_finite());
         rows.iter().filter_map(of).collect()
     };
     let [loss, accuracy] = [("loss", 1), ("accuracy", 2)]
@@ -38,6 +39,8 @@ fn chart(name: &str, train: &[(f32, f32)], validation: &[(f32, f32)], epochs: u6
     let last = epochs.max(2) as f32;
     let mut chart = Chart::new_with_y_range(DOTS.0, DOTS.1, 1.0, last, low - room, high + room);
     let chart = chart.lineplot(&line).lineplot(&dots);
+    let chart = chart.x_label_format(LabelFormat::Custom(Box::new(|epoch| format!("{epoch:.0}"))));
+    let chart = chart.y_label_format(LabelFormat::Custom(Box::new(|value| format!("{value:.3}"))));
     chart.axis();
     chart.figures();
     let mut lines = vec![format!("{name}: — training {of_train:.4}, · validation {of_validation:.4}")];
@@ -51,7 +54,14 @@ mod tests {
 
     fn rows(epochs: usize) -> String {
         (1..=epochs)
-            .map(|n| format!("{n},{:.6},0.5,{:.6},{:.6},9,9,0,1e0\n", 2.0 / n as f64, 3.0 / n as f64, 1.0 - 0.5 / n as f64))
+            .map(|n| {
+                format!(
+                    "{n},{:.6},0.5,{:.6},{:.6},9,9,0,1e0\n",
+                    2.0 / n as f64,
+                    3.0 / n as f64,
+                    1.0 - 0.5 / n as f64
+                )
+            })
             .collect()
     }
 
@@ -61,7 +71,7 @@ mod tests {
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines[0].contains("training 0.1000") && lines[0].contains("validation 0.1500"), "{text}");
         assert!(lines[0].contains("accuracy") && lines[0].contains("validation 0.9750"), "{text}");
-        assert!(lines[1].contains("3.0") && text.contains("0.1"), "the ends of the axis: {text}");
+        assert!(lines[1].contains("3.000") && text.contains("0.100"), "the ends of the axis: {text}");
         // The first dots of the loss are at the top left, the last ones at the bottom right.
         let braille = |line: &str, from: usize, to: usize| {
             line.chars().skip(from).take(to - from).any(|c| ('\u{2801}'..='\u{28ff}').contains(&c))

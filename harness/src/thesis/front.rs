@@ -24,7 +24,12 @@ pub fn ran(loaded: &Loaded, sets: &[Set]) -> String {
         true => format!(" (the thesis: {thesis})"),
         false => String::new(),
     };
-    let mut parts: Vec<String> = sets.iter().map(|set| samples(set)).collect();
+    let mut parts: Vec<String> = Vec::new();
+    for set in sets.iter().map(|set| samples(set, sets)) {
+        if !parts.contains(&set) {
+            parts.push(set);
+        }
+    }
     parts.push(format!(
         "{}, T = {}",
         list(cells(loaded)),
@@ -63,15 +68,22 @@ fn trained_on(set: &Set) -> Option<usize> {
     set.nets.first().map(|net| net.first().manifest.samples[0] + net.first().manifest.samples[1])
 }
 
-fn samples(set: &Set) -> String {
-    let title = set.title();
+/// A set and what was trained on; folds of one set are named together, with the samples of the first that is finished.
+fn samples(set: &Set, all: &[Set]) -> String {
+    let base = |set: &Set| set.name.split_once('/').map(|(base, _)| base.to_owned());
+    let folds = || all.iter().filter(|other| base(set).is_some() && base(other) == base(set));
+    let title = match base(set) {
+        Some(base) => format!("{base} in {} folds", folds().count()),
+        None => set.title().to_owned(),
+    };
+    let set = folds().find(|set| trained_on(set).is_some()).unwrap_or(set);
     match trained_on(set) {
         Some(n) if n < set.selection.train => {
             let share = 100.0 * n as f64 / set.selection.train.max(1) as f64;
             format!("{title} ({n} of {} training samples, {share:.0} %)", set.selection.train)
         }
         Some(n) => format!("{title} (all {n} training samples)"),
-        None => title.to_owned(),
+        None => title,
     }
 }
 
@@ -84,8 +96,11 @@ pub fn warning(loaded: &Loaded, sets: &[Set]) -> String {
     }
     for set in sets {
         if let Some(n) = trained_on(set).filter(|&n| n < set.selection.train) {
-            let title = set.title();
-            parts.push(format!("trained on {n} of the {} samples of {title}", set.selection.train));
+            let title = set.name.split_once('/').map_or(set.title(), |(base, _)| base);
+            let part = format!("trained on {n} of the {} samples of {title}", set.selection.train);
+            if !parts.contains(&part) {
+                parts.push(part);
+            }
         }
     }
     match parts.is_empty() {

@@ -156,7 +156,7 @@ impl<'a> Set<'a> {
 
 fn nets<'a>(loaded: &'a Loaded, dataset: &str) -> Vec<Net<'a>> {
     let mut nets: Vec<(&str, Net)> = Vec::new();
-    for run in loaded.runs.iter().filter(|run| run.planned.settings.dataset == dataset) {
+    for run in loaded.runs.iter().filter(|run| run.planned.settings.data_name() == dataset) {
         let Some(finished) = run.finished() else { continue };
         match nets.iter_mut().find(|(group, _)| *group == run.planned.group) {
             Some((_, net)) => net.runs.push(finished),

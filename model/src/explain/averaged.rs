@@ -156,8 +156,7 @@ impl Averaged {
                 let size = originals.len() / indices.len().max(1);
                 let noisy = |(&index, image): (&usize, &[f32])| {
                     let mut rng = generator(seed ^ (k as u64) << 32, PURPOSE, index as u64);
-                    let add =
-                        |&x: &f32| (f64::from(x) + deviation * truncated_normal(&mut rng, CUT)) as f32;
+                    let add = |&x: &f32| (f64::from(x) + deviation * truncated_normal(&mut rng, CUT)) as f32;
                     image.iter().map(add).collect::<Vec<f32>>()
                 };
                 indices.iter().zip(originals.chunks_exact(size.max(1))).flat_map(noisy).collect()
@@ -217,7 +216,12 @@ mod tests {
         Changed { images, size: SIZE }
     }
 
-    fn explain(method: Method, samples: &dyn Samples, indices: &[usize], what: &[Explained]) -> Vec<Explanation> {
+    fn explain(
+        method: Method,
+        samples: &dyn Samples,
+        indices: &[usize],
+        what: &[Explained],
+    ) -> Vec<Explanation> {
         let (network, kernels) = (network(), Kernels::default());
         let mut explainer = Explainer::new(&kernels, &network, method, indices.len()).unwrap();
         explainer.explain_values(&kernels, samples, indices, what).unwrap()
@@ -260,7 +264,10 @@ mod tests {
                 let step = f64::from(original[pixel]) + 1.0;
                 let expected = if matches!(method, Method::SmoothGrad(_)) { mean } else { step * mean };
                 let found = f64::from(found.relevance[image * SIZE + pixel]);
-                assert!((found - expected).abs() < 0.02 * scale, "{method:?}: {found} {expected}, of {scale}");
+                assert!(
+                    (found - expected).abs() < 0.02 * scale,
+                    "{method:?}: {found} {expected}, of {scale}"
+                );
             }
         }
     }
@@ -286,7 +293,9 @@ mod tests {
     fn noise_depends_on_seed_and_index_and_not_on_the_batch() {
         let of = |seed, indices: &[usize]| {
             let noise = Noise { points: 3, share: 0.1, seed };
-            explain(Method::SmoothGrad(noise), &images(), indices, &[TARGET, Target::Predicted.into()]).remove(0).relevance
+            explain(Method::SmoothGrad(noise), &images(), indices, &[TARGET, Target::Predicted.into()])
+                .remove(0)
+                .relevance
         };
         let both = of(0, &[0, 1]);
         assert_eq!(both[SIZE..], of(0, &[1]));
@@ -303,7 +312,10 @@ mod tests {
     fn names_carry_their_numbers_and_bad_numbers_are_refused() {
         let numbers = Numbers { points: 8, baseline: -1.0, noise: 0.2, noise_seed: 5, ..Numbers::default() };
         let path = Path { points: 8, baseline: -1.0 };
-        assert_eq!(Method::by_name("integrated-gradients", &numbers), Some(Method::IntegratedGradients(path)));
+        assert_eq!(
+            Method::by_name("integrated-gradients", &numbers),
+            Some(Method::IntegratedGradients(path))
+        );
         let noise = Noise { points: 8, share: 0.2, seed: 5 };
         assert_eq!(Method::by_name("smooth-grad", &numbers), Some(Method::SmoothGrad(noise)));
         for bad in [

@@ -86,9 +86,7 @@ impl<'a> Explainer<'a> {
     ) -> Result<Explainer<'a>, ModelError> {
         let kind = method.kind()?;
         let pass = match &kind {
-            Kind::Gradient(_) | Kind::Averaged(_) => {
-                Pass::new(kernels, network, capacity, Purpose::Gradient)
-            }
+            Kind::Gradient(_) | Kind::Averaged(_) => Pass::new(kernels, network, capacity, Purpose::Gradient),
             Kind::Relevance(composite) => {
                 let rule = |domain, place| composite.rule(domain, place);
                 let rules = Rules { rule: &rule, bias: composite.convention.bias };

@@ -97,8 +97,9 @@ pub fn not_planned(set: &Set) -> Vec<String> {
     let pairs = DEEPER.into_iter().chain([LSTM, HELPED, NOT_HELPED]).chain(LATERAL);
     let mut found: Vec<String> = Vec::new();
     for name in pairs.flat_map(|(a, b)| [a, b]).filter(|name| !is_planned(set, name)) {
-        let title = Architecture::preset(name).map_or(name.to_owned(), |cell| cell.title());
-        let title = title.replace(" (final)", "");
+        let (preset, suffix) = name.strip_suffix("-sd").map_or((name, ""), |preset| (preset, "-SD"));
+        let title = Architecture::preset(preset).map_or(preset.to_owned(), |cell| cell.title());
+        let title = format!("{}{suffix}", title.replace(" (final)", ""));
         if !found.contains(&title) {
             found.push(title);
         }
@@ -160,7 +161,8 @@ fn difference(
     let scores = [first, second].map(|name| set.cell(name).map(|cell| mean_cosine(cell, methods)));
     let scores: Vec<Scores> = scores.into_iter().flatten().collect();
     let pairs = if scores.len() == 2 { paired(&scores) } else { vec![Vec::new(); 2] };
-    let differences: Vec<f64> = pairs[0].iter().zip(&pairs[1]).map(|(first, second)| second - first).collect();
+    let differences: Vec<f64> =
+        pairs[0].iter().zip(&pairs[1]).map(|(first, second)| second - first).collect();
     let of = format!("{} − {}", title(second), title(first));
     let value = Bootstrap::default().mean(&differences);
     let folds = differences.len();
@@ -243,6 +245,6 @@ mod tests {
         assert!(claims(&set).is_empty() && matrix(&set).rows.is_empty());
         let cells = not_planned(&set);
         assert!(cells.contains(&"R-LSTM-SD".to_owned()) && cells.contains(&"Deep".to_owned()), "{cells:?}");
-        assert!(cells.iter().all(|title| !title.contains("final")), "{cells:?}");
+        assert!(cells.iter().all(|title| !title.contains("final") && !title.contains("-sd")), "{cells:?}");
     }
 }

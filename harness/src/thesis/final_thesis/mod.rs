@@ -43,7 +43,7 @@ pub fn report(loaded: &Loaded, look: Look, runs: Section, data: Value) -> Result
     let mut accuracy = Section::new("Accuracy");
     let all: Vec<Set> = single.iter().chain(&majority).cloned().collect();
     let caption = "Test accuracy after the last epoch, mean over the folds with its 95 % bootstrap interval, and the value of the \
-                   thesis: the mean over its folds where it is known, else that of its test set.";
+                   thesis: the mean over its folds where it is known, else that of its test set. Runs are finished ones.";
     accuracy.table("final-accuracy", caption, tables::accuracy(&all));
     let mut sections = vec![front::section(&majority, &single)?, claims];
     for (i, set) in majority.iter().enumerate() {
@@ -54,7 +54,10 @@ pub fn report(loaded: &Loaded, look: Look, runs: Section, data: Value) -> Result
     }
     sections.extend([accuracy, runs]);
     Ok(Report {
-        title: format!("Recurrent networks designed for explainability, the finished thesis: {}", loaded.experiment.name),
+        title: format!(
+            "Recurrent networks designed for explainability, the finished thesis: {}",
+            loaded.experiment.name
+        ),
         lead: front::lead(loaded, &majority),
         warning: super::front::warning(loaded, &networks::Set::of(loaded)),
         sections,
