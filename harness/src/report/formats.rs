@@ -122,17 +122,15 @@ mod convert {
     static FONTS: LazyLock<Arc<Database>> = LazyLock::new(|| {
         let mut fonts = Database::new();
         fonts.load_font_data(include_bytes!("font/LiberationSans-Regular.ttf").to_vec());
+        let family = fonts.faces().next().and_then(|face| Some(face.families.first()?.0.clone()));
+        // Documents name other fonts first, which are not here, and `sans-serif` last.
+        family.into_iter().for_each(|family| fonts.set_sans_serif_family(family));
         Arc::new(fonts)
     });
 
     /// A PDF or PNG file with the content of an SVG document.
     pub(super) fn convert(svg: &str, ending: &str) -> Result<Vec<u8>> {
-        let family = FONTS.faces().next().and_then(|face| Some(face.families.first()?.0.clone()));
-        let options = Options {
-            fontdb: Arc::clone(&FONTS),
-            font_family: family.context("the font has no name")?,
-            ..Options::default()
-        };
+        let options = Options { fontdb: Arc::clone(&FONTS), ..Options::default() };
         let tree = Tree::from_str(svg, &options)?;
         match ending {
             "pdf" => svg2pdf::to_pdf(&tree, ConversionOptions::default(), PageOptions { dpi: UNITS })
