@@ -233,7 +233,7 @@ fn chart(
     };
     let chart = BarChart {
         title: format!("{}: cosine of relevance and mask", set.title()),
-        y_label: "mean cosine (1: all on the majority), 95 % interval over folds".to_owned(),
+        y_label: "mean cosine, 95 % interval over folds".to_owned(),
         series,
         groups: cells.iter().map(|cell| (cell.title.clone(), of_cell(cell))).collect(),
         baselines: vec![

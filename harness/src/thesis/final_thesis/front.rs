@@ -23,13 +23,10 @@ fn verdict(set: &Set) -> String {
     let counted = [Verdict::Holds, Verdict::Fails, Verdict::Unsure, Verdict::NotMeasured]
         .map(|verdict| (count(verdict), verdict.text()));
     let counted: Vec<String> =
-        counted.iter().filter(|(n, _)| *n > 0).map(|(n, text)| format!("{n} {text}")).collect();
+        counted.iter().filter(|(n, _)| *n > 0).map(|(n, text)| format!("{text} {n}")).collect();
     let outcome = match claims.len() {
         0 => "no comparison of the finished thesis is between cells that are planned".to_owned(),
-        n => format!(
-            "the comparisons of the finished thesis between the cells planned, of {n}: {}",
-            counted.join(", ")
-        ),
+        n => format!("{n} comparisons of the finished thesis between planned cells: {}", counted.join(", ")),
     };
     let mut scores: Vec<(String, Interval)> = Vec::new();
     for cell in set.measured() {
