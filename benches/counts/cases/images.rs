@@ -3,7 +3,7 @@
 use super::Cases;
 use benches::{activations, floats};
 use kernels::conv::max_pool::{
-    ConvMaxPool, ConvMaxPoolInputGradient, ConvPoolShape, ConvMaxPoolWeightGradient, Filters, MaxIndices,
+    ConvMaxPool, ConvMaxPoolInputGradient, ConvMaxPoolWeightGradient, ConvPoolShape, Filters, MaxIndices,
     conv_max_pool, conv_max_pool_input_gradient, conv_max_pool_weight_gradient,
 };
 use kernels::pack::{Part, pack, reverse_conv};
