@@ -138,7 +138,7 @@ fn narrow_cells_agree_on_every_backend() {
 
 #[test]
 fn thesis_cells_agree_on_every_backend() {
-    let cases = full().unwrap_or_default();
+    let Some(cases) = full() else { return };
     for kernels in backends() {
         Errors::of(&cases, &kernels).check(&kernels, F32);
     }
@@ -147,10 +147,11 @@ fn thesis_cells_agree_on_every_backend() {
 #[test]
 fn narrow_cells_agree_on_amx_within_what_two_and_three_parts_lose() {
     let cases = tiny();
-    // Twice what was measured with two parts: 1.7e-5, 2.1e-5, 2.4e-4.
-    for (name, bounds) in
-        [("amx-model", Bounds { logits: 4e-5, gradients: 5e-5, relevance: 5e-4 }), ("amx-exact-model", F32)]
-    {
+    // Two to four times what was measured: 1.7e-5, 2.1e-5, 2.4e-4, and 2.3e-7, 7.1e-7, 1.6e-6.
+    for (name, bounds) in [
+        ("amx-model", Bounds { logits: 4e-5, gradients: 5e-5, relevance: 5e-4 }),
+        ("amx-exact-model", Bounds { logits: 1e-6, gradients: 2e-6, relevance: 4e-6 }),
+    ] {
         let kernels = Kernels::by_name(name, Threads::one()).expect("the model runs everywhere");
         Errors::of(&cases, &kernels).check(&kernels, bounds);
     }

@@ -36,7 +36,7 @@ const HEIGHT: f64 = 260.0;
 const BAR: f64 = 24.0;
 const GAP: f64 = 34.0;
 
-/// The grid and the axis.
+/// Lines of the grid.
 const GRID: &str = "#E4E4E4";
 
 impl BarChart {
