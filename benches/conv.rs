@@ -1,13 +1,14 @@
 //! Convolutions of ConvDeep, in FLOP/s: forward, input gradient, weight gradient. Multiply-adds with the
 //! zeros of the border are counted, too.
 
-use benches::patches::{assert_conv, assert_weight_gradient, turned};
-use benches::{BATCH, activations, best, floats, label};
+use benches::patches::{assert_conv, assert_weight_gradient, patch, turned};
+use benches::{BATCH, activations, assert_close, best, floats, label, sample};
 use criterion::measurement::WallTime;
-use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group};
 use kernels::pack::{Part, pack, reverse_conv};
 use kernels::{
-    Conv, ConvShape, Epilogue, Init, Kernels, MatMut, Panels, conv, conv_weight_gradient, panels_len,
+    Conv, ConvShape, Epilogue, Init, Kernels, MatMut, MatRef, Panels, conv, conv_weight_gradient, panels_len,
+    reference,
 };
 use std::time::Duration;
 
@@ -17,6 +18,12 @@ const SHAPES: [ConvShape; 4] = [
     ConvShape { rows: 14, cols: 14, size: 3, inputs: 24, outputs: 48 },
     ConvShape { rows: 28, cols: 4, size: 5, inputs: 1, outputs: 24 },
     ConvShape { rows: 14, cols: 2, size: 3, inputs: 24, outputs: 48 },
+];
+
+/// The lateral weights of Conv⁺Deep, on a step of the majority problem.
+const LATERAL: [ConvShape; 2] = [
+    ConvShape { rows: 28, cols: 7, size: 5, inputs: 24, outputs: 24 },
+    ConvShape { rows: 14, cols: 4, size: 3, inputs: 32, outputs: 32 },
 ];
 
 fn group<'a>(c: &'a mut Criterion, name: &str, shape: &ConvShape) -> BenchmarkGroup<'a, WallTime> {
@@ -96,5 +103,41 @@ fn weight_gradient(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, forward, input_gradient, weight_gradient);
-criterion_main!(benches);
+/// One step of a lateral convolution: what `x` gives is there, `y ∗ U` of the step before is added, then bias and relu.
+fn lateral(c: &mut Criterion) {
+    for shape in &LATERAL {
+        let mut group = group(c, "conv/lateral", shape);
+        let (pixels, outputs) = (BATCH * shape.rows * shape.cols, shape.outputs);
+        let (x, w) = (activations(pixels * shape.inputs, 1), floats(shape.patch() * outputs, 2));
+        let (of_x, bias) = (floats(pixels * outputs, 3), vec![-0.5; outputs]);
+        let (planes, packed) = (shape.input().padded(&x, BATCH), pack(&w, shape.patch(), outputs));
+        let w_panels = Panels::new(&packed, shape.patch(), outputs);
+        for kernels in best() {
+            let mut y = vec![0.0; pixels * outputs];
+            let run = |y: &mut [f32]| {
+                let (init, epilogue) =
+                    (Init::Copy(MatRef::new(&of_x, pixels, outputs)), Epilogue::BiasRelu(&bias));
+                let (x, y) = (&planes[..], MatMut::new(y, pixels, outputs));
+                conv(&kernels, Conv { shape, x, images: BATCH, w: w_panels, init, epilogue, y })
+                    .expect("shapes fit");
+            };
+            run(&mut y);
+            for p in sample(pixels) {
+                let sums = reference::gemm(&patch(shape, &x, p), &w, 1, outputs, shape.patch());
+                let of_x = &of_x[p * outputs..][..outputs];
+                let want: Vec<f64> =
+                    sums.iter().zip(of_x).map(|(sum, &x)| (sum + f64::from(x) - 0.5).max(0.0)).collect();
+                assert_close("lateral", &y[p * outputs..][..outputs], &want);
+            }
+            group.bench_function(id(&kernels, shape), |bench| bench.iter(|| run(&mut y)));
+        }
+    }
+}
+
+criterion_group!(benches, forward, input_gradient, weight_gradient, lateral);
+fn main() {
+    benches::noise::watch(|| {
+        benches();
+        Criterion::default().configure_from_args().final_summary();
+    });
+}

@@ -2,12 +2,14 @@
 
 use benches::{BATCH, activations, alone, assert_close, floats, label, sample};
 use criterion::measurement::WallTime;
-use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group};
 use kernels::elementwise::activation::{bias_relu, softplus_bias};
+use kernels::elementwise::gates::{CellBackward, CellForward, cell_backward, cell_forward};
 use kernels::elementwise::optimiser::{AdamStep, adam, sgd};
 use kernels::elementwise::reduce::column_sums;
 use kernels::elementwise::softmax::{CrossEntropy, cross_entropy};
 use kernels::pool::{PoolBack, PoolBackward, PoolKind, PoolShape, pool, pool_backward};
+use kernels::reference::Cell;
 use kernels::{Backend, Kernels, MatMut, MatRef, reference};
 use std::time::Duration;
 
@@ -15,6 +17,8 @@ use std::time::Duration;
 const PARAMETERS: usize = 550_346;
 const UNITS: usize = 512;
 const CLASSES: usize = 10;
+/// Cells of the R-LSTM.
+const CELLS: usize = 72;
 const POOL: PoolShape = PoolShape { rows: 28, cols: 28, channels: 24, size: 2, kind: PoolKind::Max };
 
 /// These loops run on the calling thread; one group per function, one entry per backend.
@@ -170,5 +174,76 @@ fn pooling(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, optimisers, losses, biases, pooling);
-criterion_main!(benches);
+/// The gates of an R-LSTM, at the batch and width of the finished thesis.
+fn gates(c: &mut Criterion) {
+    let size = BATCH * CELLS;
+    let (pre, candidate, before) = (floats(3 * size, 1), activations(size, 2), activations(size, 3));
+    let (d_h, d_c_after) = (floats(size, 4), floats(size, 5));
+    let cell = |at: usize| {
+        let (row, j) = (at / CELLS, at % CELLS);
+        let pre = [0, 1, 2].map(|gate| f64::from(pre[(3 * row + gate) * CELLS + j]));
+        Cell::new(pre, f64::from(candidate[at]), f64::from(before[at]))
+    };
+    let (candidate_of, c_before) = (&candidate[..], Some(&before[..]));
+    // Gates are read and written; the backward pass works on its own copy of d_c as the forward pass does of them.
+    let mut forward = group(c, "cell_forward", 4 * 10 * size);
+    for kernels in sets() {
+        let (mut gates, mut state, mut h) = (vec![0.0; 3 * size], vec![0.0; size], vec![0.0; size]);
+        let mut run = |h: &mut [f32]| {
+            gates.copy_from_slice(&pre);
+            let (gates, c) = (&mut gates[..], &mut state[..]);
+            let operands = CellForward { cells: CELLS, gates, candidate: candidate_of, c_before, c, h };
+            cell_forward(&kernels, operands).expect("shapes fit");
+        };
+        run(&mut h);
+        check("cell_forward", &h, |at| cell(at).h);
+        forward.bench_function(label(&kernels), |bench| bench.iter(|| run(&mut h)));
+    }
+    forward.finish();
+    let mut backward = group(c, "cell_backward", 4 * 14 * size);
+    for kernels in sets() {
+        let (mut gates, mut state, mut h) = (pre.clone(), vec![0.0; size], vec![0.0; size]);
+        let operands = CellForward {
+            cells: CELLS,
+            gates: &mut gates,
+            candidate: candidate_of,
+            c_before,
+            c: &mut state,
+            h: &mut h,
+        };
+        cell_forward(&kernels, operands).expect("shapes fit");
+        let (mut d_c, mut d_gates, mut d_candidate) = (vec![0.0; size], vec![0.0; 3 * size], vec![0.0; size]);
+        let mut run = |d_c: &mut [f32], d_gates: &mut [f32]| {
+            d_c.copy_from_slice(&d_c_after);
+            let operands = CellBackward {
+                cells: CELLS,
+                gates: &gates,
+                candidate: candidate_of,
+                c_before,
+                c: &state,
+                d_h: &d_h,
+                d_c,
+                d_gates,
+                d_candidate: &mut d_candidate,
+                guided: false,
+            };
+            cell_backward(&kernels, operands).expect("shapes fit");
+        };
+        run(&mut d_c, &mut d_gates);
+        let of = |at: usize| cell(at).backward(f64::from(d_h[at]), f64::from(d_c_after[at]), false);
+        check("d_c", &d_c, |at| of(at).d_before);
+        check("d_gates", &d_gates, |at| {
+            let (row, gate, j) = (at / (3 * CELLS), at / CELLS % 3, at % CELLS);
+            of(row * CELLS + j).d_pre[gate]
+        });
+        backward.bench_function(label(&kernels), |bench| bench.iter(|| run(&mut d_c, &mut d_gates)));
+    }
+}
+
+criterion_group!(benches, optimisers, losses, biases, gates, pooling);
+fn main() {
+    benches::noise::watch(|| {
+        benches();
+        Criterion::default().configure_from_args().final_summary();
+    });
+}

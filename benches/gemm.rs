@@ -5,7 +5,7 @@ use benches::{
     FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT, activations, assert_product, backends, best, column, floats,
     label,
 };
-use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group};
 use kernels::pack::{self, Part, pack, transpose};
 use kernels::{Epilogue, Init, Kernels, MatMut, MatRef, Panels, WeightGradient, gemm, gemm_tn, panels_len};
 use std::time::Duration;
@@ -149,4 +149,9 @@ fn limit(_: &mut Criterion) {
 }
 
 criterion_group!(benches, limit, forward, layer, weight_gradient, input_gradient, packing);
-criterion_main!(benches);
+fn main() {
+    benches::noise::watch(|| {
+        benches();
+        Criterion::default().configure_from_args().final_summary();
+    });
+}

@@ -3,7 +3,7 @@
 
 use benches::{BATCH, activations, assert_close, best, floats, label, sample};
 use criterion::measurement::WallTime;
-use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group};
 use kernels::pack::pack;
 use kernels::reference::{self, Input};
 use kernels::relevance::{PackedRule, Relevance, RelevanceConv, Rule, relevance, relevance_conv};
@@ -186,4 +186,9 @@ fn filters(c: &mut Criterion) {
 }
 
 criterion_group!(benches, dense, filters);
-criterion_main!(benches);
+fn main() {
+    benches::noise::watch(|| {
+        benches();
+        Criterion::default().configure_from_args().final_summary();
+    });
+}

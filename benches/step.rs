@@ -6,7 +6,7 @@
 
 use benches::{BATCH, alone, assert_close, best, floats, label};
 use criterion::measurement::WallTime;
-use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group};
 use kernels::{Backend, Kernels};
 use model::explain::{Explainer, Explanation, Method, Target};
 use model::train::{DropoutPolicy, Optimiser, TrainOptions, Trainer};
@@ -126,4 +126,9 @@ fn explain(c: &mut Criterion) {
 }
 
 criterion_group!(benches, train, explain);
-criterion_main!(benches);
+fn main() {
+    benches::noise::watch(|| {
+        benches();
+        Criterion::default().configure_from_args().final_summary();
+    });
+}

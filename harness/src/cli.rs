@@ -95,7 +95,7 @@ const COMMANDS: [&str; 18] = [
 ];
 
 /// Options without a value; a command may follow them.
-const FLAGS: [&str; 6] = ["--json", "--quiet", "-q", "--resume", "--overwrite", "--pin"];
+const FLAGS: [&str; 7] = ["--json", "--quiet", "-q", "--resume", "--overwrite", "--pin", "--watch"];
 
 /// Whether the arguments have a command or a help option; otherwise they are those of `reproduce`.
 fn names_a_command(args: &[OsString]) -> bool {

@@ -54,9 +54,9 @@ fn a_model_is_shown_measured_and_listed() {
     refuses(at, &format!("explain {OF} --methods magic --out p.html"), "magic");
     assert!(!at.join("p.html").exists());
 
-    let line = format!("measure {OF} --samples 4 --region 14 --methods deep-taylor,smoothgrad,random");
+    let line = format!("measure {OF} --samples 4 --region 14 --methods deep-taylor,smooth-grad,random");
     let text = does(at, &format!("{line} --out m.json"));
-    assert!(text.contains("4 samples") && text.contains("smoothgrad") && text.contains('['), "{text}");
+    assert!(text.contains("4 samples") && text.contains("smooth-grad") && text.contains('['), "{text}");
     let found: serde_json::Value =
         serde_json::from_slice(&fs::read(at.join("m.json")).expect("read")).expect("JSON");
     assert_eq!(found["methods"].as_array().map(Vec::len), Some(3));

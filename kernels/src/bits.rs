@@ -3,8 +3,12 @@
 //! threads, compared with `==`.
 
 use crate::conv::max_pool::{
-    ConvMaxPool, ConvMaxPoolInputGradient, ConvMaxPoolShape, ConvMaxPoolWeightGradient, Filters, MaxIndices,
+    ConvMaxPool, ConvMaxPoolInputGradient, ConvMaxPoolWeightGradient, ConvPoolShape, Filters, MaxIndices,
     conv_max_pool, conv_max_pool_input_gradient, conv_max_pool_weight_gradient,
+};
+use crate::conv::sum_pool::{
+    ActivePixels, ConvSumPool, ConvSumPoolInputGradient, ConvSumPoolWeightGradient, conv_sum_pool,
+    conv_sum_pool_input_gradient, conv_sum_pool_weight_gradient,
 };
 use crate::conv::{Conv, conv, conv_weight_gradient};
 use crate::dropout::Dropout;
@@ -24,8 +28,9 @@ use crate::panels::{Panels, panels_len};
 use crate::pool::{PoolBack, PoolBackward, PoolKind, PoolShape, pool, pool_backward};
 use crate::relevance::{
     Denominators, DenominatorsConv, EPS, Messages, MessagesConv, PackedRule, Ratios, RatiosConv, Relevance,
-    RelevanceConv, RelevanceConvMaxPool, RelevanceNeuron, Rule, denominators, denominators_conv, messages,
-    messages_conv, ratios, ratios_conv, relevance, relevance_conv, relevance_conv_max_pool, relevance_neuron,
+    RelevanceConv, RelevanceConvMaxPool, RelevanceConvSumPool, RelevanceNeuron, Rule, denominators,
+    denominators_conv, messages, messages_conv, ratios, ratios_conv, relevance, relevance_conv,
+    relevance_conv_max_pool, relevance_conv_sum_pool, relevance_neuron,
 };
 use crate::simd::dispatch::Backend;
 use crate::testing::{activations, floats, kernel_sets, shapes};
@@ -266,7 +271,7 @@ pub fn images(kernels: &Kernels, batch: &Batch, seed: u64) -> Results {
         });
     }
     results.push(("pool", y));
-    let shape = ConvMaxPoolShape { conv: shape, window: size };
+    let shape = ConvPoolShape { conv: shape, window: size };
     behind_pool(kernels, &shape, images, panels, &x, seed, &mut results);
     results
 }
@@ -274,7 +279,7 @@ pub fn images(kernels: &Kernels, batch: &Batch, seed: u64) -> Results {
 /// Convolution + max-pool, its gradients, and every rule for it.
 fn behind_pool(
     kernels: &Kernels,
-    shape: &ConvMaxPoolShape,
+    shape: &ConvPoolShape,
     images: usize,
     w: Panels,
     x: &[f32],
@@ -324,6 +329,7 @@ fn behind_pool(
             },
         )
     });
+    behind_sum_pool(kernels, shape, images, w, x, [&bias, v.data], results);
     for (name, rule) in rules() {
         let rule = &PackedRule::conv_max_pool(kernels, &rule, shape, w).expect("shapes fit");
         let (max_indices, z) = (&max_indices, Some(&z[..]));
@@ -333,6 +339,54 @@ fn behind_pool(
             relevance_conv_max_pool(kernels, operands)
         });
     }
+}
+
+/// Convolution + sum-pool, its gradients, and every rule for it; `bias` and `v`, the gradient of the windows.
+fn behind_sum_pool(
+    kernels: &Kernels,
+    shape: &ConvPoolShape,
+    images: usize,
+    w: Panels,
+    x: &[f32],
+    [bias, v]: [&[f32]; 2],
+    results: &mut Results,
+) {
+    let (conv, rows) = (&shape.conv, images * shape.windows());
+    let (pixels, reversed) = (images * conv.output().pixels(), conv.reversed());
+    let (mut y, mut z) = (vec![0.0; rows * conv.outputs], vec![0.0; pixels * conv.outputs]);
+    let mut active = ActivePixels::new(shape, images);
+    let out = MatMut::new(&mut y, rows, conv.outputs);
+    let (to_active, to_z) = (Some(&mut active), Some(&mut z[..]));
+    conv_sum_pool(kernels, ConvSumPool { shape, images, x, w, bias, y: out, active: to_active, z: to_z })
+        .expect("shapes fit");
+    let (d_h, mut d_b) = (MatRef::new(v, rows, conv.outputs), vec![0.0; conv.outputs]);
+    add(results, "sum-pooled dW", vec![0.0; panels_len(conv.patch(), conv.outputs)], |d_w| {
+        let (active, d_b) = (&active, &mut d_b[..]);
+        let operands = ConvSumPoolWeightGradient { shape, images, x, active, d_h, d_w, d_b };
+        conv_sum_pool_weight_gradient(kernels, operands)
+    });
+    results.push(("sum-pooled db", d_b));
+    let mut back = vec![0.0; panels_len(reversed.patch(), reversed.outputs)];
+    pack::reverse_conv(conv, w, Part::All, &mut back);
+    let relu = Epilogue::ReluGradient { a: conv.input().pixels_of(x, images), scale: 1.0, guided: false };
+    add(results, "sum-pooled dX", vec![0.0; pixels * conv.inputs], |out| {
+        let (w, d_x) =
+            (Panels::new(&back, reversed.patch(), reversed.outputs), MatMut::new(out, pixels, conv.inputs));
+        let (active, epilogue) = (&active, relu);
+        let operands = ConvSumPoolInputGradient { shape, images, active, d_h, w, epilogue, d_x };
+        conv_sum_pool_input_gradient(kernels, operands)
+    });
+    for (name, rule) in rules() {
+        let rule = &PackedRule::conv(kernels, &rule, conv, w).expect("shapes fit");
+        let (y, z, window) = (MatRef::new(&y, rows, conv.outputs), &z[..], shape.window);
+        add(results, name, vec![0.0; pixels * conv.inputs], |out| {
+            let (r_in, absorbed) = (MatMut::new(out, pixels, conv.inputs), &mut vec![0.0; images]);
+            let operands = RelevanceConvSumPool { rule, window, x, bias, z, y, r_out: d_h, r_in, absorbed };
+            relevance_conv_sum_pool(kernels, operands)
+        });
+    }
+    results.push(("sum-pooled", y));
+    results.push(("sum-pooled z", z));
 }
 
 /// Every elementwise function on `[n, k]`; rows are `gap` floats apart.

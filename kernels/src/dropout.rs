@@ -56,12 +56,24 @@ impl Dropout {
 
     #[inline(always)]
     fn factor_at(&self, index: u64) -> f32 {
+        self.factor_of(self.keys(index), index as u32)
+    }
+
+    /// Both halves of the seed, mixed with the upper half of an index.
+    #[inline(always)]
+    fn keys(&self, index: u64) -> [u32; 2] {
         let mixed = self.seed ^ (index >> 32).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        [mixed as u32, (mixed >> 32) as u32]
+    }
+
+    /// From the keys and the lower half of an index.
+    #[inline(always)]
+    fn factor_of(&self, keys: [u32; 2], index: u32) -> f32 {
         // Two rounds of a 32-bit finaliser (xor-shift-multiply), keyed by both halves of the seed.
-        let mut x = (index as u32) ^ (mixed as u32);
+        let mut x = index ^ keys[0];
         x = (x ^ (x >> 16)).wrapping_mul(0x7FEB_352D);
         x = (x ^ (x >> 15)).wrapping_mul(0x846C_A68B);
-        x = (x ^ (x >> 16)).wrapping_add((mixed >> 32) as u32);
+        x = (x ^ (x >> 16)).wrapping_add(keys[1]);
         x = (x ^ (x >> 16)).wrapping_mul(0x21F0_AAAD);
         x = (x ^ (x >> 15)).wrapping_mul(0x735A_2D97);
         x ^= x >> 15;
@@ -73,8 +85,16 @@ impl Dropout {
     pub(crate) fn factors(&self, index: u64) -> [f32; 16] {
         let index = self.place(index);
         let mut factors = [0.0; 16];
-        for (i, factor) in factors.iter_mut().enumerate() {
-            *factor = self.factor_at(index + i as u64);
+        if index as u32 <= u32::MAX - 15 {
+            // All have one upper half, so that the loop is in 32 bits.
+            let keys = self.keys(index);
+            for (i, factor) in factors.iter_mut().enumerate() {
+                *factor = self.factor_of(keys, index as u32 + i as u32);
+            }
+        } else {
+            for (i, factor) in factors.iter_mut().enumerate() {
+                *factor = self.factor_at(index + i as u64);
+            }
         }
         factors
     }
@@ -99,6 +119,15 @@ mod tests {
                 let both = share(kept.iter().zip(&kept[lag..]).filter(|&(&a, &b)| a && b).count());
                 assert!((both - q * q).abs() < 0.015, "{p} {seed} lag {lag}: {both}");
             }
+        }
+    }
+
+    #[test]
+    fn factors_of_a_row_are_those_of_its_units_even_where_the_upper_half_of_the_index_changes() {
+        let dropout = Dropout::new(0.5, 7 << 33 | 5);
+        for first in [0, 16, (1 << 32) - 16, (1 << 32) - 15, (1 << 32) - 1, 1 << 32, (5 << 32) + 3] {
+            let alone: Vec<f32> = (first..first + 16).map(|i| dropout.factor(i)).collect();
+            assert_eq!(dropout.factors(first)[..], alone, "from {first}");
         }
     }
 

@@ -1,7 +1,8 @@
 //! Sizes whose product overflows a `usize`: kernels must not mistake the wrapped-around product for a small
 //! size.
 
-use crate::conv::max_pool::{ConvMaxPoolShape, MaxIndices};
+use crate::conv::max_pool::{ConvPoolShape, MaxIndices};
+use crate::conv::sum_pool::ActivePixels;
 use crate::conv::{Conv, conv, conv_weight_gradient};
 use crate::exec::Kernels;
 use crate::gemm::problem::{Epilogue, Init};
@@ -45,8 +46,9 @@ fn operands_of_sizes_that_wrap_around_are_refused() {
         .is_err()
     );
     assert_eq!(d_w, [7.0; 64]);
-    let shape = ConvMaxPoolShape { conv: shape, window: 1 };
+    let shape = ConvPoolShape { conv: shape, window: 1 };
     assert!(catch_unwind(|| MaxIndices::new(&shape, 1 << 62)).is_err());
+    assert!(catch_unwind(|| ActivePixels::new(&shape, 1 << 62)).is_err());
     let shape = PoolShape { rows: 2, cols: 2, channels: 1, size: 1, kind: PoolKind::Max };
     let (x, y) = (MatRef::new(&[], 0, 1), MatMut::new(&mut [], 0, 1));
     assert!(pool(&kernels, shape, 1 << 62, x, y).is_err());

@@ -109,6 +109,24 @@ impl Plane {
         )
     }
 
+    /// Sets the border of images to zero.
+    pub(crate) fn clear_border(&self, images: &mut [f32]) {
+        let (line, side) = (self.line(), self.pad * self.channels);
+        if self.is_empty() || side == 0 {
+            return;
+        }
+        for image in images.chunks_exact_mut(self.len()) {
+            let inside = self.pad * line..(self.pad + self.rows) * line;
+            image[..inside.start].fill(0.0);
+            image[inside.end..].fill(0.0);
+            for line in image[inside].chunks_exact_mut(line) {
+                line[..side].fill(0.0);
+                let end = line.len() - side;
+                line[end..].fill(0.0);
+            }
+        }
+    }
+
     const fn line_map(&self) -> Rows {
         Rows {
             width: at_least_one(self.rows),

@@ -70,6 +70,14 @@ impl Rows {
         }
     }
 
+    /// Whether every block of `rows` rows is spaced as the first one is.
+    pub(crate) fn repeats_every(&self, rows: usize) -> bool {
+        let lines = rows / self.width;
+        self.width == usize::MAX
+            || rows.is_multiple_of(self.width)
+                && (self.height == usize::MAX || lines.is_multiple_of(self.height))
+    }
+
     /// The largest offset among rows `0..rows`, `usize::MAX` if it is larger than that; strides are
     /// not negative, so a full line, a full image or the last row has it.
     fn max_offset(&self, rows: usize) -> usize {

@@ -324,6 +324,15 @@ pub fn pool_backward(kernels: &Kernels, operands: PoolBackward) -> Result<(), Sh
     Ok(())
 }
 
+/// The relevance that the stabiliser of a sum-pool absorbs in a window, `Σ r·ε / (y + ε)`: nearly nothing, but all of a
+/// window of zeros.
+///
+/// - `y`, `r` `[channels]` the pooled values and their relevance
+pub fn sum_pool_absorbed(y: &[f32], r: &[f32], eps: f32) -> f64 {
+    let eps = f64::from(eps);
+    y.iter().zip(r).map(|(&y, &r)| f64::from(r) * (eps / (f64::from(y) + eps))).sum()
+}
+
 impl Work {
     /// A pool with `matrices` operands of the image's size and as many of the output's size.
     pub(crate) fn pool(images: usize, shape: PoolShape, matrices: usize) -> Work {

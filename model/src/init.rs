@@ -26,6 +26,8 @@ impl InitialValues {
     }
 }
 
+/// Where the normal of the weights is cut, in standard deviations.
+const CUT: f64 = 2.0;
 /// Every softplus bias: `ln(e^0.01 − 1)`, so that softplus gives 0.01.
 const BIAS: f32 = -4.600_166;
 
@@ -41,11 +43,11 @@ pub(crate) fn uniform(rng: &mut impl Rng) -> f64 {
     (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64
 }
 
-/// Normal, truncated at ±2: rejection sampling from the rectangle around the density. Only the acceptance
+/// Normal, truncated at ±`cut`: rejection sampling from the rectangle around the density. Only the acceptance
 /// test needs `e^x`; its last bit matters once in 2⁵² draws.
-fn truncated_normal(rng: &mut impl Rng) -> f64 {
+pub(crate) fn truncated_normal(rng: &mut impl Rng, cut: f64) -> f64 {
     loop {
-        let x = 4.0 * uniform(rng) - 2.0;
+        let x = 2.0 * cut * uniform(rng) - cut;
         if uniform(rng) < (-0.5 * x * x).exp() {
             return x;
         }
@@ -58,7 +60,7 @@ pub(crate) fn initialise(parameters: &mut Parameters, values: InitialValues, see
         let spec = parameters.spec(layer);
         let (mut rng, sigma) = (generator(seed, 1, layer as u64), values.sigma(spec.inputs()));
         let mut weights = |count: usize| -> Vec<f32> {
-            (0..count).map(|_| (sigma * truncated_normal(&mut rng)) as f32).collect()
+            (0..count).map(|_| (sigma * truncated_normal(&mut rng, CUT)) as f32).collect()
         };
         let weight = weights(spec.k * spec.n);
         let lateral = weights(spec.lateral.as_ref().map_or(0, |lateral| lateral.k * spec.n));
@@ -77,7 +79,7 @@ mod tests {
     #[test]
     fn truncated_normal_has_its_moments_and_ends() {
         let mut rng = generator(3, 1, 0);
-        let xs: Vec<f64> = (0..200_000).map(|_| truncated_normal(&mut rng)).collect();
+        let xs: Vec<f64> = (0..200_000).map(|_| truncated_normal(&mut rng, CUT)).collect();
         let mean = xs.iter().sum::<f64>() / xs.len() as f64;
         let variance = xs.iter().map(|x| x * x).sum::<f64>() / xs.len() as f64;
         assert!(mean.abs() < 0.01, "{mean}");
@@ -95,8 +97,9 @@ mod tests {
     #[test]
     fn the_first_values_of_a_seed_never_change() {
         let mut rng = generator(0, 1, 0);
-        let found: Vec<f32> =
-            (0..4).map(|_| (InitialValues::Draft.sigma(1) * truncated_normal(&mut rng)) as f32).collect();
+        let found: Vec<f32> = (0..4)
+            .map(|_| (InitialValues::Draft.sigma(1) * truncated_normal(&mut rng, CUT)) as f32)
+            .collect();
         assert_eq!(found, GOLDEN, "initial values of a seed are part of what a run means");
     }
 

@@ -47,9 +47,9 @@ impl Layers {
         architecture.check()?;
         let mut specs = Specs::default();
         let pixels = pixels(&architecture.encoder, &task);
-        let encoder = encoder(&architecture.encoder, task.seq_len, pixels, &mut specs);
+        let (encoder, next_mask) = encoder(&architecture.encoder, task.seq_len, pixels, &mut specs);
         let encoded = encoder.last().map_or(pixels, |layer| layer.output());
-        let dropout = Mask { place: MaskPlace::Head, layer: encoder.len() };
+        let dropout = Mask { place: MaskPlace::Head, layer: next_mask };
         let core = core(architecture.core, &task, encoded, dropout, &mut specs);
         let head = head(&architecture.head, task.classes, core.output(), &mut specs);
         at_most("the number of parameters", specs.len, MAX_FLOATS)?;

@@ -240,9 +240,27 @@ impl Parameters {
         d_h: MatRef,
         gradients: &mut [f32],
     ) -> Result<(), ModelError> {
+        column_sums(kernels, d_h, &mut gradients[self.specs[layer].bias.clone()])?;
+        self.through_bias(kernels, layer, gradients)
+    }
+
+    /// The gradients of a layer's weights and bias in a buffer of the parameters' layout.
+    pub fn gradients_of<'a>(&self, layer: usize, gradients: &'a mut [f32]) -> (&'a mut [f32], &'a mut [f32]) {
+        let Spec { weight, bias, .. } = &self.specs[layer];
+        let places = gradients.get_disjoint_mut([weight.clone(), bias.clone()]);
+        let [d_w, d_b] = places.expect("weights and bias are different places of the buffer");
+        (d_w, d_b)
+    }
+
+    /// The second half of [`Parameters::bias_gradient`]: `Σ d_h` is in the buffer.
+    pub fn through_bias(
+        &self,
+        kernels: &Kernels,
+        layer: usize,
+        gradients: &mut [f32],
+    ) -> Result<(), ModelError> {
         let place = self.specs[layer].bias.clone();
         let d_b = &mut gradients[place.clone()];
-        column_sums(kernels, d_h, d_b)?;
         match self.specs[layer].bias_kind {
             BiasKind::Softplus => Ok(softplus_gradient(kernels, &self.values[place], d_b)?),
             BiasKind::Plain => Ok(()),

@@ -300,7 +300,8 @@ class Network:
             Images as in :meth:`predict`.
         method
             ``deep-taylor``, ``lrp``, ``z-plus``, ``w-square``, ``flat``, ``epsilon-plus``, ``epsilon-gamma-box``,
-            ``epsilon-plus-flat``, ``epsilon-alpha2-beta1``; or ``sensitivity``, ``simple-taylor``, ``guided-backprop``.
+            ``epsilon-plus-flat``, ``epsilon-alpha2-beta1``; or ``sensitivity``, ``simple-taylor``, ``guided-backprop``,
+            ``integrated-gradients``, ``smooth-grad``.
         target
             The class that is explained: ``"predicted"``, a class, one class for each image ``[N]``, or ``"all"`` in turn.
         value

@@ -94,6 +94,8 @@ impl ExplainOptions<'_> {
             beta: self.beta,
             epsilon: self.epsilon,
             gamma: self.gamma,
+            // Integrated gradients and SmoothGrad have their default numbers.
+            ..MethodArgs::default()
         }
     }
 

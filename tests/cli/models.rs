@@ -2,6 +2,7 @@
 
 use super::{Sandbox, png_size};
 use crate::support::{assert_close, bits, explain, random_samples, thesis, tiny};
+use harness::dataset::cross_validation::{FoldChoice, open_fold};
 use harness::dataset::samples::Scaled;
 use harness::io::array;
 use harness::model_file;
@@ -62,6 +63,38 @@ fn evaluation_writes_the_logits_of_the_evaluator() {
     let found: Array2<f32> = read_npy(sandbox.at("a.npy")).expect("logits");
     assert_eq!(bits(found.as_slice().expect("in order")), bits(&logits(&network, &samples)));
     sandbox.does(&format!("{eval} --input @x.npy"));
+}
+
+#[test]
+fn a_fold_is_evaluated_and_explained_as_training_divides_it() {
+    let (sandbox, network) = Sandbox::with_model();
+    let of_model = "--model @model.safetensors --data-dir @";
+    let fold = FoldChoice { folds: 7, fold: 3, leaky: false };
+    let fold = open_fold("synth", fold, Some(&sandbox.at(""))).expect("a fold");
+    let test = Scaled::new(&fold.test, -1.0, 1.0);
+    sandbox.does(&format!("eval {of_model} --dataset synth --folds 7 --fold 3 --logits @f.npy"));
+    let found: Array2<f32> = read_npy(sandbox.at("f.npy")).expect("logits");
+    assert_eq!(found.nrows(), test.len());
+    assert_eq!(bits(found.as_slice().expect("in order")), bits(&logits(&network, &test)));
+    sandbox.does(&format!("explain {of_model} --dataset synth --folds 7 --fold 3 --samples 3 --out @f.npz"));
+    let mut npz = NpzReader::new(fs::File::open(sandbox.at("f.npz")).expect("there")).expect("npz");
+    let x: Array4<f32> = npz.by_name("x_batch").expect("images");
+    let mut image = [0.0; 28 * 28];
+    test.pixels(2, &mut image);
+    assert_eq!(x.index_axis(Axis(0), 2).iter().copied().collect::<Vec<f32>>(), image);
+    sandbox.does(&format!(
+        "measure {of_model} --dataset synth --folds 7 --fold 3 --samples 2 --methods deep-taylor"
+    ));
+
+    for (options, parts) in [
+        ("--dataset synth --folds 7", &["--folds 7", "--fold"][..]),
+        ("--dataset synth --fold 1", &["--fold 1", "--folds"]),
+        ("--dataset synth --folds 7 --fold 7", &["--fold 7", "last one is 6"]),
+        ("--dataset synth --folds 7 --fold 1 --leaky", &["--leaky", "no majority problem"]),
+        ("--input @f.npz --folds 7 --fold 1", &["--folds", "--dataset NAME"]),
+    ] {
+        sandbox.usage_error(&format!("eval --model @model.safetensors --data-dir @ {options}"), parts);
+    }
 }
 
 #[test]

@@ -3,7 +3,9 @@
 //!
 //! One key is changed at a time, starting from what is chosen for this CPU. All candidates of a key run in turn in each
 //! round; each is compared with the chosen value by the geometric mean over the products of the ratio of the least
-//! times. A candidate wins only if it is faster by more than 1 %. `cargo run --release -p benches --bin tune`.
+//! times. The chosen value is a candidate, too, so that its least time is known twice, and the lesser counts. Another value wins
+//! only if it is faster by more than 1 % and two standard errors over the products. On a busy machine nothing wins; take
+//! more rounds there. `cargo run --release -p benches --bin tune`.
 
 use anyhow::Result;
 use benches::{FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT, activations, floats};
@@ -32,6 +34,9 @@ struct Args {
     /// Rounds of each key
     #[arg(long, default_value_t = 30)]
     rounds: usize,
+    /// Print the ratio of each product, too
+    #[arg(long)]
+    each: bool,
     /// Kernel set [default: the best]
     #[arg(long)]
     kernels: Option<String>,
@@ -41,10 +46,11 @@ struct Args {
 type Work<'a> = Box<dyn FnMut(&Kernels) + 'a>;
 
 /// Forward, input gradient and weight gradient of all shapes of the benches.
-fn products() -> Vec<Work<'static>> {
-    let mut works: Vec<Work> = Vec::new();
+fn products() -> (Vec<String>, Vec<Work<'static>>) {
+    let (mut shapes, mut works) = (Vec::new(), Vec::<Work>::new());
     for [m, n, k] in FORWARD.into_iter().chain(INPUT_GRADIENT) {
         let (a, w, mut c) = (activations(m * k, 1), pack::pack(&floats(k * n, 2), k, n), vec![0.0; m * n]);
+        shapes.push(format!("{m}×{n}×{k}"));
         works.push(Box::new(move |kernels| {
             let (a, w, c) = (MatRef::new(&a, m, k), Panels::new(&w, k, n), MatMut::new(&mut c, m, n));
             gemm(kernels, a, w, Init::Zero, Epilogue::Store, c).expect("shapes fit");
@@ -52,13 +58,14 @@ fn products() -> Vec<Work<'static>> {
     }
     for [rows, n, m] in WEIGHT_GRADIENT {
         let (a, d_y, mut d_w) = (activations(m * rows, 1), floats(m * n, 2), vec![0.0; panels_len(rows, n)]);
+        shapes.push(format!("{rows}×{n}×{m} TN"));
         works.push(Box::new(move |kernels| {
             let (a, d_y) = (MatRef::new(&a, m, rows), MatRef::new(&d_y, m, n));
             let gradient = WeightGradient { a, d_y, accumulate: false, d_w: &mut d_w, rows, first_row: 0 };
             gemm_tn(kernels, gradient).expect("shapes fit");
         }));
     }
-    works
+    (shapes, works)
 }
 
 /// The least seconds of each product under each tuning, measured in turn.
@@ -78,14 +85,30 @@ fn measure(kernels: &Kernels, works: &mut [Work], tunings: &[Tuning], rounds: us
     least
 }
 
+/// The logarithms of the ratios of a candidate's least times to the lesser ones of the chosen value.
+fn logs(of: &[f64], chosen: &[f64]) -> Vec<f64> {
+    of.iter().zip(chosen).map(|(a, b)| (a / b).ln()).collect()
+}
+
+fn mean(xs: &[f64]) -> f64 {
+    xs.iter().sum::<f64>() / xs.len() as f64
+}
+
+/// Whether a candidate with these logarithms of ratios is faster than the noise explains.
+fn wins(logs: &[f64]) -> bool {
+    let (n, mean) = (logs.len() as f64, mean(logs));
+    let variance = logs.iter().map(|log| (log - mean).powi(2)).sum::<f64>() / (n - 1.0).max(1.0);
+    mean < WINS.ln() - 2.0 * (variance / n).sqrt()
+}
+
 fn main() -> Result<()> {
-    let Args { rounds, kernels } = Args::parse();
+    let Args { rounds, each, kernels } = Args::parse();
     let backend = match kernels {
         Some(name) => Backend::by_name(&name).ok_or_else(|| anyhow::anyhow!("this CPU has no {name}"))?,
         None => Backend::best(),
     };
     let (kernels, cpu) = (Kernels::new(backend, Threads::one()), Cpu::detect());
-    let (mut best, mut works) = (Tuning::chosen(), products());
+    let (mut best, (shapes, mut works)) = (Tuning::chosen(), products());
     println!("{}, {:?}, row \"{}\": {best}", backend.name(), cpu, cpu.row().0);
     for (key, values) in CANDIDATES {
         let tunings: Vec<Tuning> =
@@ -93,16 +116,21 @@ fn main() -> Result<()> {
         let mut all = vec![best];
         all.extend(&tunings);
         let least = measure(&kernels, &mut works, &all, rounds.max(1));
-        let ratio = |of: &[f64]| {
-            let logs = of.iter().zip(&least[0]).map(|(a, b)| (a / b).ln());
-            (logs.sum::<f64>() / of.len() as f64).exp()
-        };
-        let ratios: Vec<f64> = least[1..].iter().map(|of| ratio(of)).collect();
+        // The chosen value was measured as the first and, if it is in the list, as a candidate.
+        let same = all.iter().zip(&least).filter(|(tuning, _)| **tuning == best).map(|(_, of)| of);
+        let chosen: Vec<f64> =
+            (0..works.len()).map(|i| same.clone().map(|of| of[i]).fold(f64::INFINITY, f64::min)).collect();
+        let logs: Vec<Vec<f64>> = least[1..].iter().map(|of| logs(of, &chosen)).collect();
+        let ratios: Vec<f64> = logs.iter().map(|logs| mean(logs).exp()).collect();
         let shown: Vec<String> =
             values.iter().zip(&ratios).map(|(value, r)| format!("{value}: {r:.3}")).collect();
         println!("{key:<11} time against what was chosen: {}", shown.join(", "));
-        let fastest = (0..ratios.len()).min_by(|&i, &j| ratios[i].total_cmp(&ratios[j]));
-        if let Some(fastest) = fastest.filter(|&i| ratios[i] < WINS) {
+        for (i, shape) in shapes.iter().enumerate().filter(|_| each) {
+            let ratios = least[1..].iter().map(|of| format!("{:.3}", of[i] / chosen[i]));
+            println!("  {shape:<16} {}", ratios.collect::<Vec<_>>().join("  "));
+        }
+        let faster = (0..logs.len()).filter(|&i| wins(&logs[i]));
+        if let Some(fastest) = faster.min_by(|&i, &j| ratios[i].total_cmp(&ratios[j])) {
             best = tunings[fastest];
         }
     }
@@ -111,4 +139,17 @@ fn main() -> Result<()> {
         "Tuning {{ prefetch: {prefetch}, strips: {strips}, k_block: {k_block}, pack_tiles: {pack_tiles}, pack_step: {pack_step} }}"
     );
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_candidate_wins_only_beyond_the_noise() {
+        let ratios = |ratios: [f64; 4]| logs(&ratios, &[1.0; 4]);
+        assert!(wins(&ratios([0.97, 0.96, 0.97, 0.965])));
+        assert!(!wins(&ratios([0.995, 0.994, 0.996, 0.995])), "less than 1 %");
+        assert!(!wins(&ratios([0.7, 1.2, 0.9, 1.0])), "noise");
+    }
 }

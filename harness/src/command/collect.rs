@@ -1,5 +1,6 @@
 //! `harness collect`: the report of a plan from the tasks that are finished, and a list of those that are not.
 
+use super::report::PageStyle;
 use crate::context::GlobalOptions;
 use crate::experiment::execute::FAILED;
 use crate::experiment::folder::{Loaded, State};
@@ -12,6 +13,7 @@ use crate::io::lock::is_held;
 use crate::io::output::{outln, write_json_result};
 use crate::io::show::shown;
 use crate::report::colormap::Look;
+use crate::report::formats::FigureFormats;
 use anyhow::{Result, bail};
 use clap::Args;
 use serde_json::json;
@@ -29,6 +31,9 @@ pub struct CollectArgs {
     /// How heatmaps of the report are drawn.
     #[command(flatten)]
     look: Look,
+    /// What figures are written as.
+    #[command(flatten)]
+    formats: FigureFormats,
 }
 
 /// The tasks of a plan that are not finished, by index.
@@ -48,8 +53,10 @@ pub struct Unfinished {
 /// If the folder holds no plan, the experiment was changed since, or a task is not finished; in that case the report is
 /// written first.
 pub fn run(args: &CollectArgs, options: &GlobalOptions) -> Result<()> {
+    args.formats.check()?;
     let plan = Plan::read(&args.out)?;
-    let Unfinished { missing, running, failed } = collect(&args.out, &plan, args.look, options)?;
+    let style = PageStyle { look: args.look, formats: &args.formats };
+    let Unfinished { missing, running, failed } = collect(&args.out, &plan, style, options)?;
     let (tasks, failures) = (plan.tasks.len(), failed.iter().map(|(i, _)| *i).collect::<Vec<usize>>());
     let lists = [("missing", &missing), ("running", &running), ("failed", &failures)];
     if options.json {
@@ -76,13 +83,13 @@ pub fn run(args: &CollectArgs, options: &GlobalOptions) -> Result<()> {
 ///
 /// # Errors
 /// If a file cannot be written.
-pub fn collect(out: &Path, plan: &Plan, look: Look, options: &GlobalOptions) -> Result<Unfinished> {
+pub fn collect(out: &Path, plan: &Plan, style: PageStyle, options: &GlobalOptions) -> Result<Unfinished> {
     let found = plan.experiment.found_rates(out)?;
     if !found.0.is_empty() {
         write_json(&out.join(rates::FILE), &found)?;
     }
     let loaded = Loaded::read(out)?;
-    super::report::rebuild(out, &loaded, look, options)?;
+    super::report::rebuild(out, &loaded, style, options)?;
     let mut unfinished = Unfinished::default();
     for (i, task) in plan.tasks.iter().enumerate() {
         let folder = out.join(&task.planned.folder);

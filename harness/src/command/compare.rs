@@ -9,6 +9,7 @@ use crate::io::output::{outln, write_json_result};
 use crate::io::show::{escape, shown};
 use crate::report::colormap::Look;
 use crate::report::document::Report;
+use crate::report::formats::FigureFormats;
 use crate::run::resume::different_keys;
 use crate::thesis::compare::{Compared, compare, letter};
 use crate::thesis::report;
@@ -29,6 +30,9 @@ pub struct CompareArgs {
     /// How heatmaps are drawn.
     #[command(flatten)]
     look: Look,
+    /// What figures are written as.
+    #[command(flatten)]
+    formats: FigureFormats,
 }
 
 /// The most reproductions at once.
@@ -42,6 +46,7 @@ pub fn run(args: &CompareArgs, options: &GlobalOptions) -> Result<()> {
     if args.folders.len() > MAX_FOLDERS {
         bail!(UsageError(format!("{} folders: at most {MAX_FOLDERS} can be compared", args.folders.len())));
     }
+    args.formats.check()?;
     let names: Vec<String> = args.folders.iter().map(|folder| shown(folder).to_string()).collect();
     let loaded = args.folders.iter().map(|folder| Loaded::read(folder)).collect::<Result<Vec<Loaded>>>()?;
     let reports = loaded.iter().map(|of| report(of, args.look)).collect::<Result<Vec<Report>>>()?;
@@ -55,7 +60,7 @@ pub fn run(args: &CompareArgs, options: &GlobalOptions) -> Result<()> {
     for (i, other) in loaded.iter().enumerate().skip(1) {
         different.extend(differences([&loaded[0], other], [&letter(0), &letter(i)]));
     }
-    let mut found = compare(&all, args.look)?;
+    let mut found = Report { formats: args.formats.clone(), ..compare(&all, args.look)? };
     found.lead.splice(0..0, different.clone());
     if let Some(out) = &args.out {
         folder("--out", out)?;

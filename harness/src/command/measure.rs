@@ -32,7 +32,7 @@ pub struct MeasureArgs {
     /// The model and the samples.
     #[command(flatten)]
     source: SourceArgs,
-    /// Methods to measure: those of `explain`, integrated-gradients, smoothgrad, gradient-input, and random as a control
+    /// Methods to measure: those of `explain`, and random as a control
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     methods: Vec<String>,
     /// What is explained of the logit: logit, relu, centred, runner-up or contrast
@@ -60,7 +60,7 @@ pub fn run(args: &MeasureArgs, options: &GlobalOptions) -> Result<()> {
     stop_on_signals()?;
     bounded("--samples", args.samples, MEASURED)?;
     bounded("--region", args.region, MEASURED)?;
-    let defaults: Vec<String> = NAMES.iter().chain(&FURTHER[1..]).map(ToString::to_string).collect();
+    let defaults: Vec<String> = NAMES.iter().chain(&FURTHER).map(ToString::to_string).collect();
     let names = if args.methods.is_empty() { &defaults } else { &args.methods };
     let mut methods = Vec::new();
     for name in names {
@@ -137,7 +137,7 @@ pub fn run(args: &MeasureArgs, options: &GlobalOptions) -> Result<()> {
             let found = curves.iter().find(|of| of.fill == Fill::Background && of.order == order);
             of_mean(found.iter().flat_map(|of| of.samples.iter().map(|&area| Some(area))))
         };
-        let all = classes.iter().find(|of| of.method == *name).and_then(|of| *of.cosine.get(at)?);
+        let all = classes.iter().find(|of| of.method == *name).and_then(|of| *of.intervals.get(at)?);
         table.row(vec![
             name.clone(),
             interval(aopc(&of.flipped, Order::MostFirst)),
@@ -145,7 +145,7 @@ pub fn run(args: &MeasureArgs, options: &GlobalOptions) -> Result<()> {
             interval(aopc(&random, Order::Random)),
             interval(of.intervals.gain),
             interval(of.intervals.other_class),
-            all.map_or("–".to_owned(), |cosine| format!("{cosine:.3}")),
+            interval(all),
             interval(of.intervals.randomised),
             interval(of.intervals.noise),
             format!("{:.1e}", of.summary.conservation_error_mean),
@@ -186,6 +186,7 @@ pub fn run(args: &MeasureArgs, options: &GlobalOptions) -> Result<()> {
     args.out.as_ref().map_or(Ok(()), |out| outln!("{}", shown(out)))
 }
 
-fn interval(of: Option<Interval>) -> String {
+/// `0.981 [0.978, 0.984]`, or a dash.
+pub(super) fn interval(of: Option<Interval>) -> String {
     of.map_or("–".to_owned(), |of| format!("{:.3} [{:.3}, {:.3}]", of.estimate, of.low, of.high))
 }

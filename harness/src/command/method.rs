@@ -1,6 +1,7 @@
 //! The method of explanation, as options.
 
 use crate::error::UsageError;
+use crate::io::bounds::{POINTS, bounded};
 use crate::io::file;
 use anyhow::{Result, bail, ensure};
 use clap::Args;
@@ -13,7 +14,8 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug, Default, Args)]
 pub struct MethodArgs {
     /// Rules by name: deep-taylor, lrp, epsilon-plus, epsilon-gamma-box, epsilon-plus-flat, epsilon-alpha2-beta1, z-plus,
-    /// w-square or flat; or sensitivity, simple-taylor, guided-backprop
+    /// w-square or flat; or gradients: sensitivity, simple-taylor (gradient-input is another name), guided-backprop,
+    /// integrated-gradients, smooth-grad
     #[arg(long, value_name = "NAME", default_value = "deep-taylor")]
     pub method: String,
     /// Rule of the pixels instead of the method's: z-beta, w-square, flat or epsilon
@@ -43,6 +45,18 @@ pub struct MethodArgs {
     /// γ of the rule gamma: how much more positive weights count [default: 0.25]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub gamma: Option<f32>,
+    /// Points on the path of integrated-gradients, or noisy inputs of smooth-grad [default: 32]
+    #[arg(long, value_name = "N")]
+    pub points: Option<usize>,
+    /// Value of every pixel where the path of integrated-gradients begins [default: 0; the darkest is usually -1]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub baseline: Option<f32>,
+    /// Standard deviation of the noise of smooth-grad, as a share of the pixel range [default: 0.1]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub noise: Option<f32>,
+    /// Seed of the noise of smooth-grad [default: 0]
+    #[arg(long, value_name = "N")]
+    pub noise_seed: Option<u64>,
 }
 
 /// Rules by place, as a TOML file holds them; the options of the same names replace them.
@@ -116,6 +130,10 @@ impl MethodArgs {
             beta,
             epsilon: self.epsilon.or(table.epsilon).unwrap_or(defaults.epsilon),
             gamma: self.gamma.or(table.gamma).unwrap_or(defaults.gamma),
+            points: self.points.unwrap_or(defaults.points),
+            baseline: self.baseline.unwrap_or(defaults.baseline),
+            noise: self.noise.unwrap_or(defaults.noise),
+            noise_seed: self.noise_seed.unwrap_or(defaults.noise_seed),
         };
         self.check_numbers(numbers)?;
         let method = Method::by_name(&self.method, &numbers).ok_or_else(|| {
@@ -139,6 +157,7 @@ impl MethodArgs {
                 ))
             );
             self.refuse_unused(table, &[])?;
+            self.refuse_unused_of_gradients(method)?;
             return Ok(method);
         };
         let mut set =
@@ -163,6 +182,7 @@ impl MethodArgs {
         composite.check().map_err(|error| usage_error(&numbers, &error))?;
         let Composite { first, convolution, middle, last, .. } = composite;
         self.refuse_unused(table, &[first, convolution, middle, last])?;
+        self.refuse_unused_of_gradients(method)?;
         Ok(Method::Relevance(composite))
     }
 
@@ -200,14 +220,41 @@ impl MethodArgs {
         Ok(())
     }
 
+    /// Refuses a number of a method that averages gradients, where the method is another one.
+    fn refuse_unused_of_gradients(&self, method: Method) -> Result<(), UsageError> {
+        let (path, noise) =
+            (matches!(method, Method::IntegratedGradients(_)), matches!(method, Method::SmoothGrad(_)));
+        for (given, used, option, belongs) in [
+            (self.points.is_some(), path || noise, "points", "integrated-gradients and smooth-grad"),
+            (self.baseline.is_some(), path, "baseline", "integrated-gradients"),
+            (self.noise.is_some(), noise, "noise", "smooth-grad"),
+            (self.noise_seed.is_some(), noise, "noise-seed", "smooth-grad"),
+        ] {
+            if given && !used {
+                let method = &self.method;
+                return Err(UsageError(format!(
+                    "--{option}: {method} has none; it belongs to --method {belongs}"
+                )));
+            }
+        }
+        Ok(())
+    }
+
     /// Numbers that were given are checked also where no rule reads them.
     fn check_numbers(&self, numbers: Numbers) -> Result<()> {
-        let Numbers { epsilon, gamma, .. } = numbers;
+        let Numbers { epsilon, gamma, baseline, noise, .. } = numbers;
+        bounded("--points", numbers.points, POINTS)?;
         if !(epsilon.is_finite() && epsilon > 0.0) {
             bail!(UsageError(format!("--epsilon {epsilon}: it must be finite and above 0")));
         }
         if !(gamma.is_finite() && gamma >= 0.0) {
             bail!(UsageError(format!("--gamma {gamma}: it must be finite and at least 0")));
+        }
+        if !baseline.is_finite() {
+            bail!(UsageError(format!("--baseline {baseline}: it must be finite")));
+        }
+        if !(noise.is_finite() && noise >= 0.0) {
+            bail!(UsageError(format!("--noise {noise}: it must be finite and at least 0")));
         }
         Ok(())
     }
@@ -218,14 +265,19 @@ impl MethodArgs {
             value.as_ref().map_or(String::new(), |value| format!(" --{option} {value}"))
         };
         let rules = self.rules.as_ref().map(|path| path.display().to_string());
+        let number = |option: &str, value: Option<String>| part(option, &value);
         format!(
-            "{}{}{}{}{}{}",
+            "{}{}{}{}{}{}{}{}{}{}",
             self.method,
             part("rules", &rules),
             part("first", &self.first),
             part("middle", &self.middle),
             part("last", &self.last),
-            part("convention", &self.convention)
+            part("convention", &self.convention),
+            number("points", self.points.map(|n| n.to_string())),
+            number("baseline", self.baseline.map(|x| x.to_string())),
+            number("noise", self.noise.map(|x| x.to_string())),
+            number("noise-seed", self.noise_seed.map(|n| n.to_string()))
         )
     }
 }
@@ -246,6 +298,7 @@ fn usage_error(numbers: &Numbers, error: &ModelError) -> UsageError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use model::explain::{Noise, Path};
 
     fn args() -> MethodArgs {
         MethodArgs { method: "deep-taylor".to_owned(), ..MethodArgs::default() }
@@ -296,6 +349,31 @@ mod tests {
             (found.first, found.convention),
             (LayerRule::Epsilon { epsilon: 1e-9 }, Convention::CAPTUM)
         );
+    }
+
+    #[test]
+    fn averages_of_gradients_have_their_numbers_and_no_other_method_has() {
+        let of = |method: &str| MethodArgs { method: method.to_owned(), ..MethodArgs::default() };
+        let gradient = Method::SimpleTaylor;
+        assert_eq!(of("gradient-input").parse().unwrap(), gradient);
+        let path = MethodArgs { points: Some(8), baseline: Some(-1.0), ..of("integrated-gradients") };
+        let expected = Method::IntegratedGradients(Path { points: 8, baseline: -1.0 });
+        assert_eq!(path.parse().unwrap(), expected);
+        assert_eq!(path.title(), "integrated-gradients --points 8 --baseline -1");
+        let noise = Noise { points: 32, share: 0.2, seed: 3 };
+        let args = MethodArgs { noise: Some(0.2), noise_seed: Some(3), ..of("smooth-grad") };
+        assert_eq!(args.parse().unwrap(), Method::SmoothGrad(noise));
+        for (args, word) in [
+            (MethodArgs { points: Some(8), ..of("lrp") }, "--points"),
+            (MethodArgs { noise: Some(0.1), ..of("integrated-gradients") }, "--noise"),
+            (MethodArgs { noise: Some(-0.1), ..of("smooth-grad") }, "--noise -0.1"),
+            (MethodArgs { baseline: Some(f32::NAN), ..of("integrated-gradients") }, "--baseline NaN"),
+            (MethodArgs { points: Some(0), ..of("smooth-grad") }, "--points is 0"),
+            (MethodArgs { noise_seed: Some(1), ..of("sensitivity") }, "--noise-seed"),
+        ] {
+            let error = args.parse().unwrap_err();
+            assert!(error.is::<UsageError>() && error.to_string().contains(word), "{word}: {error}");
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::io::atomic::write_atomically;
 use crate::io::bounds::{AT_ONCE, THREADS, bounded};
 use crate::io::ending::folder;
 use crate::io::output::{outln, write_json_result};
-use crate::io::show::{json_path, shown};
+use crate::io::show::{duration, json_path, shown};
 use crate::measure::result::FILES as MEASURED;
 use crate::run::checkpoint::Checkpoint;
 use crate::run::folder::{Existing, RunFolder, free, refuse_run};
@@ -131,18 +131,10 @@ pub fn run(args: &PlanArgs, options: &GlobalOptions) -> Result<()> {
     }
     outln!(
         "{tasks} tasks, about {} on this CPU with {threads} {}, {memory_mib} MiB each at most",
-        hours(seconds),
+        duration(seconds),
         if threads == 1 { "thread" } else { "threads" }
     )?;
     outln!("sbatch {}", shown(&path))
-}
-
-fn hours(seconds: f64) -> String {
-    match seconds {
-        s if s < 90.0 => format!("{s:.0} s"),
-        s if s < 5400.0 => format!("{:.0} min", s / 60.0),
-        s => format!("{:.1} h", s / 3600.0),
-    }
 }
 
 /// Plans an experiment into a folder: `runs/EXPERIMENT-DATASET` unless `out` names one. A folder with the same plan is

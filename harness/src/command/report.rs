@@ -5,6 +5,8 @@ use crate::experiment::folder::Loaded;
 use crate::io::output::{outln, status, write_json_result};
 use crate::io::show::{escape, shown};
 use crate::report::colormap::Look;
+use crate::report::document::Report;
+use crate::report::formats::FigureFormats;
 use crate::thesis::report;
 use anyhow::Result;
 use clap::Args;
@@ -19,22 +21,37 @@ pub struct ReportArgs {
     /// How heatmaps are drawn.
     #[command(flatten)]
     look: Look,
+    /// What figures are written as.
+    #[command(flatten)]
+    formats: FigureFormats,
 }
 
 /// Runs `harness report`.
 ///
 /// # Errors
-/// If the folder holds no experiment, or a file cannot be written.
+/// If this program cannot write a format, the folder holds no experiment, or a file cannot be written.
 pub fn run(args: &ReportArgs, options: &GlobalOptions) -> Result<()> {
-    rebuild(&args.folder, &Loaded::read(&args.folder)?, args.look, options)
+    args.formats.check()?;
+    let style = PageStyle { look: args.look, formats: &args.formats };
+    rebuild(&args.folder, &Loaded::read(&args.folder)?, style, options)
+}
+
+/// How a report looks, which nothing in its folder says.
+#[derive(Clone, Copy, Debug)]
+pub struct PageStyle<'a> {
+    /// How heatmaps are drawn.
+    pub look: Look,
+    /// What figures are written as.
+    pub formats: &'a FigureFormats,
 }
 
 /// Writes the report of a folder, whose content was read, and prints the main results.
 ///
 /// # Errors
 /// If a file cannot be written.
-pub fn rebuild(folder: &Path, loaded: &Loaded, look: Look, options: &GlobalOptions) -> Result<()> {
-    let report = report(loaded, look)?;
+pub fn rebuild(folder: &Path, loaded: &Loaded, style: PageStyle, options: &GlobalOptions) -> Result<()> {
+    let PageStyle { look, formats } = style;
+    let report = Report { formats: formats.clone(), ..report(loaded, look)? };
     report.write(folder)?;
     if options.json {
         return write_json_result(&report.json());
@@ -48,9 +65,10 @@ pub fn rebuild(folder: &Path, loaded: &Loaded, look: Look, options: &GlobalOptio
         outln!("{}\n", escape(line))?;
     }
     let page = folder.join("report.html");
+    outln!("{}", shown(&page))?;
     if !options.quiet {
         let opener = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
         status!("to see the page: {opener} {}", shown(&page));
     }
-    outln!("{}", shown(&page))
+    Ok(())
 }

@@ -1,6 +1,6 @@
-//! The samples of a command: the test half of a data set, or array files.
+//! The samples of a command: the test half of a data set or of a fold of it, or array files.
 
-use crate::dataset::Dataset;
+use crate::dataset::fold_args::FoldArgs;
 use crate::dataset::samples::{Arrays, Scaled, outside};
 use crate::error::UsageError;
 use crate::io::array;
@@ -22,6 +22,8 @@ pub struct SourceArgs {
     /// Data set whose test samples are used
     #[arg(long, value_name = "NAME", conflicts_with = "input")]
     dataset: Option<String>,
+    #[command(flatten)]
+    fold: FoldArgs,
     /// Folder to search for data first; then RELEVANCE_DATA_DIR, ./data and the cache folder
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
@@ -93,6 +95,10 @@ impl SourceArgs {
             let text = "give --dataset NAME for the test half of a data set, or --input FILE.npy for images of your own";
             bail!(UsageError(text.to_owned()));
         }
+        if self.dataset.is_none() && self.fold.any() {
+            let text = "--folds, --fold and --leaky need --dataset NAME, the set that is divided";
+            bail!(UsageError(text.to_owned()));
+        }
         let model = model_path(&self.model)?;
         let network = load_model(&model, None)?;
         let source = match (&self.dataset, &self.input) {
@@ -106,7 +112,7 @@ impl SourceArgs {
     }
 
     fn dataset(&self, name: &str, network: &Network) -> Result<Source> {
-        let (task, dataset) = (network.task(), Dataset::open(name, self.data_dir.as_deref())?);
+        let (task, dataset) = (network.task(), self.fold.open(name, self.data_dir.as_deref())?);
         let (found, expected) = ((dataset.rows, dataset.cols), (task.rows, task.cols));
         ensure!(
             found == expected,

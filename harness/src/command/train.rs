@@ -37,6 +37,9 @@ pub struct TrainArgs {
     /// Replace the run in that folder
     #[arg(long)]
     overwrite: bool,
+    /// Draw loss and accuracy by epoch in the terminal
+    #[arg(long)]
+    watch: bool,
 }
 
 impl TrainArgs {
@@ -72,7 +75,7 @@ pub fn run(args: &TrainArgs, options: &GlobalOptions) -> Result<()> {
     let fold = settings.fold.map_or(String::new(), |fold| format!("-fold{fold}"));
     let name = format!("{}-{}-{}{fold}", settings.cell_name(), settings.seq_len, dataset.name);
     let out = args.out.clone().unwrap_or_else(|| free(&name));
-    let progress = options.progress();
+    let progress = options.progress().watched(args.watch);
     progress.line(&format!("{} on {}, into {}", settings.title(), dataset.name, shown(&out)));
     let sha256 = dataset.sha256();
     let context = RunContext { dataset: &dataset, sha256: &sha256, kernels: &kernels, progress: &progress };

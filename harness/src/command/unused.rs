@@ -57,9 +57,13 @@ pub fn check(matches: &ArgMatches) -> Result<(), UsageError> {
             let array = given.path("out").map(ending).filter(|found| found == "npy" || found == "npz");
             if let Some(found) = array {
                 let why = format!("on .{found}, which holds the numbers; it is for pictures");
-                given.refuse(&["cmap", "relevance_norm", "scale"], &why)?;
+                given.refuse(&["cmap", "relevance_norm", "scale", "figure_format"], &why)?;
+            }
+            if given.path("out").map(ending).is_some_and(|found| found == "html") {
+                given.refuse(&["figure_format"], "on .html: pictures lie in the page")?;
             }
         }
+        "compare" if !given.has("out") => given.refuse(&["figure_format"], "without --out")?,
         "prototype" if !given.has("dataset") => given.refuse(&["data_dir"], "without --dataset")?,
         "profile" => {
             if !given.has("dataset") {
@@ -69,8 +73,10 @@ pub fn check(matches: &ArgMatches) -> Result<(), UsageError> {
                 given.refuse(&["overwrite"], "without --trace")?;
             }
             if text(matches, "what").is_none_or(|what| what != "explain") {
-                let method =
+                let rules =
                     ["method", "first", "middle", "last", "rules", "alpha", "beta", "epsilon", "gamma"];
+                let gradients = ["points", "baseline", "noise", "noise_seed"];
+                let method = [&rules[..], &gradients].concat();
                 given.refuse(&method, "on a training step; give --what explain")?;
             }
         }
@@ -107,6 +113,12 @@ mod tests {
             ("eval --model no --dataset no --labels y.npy", ["--labels", "--input"]),
             ("explain --model no --input x.npy --data-dir no --out a", ["--data-dir", "--dataset"]),
             ("explain --model no --dataset no --cmap hot --out a.NPY", ["--cmap", "pictures"]),
+            (
+                "explain --model no --dataset no --figure-format svg --out a.html",
+                ["--figure-format", ".html"],
+            ),
+            ("compare a b --figure-format svg", ["--figure-format", "--out"]),
+            ("profile --noise 0.5", ["--noise", "--what explain"]),
             (
                 "explain --model no --dataset no --relevance-norm absolute --out a.npz",
                 ["--relevance-norm", ".npz"],

@@ -8,6 +8,7 @@ pub mod checksum;
 pub mod cross_validation;
 pub mod fetch;
 pub mod files;
+pub mod fold_args;
 pub mod folds;
 pub mod gz;
 pub mod locate;

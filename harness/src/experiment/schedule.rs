@@ -2,6 +2,7 @@
 
 use crate::io::cores::{Cores, pin, team_sizes};
 use crate::io::progress::Progress;
+use crate::io::show::duration;
 use anyhow::{Result, anyhow};
 use kernels::Kernels;
 use std::sync::Mutex;
@@ -111,12 +112,7 @@ pub fn in_parallel<T: Sync, R: Send>(
 /// Estimate of the remaining time.
 fn left(elapsed: Duration, done: usize, all: usize) -> String {
     let seconds = elapsed.as_secs_f64() / done.max(1) as f64 * (all - done) as f64;
-    match seconds {
-        s if s < 0.5 => "none left".to_owned(),
-        s if s < 90.0 => format!("about {s:.0} s left"),
-        s if s < 5400.0 => format!("about {:.0} min left", s / 60.0),
-        s => format!("about {:.1} h left", s / 3600.0),
-    }
+    if seconds < 0.5 { "none left".to_owned() } else { format!("about {} left", duration(seconds)) }
 }
 
 #[cfg(test)]

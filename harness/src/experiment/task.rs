@@ -200,6 +200,14 @@ impl Plan {
         Ok(plan)
     }
 
+    /// An estimate of the seconds that all tasks take on so many threads: no less than the longest task, which a team of
+    /// several threads may shorten.
+    pub fn seconds(&self, threads: usize) -> f64 {
+        let of = |line: &TaskLine| line.estimate.seconds;
+        let sum: f64 = self.lines.iter().map(of).sum();
+        self.lines.iter().map(of).fold(sum / threads.max(1) as f64, f64::max)
+    }
+
     /// Checks that the data that are open are those of the plan.
     ///
     /// # Errors

@@ -16,6 +16,8 @@ pub const FOLDS: RangeInclusive<usize> = 2..=1000;
 pub const SEQ_LEN: RangeInclusive<usize> = 1..=4096;
 /// Steps of an optimisation or a measurement.
 pub const STEPS: RangeInclusive<usize> = 1..=1_000_000;
+/// Inputs whose gradients are averaged for one heatmap.
+pub const POINTS: RangeInclusive<usize> = 1..=100_000;
 /// Steps of a profile, each of which is kept.
 pub const MEASURED_STEPS: RangeInclusive<usize> = 1..=100_000;
 /// Samples of a check, drawn in memory.

@@ -11,6 +11,8 @@ pub struct Progress {
     bars: Option<MultiProgress>,
     lines: bool,
     run: Option<String>,
+    /// Whether pictures of characters are shown beside the bars.
+    watched: bool,
 }
 
 /// The progress of one job.
@@ -25,13 +27,32 @@ impl Progress {
     /// Bars or lines, or neither if `quiet`.
     pub fn new(quiet: bool) -> Progress {
         if quiet {
-            return Progress { bars: None, lines: false, run: None };
+            return Progress { bars: None, lines: false, run: None, watched: false };
         }
         // A terminal may be unable to move its cursor, as with `TERM=dumb`; bars are not drawn there.
         let target = ProgressDrawTarget::stderr();
         let drawn = std::io::stderr().is_terminal() && !target.is_hidden();
         let bars = drawn.then(|| MultiProgress::with_draw_target(target));
-        Progress { bars, lines: !drawn, run: None }
+        Progress { bars, lines: !drawn, run: None, watched: false }
+    }
+
+    /// The same display, with room for a picture beside each training if `watched`. Where there is no terminal, one line says
+    /// so.
+    #[must_use]
+    pub fn watched(self, watched: bool) -> Progress {
+        if watched && self.bars.is_none() {
+            self.line("--watch: stderr is no terminal, so curves are not drawn; loss and accuracy are printed by epoch");
+        }
+        Progress { watched, ..self }
+    }
+
+    /// Room for a picture of characters below the bars that exist; none unless [`Progress::watched`] on a terminal.
+    pub fn picture(&self) -> Option<Picture> {
+        let bars = self.bars.as_ref().filter(|_| self.watched)?;
+        let bar = bars.add(ProgressBar::new_spinner());
+        let name = self.run.as_deref().map_or(String::new(), |name| format!("{}\n", escape(name)));
+        bar.set_style(ProgressStyle::with_template("{msg}").ok()?);
+        Some(Picture { bar, bars: bars.clone(), name })
     }
 
     /// The same display for runs in parallel: every job has the name of its run.
@@ -65,6 +86,30 @@ impl Progress {
             None if self.lines => status!("{text}"),
             None => {}
         }
+    }
+}
+
+/// A picture of characters that is replaced as a training goes on.
+#[derive(Debug)]
+pub struct Picture {
+    bar: ProgressBar,
+    bars: MultiProgress,
+    name: String,
+}
+
+impl Picture {
+    /// Shows this picture instead of the one before. It holds no text from outside.
+    pub fn show(&self, text: &str) {
+        self.bar.set_message(format!("{}{text}", self.name));
+        self.bar.tick();
+    }
+
+    /// Leaves the last picture on the screen, above the bars.
+    pub fn finish(self) {
+        let last = self.bar.message();
+        self.bar.finish_and_clear();
+        // A failure to write to stderr is ignored.
+        let _ = self.bars.println(last);
     }
 }
 

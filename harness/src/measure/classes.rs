@@ -1,6 +1,8 @@
 //! Class dependence: how alike the heatmaps of all classes are, by method and value; and the values' signs.
 
-use super::numbers::{cosine, mean};
+use super::bootstrap::Interval;
+use super::intervals;
+use super::numbers::cosine;
 use crate::signal::check_stop;
 use anyhow::{Context, Result};
 use kernels::Kernels;
@@ -24,6 +26,9 @@ pub struct ClassDependence {
     /// For each of [`Value::NAMES`], the mean size of the cosine between the heatmaps of two classes, over all pairs and
     /// samples: 1 if they are the same but for a factor. None if every heatmap is 0.
     pub cosine: Vec<Option<f64>>,
+    /// Their 95 % bootstrap intervals over the samples; none in results of earlier versions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub intervals: Vec<Option<Interval>>,
 }
 
 /// What the predicted class's value is over many samples.
@@ -57,7 +62,7 @@ pub(super) fn values(classes: usize) -> impl Iterator<Item = Value> {
     named.filter(move |value| classes > 1 || !matches!(value, Value::RunnerUp | Value::Contrast))
 }
 
-/// Measures every method by name; all values of a batch share its forward pass.
+/// Measures every method of one pass by name; all values of a batch share its forward pass.
 ///
 /// # Errors
 /// An error of the explainer, or an interruption.
@@ -65,7 +70,7 @@ pub fn class_dependence(kernels: &Kernels, request: ClassRequest) -> Result<Vec<
     let indices = &request.indices[..request.indices.len().min(SAMPLES)];
     let request = ClassRequest { indices, ..request };
     let of = |name: &str| of_method(kernels, request, name, |_, _| {});
-    Method::names().map(of).collect()
+    Method::names_of_one_pass().map(of).collect()
 }
 
 /// Measures one method; `visit` gets the position of a value and the explanations of some samples, one a class.
@@ -84,21 +89,23 @@ pub(super) fn of_method(
         values(classes).map(|value| Explained { target: Target::All, value }).collect();
     let method = Method::by_name(name, &Numbers::default()).with_context(|| format!("the method {name}"))?;
     let mut explainer = Explainer::new(kernels, network, method, CHUNK)?;
-    let mut cosines: Vec<Vec<Option<f64>>> = vec![Vec::new(); what.len()];
+    let mut cosines: Vec<Vec<Vec<f64>>> = vec![Vec::new(); what.len()];
     for chunk in indices.chunks(CHUNK) {
         check_stop()?;
         let all = explainer.explain_values(kernels, samples, chunk, &what)?;
         for (at, of_value) in all.chunks_exact(classes).enumerate() {
             visit(at, of_value);
-            (0..chunk.len()).for_each(|i| cosines[at].extend(pairs(of_value, i, chunk.len())));
+            cosines[at].extend((0..chunk.len()).map(|i| pairs(of_value, i, chunk.len())));
         }
     }
-    let cosine = cosines.into_iter().map(|of_value| mean(of_value.into_iter())).collect();
-    Ok(ClassDependence { method: name.to_owned(), cosine })
+    let intervals: Vec<Option<Interval>> =
+        cosines.iter().map(|of_value| intervals::of_groups(of_value)).collect();
+    let cosine = intervals.iter().map(|of| of.map(|of| of.estimate)).collect();
+    Ok(ClassDependence { method: name.to_owned(), cosine, intervals })
 }
 
-/// The sizes of the cosines between the heatmaps of all pairs of classes of the `i`th sample.
-fn pairs(of_classes: &[Explanation], i: usize, samples: usize) -> Vec<Option<f64>> {
+/// The sizes of the cosines between the heatmaps of all pairs of classes of the `i`th sample, where they are defined.
+fn pairs(of_classes: &[Explanation], i: usize, samples: usize) -> Vec<f64> {
     let map = |batch: &Explanation| {
         let size = batch.relevance.len() / samples;
         batch.relevance[i * size..][..size].to_vec()
@@ -106,7 +113,7 @@ fn pairs(of_classes: &[Explanation], i: usize, samples: usize) -> Vec<Option<f64
     let maps: Vec<Vec<f32>> = of_classes.iter().map(map).collect();
     let pair = |a: usize| {
         let maps = &maps;
-        (a + 1..maps.len()).map(move |b| cosine(&maps[a], &maps[b]).map(f64::abs))
+        (a + 1..maps.len()).filter_map(move |b| cosine(&maps[a], &maps[b]).map(f64::abs))
     };
     (0..maps.len()).flat_map(pair).collect()
 }
@@ -159,10 +166,15 @@ pub(super) mod tests {
         let (network, samples) = small();
         let request = ClassRequest { network: &network, samples: &samples, indices: &[0, 1, 2, 3] };
         let found = class_dependence(&Kernels::default(), request).unwrap();
-        assert_eq!(found.len(), Method::names().count());
+        assert_eq!(found.len(), Method::names_of_one_pass().count());
         let of = |name: &str| found.iter().find(|of| of.method == name).unwrap();
         let [deep, simple] = ["deep-taylor", "simple-taylor"].map(|name| of(name).cosine[0].unwrap());
         assert!(deep > 0.9 && simple < deep, "{deep} {simple}");
+        for of in found.iter().flat_map(|of| &of.intervals).flatten() {
+            assert!(of.low <= of.estimate && of.estimate <= of.high && of.high <= 1.0 + 1e-9, "{of:?}");
+        }
+        let interval = of("simple-taylor").intervals[0].unwrap();
+        assert!(interval.low < interval.high, "{interval:?}");
         let signs = value_signs(&Kernels::default(), request).unwrap();
         assert_eq!(signs.len(), Value::NAMES.len());
         for of in signs.iter().filter(|of| of.value != "logit") {

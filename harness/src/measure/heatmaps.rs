@@ -1,6 +1,5 @@
 //! The sources of heatmaps: the methods of the model, and random relevance as a control.
 
-use super::baselines::Baseline;
 use super::explanations::{CHUNK, ExplanationRequest, Summary, explain_all};
 use super::numbers::unit;
 use crate::signal::check_stop;
@@ -14,7 +13,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 pub const NAMES: [&str; 7] =
     ["deep-taylor", "lrp", "w-square", "sensitivity", "simple-taylor", "guided-backprop", "random"];
 /// Further methods that can be named.
-pub const FURTHER: [&str; 3] = ["gradient-input", Baseline::NAMES[0], Baseline::NAMES[1]];
+pub const FURTHER: [&str; 2] = Method::AVERAGED;
 /// The method of the thesis's figures.
 pub const MAIN: &str = "deep-taylor";
 
@@ -23,8 +22,6 @@ pub const MAIN: &str = "deep-taylor";
 pub enum Relevance {
     /// A method of explanation.
     Method(Method),
-    /// A mean of gradients over changed inputs.
-    Baseline(Baseline),
     /// Uniform random values scaled to the logit; they depend on sample and class, not on the network.
     Random,
 }
@@ -34,14 +31,10 @@ impl Relevance {
     pub fn by_name(name: &str) -> Option<Relevance> {
         match name {
             "random" => Some(Relevance::Random),
-            // Of the same name in other libraries.
-            "gradient-input" => Some(Relevance::Method(Method::SimpleTaylor)),
-            name => match Baseline::by_name(name) {
-                Some(baseline) => Some(Relevance::Baseline(baseline)),
-                None => weighted(name)
-                    .or_else(|| Method::by_name(name, &Numbers::default()))
-                    .map(Relevance::Method),
-            },
+            name => {
+                let method = weighted(name).or_else(|| Method::by_name(name, &Numbers::default()));
+                method.map(Relevance::Method)
+            }
         }
     }
 
@@ -59,24 +52,19 @@ impl Relevance {
         let method = match self {
             Relevance::Method(method) => method,
             // Any method finds the logits; its relevance is replaced.
-            Relevance::Random | Relevance::Baseline(_) => Method::Sensitivity,
+            Relevance::Random => Method::Sensitivity,
         };
         let summary = explain_all(kernels, method, request, |chunk, found| {
             for mut batch in found {
-                match self {
-                    Relevance::Method(_) => {}
-                    Relevance::Random => draw(chunk, &mut batch),
-                    Relevance::Baseline(baseline) => {
-                        let request = ExplanationRequest { indices: chunk, ..request };
-                        baseline.replace(kernels, request, &mut batch)?;
-                    }
+                if self == Relevance::Random {
+                    draw(chunk, &mut batch);
                 }
                 drawn.add(&batch);
                 visit(chunk, batch)?;
             }
             Ok(())
         })?;
-        Ok(if matches!(self, Relevance::Method(_)) { summary } else { drawn })
+        Ok(if self == Relevance::Random { drawn } else { summary })
     }
 
     /// All heatmaps, `[N, rows, cols]`.

@@ -49,6 +49,16 @@ pub fn of_mean(values: impl Iterator<Item = Option<f64>>) -> Option<Interval> {
     finite(bootstrap().mean(&values))
 }
 
+/// The interval of the mean over all values of all groups, such as the pairs of classes of a sample: groups are drawn, not
+/// values, as those of a group are alike.
+pub fn of_groups(groups: &[Vec<f64>]) -> Option<Interval> {
+    let sums: Vec<(f64, usize)> = groups.iter().map(|group| (group.iter().sum(), group.len())).collect();
+    finite(bootstrap().interval(&sums, |drawn| {
+        let (sum, count) = drawn.iter().fold((0.0, 0), |(sum, count), (more, n)| (sum + more, count + n));
+        sum / count as f64
+    }))
+}
+
 /// Steps that are the last quarter of a sequence.
 pub fn last_quarter(steps: usize) -> usize {
     steps.div_ceil(4)
@@ -132,6 +142,20 @@ mod tests {
         let same = steps.cosine().unwrap();
         assert!(same.low > 1.0 - 1e-12 && same.high <= 1.0);
         assert_eq!(Steps::default().cosine(), None);
+    }
+
+    #[test]
+    fn groups_are_drawn_whole() {
+        // Every group has one value many times: the interval is that of the mean of the groups.
+        let values = [0.2, 0.4, 0.9, 0.7, 0.5, 0.3, 0.8];
+        let groups: Vec<Vec<f64>> = values.iter().map(|&value| vec![value; 45]).collect();
+        let (found, plain) = (of_groups(&groups).unwrap(), of_mean(values.into_iter().map(Some)).unwrap());
+        for (a, b) in [(found.estimate, plain.estimate), (found.low, plain.low), (found.high, plain.high)] {
+            assert!((a - b).abs() < 1e-12, "{found:?} {plain:?}");
+        }
+        // A group without values counts for nothing.
+        let some = of_groups(&[vec![0.5], vec![], vec![0.5]]).unwrap();
+        assert_eq!((some.estimate, of_groups(&[]), of_groups(&[vec![]])), (0.5, None, None));
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! Every method and value beside each other: how much a heatmap depends on the class, how fast the class falls when the most
 //! relevant regions are removed, and what is not conserved.
 
+use super::bootstrap::Interval;
 use super::classes::{ClassRequest, of_method, values};
 use super::explanations::Summary;
 use super::flipping::{Fill, Flipping, Order};
+use super::intervals;
 use anyhow::Result;
 use kernels::Kernels;
 use model::arg_max;
@@ -15,7 +17,7 @@ pub const SIDE: usize = 4;
 /// See [`SIDE`].
 pub const REGIONS: usize = 30;
 
-/// The measures of one method with one value.
+/// The measures of one method with one value; intervals are 95 % bootstrap intervals over the samples.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Measures {
     /// The method.
@@ -23,9 +25,9 @@ pub struct Measures {
     /// The value: one of [`Value::NAMES`].
     pub value: String,
     /// Mean size of the cosine between the heatmaps of two classes, over all pairs and samples.
-    pub cosine: Option<f64>,
+    pub cosine: Option<Interval>,
     /// Area over the perturbation curve, in the order of the predicted class's heatmap.
-    pub aopc: f64,
+    pub aopc: Option<Interval>,
     /// Conservation over the samples and all classes; a gradient method promises none.
     pub summary: Summary,
 }
@@ -36,7 +38,7 @@ pub struct AllMethods {
     /// Samples.
     pub samples: usize,
     /// The area of a random order.
-    pub random_aopc: f64,
+    pub random_aopc: Option<Interval>,
     /// By method, then value.
     pub methods: Vec<Measures>,
 }
@@ -52,12 +54,13 @@ pub fn all_methods(kernels: &Kernels, request: ClassRequest, done: &dyn Fn()) ->
     let values: Vec<Value> = values(classes).collect();
     let flipping = Flipping::new(kernels, network, samples, indices, SIDE)?;
     let mut flipping = flipping.limited(Fill::Background, REGIONS);
-    let mut aopc = |order, relevance: Option<&[f32]>| -> Result<f64> {
-        Ok(flipping.run(network, kernels, order, relevance)?.iter().map(|of| of.aopc).sum())
+    let mut aopc = |order, relevance: Option<&[f32]>| -> Result<Option<Interval>> {
+        let found = flipping.run(network, kernels, order, relevance)?;
+        Ok(intervals::of_mean(found.iter().flat_map(|of| of.samples.iter().map(|&area| Some(area)))))
     };
     let random_aopc = aopc(Order::Random, None)?;
     let mut methods = Vec::new();
-    for name in Method::names() {
+    for name in Method::names_of_one_pass() {
         let mut summaries = vec![Summary::default(); values.len()];
         let mut maps: Vec<Vec<f32>> = vec![Vec::new(); values.len()];
         let dependence = of_method(kernels, request, name, |at, of_classes| {
@@ -67,7 +70,7 @@ pub fn all_methods(kernels: &Kernels, request: ClassRequest, done: &dyn Fn()) ->
                 maps[at].extend_from_slice(&predicted.relevance[i * size..][..size]);
             }
         })?;
-        let of_values = dependence.cosine.into_iter().zip(summaries).zip(maps);
+        let of_values = dependence.intervals.into_iter().zip(summaries).zip(maps);
         for (value, ((cosine, summary), map)) in Value::NAMES.iter().zip(of_values) {
             methods.push(Measures {
                 method: name.to_owned(),
@@ -93,10 +96,10 @@ mod tests {
         let request = ClassRequest { network: &network, samples: &samples, indices: &[0, 1, 2, 3] };
         let kernels = Kernels::default();
         let found = all_methods(&kernels, request, &|| ()).unwrap();
-        assert_eq!(found.methods.len(), Method::names().count() * Value::NAMES.len());
+        assert_eq!(found.methods.len(), Method::names_of_one_pass().count() * Value::NAMES.len());
         let of_report = crate::measure::classes::class_dependence(&kernels, request).unwrap();
         for (of_method, method) in found.methods.chunks(Value::NAMES.len()).zip(&of_report) {
-            assert_eq!(of_method.iter().map(|of| of.cosine).collect::<Vec<_>>(), method.cosine);
+            assert_eq!(of_method.iter().map(|of| of.cosine).collect::<Vec<_>>(), method.intervals);
             let is_gradient = Method::GRADIENTS.contains(&method.method.as_str());
             for of in of_method {
                 assert_eq!((of.summary.explanations, of.method.as_str()), (12, method.method.as_str()));

@@ -1,6 +1,7 @@
 //! A report as data: sections of text, tables and figures. The page, the JSON, the CSVs and the figure files
 //! are written from one value, so that they always agree.
 
+use super::formats::FigureFormats;
 use super::matrix::Matrix;
 use super::table::Table;
 use super::tidy;
@@ -22,6 +23,8 @@ pub struct Report {
     pub sections: Vec<Section>,
     /// Whether the page stands alone, without files of figures and tables that it could link to.
     pub single: bool,
+    /// The formats of its figure files.
+    pub formats: FigureFormats,
     /// Every number at full precision, for machines.
     pub data: Value,
 }
@@ -78,11 +81,6 @@ pub enum Picture {
 }
 
 impl Figure {
-    /// The name of its file.
-    pub fn file(&self) -> String {
-        format!("{}.svg", self.name)
-    }
-
     /// Its SVG document.
     pub fn svg(&self) -> &str {
         let Picture::Svg(svg) = &self.picture;
@@ -152,8 +150,10 @@ impl Report {
             }
             Part::Matrix(matrix) => matrix.json(),
             Part::Figure(figure) | Part::Wide(figure, _) => {
-                let file = format!("figures/{}", figure.file());
-                json!({ "figure": figure.name, "caption": figure.caption, "file": file, "data": figure.data })
+                let files =
+                    self.formats.files(&figure.name).into_iter().map(|file| format!("figures/{file}"));
+                let files: Vec<String> = files.collect();
+                json!({ "figure": figure.name, "caption": figure.caption, "file": files.first(), "files": files, "data": figure.data })
             }
         };
         let section = |section: &Section| json!({ "title": section.title, "parts": section.parts.iter().map(part).collect::<Vec<_>>() });

@@ -1,6 +1,7 @@
 //! The report as one HTML document: style and pictures inline, no script, no external resources.
 
 use super::document::{Figure, Part, Picture, Report, Section};
+use super::formats::FigureFormats;
 use super::matrix::{Cell, Matrix, Row, Verdict};
 use super::svg::measures;
 use super::table::Table;
@@ -26,7 +27,7 @@ pub(super) fn page(report: &Report) -> Markup {
                     @for line in &report.lead { p { (line) } }
                 }
                 main {
-                    @if let Some(first) = report.sections.first() { (section(1, first, report.single)) }
+                    @if let Some(first) = report.sections.first() { (section(1, first, report)) }
                     nav aria-label="Sections" {
                         ul {
                             @for (i, section) in report.sections.iter().enumerate().skip(1) {
@@ -34,14 +35,16 @@ pub(super) fn page(report: &Report) -> Markup {
                             }
                         }
                     }
-                    @for (i, part) in report.sections.iter().enumerate().skip(1) { (section(i + 1, part, report.single)) }
+                    @for (i, part) in report.sections.iter().enumerate().skip(1) { (section(i + 1, part, report)) }
                 }
             }
         }
     }
 }
 
-fn section(number: usize, section: &Section, single: bool) -> Markup {
+fn section(number: usize, section: &Section, report: &Report) -> Markup {
+    let single = report.single;
+    let formats = (!single).then_some(&report.formats);
     html! {
         section id=(format!("s{number}")) {
             @if !section.title.is_empty() { h2 { (section.title) } }
@@ -49,8 +52,8 @@ fn section(number: usize, section: &Section, single: bool) -> Markup {
                 @match part {
                     Part::Text(text) => p { (text) },
                     Part::Table { name, caption, table } => (table_of([name, caption], table, single)),
-                    Part::Figure(figure) => (figure_of(figure, None, single)),
-                    Part::Wide(figure, narrow) => (figure_of(figure, Some(narrow), single)),
+                    Part::Figure(figure) => (figure_of(figure, None, formats)),
+                    Part::Wide(figure, narrow) => (figure_of(figure, Some(narrow), formats)),
                     Part::Matrix(matrix) => (matrix_of(matrix)),
                 }
             }
@@ -113,8 +116,9 @@ fn scaled(svg: &str, class: &'static str) -> Markup {
     }
 }
 
-fn figure_of(figure: &Figure, narrow: Option<&Picture>, single: bool) -> Markup {
-    let file = figure.file();
+/// A figure; with links to its files if it has `formats`.
+fn figure_of(figure: &Figure, narrow: Option<&Picture>, formats: Option<&FigureFormats>) -> Markup {
+    let files = formats.map_or(Vec::new(), |formats| formats.files(&figure.name));
     html! {
         figure id=(figure.name) {
             div class="scroll" tabindex="0" role="region" aria-label=(figure.name) {
@@ -123,21 +127,25 @@ fn figure_of(figure: &Figure, narrow: Option<&Picture>, single: bool) -> Markup 
             }
             figcaption {
                 (figure.caption)
-                @if !single { " " a href=(format!("figures/{file}")) { (file) } }
+                @for file in files { " " a href=(format!("figures/{file}")) { (file) } }
             }
         }
     }
 }
 
 fn matrix_of(matrix: &Matrix) -> Markup {
+    let cells = || matrix.rows.iter().flat_map(|row| row.cells.iter().flatten());
+    let longest = cells().map(|cell| cell.network.chars().count()).max().unwrap_or(0);
+    let width = (longest as f64 * 0.46 + 2.0).max(6.3);
     html! {
-        div class="matrix" id=(matrix.name) role="table" aria-label=(matrix.title) {
+        div class="matrix" id=(matrix.name) role="table" aria-label=(matrix.title) style=(format!("--sign:{width:.1}rem")) {
             div class="legend" {
                 (matrix.title) ": "
                 @for verdict in [Verdict::Holds, Verdict::Fails, Verdict::Unsure, Verdict::NotMeasured] {
                     span class=(class_of(verdict)) { (verdict.sign()) } " " (verdict.text()) " "
                 }
-                "· open a sign for its value · ( ) not claimed of this network"
+                "· open a sign for its value"
+                @if cells().any(|cell| !cell.claimed) { " · ( ) not claimed of this network" }
             }
             @for row in &matrix.rows { (row_of(row)) }
         }

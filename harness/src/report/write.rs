@@ -29,7 +29,8 @@ fn readme(report: &Report) -> String {
     text.push_str(include_str!("folder.md"));
     text.push_str("\n## Figures\n\n");
     for figure in report.figures() {
-        text.push_str(&format!("- `figures/{}`: {}\n", figure.file(), figure.caption));
+        let files = report.formats.files(&figure.name).into_iter().map(|file| format!("`figures/{file}`"));
+        text.push_str(&format!("- {}: {}\n", files.collect::<Vec<_>>().join(", "), figure.caption));
     }
     text.push_str("\n## Tables\n\n");
     for (name, caption, table) in report.tables() {
@@ -45,10 +46,10 @@ impl Report {
         html::page(self).into_string()
     }
 
-    /// Writes `report.html`, `report.json`, `tables/*.csv`, `figures/*.svg` and `README.md`, which describes them.
+    /// Writes `report.html`, `report.json`, `tables/*.csv`, `figures/` and `README.md`, which describes them.
     ///
     /// # Errors
-    /// If a file cannot be written.
+    /// If a figure cannot be converted to one of the formats, or a file cannot be written.
     pub fn write(&self, folder: &Path) -> Result<()> {
         let save =
             |file: &str, bytes: &[u8]| write_atomically(&folder.join(file), |out| Ok(out.write_all(bytes)?));
@@ -70,7 +71,7 @@ impl Report {
             save(&format!("tables/{name}.csv"), tidy::to_csv(table).as_bytes())?;
         }
         for figure in self.figures() {
-            save(&format!("figures/{}", figure.file()), figure.svg().as_bytes())?;
+            self.formats.write(&folder.join("figures"), &figure.name, figure.svg())?;
         }
         let text = serde_json::to_string_pretty(&self.json())?;
         save("report.json", text.as_bytes())?;

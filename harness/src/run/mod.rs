@@ -3,6 +3,7 @@
 pub mod architecture;
 pub mod checkpoint;
 pub mod context;
+mod curves;
 pub mod epoch;
 pub mod folder;
 pub mod manifest;

@@ -4,6 +4,7 @@
 
 use super::checkpoint::Checkpoint;
 use super::context::RunContext;
+use super::curves::curves;
 use super::epoch::{CHUNK, Epoch, StepError, evaluate};
 use super::folder::{Existing, RunFolder};
 use super::manifest::{Manifest, Outcome};
@@ -15,7 +16,7 @@ use crate::dataset::samples::Scaled;
 use crate::error::UsageError;
 use crate::io::json::write_json;
 use crate::io::machine::{commit, cpu};
-use crate::io::progress::Job;
+use crate::io::progress::{Job, Picture};
 use crate::model_file;
 use crate::signal::{Interrupted, check_stop};
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -209,6 +210,7 @@ impl<'a> Run<'a> {
         let steps = self.split.train.div_ceil(batch) as u64;
         let left = epochs.saturating_sub(self.epoch);
         let job = self.context.progress.job(&self.settings.title(), left.saturating_mul(steps));
+        let picture = self.context.progress.picture();
         let mut last = None;
         while self.epoch < epochs {
             let (train, norms) = self.train_epoch(&job)?;
@@ -229,8 +231,12 @@ impl<'a> Run<'a> {
                 validation.accuracy(),
                 test.accuracy()
             ));
+            if let Some(picture) = &picture {
+                picture.show(&curves(self.metrics.lines(), epochs));
+            }
         }
         job.finish();
+        picture.into_iter().for_each(Picture::finish);
         // A finished run has no epochs left and is only evaluated.
         last.map_or_else(|| self.evaluate(), Ok)
     }

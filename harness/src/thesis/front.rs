@@ -4,7 +4,7 @@ use super::heatmaps;
 use super::networks::{Estimate, Net, Set};
 use super::printed::HYPER_PARAMETERS;
 use super::statements::{self, ALIKE, DIGIT, EQUAL, LAST};
-use crate::experiment::folder::{Finished, Loaded, Run};
+use crate::experiment::folder::{Loaded, Run};
 use crate::measure::heatmaps::MAIN;
 use crate::measure::intervals::last_quarter;
 use crate::report::document::Section;
@@ -24,7 +24,12 @@ pub fn ran(loaded: &Loaded, sets: &[Set]) -> String {
         true => format!(" (the thesis: {thesis})"),
         false => String::new(),
     };
-    let mut parts: Vec<String> = sets.iter().map(|set| samples(set)).collect();
+    let mut parts: Vec<String> = Vec::new();
+    for set in sets.iter().map(|set| samples(set, sets)) {
+        if !parts.contains(&set) {
+            parts.push(set);
+        }
+    }
     parts.push(format!(
         "{}, T = {}",
         list(cells(loaded)),
@@ -63,15 +68,22 @@ fn trained_on(set: &Set) -> Option<usize> {
     set.nets.first().map(|net| net.first().manifest.samples[0] + net.first().manifest.samples[1])
 }
 
-fn samples(set: &Set) -> String {
-    let title = set.title();
+/// A set and what was trained on; folds of one set are named together, with the samples of the first that is finished.
+fn samples(set: &Set, all: &[Set]) -> String {
+    let base = |set: &Set| set.name.split_once('/').map(|(base, _)| base.to_owned());
+    let folds = || all.iter().filter(|other| base(set).is_some() && base(other) == base(set));
+    let title = match base(set) {
+        Some(base) => format!("{base} in {} folds", folds().count()),
+        None => set.title().to_owned(),
+    };
+    let set = folds().find(|set| trained_on(set).is_some()).unwrap_or(set);
     match trained_on(set) {
         Some(n) if n < set.selection.train => {
             let share = 100.0 * n as f64 / set.selection.train.max(1) as f64;
             format!("{title} ({n} of {} training samples, {share:.0} %)", set.selection.train)
         }
         Some(n) => format!("{title} (all {n} training samples)"),
-        None => title.to_owned(),
+        None => title,
     }
 }
 
@@ -84,8 +96,11 @@ pub fn warning(loaded: &Loaded, sets: &[Set]) -> String {
     }
     for set in sets {
         if let Some(n) = trained_on(set).filter(|&n| n < set.selection.train) {
-            let title = set.title();
-            parts.push(format!("trained on {n} of the {} samples of {title}", set.selection.train));
+            let title = set.name.split_once('/').map_or(set.title(), |(base, _)| base);
+            let part = format!("trained on {n} of the {} samples of {title}", set.selection.train);
+            if !parts.contains(&part) {
+                parts.push(part);
+            }
         }
     }
     match parts.is_empty() {
@@ -125,7 +140,7 @@ pub fn verdict(set: &Set) -> String {
         some if some.contains(&Verdict::Fails) => "does not hold",
         _ => "is not decided",
     };
-    let value = |of: Option<Estimate>| of.map_or("not measured".to_owned(), brief);
+    let value = |of: Option<Estimate>| of.map_or("not measured".to_owned(), |of| of.text(3));
     let [a, b] = [plain, encoded].map(|net| value(net.accuracy_estimate()));
     let equal = match verdicts[0] {
         Verdict::Holds => "are equally accurate",
@@ -157,46 +172,37 @@ pub fn verdict(set: &Set) -> String {
     )
 }
 
-/// A number and its interval with three decimals.
-fn brief(of: Estimate) -> String {
-    match of.interval {
-        Some((low, high)) => format!("{:.3} [{low:.3}, {high:.3}]", of.value),
-        None => format!("{:.3}", of.value),
-    }
-}
-
 /// How much the heatmaps say about the class: the number that belongs beside the finding.
 pub fn class_dependence(set: &Set) -> Option<String> {
     let (_, net) = pair(set)?;
     let names = &net.first().measured.classes;
     let value_at = Value::NAMES.iter().position(|name| *name == set.value)?;
-    let of = |method: &str, value: usize| {
-        let row = |run: &Finished| {
-            *run.measured.classes.iter().find(|of| of.method == method)?.cosine.get(value)?
-        };
-        net.spread(row).map(|spread| spread.mean)
-    };
+    let of = |method: &str, value: usize| net.class_dependence(method, value);
     let main = of(MAIN, value_at)?;
-    let mut least: Option<(&str, &str, f64)> = None;
+    let mut least: Option<(&str, &str, Estimate)> = None;
     for method in names.iter().map(|of| &of.method[..]) {
         for (value, name) in Value::NAMES.iter().enumerate() {
             if let Some(cosine) =
-                of(method, value).filter(|cosine| least.is_none_or(|(.., best)| *cosine < best))
+                of(method, value).filter(|cosine| least.is_none_or(|(.., best)| cosine.value < best.value))
             {
                 least = Some((method, name, cosine));
             }
         }
     }
-    let what = if main >= ALIKE {
+    let what = if main.value >= ALIKE {
         "are the same for every class but for a factor: they say where the evidence lies, not why this class"
     } else {
         "differ between the classes"
     };
     let (method, value, cosine) = least?;
     Some(format!(
-        "The {MAIN} heatmaps of {} {what} (mean |cosine| over all pairs of {} classes {main:.3}, value {}; 1: the same). Of the \
-         methods and values measured, {method} of {value} depends on the class most ({cosine:.3}).",
-        net.title, set.selection.classes, set.value
+        "The {MAIN} heatmaps of {} {what} (mean |cosine| over all pairs of {} classes {}, value {}; 1: the same). Of the \
+         methods and values measured, {method} of {value} depends on the class most ({}).",
+        net.title,
+        set.selection.classes,
+        main.text(3),
+        set.value,
+        cosine.text(3)
     ))
 }
 

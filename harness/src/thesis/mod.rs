@@ -63,8 +63,8 @@ pub fn report(loaded: &Loaded, look: Look) -> Result<Report> {
         warning: front::warning(loaded, &sets),
         lead,
         sections,
-        single: false,
         data: data(loaded),
+        ..Report::default()
     })
 }
 

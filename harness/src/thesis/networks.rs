@@ -38,6 +38,17 @@ pub struct Estimate {
     pub interval: Option<(f64, f64)>,
 }
 
+impl Estimate {
+    /// `0.981 [0.978, 0.984]`, or the value alone.
+    pub fn text(self, decimals: usize) -> String {
+        let Estimate { value, interval } = self;
+        match interval {
+            Some((low, high)) => format!("{value:.decimals$} [{low:.decimals$}, {high:.decimals$}]"),
+            None => format!("{value:.decimals$}"),
+        }
+    }
+}
+
 impl Spread {
     /// `0.9813 ± 0.0012`, or the mean alone.
     pub fn text(self, decimals: usize) -> String {
@@ -145,7 +156,7 @@ impl<'a> Set<'a> {
 
 fn nets<'a>(loaded: &'a Loaded, dataset: &str) -> Vec<Net<'a>> {
     let mut nets: Vec<(&str, Net)> = Vec::new();
-    for run in loaded.runs.iter().filter(|run| run.planned.settings.dataset == dataset) {
+    for run in loaded.runs.iter().filter(|run| run.planned.settings.data_name() == dataset) {
         let Some(finished) = run.finished() else { continue };
         match nets.iter_mut().find(|(group, _)| *group == run.planned.group) {
             Some((_, net)) => net.runs.push(finished),
@@ -199,6 +210,13 @@ impl Net<'_> {
             (low, found.iter().map(|of| of.high).fold(f64::NEG_INFINITY, f64::max))
         });
         value.map(|value| Estimate { value, interval: ends })
+    }
+
+    /// Mean |cosine| between the heatmaps of all pairs of classes, by a method and one of `Value::NAMES`.
+    pub fn class_dependence(&self, method: &str, value: usize) -> Option<Estimate> {
+        let of = |run: &Finished| run.measured.classes.iter().find(|of| of.method == method).cloned();
+        let mean = self.spread(|run| *of(run)?.cosine.get(value)?).map(|spread| spread.mean);
+        self.estimate(mean, |run| *of(run)?.intervals.get(value)?)
     }
 
     /// Test accuracy with Wilson's interval over the test samples.

@@ -36,7 +36,7 @@ pub(super) fn section(set: &Set) -> Result<Section> {
     section.table(format!("values-{}", set.name), caption, values(set));
     let caption = format!(
         "Class dependence: mean |cosine| between the heatmaps of all pairs of classes, by method and explained value, on at most \
-         {} test samples. 1: the heatmaps of all classes are the same but for a factor, so they say where, not why this \
+         {} test samples, with 95 % intervals over the samples. 1: the heatmaps of all classes are the same but for a factor, so they say where, not why this \
          class. AOPC as in the table of pixel flipping, background, where the method is measured.",
         classes::SAMPLES
     );
@@ -182,10 +182,10 @@ fn class_dependence(set: &Set) -> Table {
     let columns: Vec<&str> = ["network", "method"].into_iter().chain(Value::NAMES).chain(["AOPC"]).collect();
     let mut table = Table::new(&columns);
     for net in &set.nets {
-        for (row, of) in net.first().measured.classes.iter().enumerate() {
+        for of in &net.first().measured.classes {
             let cosine = |value: usize| {
-                let found = net.spread(|run| *run.measured.classes.get(row)?.cosine.get(value)?);
-                text(found, 3)
+                let found = net.class_dependence(&of.method, value);
+                found.map_or("–".to_owned(), |found| found.text(3))
             };
             let flipped = |of: &OfMethod| aopc(&of.flipped, Fill::Background, Order::MostFirst);
             let head = [net.title.to_owned(), of.method.clone()];

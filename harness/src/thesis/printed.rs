@@ -7,8 +7,8 @@ pub const HYPER_PARAMETERS: [(&str, &str); 4] =
 /// Sequence lengths of Tables 4.1 and 4.3.
 pub const LENGTHS: [usize; 4] = [1, 4, 7, 14];
 
-/// Table 4.1: dimensions of a step of a 28×28 image.
-pub const DIMENSIONS: [&str; 4] = ["28×28", "28×7", "28×4", "28×2"];
+/// Table 4.1: rows and columns of a step of a 28×28 image.
+pub const DIMENSIONS: [[usize; 2]; 4] = [[28, 28], [28, 7], [28, 4], [28, 2]];
 
 /// Table 4.3: variables of each preset by [`LENGTHS`].
 pub const VARIABLES: [(&str, [usize; 4]); 4] = [

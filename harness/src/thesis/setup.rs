@@ -160,16 +160,18 @@ pub(super) fn data(experiment: &Experiment, sets: &[Set]) -> Result<Section> {
             data: json!(selection.gallery),
         });
     }
-    let mut table = Table::new(&["data", "T", "thesis", "ours"]);
+    let mut table = Table::new(&["data", "T", "rows", "columns", "rows, thesis", "columns, thesis"]);
     for set in sets {
         for &t in &lengths(experiment) {
             let thesis = printed::LENGTHS.iter().position(|&of| of == t).map(|i| printed::DIMENSIONS[i]);
-            let thesis = thesis.filter(|_| !set.published().is_empty()).unwrap_or("–");
-            let ours = format!("{}×{}", set.selection.rows, set.selection.cols / t.max(1));
-            table.row(vec![set.label().to_owned(), t.to_string(), thesis.to_owned(), ours]);
+            let thesis = thesis.filter(|_| !set.published().is_empty());
+            let ours = [set.selection.rows, set.selection.cols / t.max(1)];
+            let sizes = [Some(ours), thesis]
+                .map(|of| of.map_or(["–".to_owned(), "–".to_owned()], |of| of.map(|n| n.to_string())));
+            table.row([set.label().to_owned(), t.to_string()].into_iter().chain(sizes.concat()).collect());
         }
     }
-    section.table("table-4.1", "Table 4.1. Rows × columns of one step for each sequence length T.", table);
+    section.table("table-4.1", "Table 4.1. Rows and columns of one step for each sequence length T.", table);
     Ok(section)
 }
 

@@ -3,7 +3,9 @@
 
 pub mod im2col;
 pub mod max_pool;
+mod pooled;
 mod scatter;
+pub mod sum_pool;
 
 use crate::error::{ShapeError, axis};
 use crate::exec::Kernels;
@@ -165,34 +167,19 @@ pub fn conv_weight_gradient(
         d_w.fill(0.0);
         return Ok(());
     }
-    // Row `q` of the gradient is float `q % run` of filter line `q / run`.
-    let run = shape.size * shape.inputs;
-    let map = Rows { width: run, height: shape.size, step: 1, line: input.line(), image: 0 };
-    let images_a_chunk = (IN_L2 / (input.len() + output.len())).max(1);
-    let (d_w, patch) = (Shared::new(d_w), shape.patch());
-    let cost = images * input.pixels() * patch * shape.outputs;
-    kernels.threads().split(patch, cost, &|rows| {
-        for first in (0..images).step_by(images_a_chunk) {
-            let loops = ReductionLoops {
-                count: [images_a_chunk.min(images - first), shape.rows, shape.cols],
-                a: [input.len(), input.line(), input.channels],
-                b: [output.len(), output.line(), output.channels],
-            };
-            // SAFETY: a term is a float of the patch of a pixel inside `x`, and of a pixel inside
-            // `d_y` whose last strip is masked; the parts of a split own different rows of `d_w`.
-            unsafe {
-                let gradient = PanelRows {
-                    a: x.as_ptr().add(first * input.len()),
-                    a_rows: map,
-                    b: d_y.as_ptr().add(first * output.len() + output.interior()),
-                    n: shape.outputs,
-                    loops,
-                    accumulate: first > 0,
-                    d_w: d_w.as_ptr(),
-                    strip: patch * STRIP,
-                };
-                gradient.problem().run_rows(kernels, rows.clone());
-            }
+    let chunk = images_a_chunk(shape);
+    let d_w = Shared::new(d_w);
+    let cost = images * input.pixels() * shape.patch() * shape.outputs;
+    kernels.threads().split(shape.patch(), cost, &|rows| {
+        for first in (0..images).step_by(chunk) {
+            let last = images.min(first + chunk);
+            let (x, d_y) = (
+                &x[first * input.len()..last * input.len()],
+                &d_y[first * output.len()..last * output.len()],
+            );
+            let gradient = GradientOfImages { shape, images: last - first, x, d_y, accumulate: first > 0 };
+            // SAFETY: the parts of a split own different rows of `d_w`.
+            unsafe { gradient.run(kernels, rows.clone(), &d_w) };
         }
     });
     Ok(())
@@ -200,6 +187,48 @@ pub fn conv_weight_gradient(
 
 /// Floats of images that stay in L2 while all rows of a weight gradient read them.
 const IN_L2: usize = 96 * 1024;
+
+/// How many images all rows of a weight gradient read at a time; the shape has pixels.
+fn images_a_chunk(shape: &ConvShape) -> usize {
+    (IN_L2 / (shape.input().len() + shape.output().len())).max(1)
+}
+
+/// What some images add to a weight gradient.
+struct GradientOfImages<'a> {
+    shape: &'a ConvShape,
+    images: usize,
+    /// Planes of these images, with borders.
+    x: &'a [f32],
+    d_y: &'a [f32],
+    /// Whether earlier images are in `d_w` already.
+    accumulate: bool,
+}
+
+impl GradientOfImages<'_> {
+    /// Some rows of the gradient, on the calling thread.
+    ///
+    /// # Safety
+    /// `d_w` is packed `[patch, outputs]`, and no other thread uses these rows of it.
+    unsafe fn run(&self, kernels: &Kernels, rows: Range<usize>, d_w: &Shared<f32>) {
+        let GradientOfImages { shape, images, x, d_y, accumulate } = *self;
+        let (input, output, patch) = (shape.input(), shape.output(), shape.patch());
+        assert!(x.len() >= images * input.len() && d_y.len() >= images * output.len());
+        // Row `q` of the gradient is float `q % run` of filter line `q / run`.
+        let run = shape.size * shape.inputs;
+        let a_rows = Rows { width: run, height: shape.size, step: 1, line: input.line(), image: 0 };
+        let loops = ReductionLoops {
+            count: [images, shape.rows, shape.cols],
+            a: [input.len(), input.line(), input.channels],
+            b: [output.len(), output.line(), output.channels],
+        };
+        let b = d_y.as_ptr().wrapping_add(output.interior());
+        let (n, strip, d_w) = (shape.outputs, patch * STRIP, d_w.as_ptr());
+        let gradient = PanelRows { a: x.as_ptr(), a_rows, b, n, loops, accumulate, d_w, strip };
+        // SAFETY: a term is a float of the patch of a pixel inside `x`, and of a pixel inside `d_y` whose last strip is
+        // masked; of the rows, the caller promises it.
+        unsafe { gradient.problem().run_rows(kernels, rows) };
+    }
+}
 
 impl Work {
     /// As [`Work::products`], for convolutions.

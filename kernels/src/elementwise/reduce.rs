@@ -14,6 +14,8 @@ struct ColumnSums<'a> {
     sums: &'a mut [f32],
     /// The column that `sums` starts with.
     first: usize,
+    /// Whether the rows are added to `sums`.
+    accumulate: bool,
 }
 
 impl Kernel for ColumnSums<'_> {
@@ -24,6 +26,12 @@ impl Kernel for ColumnSums<'_> {
             let n = self.first + i * 4 * STRIP;
             let lanes = |v: usize| sums.len().saturating_sub(v * STRIP).min(STRIP);
             let mut acc = [simd.splat(0.0); 4];
+            if self.accumulate {
+                for (sums, acc) in sums.chunks(STRIP).zip(&mut acc) {
+                    // SAFETY: as many lanes as the chunk has floats.
+                    *acc = unsafe { load(simd, sums.as_ptr(), sums.len()) };
+                }
+            }
             self.x.map.each_offset(0, self.x.rows, |_, offset| {
                 for (v, acc) in acc.iter_mut().enumerate() {
                     // SAFETY: columns of a row of `x`, none if the chunk has fewer.
@@ -53,9 +61,15 @@ pub fn column_sums(kernels: &Kernels, x: MatRef, sums: &mut [f32]) -> Result<(),
         let columns = strips.start * STRIP..(strips.end * STRIP).min(x.cols);
         // SAFETY: each part has its own columns.
         let (first, sums) = (columns.start, unsafe { all.slice(columns) });
-        kernels.backend().run(ColumnSums { x, sums, first });
+        kernels.backend().run(ColumnSums { x, sums, first, accumulate: false });
     });
     Ok(())
+}
+
+/// The same on the calling thread, of operands that fit; with `accumulate` the rows are added to `sums`.
+pub(crate) fn add_column_sums(kernels: &Kernels, x: MatRef, accumulate: bool, sums: &mut [f32]) {
+    assert_eq!(sums.len(), x.cols, "a sum of each column");
+    kernels.backend().run(ColumnSums { x, sums, first: 0, accumulate });
 }
 
 /// A sum in f64 in a fixed order: eight accumulators, each over every eighth term of each slice, then the

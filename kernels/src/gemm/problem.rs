@@ -184,6 +184,11 @@ impl Output {
     pub fn of(c: &mut MatMut) -> Self {
         Output { data: Shared::new(c.data), map: c.map, cols: c.cols }
     }
+
+    /// The same from a row on. Whoever uses it makes sure that rows behind it are spaced as those behind the first are.
+    pub fn from_row(&self, row: usize) -> Self {
+        Output { data: self.data.from(self.map.offset(row)), map: self.map, cols: self.cols }
+    }
 }
 
 /// A product `[m, n]` whose operands have been checked; its rows can be computed in any split.

@@ -11,7 +11,7 @@ use std::mem::MaybeUninit;
 
 /// All strips of the tile have 16 columns.
 pub(crate) const WHOLE: u8 = 0;
-/// The last strip has 8: two rows share a register there.
+/// The last strip has 8: two rows share a register there, or each row needs half of its registers.
 pub(crate) const HALF: u8 = 1;
 /// Only `b_lanes` of the last strip may be read.
 pub(crate) const MASKED: u8 = 2;
@@ -102,6 +102,7 @@ unsafe fn tile<S: Simd, const R: usize, const V: usize, const EDGE: u8>(
     strip: usize,
 ) {
     let half = EDGE == HALF;
+    let paired = half && S::PAIRED_HALVES;
     let Column { last_lanes, .. } = column;
     // SAFETY: the caller's promise: the offsets are filled for these rows.
     let c_row = |r: usize| unsafe { column.c.wrapping_add(block.c.get(row + r)) };
@@ -140,7 +141,7 @@ unsafe fn tile<S: Simd, const R: usize, const V: usize, const EDGE: u8>(
                 };
             }
         }
-        if half {
+        if paired {
             for r in (0..R).step_by(2) {
                 acc[r][V - 1] = simd.join(acc[r][V - 1], acc[(r + 1).min(R - 1)][V - 1]);
             }
@@ -173,7 +174,7 @@ unsafe fn tile<S: Simd, const R: usize, const V: usize, const EDGE: u8>(
                 }
                 // SAFETY: this term is readable, by the caller's promise.
                 let term = |r: usize| simd.splat(unsafe { *a[r].add(at) });
-                if half {
+                if paired {
                     let last = strips[V - 1];
                     for r in (0..R / 2).map(|pair| 2 * pair) {
                         let (x, y) = (term(r), term(r + 1));
@@ -184,10 +185,13 @@ unsafe fn tile<S: Simd, const R: usize, const V: usize, const EDGE: u8>(
                         acc[r][V - 1] = simd.mul_add(simd.blend(x, y), last, acc[r][V - 1]);
                     }
                 }
-                for r in if half { R - R % 2 } else { 0 }..R {
+                for r in if paired { R - R % 2 } else { 0 }..R {
                     let x = term(r);
                     for v in 0..V {
-                        acc[r][v] = simd.mul_add(x, strips[v], acc[r][v]);
+                        acc[r][v] = match half && v + 1 == V {
+                            true => simd.mul_add_low(x, strips[v], acc[r][v]),
+                            false => simd.mul_add(x, strips[v], acc[r][v]),
+                        };
                     }
                 }
                 at += a_step[2];
@@ -195,7 +199,7 @@ unsafe fn tile<S: Simd, const R: usize, const V: usize, const EDGE: u8>(
             }
         }
     }
-    let sum = |r: usize, v: usize| match half && v + 1 == V {
+    let sum = |r: usize, v: usize| match paired && v + 1 == V {
         true if r.is_multiple_of(2) => simd.low(acc[r][v]),
         true => simd.high(acc[r - 1][v]),
         false => acc[r][v],

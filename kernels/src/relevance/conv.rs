@@ -6,7 +6,7 @@ use crate::conv::ByImages;
 use crate::error::{ShapeError, axis};
 use crate::exec::Kernels;
 use crate::gemm::problem::Output;
-use crate::image::{ConvShape, Plane};
+use crate::image::ConvShape;
 use crate::layout::{MatMut, MatRef, volume};
 use crate::profile::Work;
 use crate::threads::{Shared, with_scratch};
@@ -92,7 +92,7 @@ pub fn relevance_conv(kernels: &Kernels, operands: RelevanceConv) -> Result<(), 
     let cost = products * pixels * shape.patch() * shape.outputs;
     kernels.threads().split(images, cost, &|range: Range<usize>| {
         with_scratch(block * plane.len(), |c| {
-            clear_border(&plane, c);
+            plane.clear_border(c);
             for first in range.clone().step_by(block) {
                 fused.block(kernels, first..range.end.min(first + block), c);
             }
@@ -102,32 +102,14 @@ pub fn relevance_conv(kernels: &Kernels, operands: RelevanceConv) -> Result<(), 
 }
 
 /// Floats of `c` that stay in L2 between the two products.
-const BLOCK: usize = 64 * 1024;
-
-/// Sets the border of images to zero.
-fn clear_border(plane: &Plane, images: &mut [f32]) {
-    let (line, side) = (plane.line(), plane.pad * plane.channels);
-    if plane.is_empty() || side == 0 {
-        return;
-    }
-    for image in images.chunks_exact_mut(plane.len()) {
-        let inside = plane.pad * line..(plane.pad + plane.rows) * line;
-        image[..inside.start].fill(0.0);
-        image[inside.end..].fill(0.0);
-        for line in image[inside].chunks_exact_mut(line) {
-            line[..side].fill(0.0);
-            let end = line.len() - side;
-            line[end..].fill(0.0);
-        }
-    }
-}
+pub(super) const BLOCK: usize = 64 * 1024;
 
 /// The products of some images; their ratios are in planes with a border of zeros.
-struct Images<'a> {
-    shape: &'a ConvShape,
-    reversed: ConvShape,
-    a: &'a [f32],
-    images: usize,
+pub(super) struct Images<'a> {
+    pub shape: &'a ConvShape,
+    pub reversed: ConvShape,
+    pub a: &'a [f32],
+    pub images: usize,
 }
 
 impl Layer for Images<'_> {

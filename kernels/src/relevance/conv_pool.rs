@@ -10,7 +10,7 @@ use crate::conv::max_pool::back::{Back, Values};
 use crate::conv::max_pool::ratios::{Denominators, Dots, Ratio};
 use crate::conv::max_pool::visit::{ArgmaxPositions, block_len, blocks, images_a_block};
 use crate::conv::max_pool::{
-    ConvMaxPoolInputGradient, ConvMaxPoolShape, MaxIndices, conv_max_pool_input_gradient,
+    ConvMaxPoolInputGradient, ConvPoolShape, MaxIndices, conv_max_pool_input_gradient,
 };
 use crate::conv::{Conv, conv};
 use crate::error::{ShapeError, axis};
@@ -53,12 +53,12 @@ pub struct RelevanceConvMaxPool<'a> {
 ///
 /// # Example
 /// ```
-/// use kernels::conv::max_pool::{ConvMaxPool, ConvMaxPoolShape, MaxIndices, conv_max_pool};
+/// use kernels::conv::max_pool::{ConvMaxPool, ConvPoolShape, MaxIndices, conv_max_pool};
 /// use kernels::relevance::{PackedRule, RelevanceConvMaxPool, Rule, relevance_conv_max_pool};
 /// use kernels::{ConvShape, Kernels, MatMut, MatRef, PackedWeights};
 /// let kernels = Kernels::default();
 /// let conv = ConvShape { rows: 1, cols: 2, size: 1, inputs: 1, outputs: 1 };
-/// let shape = &ConvMaxPoolShape { conv, window: 2 };
+/// let shape = &ConvPoolShape { conv, window: 2 };
 /// let w = PackedWeights::new(&[3.0], 1, 1)?;
 /// let w = w.panels();
 /// let (x, mut y, mut max_indices) = (&[1.0, 2.0], [0.0], MaxIndices::new(shape, 1));
@@ -152,7 +152,7 @@ pub fn relevance_conv_max_pool(kernels: &Kernels, operands: RelevanceConvMaxPool
 
 /// The ratios of one group.
 struct Ratios<'a> {
-    shape: &'a ConvMaxPoolShape,
+    shape: &'a ConvPoolShape,
     group: &'a FilterGroup,
     argmax: &'a [f32],
     z: &'a [f32],

@@ -2,7 +2,8 @@
 //!
 //! A [`Rule`] is data: groups of terms `φ(a)·ψ(w)`, each group with a coefficient and a stabiliser (thesis,
 //! Table 3.1). [`PackedRule`] prepares the weights of one layer for it. For each kind of layer one function
-//! takes any rule: [`relevance`], [`relevance_conv`], [`relevance_conv_max_pool`]; [`denominators`],
+//! takes any rule: [`relevance`], [`relevance_conv`], [`relevance_conv_max_pool`],
+//! [`relevance_conv_sum_pool`]; [`denominators`],
 //! [`ratios`] and [`messages`] are the parts of the first, for dense layers whose inputs share their
 //! denominators, as [`denominators_conv`], [`ratios_conv`] and [`messages_conv`] are of the second;
 //! [`relevance_neuron`] is for a layer of one neuron with weights of its own for each sample.
@@ -13,6 +14,7 @@
 mod conv;
 mod conv_pool;
 mod conv_shared;
+mod conv_sum_pool;
 mod dense;
 mod fused;
 mod neuron;
@@ -27,6 +29,7 @@ pub use conv_pool::{RelevanceConvMaxPool, relevance_conv_max_pool};
 pub use conv_shared::{
     DenominatorsConv, MessagesConv, RatiosConv, denominators_conv, messages_conv, ratios_conv,
 };
+pub use conv_sum_pool::{RelevanceConvSumPool, relevance_conv_sum_pool};
 pub use dense::{
     Denominators, Messages, OwnRelevance, Ratios, Relevance, denominators, messages, ratios, relevance,
 };

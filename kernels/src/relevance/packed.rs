@@ -7,7 +7,7 @@
 
 use super::terms::{Group, InputMap, Rule, SharedGroup, Term};
 use crate::conv::max_pool::filters::Lines;
-use crate::conv::max_pool::{ConvMaxPoolShape, Filters};
+use crate::conv::max_pool::{ConvPoolShape, Filters};
 use crate::conv::{Conv, conv};
 use crate::error::{ShapeError, axis};
 use crate::exec::Kernels;
@@ -199,7 +199,7 @@ pub struct DenseGroup<'a> {
 enum Layer {
     Dense { inputs: usize, outputs: usize, groups: Vec<PanelGroup> },
     Conv { shape: ConvShape, groups: Vec<PanelGroup> },
-    ConvMaxPool { shape: ConvMaxPoolShape, groups: Vec<FilterGroup> },
+    ConvMaxPool { shape: ConvPoolShape, groups: Vec<FilterGroup> },
 }
 
 /// A rule with the weights of one layer prepared; made once per version of the weights.
@@ -265,7 +265,7 @@ impl PackedRule {
     pub fn conv_max_pool(
         kernels: &Kernels,
         rule: &Rule,
-        shape: &ConvMaxPoolShape,
+        shape: &ConvPoolShape,
         w: Panels,
     ) -> Result<PackedRule, ShapeError> {
         check_weights(CONV_MAX_POOL_NAME, &shape.conv, w)?;
@@ -338,7 +338,7 @@ impl PackedRule {
     pub(super) fn of_conv_max_pool(
         &self,
         kernel: &'static str,
-    ) -> Result<(&ConvMaxPoolShape, &[FilterGroup]), ShapeError> {
+    ) -> Result<(&ConvPoolShape, &[FilterGroup]), ShapeError> {
         match &self.0 {
             Layer::ConvMaxPool { shape, groups } => Ok((shape, groups)),
             _ => Err(self.of_other_layer(kernel, "a convolution with a max-pool")),

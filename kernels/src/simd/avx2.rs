@@ -36,8 +36,11 @@ fn masks(n: usize) -> (__m256i, __m256i) {
 impl Simd for Avx2 {
     type F = Pair;
     const TILE_ROWS: [usize; 4] = [6, 0, 0, 0];
-    /// With its sums there would be no registers for the operands.
-    const HALF_ROWS: usize = 0;
+    /// Nine registers of sums, three of the strips, one of the term. A fourth row would take all sixteen, and compilers then
+    /// keep moving the sums.
+    const HALF_ROWS: usize = 3;
+    /// Two terms at a time would take another register.
+    const PAIRED_HALVES: bool = false;
     const SUMS: usize = 6;
 
     #[inline(always)]
@@ -132,6 +135,11 @@ impl Simd for Avx2 {
     fn mul_add(self, a: Pair, b: Pair, c: Pair) -> Pair {
         // SAFETY: `self` proves FMA.
         unsafe { (_mm256_fmadd_ps(a.0, b.0, c.0), _mm256_fmadd_ps(a.1, b.1, c.1)) }
+    }
+    #[inline(always)]
+    fn mul_add_low(self, a: Pair, b: Pair, c: Pair) -> Pair {
+        // SAFETY: `self` proves FMA.
+        (unsafe { _mm256_fmadd_ps(a.0, b.0, c.0) }, c.1)
     }
     #[inline(always)]
     fn where_positive(self, x: Pair, a: Pair) -> Pair {

@@ -24,6 +24,8 @@ pub(crate) trait Simd: Copy + Send + Sync {
     const TILE_ROWS: [usize; 4];
     /// Rows of the largest tile with a strip and a half; 0 if none fits.
     const HALF_ROWS: usize;
+    /// Whether two rows of such a tile share sixteen lanes; else each has eight, with [`Simd::mul_add_low`].
+    const PAIRED_HALVES: bool = true;
 
     /// Sums that fit in the registers together with a few operands.
     const SUMS: usize;
@@ -68,6 +70,11 @@ pub(crate) trait Simd: Copy + Send + Sync {
     fn div(self, a: Self::F, b: Self::F) -> Self::F;
     /// `a·b + c`
     fn mul_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+    /// [`Simd::mul_add`] where only lanes 0…7 of the result are read.
+    #[inline(always)]
+    fn mul_add_low(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F {
+        self.mul_add(a, b, c)
+    }
     /// `x > 0 ? a : 0`
     fn where_positive(self, x: Self::F, a: Self::F) -> Self::F;
     /// `x > 0 ? a : b`

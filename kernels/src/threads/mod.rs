@@ -114,6 +114,11 @@ impl<T> Shared<T> {
         self.0
     }
 
+    /// The same from element `first` on.
+    pub fn from(&self, first: usize) -> Self {
+        Shared(self.0.wrapping_add(first))
+    }
+
     /// # Safety
     /// The range lies in the slice that it was made of, which is still borrowed, and no other part of the
     /// split uses it.

@@ -1,5 +1,6 @@
 //! Methods as data: a composite is a table from a layer's inputs and place to its rule.
 
+use super::averaged::{Averaged, Noise, Path};
 use super::convention::Convention;
 use super::gradient::GradientMethod;
 use super::rules::{LayerRule, Numbers};
@@ -16,6 +17,10 @@ pub enum Method {
     SimpleTaylor,
     /// The gradient with negative values cut at each relu.
     GuidedBackprop,
+    /// `(x − b)·mean ∂f/∂x` over the path from an image `b` of one value to `x` (Sundararajan et al., 2017).
+    IntegratedGradients(Path),
+    /// `mean ∂f/∂x` over noisy inputs (Smilkov et al., 2017).
+    SmoothGrad(Noise),
     /// Layer-wise relevance propagation by a table of rules.
     Relevance(Composite),
 }
@@ -42,7 +47,15 @@ pub struct Composite {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Kind {
     Gradient(GradientMethod),
+    Averaged(Averaged),
     Relevance(Composite),
+}
+
+impl Kind {
+    fn averaged(averaged: Averaged) -> Result<Kind, ModelError> {
+        averaged.check()?;
+        Ok(Kind::Averaged(averaged))
+    }
 }
 
 impl Composite {
@@ -65,7 +78,7 @@ impl Composite {
     /// rule of a convolution, which asks for inputs that are not negative, they have ε here.
     pub fn by_name(name: &str, numbers: &Numbers) -> Option<Composite> {
         use LayerRule::{AlphaBeta, Epsilon, Flat, Gamma, WSquare, ZBeta, ZPlus};
-        let Numbers { alpha, beta, epsilon, gamma } = *numbers;
+        let Numbers { alpha, beta, epsilon, gamma, .. } = *numbers;
         let convention = Convention::THESIS;
         let same =
             |first, above| Composite { first, convolution: above, middle: above, last: above, convention };
@@ -136,11 +149,20 @@ impl Method {
         Method::of(LayerRule::ZBeta, LayerRule::AlphaBeta { alpha, beta })
     }
 
-    /// The names of the gradient methods.
+    /// The names of the methods that read one gradient.
     pub const GRADIENTS: [&'static str; 3] = ["sensitivity", "simple-taylor", "guided-backprop"];
 
-    /// The names that [`Method::by_name`] knows: composites, then gradient methods.
+    /// The names of the methods that average gradients: they take as many passes as they have points.
+    pub const AVERAGED: [&'static str; 2] = ["integrated-gradients", "smooth-grad"];
+
+    /// The names that [`Method::by_name`] knows: composites, then gradient methods. `gradient-input` and `smoothgrad` are
+    /// other names of `simple-taylor` and `smooth-grad`.
     pub fn names() -> impl Iterator<Item = &'static str> {
+        Self::names_of_one_pass().chain(Self::AVERAGED)
+    }
+
+    /// The names of the methods that need one pass forwards and one back.
+    pub fn names_of_one_pass() -> impl Iterator<Item = &'static str> {
         Composite::NAMES.into_iter().chain(Self::GRADIENTS)
     }
 
@@ -148,8 +170,15 @@ impl Method {
     pub fn by_name(name: &str, numbers: &Numbers) -> Option<Method> {
         Some(match name {
             "sensitivity" => Method::Sensitivity,
-            "simple-taylor" => Method::SimpleTaylor,
+            "simple-taylor" | "gradient-input" => Method::SimpleTaylor,
             "guided-backprop" => Method::GuidedBackprop,
+            "integrated-gradients" => {
+                Method::IntegratedGradients(Path { points: numbers.points, baseline: numbers.baseline })
+            }
+            "smooth-grad" | "smoothgrad" => {
+                let Numbers { points, noise: share, noise_seed: seed, .. } = *numbers;
+                Method::SmoothGrad(Noise { points, share, seed })
+            }
             name => Method::Relevance(Composite::by_name(name, numbers)?),
         })
     }
@@ -163,6 +192,8 @@ impl Method {
             Method::Sensitivity => Kind::Gradient(GradientMethod::Sensitivity),
             Method::SimpleTaylor => Kind::Gradient(GradientMethod::SimpleTaylor),
             Method::GuidedBackprop => Kind::Gradient(GradientMethod::GuidedBackprop),
+            Method::IntegratedGradients(path) => Kind::averaged(Averaged::Path(path))?,
+            Method::SmoothGrad(noise) => Kind::averaged(Averaged::Noise(noise))?,
             Method::Relevance(composite) => {
                 composite.check()?;
                 Kind::Relevance(composite)

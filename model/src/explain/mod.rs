@@ -3,6 +3,7 @@
 //! A [`Value`] is a row over the logits; gradient methods and relevance methods explain it, and share the forward pass.
 //! A relevance method is a [`Composite`]: a table from a layer's inputs and place to a [`LayerRule`].
 
+mod averaged;
 mod composite;
 mod convention;
 mod gradient;
@@ -11,6 +12,7 @@ mod rules;
 mod value;
 
 pub use crate::stage::bias::BiasShare;
+pub use averaged::{Noise, Path};
 pub use composite::{Composite, Method};
 pub use convention::Convention;
 pub use prototype::{Ascent, Prototype, prototype};
@@ -22,6 +24,7 @@ use crate::network::Network;
 use crate::pass::{Pass, Sample, plain};
 use crate::samples::Samples;
 use crate::stage::layer::{Purpose, Rules};
+use averaged::{Found, Inputs};
 use composite::Kind;
 use gradient::gradient_of_value;
 use kernels::Kernels;
@@ -38,9 +41,11 @@ pub struct Explanation {
     pub logits: Vec<f32>,
     /// `[N, rows, cols]`, in units of the logits.
     pub relevance: Vec<f32>,
-    /// Relevance that the stabilisers of denominators absorbed, `[N]`: that of dead units. 0 for the gradient methods.
+    /// Relevance that the stabilisers of denominators absorbed, `[N]`: that of dead units. For integrated gradients the
+    /// value of the path's first image, for the other gradient methods 0.
     pub absorbed: Vec<f64>,
-    /// `|f − Σ R − absorbed| / |f|`, `[N]` (Eq. 3.8); the gradient methods do not promise it.
+    /// `|f − Σ R − absorbed| / |f|`, `[N]` (Eq. 3.8); gradient methods do not promise that it is 0. That of integrated
+    /// gradients falls as the points of their path become more.
     pub conservation_error: Vec<f64>,
     /// Where relevance was absorbed or negative, by layer; empty for the gradient methods.
     pub ledger: Vec<LayerLedger>,
@@ -93,7 +98,7 @@ impl<'a> Explainer<'a> {
     ) -> Result<Explainer<'a>, ModelError> {
         let kind = method.kind()?;
         let pass = match &kind {
-            Kind::Gradient(_) => Pass::new(kernels, network, capacity, Purpose::Gradient),
+            Kind::Gradient(_) | Kind::Averaged(_) => Pass::new(kernels, network, capacity, Purpose::Gradient),
             Kind::Relevance(composite) => {
                 let rule = |domain, place| composite.rule(domain, place);
                 let rules = Rules { rule: &rule, bias: composite.convention.bias };
@@ -145,10 +150,34 @@ impl<'a> Explainer<'a> {
         if let Some(&found) = all.iter().flat_map(|(_, target)| target).find(|&&class| class >= classes) {
             return Err(ModelError::Class { found, classes });
         }
-        all.into_iter().map(|(value, target)| self.explain_value(kernels, value, target)).collect()
+        match self.kind {
+            Kind::Averaged(averaged) => {
+                let logits = logits.to_vec();
+                let of = |(value, target): &(&Value, Vec<usize>)| {
+                    let mut gamma = vec![0.0; n * classes];
+                    let explained = rows(value, target, &logits, &mut gamma);
+                    (explained, gamma)
+                };
+                let (explained, gammas): (Vec<Vec<f32>>, Vec<Vec<f32>>) = all.iter().map(of).unzip();
+                let inputs = Inputs { samples, indices };
+                let found = averaged.explain(kernels, self.network, &mut self.pass, inputs, &gammas)?;
+                let all = all.into_iter().zip(explained).zip(found);
+                let all = all.map(|(((_, target), explained), Found { relevance, start })| Explanation {
+                    conservation_error: conservation_error(&relevance, &explained, &start),
+                    absorbed: start,
+                    target,
+                    explained,
+                    logits: logits.clone(),
+                    relevance,
+                    ledger: Vec::new(),
+                });
+                Ok(all.collect())
+            }
+            _ => all.into_iter().map(|(value, target)| self.explain_value(kernels, value, target)).collect(),
+        }
     }
 
-    /// Explains a value of the samples of the last forward pass, for one class each.
+    /// Explains a value of the samples of the last forward pass, for one class each, by one pass back.
     fn explain_value(
         &mut self,
         kernels: &Kernels,
@@ -159,15 +188,10 @@ impl<'a> Explainer<'a> {
         let (n, task) = (target.len(), network.task());
         let logits = pass.logits(n).to_vec();
         let gamma = &mut gamma[..n * task.classes];
-        let rows = logits.chunks_exact(task.classes).zip(gamma.chunks_exact_mut(task.classes));
-        let explained: Vec<f32> = rows
-            .zip(&target)
-            .enumerate()
-            .map(|(i, ((h, row), &class))| value.row(i, h, class, row))
-            .collect();
+        let explained = rows(value, &target, &logits, gamma);
         match kind {
             Kind::Gradient(method) => gradient_of_value(kernels, network, pass, *method, gamma)?,
-            Kind::Relevance(_) => {
+            _ => {
                 pass.logits_and_back(n).1.copy_from_slice(gamma);
                 pass.relevance(kernels, &explained)?;
             }
@@ -178,20 +202,34 @@ impl<'a> Explainer<'a> {
             let sample = Sample { i, of: n };
             match kind {
                 Kind::Gradient(method) => method.read(pass, sample, image),
-                Kind::Relevance(_) => pass.pixels(sample, image, |_, r| r),
+                _ => pass.pixels(sample, image, |_, r| r),
             }
         }
         let ledger = ledger(network, pass, n);
         let absorbed: Vec<f64> = (0..n)
             .map(|i| ledger.iter().flat_map(|of| &of.absorbed[i * task.seq_len..][..task.seq_len]).sum())
             .collect();
-        let sums = relevance.chunks_exact(size).map(sum);
-        let conservation_error = sums.zip(&explained).zip(&absorbed).map(|((sum, &f), absorbed)| {
-            (f64::from(f) - sum - absorbed).abs() / f64::from(f).abs().max(f64::MIN_POSITIVE)
-        });
-        let conservation_error = conservation_error.collect();
+        let conservation_error = conservation_error(&relevance, &explained, &absorbed);
         Ok(Explanation { target, explained, logits, relevance, absorbed, conservation_error, ledger })
     }
+}
+
+/// Writes the row of each sample and gives its value.
+fn rows(value: &Value, target: &[usize], logits: &[f32], gamma: &mut [f32]) -> Vec<f32> {
+    let classes = gamma.len() / target.len().max(1);
+    let rows = logits.chunks_exact(classes.max(1)).zip(gamma.chunks_exact_mut(classes.max(1)));
+    let rows = rows.zip(target).enumerate();
+    rows.map(|(i, ((h, row), &class))| value.row(i, h, class, row)).collect()
+}
+
+/// `|f − Σ R − absorbed| / |f|` of each sample.
+fn conservation_error(relevance: &[f32], explained: &[f32], absorbed: &[f64]) -> Vec<f64> {
+    let size = (relevance.len() / explained.len().max(1)).max(1);
+    let sums = relevance.chunks_exact(size).map(sum).zip(explained).zip(absorbed);
+    let error = |((sum, &f), absorbed): ((f64, &f32), &f64)| {
+        (f64::from(f) - sum - absorbed).abs() / f64::from(f).abs().max(f64::MIN_POSITIVE)
+    };
+    sums.map(error).collect()
 }
 
 /// The ledger of the last explanation of `n` samples, by layer, sample and step.

@@ -47,11 +47,20 @@ pub struct Numbers {
     pub epsilon: f32,
     /// γ of `gamma`.
     pub gamma: f32,
+    /// Points of the path of integrated gradients, and noisy inputs of SmoothGrad.
+    pub points: usize,
+    /// The value of every pixel where the path of integrated gradients begins.
+    pub baseline: f32,
+    /// Standard deviation of SmoothGrad's noise, as a share of the range of the pixels.
+    pub noise: f32,
+    /// Seed of SmoothGrad's noise.
+    pub noise_seed: u64,
 }
 
 impl Default for Numbers {
     fn default() -> Numbers {
-        Numbers { alpha: 2.0, beta: 1.0, epsilon: 1e-6, gamma: 0.25 }
+        let (points, baseline, noise, noise_seed) = (32, 0.0, 0.1, 0);
+        Numbers { alpha: 2.0, beta: 1.0, epsilon: 1e-6, gamma: 0.25, points, baseline, noise, noise_seed }
     }
 }
 
@@ -62,7 +71,7 @@ impl LayerRule {
 
     /// The rule of that name.
     pub fn by_name(name: &str, numbers: &Numbers) -> Option<LayerRule> {
-        let Numbers { alpha, beta, epsilon, gamma } = *numbers;
+        let Numbers { alpha, beta, epsilon, gamma, .. } = *numbers;
         Some(match name {
             "z-plus" => LayerRule::ZPlus,
             "alpha-beta" => LayerRule::AlphaBeta { alpha, beta },

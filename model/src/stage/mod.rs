@@ -3,7 +3,7 @@
 pub(crate) mod bias;
 mod conv;
 mod conv_lateral;
-mod conv_max_pool;
+mod conv_pool;
 mod dense;
 pub(crate) mod edge;
 pub(crate) mod layer;
@@ -17,7 +17,7 @@ use crate::params::Specs;
 use crate::task::Task;
 use conv::{Consumer, Conv};
 use conv_lateral::{ConvLateral, Sizes};
-use conv_max_pool::ConvMaxPool;
+use conv_pool::ConvPool;
 use dense::Dense;
 use edge::{Domain, Edge, vector};
 use kernels::Plane;
@@ -59,22 +59,24 @@ pub(crate) fn pixels(layers: &[EncoderLayer], task: &Task) -> Edge {
 }
 
 /// The stages of an encoder behind `input`: the one place that knows which layers there are. A layer of a new kind is
-/// a file in this folder and a row here.
+/// a file in this folder and a row here. Also returns the first number of a mask behind them.
 pub(crate) fn encoder(
     mut layers: &[EncoderLayer],
     steps: usize,
     input: Edge,
     specs: &mut Specs,
-) -> Vec<Box<dyn Layer>> {
+) -> (Vec<Box<dyn Layer>>, usize) {
     let mut stages: Vec<Box<dyn Layer>> = Vec::new();
     let mut edge = input;
     let mut with_parameters = 0;
+    // Dropout masks are functions of this number: two layers that became one keep theirs.
+    let mut number = 0;
     loop {
         let name = format!("encoder.{with_parameters}");
         let place = if layers.len() == 1 { MaskPlace::Encoded } else { MaskPlace::Encoder };
-        let dropout = Some(Mask { place, layer: stages.len() });
+        let dropout = Some(Mask { place, layer: number });
         let (stage, rest): (Box<dyn Layer>, _) = match *layers {
-            [] => return stages,
+            [] => return (stages, number),
             [EncoderLayer::Dense(units), ref rest @ ..] => {
                 (Box::new(Dense::hidden(specs, &name, edge, units, dropout)), rest)
             }
@@ -82,9 +84,9 @@ pub(crate) fn encoder(
                 let sizes = Sizes { size, channels, steps };
                 (Box::new(ConvLateral::new(specs, &name, edge, sizes, Consumer::of(rest.first()))), rest)
             }
-            [EncoderLayer::Conv { size, channels, .. }, EncoderLayer::Pool(PoolKind::Max), ref rest @ ..] => {
+            [EncoderLayer::Conv { size, channels, .. }, EncoderLayer::Pool(kind), ref rest @ ..] => {
                 let border = border(rest.first());
-                (Box::new(ConvMaxPool::new(specs, &name, edge, [size, channels], border)), rest)
+                (Box::new(ConvPool::new(specs, &name, edge, ([size, channels], kind), border)), rest)
             }
             [EncoderLayer::Conv { size, channels, .. }, ref rest @ ..] => {
                 let consumer = Consumer::of(rest.first());
@@ -94,6 +96,11 @@ pub(crate) fn encoder(
                 (Box::new(Pool::new(edge, kind, border(rest.first()))), rest)
             }
         };
+        let sum_pooled = matches!(
+            layers,
+            [EncoderLayer::Conv { lateral: false, .. }, EncoderLayer::Pool(PoolKind::Sum), ..]
+        );
+        number += if sum_pooled { 2 } else { 1 };
         with_parameters += usize::from(stage.parameters().is_some());
         edge = stage.output();
         stages.push(stage);

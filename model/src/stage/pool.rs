@@ -4,7 +4,7 @@ use super::edge::Edge;
 use super::layer::{Backward, Context, Forward, Layer, Relevance, Setup, Stage};
 use crate::error::ModelError;
 use crate::params::Parameters;
-use kernels::pool::{PoolBack, PoolBackward, PoolKind, PoolShape, pool, pool_backward};
+use kernels::pool::{PoolBack, PoolBackward, PoolKind, PoolShape, pool, pool_backward, sum_pool_absorbed};
 use kernels::relevance::EPS;
 use kernels::{Kernels, Plane};
 
@@ -35,12 +35,9 @@ impl Pool {
         let (pooled, back) =
             (self.output.values.pixels_of(y, images), self.output.back.pixels_of(back, images));
         let windows = self.shape.out_rows() * self.shape.out_cols();
-        let eps = f64::from(EPS);
-        let share = |z: &f32| eps / (f64::from(*z) + eps);
         for (image, absorbed) in absorbed[..images].iter_mut().enumerate() {
             for window in image * windows..(image + 1) * windows {
-                let values = pooled.row(window).iter().zip(back.row(window));
-                *absorbed += values.map(|(z, &r)| f64::from(r) * share(z)).sum::<f64>();
+                *absorbed += sum_pool_absorbed(pooled.row(window), back.row(window), EPS);
             }
         }
     }

@@ -6,7 +6,7 @@ use super::operand::{Mat, Out, agrees, close, largest, same_bits};
 use super::relevance::{domain, rule};
 use super::relevance_conv::of_image;
 use kernels::conv::max_pool::{
-    ConvMaxPool, ConvMaxPoolInputGradient, ConvMaxPoolShape, ConvMaxPoolWeightGradient, Filters, MaxIndices,
+    ConvMaxPool, ConvMaxPoolInputGradient, ConvMaxPoolWeightGradient, ConvPoolShape, Filters, MaxIndices,
     conv_max_pool, conv_max_pool_input_gradient, conv_max_pool_weight_gradient,
 };
 use kernels::pack::{Part, pack, unpack};
@@ -16,7 +16,7 @@ use kernels::{Epilogue, Kernels, MatMut, Panels, Rows, panels_len, reference};
 /// A layer, a consistent batch, and their results.
 struct Forward {
     kernels: &'static Kernels,
-    shape: ConvMaxPoolShape,
+    shape: ConvPoolShape,
     images: usize,
     /// Padded.
     x: Vec<f32>,
@@ -27,19 +27,19 @@ struct Forward {
     z: Vec<f32>,
 }
 
-fn windows(shape: &ConvMaxPoolShape, images: usize) -> u128 {
+fn windows(shape: &ConvPoolShape, images: usize) -> u128 {
     let size = shape.window.max(1);
     times(&[images, shape.conv.rows.div_ceil(size), shape.conv.cols.div_ceil(size)])
 }
 
 /// Whether the layer is valid and the argmax positions fit it; without windows those of any layer do.
-fn same_max_indices(a: &ConvMaxPoolShape, b: &ConvMaxPoolShape) -> bool {
+fn same_max_indices(a: &ConvPoolShape, b: &ConvPoolShape) -> bool {
     let sound = !a.conv.size.is_multiple_of(2) && (1..=15).contains(&a.window);
     sound && (a == b || windows(a, 1) == 0)
 }
 
 /// Whether `v` has the shape of the windows of this many images.
-fn have(shape: &ConvMaxPoolShape, all: usize, v: &Mat, images: usize) -> bool {
+fn have(shape: &ConvPoolShape, all: usize, v: &Mat, images: usize) -> bool {
     let spaced = v.map.width >= v.rows;
     let (rows, outputs) = (windows(shape, images), shape.conv.outputs as u128);
     images <= all && spaced && same(&[(v.rows, rows), (v.cols, outputs)])
@@ -49,7 +49,7 @@ impl Forward {
     fn drawn(draw: &mut Draw, values: fn(&mut Draw, usize) -> Vec<f32>) -> Forward {
         let kernels = draw.kernels();
         let (conv, images) = (small(draw), draw.below(3));
-        let shape = ConvMaxPoolShape { conv, window: 1 + draw.below(3) };
+        let shape = ConvPoolShape { conv, window: 1 + draw.below(3) };
         let bare = values(draw, images * conv.rows * conv.cols * conv.inputs);
         let plane = conv.input();
         let x = if plane.is_empty() { vec![0.0; images * plane.len()] } else { plane.padded(&bare, images) };
@@ -118,7 +118,7 @@ impl Forward {
 }
 
 /// The maximum of each window of each image, and the index of its sum.
-fn pooled(shape: &ConvMaxPoolShape, sums: &[f64], bias: &[f32], images: usize) -> (Vec<f32>, Vec<usize>) {
+fn pooled(shape: &ConvPoolShape, sums: &[f64], bias: &[f32], images: usize) -> (Vec<f32>, Vec<usize>) {
     let conv = &shape.conv;
     let of_image = conv.rows * conv.cols * conv.outputs;
     let relu = |(i, &sum): (usize, &f64)| (sum as f32 + bias[i % conv.outputs]).max(0.0);
@@ -135,7 +135,7 @@ fn pooled(shape: &ConvMaxPoolShape, sums: &[f64], bias: &[f32], images: usize) -
 pub fn forward(draw: &mut Draw) {
     let kernels: &Kernels = draw.kernels();
     let (conv, images) = (small(draw), draw.below(3));
-    let right = ConvMaxPoolShape { conv, window: 1 + draw.below(3) };
+    let right = ConvPoolShape { conv, window: 1 + draw.below(3) };
     let x = images_of(draw, &conv.input(), images, Draw::values);
     let (k, n) = (draw.near_len(conv.patch()) % 2048, draw.near_len(conv.outputs) % 64);
     let w = draw.values(k * n);
@@ -147,10 +147,9 @@ pub fn forward(draw: &mut Draw) {
     let z_len = draw.near_len(images * right.windows() * conv.outputs);
     let mut z = draw.flag().then(|| vec![f32::NAN; z_len]);
     // Argmax positions of another layer, or of another number of images.
-    let of = ConvMaxPoolShape { window: 1 + draw.near(right.window - 1) % 4, ..right };
+    let of = ConvPoolShape { window: 1 + draw.near(right.window - 1) % 4, ..right };
     let (room, shape) = (draw.near(images) % 4, near(draw, &conv));
-    let (shape, images) =
-        (ConvMaxPoolShape { conv: shape, window: draw.near(right.window) }, draw.near(images));
+    let (shape, images) = (ConvPoolShape { conv: shape, window: draw.near(right.window) }, draw.near(images));
     let mut max_indices = MaxIndices::new(&of, room);
     let even = |map: &Rows| map.width == usize::MAX || map.width.is_multiple_of(shape.out_cols().max(1));
     let outputs = shape.conv.outputs as u128;
@@ -254,8 +253,7 @@ pub fn weight_gradient(draw: &mut Draw) {
     let mut layer = Forward::drawn(draw, Draw::values);
     let d_y = layer.values(draw);
     let len = draw.near_len(layer.x.len());
-    let shape =
-        ConvMaxPoolShape { conv: near(draw, &layer.shape.conv), window: draw.near(layer.shape.window) };
+    let shape = ConvPoolShape { conv: near(draw, &layer.shape.conv), window: draw.near(layer.shape.window) };
     let (images, conv) = (draw.near(layer.images), layer.shape.conv);
     let mut d_w = vec![f32::NAN; draw.near_len(panels_len(conv.patch(), conv.outputs))];
     let fits = same_max_indices(&shape, &layer.shape)

@@ -2,7 +2,7 @@
 //! in one process: medians over many short rounds.
 //!
 //! `cargo run --release -p benches --bin peers -- [--threads N] [--rounds R] [--kernels NAME] [--json]
-//! [--require RATIO] [--busy N]`
+//! [--require RATIO] [--busy N] [--only PART] [--least] [--tune KEY=VALUE,…]`
 //!
 //! - Every result is checked before it is timed.
 //! - Weights are packed once per version, so the packing of ours is not timed; peers take row-major operands
@@ -22,9 +22,9 @@ mod swapped;
 use anyhow::Context;
 use busy::Busy;
 use clap::Parser;
-use kernels::Backend;
 use kernels::peers::matrixmultiply;
-use measure::Bench;
+use kernels::{Backend, Tuning};
+use measure::{Bench, Statistic};
 use products::Products;
 use serde_json::json;
 use std::process::{Command, ExitCode, ExitStatus};
@@ -51,6 +51,24 @@ struct Args {
     /// Threads that compute as background load during the whole measurement
     #[arg(long, value_name = "N", default_value_t = 0)]
     busy: u16,
+    /// Measure only these parts
+    #[arg(long, value_name = "PART", value_delimiter = ',')]
+    only: Vec<Part>,
+    /// Take the least time of the rounds instead of the median, and shorter samples: for a machine with other load
+    #[arg(long)]
+    least: bool,
+    /// Replace values of the tuning of matrix products, as `KERNELS_TUNE` does for `harness`
+    #[arg(long, value_name = "KEY=VALUE,…", default_value = "")]
+    tune: String,
+}
+
+/// A part of the page.
+#[derive(Clone, Copy, PartialEq, clap::ValueEnum)]
+enum Part {
+    Products,
+    Relevance,
+    Conv,
+    Swapped,
 }
 
 /// Starts this program again with the environment variable that limits the threads of matrixmultiply. A
@@ -87,13 +105,20 @@ fn run() -> anyhow::Result<ExitCode> {
     };
     // The time slices of the scheduler are a few milliseconds: under load a sample has to last several of
     // them.
-    let sample = Duration::from_millis(if args.busy == 0 { 1 } else { 20 });
+    let sample = match (args.least, args.busy) {
+        (true, _) => (Duration::from_micros(300), Statistic::Least),
+        (false, 0) => (Duration::from_millis(1), Statistic::Median),
+        (false, _) => (Duration::from_millis(20), Statistic::Median),
+    };
+    let tuning = Tuning::chosen().parse(&args.tune)?;
+    tuning.choose();
     let bench = Bench::new(backend, args.threads.into(), args.rounds as usize, sample)?;
+    let wanted = |part| args.only.is_empty() || args.only.contains(&part);
     let busy = Busy::start(args.busy.into());
-    let products = Products::measure(&bench);
-    let relevance = relevance::measure(&bench);
-    let conv = conv::measure(&bench);
-    let (swapped, swapped_mean) = swapped::measure(&bench);
+    let products = wanted(Part::Products).then(|| Products::measure(&bench)).unwrap_or_default();
+    let relevance = wanted(Part::Relevance).then(|| relevance::measure(&bench)).unwrap_or_default();
+    let conv = wanted(Part::Conv).then(|| conv::measure(&bench)).unwrap_or_default();
+    let (swapped, swapped_mean) = wanted(Part::Swapped).then(|| swapped::measure(&bench)).unwrap_or_default();
     drop(busy);
 
     let all = json!({
@@ -102,6 +127,8 @@ fn run() -> anyhow::Result<ExitCode> {
         "threads": args.threads,
         "busy": args.busy,
         "rounds": args.rounds,
+        "statistic": if args.least { "Least" } else { "Medians" },
+        "tuning": tuning.to_string(),
         "gemm": format!("{} with x86-v4 and rayon", report::locked("gemm")),
         "matrixmultiply": format!("{} with threading, 4 threads at most", report::locked("matrixmultiply")),
         "products": products.rows,

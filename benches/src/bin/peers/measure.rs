@@ -1,4 +1,4 @@
-//! Timing: each round takes a short sample of every candidate; results are medians over the rounds.
+//! Timing: each round takes a short sample of every candidate; results are medians over the rounds, or the least.
 
 use kernels::{Backend, Kernels, Threads, peak};
 use rayon::{ThreadPool, ThreadPoolBuilder};
@@ -34,6 +34,23 @@ fn timed(calls: usize, mut work: impl FnMut()) -> Duration {
     start.elapsed()
 }
 
+/// What is taken of the times of all rounds.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Statistic {
+    Median,
+    /// For a machine with other load, where most samples are interrupted.
+    Least,
+}
+
+impl Statistic {
+    fn of(self, seconds: Vec<f64>) -> f64 {
+        match self {
+            Statistic::Median => median(seconds),
+            Statistic::Least => seconds.into_iter().fold(f64::INFINITY, f64::min),
+        }
+    }
+}
+
 /// The kernel sets and the rounds of a run.
 pub struct Bench {
     /// One thread of the same backend.
@@ -44,10 +61,11 @@ pub struct Bench {
     pub pool: Option<ThreadPool>,
     rounds: usize,
     sample: Duration,
+    statistic: Statistic,
 }
 
-/// Medians over all rounds.
-pub struct Medians {
+/// Medians over all rounds, or the least.
+pub struct Times {
     /// FMA peak in FLOP/s, all threads together.
     pub peak: f64,
     /// Seconds of a call of each candidate.
@@ -56,7 +74,7 @@ pub struct Medians {
     pub alone: Option<f64>,
 }
 
-impl Medians {
+impl Times {
     /// The table entries of the first candidate, whose call takes this many FLOP.
     pub fn row(&self, flop: f64) -> serde_json::Map<String, Value> {
         let speed = flop / self.seconds[0];
@@ -74,11 +92,16 @@ impl Medians {
 
 impl Bench {
     /// `sample` is the duration of one sample.
-    pub fn new(backend: Backend, threads: usize, rounds: usize, sample: Duration) -> anyhow::Result<Self> {
+    pub fn new(
+        backend: Backend,
+        threads: usize,
+        rounds: usize,
+        (sample, statistic): (Duration, Statistic),
+    ) -> anyhow::Result<Self> {
         let pool =
             (threads > 1).then(|| ThreadPoolBuilder::new().num_threads(threads).build()).transpose()?;
         let many = Kernels::new(backend, Threads::new(threads)?);
-        Ok(Bench { one: Kernels::new(backend, Threads::one()), many, pool, rounds, sample })
+        Ok(Bench { one: Kernels::new(backend, Threads::one()), many, pool, rounds, sample, statistic })
     }
 
     /// The kernel set that is measured.
@@ -93,7 +116,7 @@ impl Bench {
 
     /// Times the peak and every candidate once per round, each after a call that warms up caches and threads.
     /// With several threads the first candidate is timed on one as well.
-    pub fn measure(&self, mut candidates: Vec<Candidate>) -> Medians {
+    pub fn measure(&self, mut candidates: Vec<Candidate>) -> Times {
         let mut runs: Vec<(usize, &Kernels)> = (0..candidates.len()).map(|i| (i, &self.many)).collect();
         if self.threads() > 1 {
             runs.push((0, &self.one));
@@ -112,9 +135,11 @@ impl Bench {
                 times[run].push(candidates[i](kernels, calls[run]).as_secs_f64() / calls[run] as f64);
             }
         }
-        let mut seconds: Vec<f64> = times.into_iter().map(median).collect();
+        let mut seconds: Vec<f64> = times.into_iter().map(|times| self.statistic.of(times)).collect();
         let alone = if self.threads() > 1 { seconds.pop() } else { None };
-        Medians { peak: median(peaks), seconds, alone }
+        // A peak is a speed: its least time is its largest value.
+        let peak = 1.0 / self.statistic.of(peaks.into_iter().map(|peak| 1.0 / peak).collect());
+        Times { peak, seconds, alone }
     }
 
     /// The number of calls in a sample.
@@ -156,6 +181,12 @@ mod tests {
     }
 
     #[test]
+    fn the_least_is_no_median() {
+        assert_eq!(Statistic::Least.of(vec![3.0, 1.0, 2.0]), 1.0);
+        assert_eq!(Statistic::Median.of(vec![3.0, 1.0, 2.0]), 2.0);
+    }
+
+    #[test]
     fn a_geometric_mean_gives_no_weight_to_a_unit() {
         assert!((geometric_mean(&[0.5, 2.0]) - 1.0).abs() < 1e-12);
         assert!((geometric_mean(&[1.0, 10.0, 100.0]) - 10.0).abs() < 1e-9);
@@ -163,7 +194,8 @@ mod tests {
 
     #[test]
     fn every_candidate_is_timed_in_every_round() {
-        let bench = Bench::new(Backend::best(), 2, 3, Duration::from_micros(50)).expect("threads");
+        let bench = Bench::new(Backend::best(), 2, 3, (Duration::from_micros(50), Statistic::Median))
+            .expect("threads");
         let nap = |ms| theirs(move || std::thread::sleep(Duration::from_millis(ms)));
         let found = bench.measure(vec![nap(4), nap(2)]);
         assert!(found.seconds[0] >= 4e-3 && found.seconds[1] >= 2e-3, "{:?}", found.seconds);

@@ -61,9 +61,9 @@ pub fn text(all: &Value) -> String {
     let rows = |columns: &[Column], key: &str| table(columns, all[key].as_array().map_or(&[], Vec::as_slice));
     format!(
         "\
-{cpu}, kernels {kernels}, threads {threads}, busy neighbours {busy}
+{cpu}, kernels {kernels}, threads {threads}, busy neighbours {busy}, tuning {tuning}
 Peers: gemm {gemm}; matrixmultiply {mm}
-Medians of {rounds} interleaved rounds in GFLOP/s, unless it says µs. The peak is that of fused multiply-adds on
+{statistic} of {rounds} interleaved rounds in GFLOP/s, unless it says µs. The peak is that of fused multiply-adds on
 registers alone, in the same rounds, on all threads together.
 
 Products: X·W is NN, Xᵀ·dY TN, dY·Wᵀ NT. Ours are over W and Wᵀ packed once per version of the weights, outside
@@ -89,6 +89,8 @@ geometric mean: {swapped_mean:.3}",
         gemm = figure("gemm"),
         mm = figure("matrixmultiply"),
         rounds = figure("rounds"),
+        statistic = figure("statistic"),
+        tuning = figure("tuning"),
         products = rows(&PRODUCTS, "products"),
         mean = all["geometric_mean"].as_f64().unwrap_or(f64::NAN),
         relevance = rows(&RELEVANCE, "relevance"),

@@ -5,8 +5,8 @@ use benches::{FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT, activations, assert_prod
 use kernels::pack::pack;
 use kernels::peers::{gemm_crate, matrixmultiply};
 use kernels::{
-    Epilogue, Init, Kernels, MatMut, MatRef, MatmulBlock, Panels, Strided, WeightGradient, gemm, gemm_tn,
-    panels_len, reference,
+    Dropout, Epilogue, Init, Kernels, MatMut, MatRef, MatmulBlock, Panels, STRIP, Strided, WeightGradient,
+    gemm, gemm_tn, panels_len, reference,
 };
 use serde_json::{Value, json};
 
@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 const LARGE: [[usize; 3]; 2] = [[2048, 2048, 2048], [10_000, 512, 112]];
 
 /// The figures of every shape.
+#[derive(Default)]
 pub struct Products {
     pub rows: Vec<Value>,
     pub geometric_mean: f64,
@@ -24,6 +25,8 @@ pub struct Products {
 enum Form {
     /// `X·W`.
     Nn,
+    /// `X·W` of ours with bias, relu and dropout; peers only multiply.
+    Dropout,
     /// `Xᵀ·dY`, the weight gradient.
     Tn,
     /// `dY·Wᵀ`, the input gradient.
@@ -40,31 +43,35 @@ struct Operands {
     b: Vec<f32>,
     /// `W` or `Wᵀ`, packed once for all calls.
     packed: Vec<f32>,
+    bias: Vec<f32>,
 }
+
+/// The bias of every column.
+const BIAS: f32 = 100.0;
 
 impl Operands {
     fn new(form: Form, [m, n, k]: [usize; 3]) -> Self {
         let a = if form == Form::Nt { floats(m * k, 1) } else { activations(m * k, 1) };
         let b = floats(k * n, 2);
         let packed = match form {
-            Form::Nn => pack(&b, k, n),
+            Form::Nn | Form::Dropout => pack(&b, k, n),
             Form::Tn => Vec::new(),
             Form::Nt => pack(&reference::transposed(&b, n, k), k, n),
         };
-        Operands { form, m, n, k, a, b, packed }
+        Operands { form, m, n, k, a, b, packed, bias: vec![BIAS; n.next_multiple_of(STRIP)] }
     }
 
     fn left(&self) -> Strided<'_> {
         match self.form {
             Form::Tn => Strided::row_major(&self.a, self.k, self.m).transposed(),
-            Form::Nn | Form::Nt => Strided::row_major(&self.a, self.m, self.k),
+            _ => Strided::row_major(&self.a, self.m, self.k),
         }
     }
 
     fn right(&self) -> Strided<'_> {
         match self.form {
             Form::Nt => Strided::row_major(&self.b, self.n, self.k).transposed(),
-            Form::Nn | Form::Tn => Strided::row_major(&self.b, self.k, self.n),
+            _ => Strided::row_major(&self.b, self.k, self.n),
         }
     }
 
@@ -81,7 +88,12 @@ impl Operands {
             gemm_tn(kernels, WeightGradient { a: x, d_y, accumulate: false, d_w: out, rows: m, first_row: 0 })
         } else {
             let (a, w) = (MatRef::new(&self.a, m, k), Panels::new(&self.packed, k, n));
-            gemm(kernels, a, w, Init::Zero, Epilogue::Store, MatMut::new(out, m, n))
+            let epilogue = match self.form {
+                // All are kept, and the bias keeps all sums positive, so that the result can be checked.
+                Form::Dropout => Epilogue::BiasReluDropout(&self.bias, Dropout::new(0.0, 1)),
+                _ => Epilogue::Store,
+            };
+            gemm(kernels, a, w, Init::Zero, epilogue, MatMut::new(out, m, n))
         };
         found.expect("shapes fit");
     }
@@ -101,6 +113,7 @@ fn row(bench: &Bench, form: Form, shape: [usize; 3]) -> Value {
     operands.product(bench.kernels(), &mut c);
     match form {
         Form::Tn => operands.check("ours", |i, j| Panels::new(&c, m, n).at(i, j)),
+        Form::Dropout => operands.check("ours", |i, j| c[i * n + j] - BIAS),
         Form::Nn | Form::Nt => operands.check("ours", |i, j| c[i * n + j]),
     }
     let threads = bench.threads();
@@ -120,6 +133,7 @@ fn row(bench: &Bench, form: Form, shape: [usize; 3]) -> Value {
     let mut row = found.row(flop);
     let name = match form {
         Form::Nn => "NN",
+        Form::Dropout => "NN, dropout",
         Form::Tn => "TN",
         Form::Nt => "NT",
     };
@@ -141,7 +155,8 @@ impl Products {
         let weights = WEIGHT_GRADIENT.iter().map(|shape| (Form::Tn, *shape));
         let inputs = INPUT_GRADIENT.iter().map(|shape| (Form::Nt, *shape));
         let large = LARGE.iter().map(|shape| (Form::Nn, *shape));
-        let shapes = forward.chain(weights).chain(inputs).chain(large);
+        let dropout = [(Form::Dropout, [350, 512, 112])];
+        let shapes = forward.chain(dropout).chain(weights).chain(inputs).chain(large);
         let rows: Vec<Value> = shapes.map(|(form, shape)| row(bench, form, shape)).collect();
         let ratios: Vec<f64> = rows.iter().map(ratio).collect();
         Products { geometric_mean: geometric_mean(&ratios), rows }

@@ -4,6 +4,7 @@ use crate::command::method::MethodArgs;
 use crate::command::source::SourceArgs;
 use crate::error::UsageError;
 use crate::report::colormap::Look;
+use crate::report::formats::FigureFormats;
 use clap::Args;
 use std::path::PathBuf;
 
@@ -46,6 +47,9 @@ pub struct ExplainArgs {
     /// How heatmaps are drawn.
     #[command(flatten)]
     pub look: Look,
+    /// What pictures are written as.
+    #[command(flatten)]
+    pub formats: FigureFormats,
     /// Replace an existing file, or pictures in a folder
     #[arg(long)]
     pub overwrite: bool,

@@ -59,6 +59,7 @@ fn target(text: &str, network: &Network, source: &Source) -> Result<Target> {
 /// If the model or the samples cannot be read, an option is invalid, or the output cannot be written.
 pub fn run(args: &ExplainArgs, options: &GlobalOptions) -> Result<()> {
     stop_on_signals()?;
+    args.formats.check()?;
     let method = args.method.parse()?;
     let kernels = options.kernels(options.thread_count()?)?;
     let (network, source) = args.source.open()?;

@@ -2,7 +2,6 @@
 
 use super::args::ExplainArgs;
 use crate::command::source::Source;
-use crate::io::atomic::write_atomically;
 use crate::io::export::{Array, Export};
 use crate::io::folder;
 use crate::io::json::write_json;
@@ -212,9 +211,9 @@ impl LedgerArrays {
     }
 }
 
-/// Whether a file has the name of a picture that [`Pictures`] draws, `00012-class-3.svg`, or that earlier versions drew.
+/// Whether a file has the name of a picture that [`Pictures`] draws, such as `00012-class-3.svg`.
 fn is_picture(name: &str) -> bool {
-    let stem = name.strip_suffix(".svg").or_else(|| name.strip_suffix(".png"));
+    let stem = [".svg", ".pdf", ".png"].iter().find_map(|ending| name.strip_suffix(ending));
     let numbers = stem.and_then(|name| name.split_once("-class-"));
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     numbers.is_some_and(|(sample, class)| sample.len() >= 5 && is_number(sample) && is_number(class))
@@ -226,6 +225,7 @@ struct Pictures {
     /// Whether it was created for them.
     new: bool,
     lines: Vec<Line>,
+    files: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -250,7 +250,7 @@ impl Pictures {
         ensure!(!full || overwrite, "{name}: already holds pictures; choose another --out or --overwrite");
         let new = !out.exists();
         folder::create(out)?;
-        Ok(Pictures { folder: out.to_owned(), new, lines: Vec::new() })
+        Ok(Pictures { folder: out.to_owned(), new, lines: Vec::new(), files: Vec::new() })
     }
 
     /// Draws an explanation.
@@ -278,19 +278,20 @@ impl Pictures {
             ),
             ..Grid::default()
         };
-        let picture = format!("{sample:05}-class-{target}.svg");
-        let svg = grid.svg()?;
-        write_atomically(&self.folder.join(&picture), |file| Ok(file.write_all(svg.as_bytes())?))?;
+        let name = format!("{sample:05}-class-{target}");
+        let files = args.formats.write(&self.folder, &name, &grid.svg()?)?;
+        let picture = files.first().cloned().unwrap_or_default();
+        self.files.extend(files);
         self.lines.push(Line { picture, sample, label, target, logit, absorbed, conservation_error });
         Ok(())
     }
 
     fn finish(mut self) -> Result<()> {
         write_json(&self.folder.join("explanations.json"), &self.lines)?;
-        let lines = std::mem::take(&mut self.lines);
+        let files = std::mem::take(&mut self.files);
         let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
         for name in entries.filter_map(|entry| entry.file_name().into_string().ok()) {
-            if is_picture(&name) && lines.iter().all(|line| line.picture != name) {
+            if is_picture(&name) && !files.contains(&name) {
                 let old = self.folder.join(name);
                 fs::remove_file(&old)
                     .with_context(|| format!("{}: an old picture cannot be removed", old.display()))?;
@@ -304,8 +305,8 @@ impl Pictures {
 impl Drop for Pictures {
     fn drop(&mut self) {
         // Another error is being returned; a failure to remove a file is ignored.
-        for line in &self.lines {
-            let _ = fs::remove_file(self.folder.join(&line.picture));
+        for file in &self.files {
+            let _ = fs::remove_file(self.folder.join(file));
         }
         if self.new {
             let _ = fs::remove_dir(&self.folder);

@@ -9,11 +9,10 @@ pub use partial::PartialSettings;
 
 use super::architecture::{STATIONARY_SUFFIX, file_name};
 use crate::dataset::Dataset;
-use crate::dataset::cross_validation::{FoldChoice, open_fold};
-use crate::dataset::files::canonical_name;
-use crate::dataset::maj;
+use crate::dataset::cross_validation::FoldChoice;
+use crate::dataset::fold_args::FoldArgs;
 use crate::error::UsageError;
-use crate::io::bounds::{BATCH, EPOCHS, FOLDS, SEQ_LEN, bounded};
+use crate::io::bounds::{BATCH, EPOCHS, SEQ_LEN, bounded};
 use anyhow::Result;
 use model::train::{DropoutPolicy, Optimiser, TrainOptions};
 use model::{Architecture, Core, ModelError, Task};
@@ -62,7 +61,7 @@ impl Settings {
         bounded("--batch", self.batch, BATCH)?;
         bounded("--seq-len", self.seq_len, SEQ_LEN)?;
         bounded("--epochs", self.epochs, EPOCHS)?;
-        self.check_folds()?;
+        self.fold_args().choice(&self.dataset)?;
         if !(self.lr.is_finite() && self.lr > 0.0) {
             return refuse(format!("--lr is {}; it must be a positive number such as 5e-4", self.lr));
         }
@@ -75,26 +74,8 @@ impl Settings {
         Ok(())
     }
 
-    fn check_folds(&self) -> Result<(), UsageError> {
-        let is_majority = canonical_name(&self.dataset).is_ok_and(|name| name.ends_with(maj::SUFFIX));
-        let text = match (self.folds, self.fold) {
-            (Some(_), Some(_)) if self.leaky && !is_majority => {
-                format!(
-                    "--leaky: {} is no majority problem; name one that ends with {}",
-                    self.dataset,
-                    maj::SUFFIX
-                )
-            }
-            (Some(folds), Some(fold)) if fold >= folds => {
-                format!("--fold {fold}: of {folds} folds, the last one is {}", folds.saturating_sub(1))
-            }
-            (Some(folds), Some(_)) => return bounded("--folds", folds, FOLDS).map(|_| ()),
-            (Some(folds), None) => format!("--folds {folds} needs --fold, the one that is tested, from 0"),
-            (None, Some(fold)) => format!("--fold {fold} needs --folds, the number of all folds"),
-            (None, None) if self.leaky => "--leaky needs --folds and --fold".to_owned(),
-            (None, None) => return Ok(()),
-        };
-        Err(UsageError(text))
+    fn fold_args(&self) -> FoldArgs {
+        FoldArgs { folds: self.folds, fold: self.fold, leaky: self.leaky }
     }
 
     /// Which fold of the data set is tested; none if its own halves are used.
@@ -108,10 +89,7 @@ impl Settings {
     /// # Errors
     /// If it is not found or cannot be read.
     pub fn open_data(&self, data_dir: Option<&Path>) -> Result<Dataset> {
-        match self.fold_choice() {
-            Some(choice) => open_fold(&self.dataset, choice, data_dir),
-            None => Dataset::open(&self.dataset, data_dir),
-        }
+        self.fold_args().open(&self.dataset, data_dir)
     }
 
     /// Name of the cell in folders and files, `deep` or `deep-sd`.

@@ -183,7 +183,7 @@ const BAR_FIGURES: [BarFigure; 4] = [
     },
 ];
 
-/// Figures 3.12 and 3.17 to 3.21, with the cells that have finished; then one of all cells.
+/// Figures 3.12 and 3.17 to 3.21, with the cells that have finished.
 pub fn bars(set: &Set) -> Vec<Figure> {
     let number = |of: &BarFigure| of.numbers[usize::from(set.name == "fashion-mnist-maj")];
     let mut figures = Vec::new();
@@ -198,10 +198,14 @@ pub fn bars(set: &Set) -> Vec<Figure> {
         let name = format!("figure-{number}-{}", set.name);
         figures.extend(chart(set, name, format!("Figure {number}"), &cells, what, of.positive_lrp));
     }
+    figures
+}
+
+/// The cosines of all cells that have finished.
+pub fn all_cells(set: &Set) -> Option<Figure> {
     let all: Vec<&Cell> = set.measured().collect();
     let what = "by four methods; negative values of LRP and GB are set to 0 first";
-    figures.extend(chart(set, format!("cosines-{}", set.name), "All cells".to_owned(), &all, what, false));
-    figures
+    chart(set, format!("cosines-{}", set.name), "All cells".to_owned(), &all, what, false)
 }
 
 fn chart(
@@ -229,7 +233,7 @@ fn chart(
     };
     let chart = BarChart {
         title: format!("{}: cosine of relevance and mask", set.title()),
-        y_label: "mean cosine (1: all on the majority), 95 % interval over folds".to_owned(),
+        y_label: "mean cosine, 95 % interval over folds".to_owned(),
         series,
         groups: cells.iter().map(|cell| (cell.title.clone(), of_cell(cell))).collect(),
         baselines: vec![

@@ -4,10 +4,11 @@ mod bars;
 mod cells;
 mod claims;
 mod figures;
+mod front;
 mod printed;
 mod tables;
 
-use super::{front, networks};
+use super::networks;
 use crate::experiment::folder::Loaded;
 use crate::measure::majority::{LAST_BLOCK_BASELINE, UNIFORM_BASELINE};
 use crate::report::colormap::Look;
@@ -29,11 +30,12 @@ pub fn report(loaded: &Loaded, look: Look, runs: Section, data: Value) -> Result
     let sets = Set::of(loaded, look);
     let (majority, single): (Vec<Set>, Vec<Set>) =
         sets.into_iter().filter(|set| set.measured().next().is_some()).partition(Set::is_majority);
-    let finished = loaded.runs.iter().filter(|run| run.finished().is_some()).count();
     let mut claims = Section::new("Claims of the thesis");
     claims.text(
-        "The claims of the finished thesis, tested on this reproduction: differences of mean cosines, paired by fold. A claim \
-         whose cells have no fold in common is not measured.",
+        "The claims of the finished thesis, tested on this reproduction: differences of mean cosines, paired by fold, with 95 % \
+         bootstrap intervals over folds. A claim holds or fails if the whole interval does, and is unsure if 0 lies in it; with \
+         one fold there is no interval. Claims about cells that are not planned are left out; one whose cells have no fold in \
+         common is not measured.",
     );
     majority.iter().for_each(|set| claims.text(format!("{}: {}", set.title(), tables::below_uniform(set))));
     let caption = "Claims of the finished thesis, with value and threshold of each.";
@@ -41,38 +43,34 @@ pub fn report(loaded: &Loaded, look: Look, runs: Section, data: Value) -> Result
     let mut accuracy = Section::new("Accuracy");
     let all: Vec<Set> = single.iter().chain(&majority).cloned().collect();
     let caption = "Test accuracy after the last epoch, mean over the folds with its 95 % bootstrap interval, and the value of the \
-                   thesis: the mean over its folds where it is known, else that of its test set.";
+                   thesis: the mean over its folds where it is known, else that of its test set. Runs are finished ones.";
     accuracy.table("final-accuracy", caption, tables::accuracy(&all));
-    let mut sections = vec![claims, runs, accuracy];
-    for set in &single {
-        sections.push(single_images(set)?);
+    let mut sections = vec![front::section(&majority, &single)?, claims];
+    for (i, set) in majority.iter().enumerate() {
+        sections.push(majority_problem(set, i == 0)?);
     }
-    for set in &majority {
-        sections.push(majority_problem(set)?);
+    for (i, set) in single.iter().enumerate() {
+        sections.push(single_images(set, i == 0 && majority.is_empty())?);
     }
+    sections.extend([accuracy, runs]);
     Ok(Report {
-        title: format!("Recurrent networks designed for explainability, the finished thesis: {}", loaded.experiment.name),
-        lead: vec![
-            "A reproduction of the experiments of P. Chormai, Designing Recurrent Neural Networks for Explainability (TU Berlin, \
-             May 2018): networks that read sequences of images and decide which class two of three images have, and the share \
-             of relevance that methods of explanation give these two."
-                .to_owned(),
-            format!(
-                "{finished} of {} runs are complete. All numbers are in report.json and tables/, all figures in figures/.",
-                loaded.runs.len()
-            ),
-        ],
-        warning: front::warning(loaded, &networks::Set::of(loaded)),
+        title: format!(
+            "Recurrent networks designed for explainability, the finished thesis: {}",
+            loaded.experiment.name
+        ),
+        lead: front::lead(loaded, &majority),
+        warning: super::front::warning(loaded, &networks::Set::of(loaded)),
         sections,
-        single: false,
         data,
+        ..Report::default()
     })
 }
 
-/// Experiment 1.
-fn single_images(set: &Set) -> Result<Section> {
+/// Experiment 1; its heatmaps may be on the first screen.
+fn single_images(set: &Set, first: bool) -> Result<Section> {
     let mut section = Section::new(&format!("Experiment 1: single images of {}", set.title()));
-    let figures = [figures::each_class(set)?, figures::population(set)?, figures::share_by_step(set)?];
+    let each_class = if first { None } else { figures::each_class(set)? };
+    let figures = [each_class, figures::population(set)?, figures::share_by_step(set)?];
     figures.into_iter().flatten().for_each(|figure| section.figure(figure));
     if let Some(seq_len) = set.measured().map(|cell| cell.settings.seq_len).max() {
         let caption =
@@ -82,9 +80,12 @@ fn single_images(set: &Set) -> Result<Section> {
     Ok(section)
 }
 
-/// Experiments 2 and 3.
-fn majority_problem(set: &Set) -> Result<Section> {
+/// Experiments 2 and 3; the figure of all cells may be on the first screen.
+fn majority_problem(set: &Set, first: bool) -> Result<Section> {
     let mut section = Section::new(&format!("Experiments 2 and 3: {}", set.title()));
+    let sequences = figures::sequences(set)?;
+    let all = figures::all_cells(set).filter(|_| !first);
+    sequences.into_iter().chain(all).chain(figures::bars(set)).for_each(|figure| section.figure(figure));
     let caption = format!(
         "Cosine between the mask of the majority and the share of relevance of each image, mean over the test fold, then mean \
          and 95 % bootstrap interval over folds. Negative relevance of LRP is set to 0 first, as in the thesis, and so are \
@@ -92,10 +93,6 @@ fn majority_problem(set: &Set) -> Result<Section> {
          {LAST_BLOCK_BASELINE:.4}."
     );
     section.table(format!("final-cosines-{}", set.name), caption, tables::cosines(set));
-    figures::bars(set).into_iter().for_each(|figure| section.figure(figure));
-    if let Some(figure) = figures::sequences(set)? {
-        section.figure(figure);
-    }
     let caption = "Share of relevance on the two images of the class, by image and by step, mean over folds. Signs are kept.";
     section.table(format!("final-shares-{}", set.name), caption, tables::shares(set));
     for (method, title) in METHODS {

@@ -22,8 +22,19 @@ fn ends(found: Option<Interval>, folds: usize) -> [String; 2] {
 
 /// Test accuracy of every cell.
 pub fn accuracy(sets: &[Set]) -> Table {
-    let columns =
-        ["data", "cell", "T", "variables", "runs", "test accuracy", "low", "high", "thesis", "difference"];
+    let columns = [
+        "data",
+        "cell",
+        "T",
+        "variables",
+        "runs",
+        "planned",
+        "test accuracy",
+        "low",
+        "high",
+        "thesis",
+        "difference",
+    ];
     let mut table = Table::new(&columns);
     for set in sets {
         for cell in set.measured() {
@@ -40,7 +51,8 @@ pub fn accuracy(sets: &[Set]) -> Table {
                 cell.title.clone(),
                 seq_len.to_string(),
                 cell.first().map_or(String::new(), |(_, run)| run.outcome.variables.to_string()),
-                format!("{} of {}", cell.runs.len(), cell.planned),
+                cell.runs.len().to_string(),
+                cell.planned.to_string(),
                 number(found.map(|of| of.estimate), 4),
                 low,
                 high,

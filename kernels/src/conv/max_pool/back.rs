@@ -2,7 +2,8 @@
 //! is added to its patch.
 
 use super::filters::{Filters, Lines};
-use super::shape::{Columns, ConvMaxPoolShape, MaxIndices};
+use super::indices::MaxIndices;
+use crate::conv::pooled::{Columns, ConvPoolShape};
 use crate::conv::{Conv, conv};
 use crate::error::{ShapeError, axis};
 use crate::exec::Kernels;
@@ -119,7 +120,7 @@ pub(crate) struct Values<'a> {
 
 impl<'a> Values<'a> {
     /// The values of one image of a batch.
-    pub fn of(shape: &ConvMaxPoolShape, v: &MatRef<'a>, max_indices: &'a [f32], image: usize) -> Self {
+    pub fn of(shape: &ConvPoolShape, v: &MatRef<'a>, max_indices: &'a [f32], image: usize) -> Self {
         let of_image = shape.windows() * shape.conv.outputs;
         // The offset of a row without floats may be outside the slice.
         let step = if v.cols == 0 { 0 } else { v.map.step };
@@ -131,7 +132,7 @@ impl<'a> Values<'a> {
     }
 
     /// The values of one image, in a buffer.
-    pub fn buffered(shape: &ConvMaxPoolShape, v: &'a [f32], max_indices: &'a [f32]) -> Self {
+    pub fn buffered(shape: &ConvPoolShape, v: &'a [f32], max_indices: &'a [f32]) -> Self {
         Values { max_indices, v, step: shape.conv.outputs }
     }
 }
@@ -236,7 +237,7 @@ impl Kernel for Finish<'_> {
 /// For each pixel of each window, the outputs whose maximum is there and whose value is not zero:
 /// `[window][pixel][word]`, a bit for each output.
 struct ArgmaxMasks<'a> {
-    shape: &'a ConvMaxPoolShape,
+    shape: &'a ConvPoolShape,
     values: Values<'a>,
     masks: &'a mut [u64],
 }
@@ -311,7 +312,7 @@ impl Pixels<'_> {
     #[inline(always)]
     fn pass<S: Simd, const V: usize>(&mut self, simd: S, group: &Lines, filter_line: usize, first: usize) {
         let (filters, values) = (self.filters, self.values);
-        let ConvMaxPoolShape { conv, window } = filters.shape;
+        let ConvPoolShape { conv, window } = filters.shape;
         let Columns { pixels, skipped, .. } = &group.columns;
         let (outputs, padded) = (conv.outputs, group.columns.strips() * STRIP);
         let words = outputs.div_ceil(WORD);
@@ -395,7 +396,7 @@ impl Windows<'_> {
     #[inline(always)]
     fn pass<S: Simd, const L: usize>(&mut self, simd: S) {
         let (filters, values, shifted) = (self.filters, self.values, self.shifted);
-        let ConvMaxPoolShape { conv, window } = filters.shape;
+        let ConvPoolShape { conv, window } = filters.shape;
         let (outputs, window_area) = (conv.outputs, filters.shape.window_area());
         assert_eq!(shifted.len(), outputs * window_area * L * STRIP);
         let (zero, two) = (simd.splat(0.0), self.planes.len() > self.len);

@@ -1,7 +1,7 @@
 //! A convolution's weights, one filter per output, in the layout of the backward pass.
 
-use super::shape::{Columns, ConvMaxPoolShape};
 use crate::buffer::Buffer;
+use crate::conv::pooled::{Columns, ConvPoolShape};
 use crate::gemm::pack::Part;
 use crate::layout::STRIP;
 use crate::panels::{Panels, panel_index, panels_len};
@@ -16,7 +16,7 @@ use crate::threads::with_scratch;
 ///   the window's patch][16]`
 #[derive(Clone, Debug)]
 pub struct Filters {
-    pub(super) shape: ConvMaxPoolShape,
+    pub(super) shape: ConvPoolShape,
     parts: [Option<Part>; 2],
     groups: Vec<Lines>,
     shifted: Buffer,
@@ -34,7 +34,7 @@ pub(crate) struct Lines {
 
 impl Lines {
     /// Zeros for `parts` parts.
-    fn zeroed(shape: &ConvMaxPoolShape, columns: Columns, parts: usize) -> Self {
+    fn zeroed(shape: &ConvPoolShape, columns: Columns, parts: usize) -> Self {
         let (outputs, size) = (shape.conv.outputs, shape.conv.size);
         let mut lines = Lines { columns, outputs, size, floats: Buffer::default() };
         lines.floats = Buffer::zeroed(parts * size * lines.line_len());
@@ -42,13 +42,13 @@ impl Lines {
     }
 
     /// One part of packed weights, of the taps that lie in the image in any column.
-    pub fn of(shape: &ConvMaxPoolShape, w: Panels, part: Part) -> Self {
+    pub fn of(shape: &ConvPoolShape, w: Panels, part: Part) -> Self {
         let mut lines = Lines::zeroed(shape, shape.reach(), 1);
         lines.refresh(shape, w, &[Some(part)]);
         lines
     }
 
-    fn refresh(&mut self, shape: &ConvMaxPoolShape, w: Panels, parts: &[Option<Part>]) {
+    fn refresh(&mut self, shape: &ConvPoolShape, w: Panels, parts: &[Option<Part>]) {
         let (Columns { skipped, run, .. }, len) = (self.columns.clone(), self.line_len());
         let padded = (self.columns.strips() * STRIP).max(1);
         for (i, part) in parts.iter().flatten().enumerate() {
@@ -77,7 +77,7 @@ impl Lines {
 
 /// The floats from `first` on of a line of a filter.
 fn floats<'a>(
-    shape: &ConvMaxPoolShape,
+    shape: &ConvPoolShape,
     w: Panels<'a>,
     o: usize,
     line: usize,
@@ -92,7 +92,7 @@ impl Filters {
     ///
     /// # Panics
     /// If the weights are not the convolution's, or the layer has an even filter or no window.
-    pub fn new(shape: &ConvMaxPoolShape, w: Panels, part: Part, other: Option<Part>) -> Self {
+    pub fn new(shape: &ConvPoolShape, w: Panels, part: Part, other: Option<Part>) -> Self {
         if let Err(error) = shape.check("filters") {
             panic!("{error}");
         }
@@ -115,7 +115,7 @@ impl Filters {
     /// # Panics
     /// If the weights are not the convolution's.
     pub fn refresh(&mut self, w: Panels) {
-        let ConvMaxPoolShape { conv, window } = self.shape;
+        let ConvPoolShape { conv, window } = self.shape;
         assert_eq!((w.k, w.n), (conv.patch(), conv.outputs), "convolution weights");
         let run = self.shape.run();
         for group in &mut self.groups {

@@ -1,25 +1,25 @@
-//! The forward pass: convolution, bias, relu and max-pool of a few images at a time, so that the sums of the
-//! convolution stay in the cache.
+//! The forward pass: bias, relu and max-pool of the convolution's sums.
 
-use super::shape::{Columns, ConvMaxPoolShape, MaxIndices};
+use super::indices::MaxIndices;
+use crate::conv::pooled::ConvPoolShape;
+use crate::conv::pooled::convolve::{Forward, terms};
 use crate::error::{ShapeError, axis};
 use crate::exec::Kernels;
 use crate::gemm::epilogue::relu;
-use crate::gemm::problem::{Epilogue, Init, Output, PanelProduct, ReductionLoops, padded_bias};
-use crate::image::ConvShape;
-use crate::layout::{MatMut, Rows, STRIP, volume};
-use crate::panels::{Panels, panel_index, panels_len};
+use crate::gemm::problem::padded_bias;
+use crate::layout::{MatMut, Rows, STRIP};
+use crate::panels::Panels;
 use crate::profile::Work;
 use crate::simd::lanes::{load, store};
 use crate::simd::{Kernel, Simd};
-use crate::threads::{Shared, with_scratch};
+use crate::threads::Shared;
 use std::ops::Range;
 
 /// The operands of [`conv_max_pool`].
 #[derive(Debug)]
 pub struct ConvMaxPool<'a> {
     /// The layer.
-    pub shape: &'a ConvMaxPoolShape,
+    pub shape: &'a ConvPoolShape,
     /// Images in the batch.
     pub images: usize,
     /// Padded NHWC input, planes of [`ConvShape::input`](crate::ConvShape::input).
@@ -43,10 +43,10 @@ pub struct ConvMaxPool<'a> {
 ///
 /// # Example
 /// ```
-/// use kernels::conv::max_pool::{MaxIndices, ConvMaxPoolShape, ConvMaxPool, conv_max_pool};
+/// use kernels::conv::max_pool::{MaxIndices, ConvPoolShape, ConvMaxPool, conv_max_pool};
 /// use kernels::{ConvShape, Kernels, MatMut, PackedWeights};
 /// let conv = ConvShape { rows: 1, cols: 2, size: 1, inputs: 1, outputs: 1 };
-/// let shape = ConvMaxPoolShape { conv, window: 2 };
+/// let shape = ConvPoolShape { conv, window: 2 };
 /// let w = PackedWeights::new(&[3.0], 1, 1)?;
 /// let (mut y, mut max_indices, mut z) = ([0.0], MaxIndices::new(&shape, 1), [0.0]);
 /// let (w, out) = (w.panels(), MatMut::new(&mut y, 1, 1));
@@ -57,162 +57,32 @@ pub struct ConvMaxPool<'a> {
 pub fn conv_max_pool(kernels: &Kernels, operands: ConvMaxPool) -> Result<(), ShapeError> {
     const NAME: &str = "conv_max_pool";
     let ConvMaxPool { shape, images, x, w, bias, y, max_indices, z } = operands;
-    let _span = kernels.span(NAME, || Work::conv_max_pool(images, shape, terms(shape), x.len()));
-    shape.check(NAME)?;
-    let conv = &shape.conv;
-    let plane = conv.input();
-    axis(NAME, "patch", "w", w.k, conv.patch())?;
-    axis(NAME, "outputs", "w", w.n, conv.outputs)?;
+    let _span =
+        kernels.span(NAME, || Work::conv_pool(images, shape, "relu, max-pool", terms(shape), x.len()));
     let mut room = Vec::new();
-    let bias = padded_bias(bias, conv.outputs, &mut room);
-    axis(NAME, "outputs", "bias", bias.len(), conv.outputs.next_multiple_of(STRIP))?;
-    axis(NAME, "images·plane", "x", x.len(), volume([images, plane.len()]))?;
-    axis(NAME, "windows", "y", y.rows, volume([images, shape.windows()]))?;
-    axis(NAME, "outputs", "y", y.cols, conv.outputs)?;
-    let even = y.map.width == usize::MAX || y.map.width.is_multiple_of(shape.out_cols().max(1));
-    axis(NAME, "windows (lines of equal spacing)", "y", if even { y.rows } else { 0 }, y.rows)?;
+    let bias = padded_bias(bias, shape.conv.outputs, &mut room);
+    let forward = Forward { shape, images, x, w, bias };
+    forward.check(NAME, &y)?;
     max_indices.check(NAME, shape, images)?;
-    let max_indices = &mut max_indices.values[..images * shape.windows() * conv.outputs];
+    let max_indices = &mut max_indices.values[..images * shape.windows() * shape.conv.outputs];
     if let Some(z) = &z {
         axis(NAME, "windows·outputs", "z", z.len(), max_indices.len())?;
     }
     if max_indices.is_empty() {
         return Ok(());
     }
-    let sums_an_image = plane.pixels() * conv.outputs;
-    let images_a_chunk = (IN_L2 / sums_an_image.max(1)).clamp(1, images);
     let (y_map, y, max_indices) = (y.map, Shared::new(y.data), Shared::new(max_indices));
     let z = z.map(Shared::new);
-    let cost = images * plane.pixels() * conv.patch() * conv.outputs;
-    kernels.threads().split(images, cost, &|range: Range<usize>| {
-        let (k, pair_len) = pair_len(shape);
-        with_scratch(pair_len + images_a_chunk.min(range.len()) * sums_an_image, |scratch| {
-            let (pair, sums) = scratch.split_at_mut(pair_len);
-            if pairs(shape) {
-                pack_pair(shape, w, pair);
-            }
-            let weights =
-                Weights { one: w, pair: pairs(shape).then(|| Panels::new(pair, k, 2 * conv.outputs)) };
-            for first in range.clone().step_by(images_a_chunk) {
-                let images = first..range.end.min(first + images_a_chunk);
-                let batch = Batch { shape, images: images.len(), x: &x[first * plane.len()..] };
-                batch.convolve(kernels, weights, sums);
-                let (y, max_indices, z) = (&y, &max_indices, z.as_ref());
-                kernels.backend().run(Pool { shape, images, sums, bias, y, y_map, max_indices, z });
-            }
-        });
+    forward.run(kernels, &|images, sums| {
+        let (y, max_indices, z) = (&y, &max_indices, z.as_ref());
+        kernels.backend().run(Pool { shape, images, sums, bias, y, y_map, max_indices, z });
     });
     Ok(())
 }
 
-/// Floats of sums that stay in L2 until they are pooled.
-const IN_L2: usize = 96 * 1024;
-
-/// Multiply-adds of an image.
-fn terms(shape: &ConvMaxPoolShape) -> usize {
-    let a_line: usize = shape.columns().map(|columns| columns.pixels.len() * columns.run).sum();
-    a_line * shape.conv.rows * shape.conv.size * shape.conv.outputs
-}
-
-/// Whether two adjacent pixels are one row of the product. This pays if the outputs of two pixels fill
-/// registers and those of one do not; the patch of two pixels is only one pixel wider.
-fn pairs(shape: &ConvMaxPoolShape) -> bool {
-    let ConvShape { cols, size, outputs, .. } = shape.conv;
-    size >= 5 && cols >= 2 && !outputs.is_multiple_of(STRIP) && (2 * outputs).is_multiple_of(STRIP)
-}
-
-/// Sums over the patch of a pair, and floats of its packed weights.
-fn pair_len(shape: &ConvMaxPoolShape) -> (usize, usize) {
-    let ConvShape { size, inputs, outputs, .. } = shape.conv;
-    let k = size * (size + 1) * inputs;
-    (k, if pairs(shape) { panels_len(k, 2 * outputs) } else { 0 })
-}
-
-/// Packed weights of a pair of pixels: those of one pixel, and the same shifted by one pixel. The rest is 0;
-/// `0·x` changes no sum.
-fn pack_pair(shape: &ConvMaxPoolShape, w: Panels, packed: &mut [f32]) {
-    let ConvShape { size, inputs, outputs, .. } = shape.conv;
-    let k = pair_len(shape).0;
-    packed.fill(0.0);
-    for line in 0..size {
-        for q in 0..size * inputs {
-            for o in 0..outputs {
-                let w = w.at(line * size * inputs + q, o);
-                for pixel in 0..2 {
-                    let row = (line * (size + 1) + pixel) * inputs + q;
-                    packed[panel_index(k, row, pixel * outputs + o)] = w;
-                }
-            }
-        }
-    }
-}
-
-/// Packed weights of one pixel, and of a pair of pixels if pairs are used.
-#[derive(Clone, Copy)]
-struct Weights<'a> {
-    one: Panels<'a>,
-    pair: Option<Panels<'a>>,
-}
-
-/// Adjacent columns, of which `pixels` adjacent ones are a row of the product with weights `w`.
-struct Group<'a> {
-    w: Panels<'a>,
-    pixels: usize,
-    columns: Columns,
-}
-
-/// A few images, the first of those in `x`.
-struct Batch<'a> {
-    shape: &'a ConvMaxPoolShape,
-    images: usize,
-    x: &'a [f32],
-}
-
-impl Batch<'_> {
-    /// The convolution's sums, `[pixels, outputs]`.
-    fn convolve(&self, kernels: &Kernels, weights: Weights, sums: &mut [f32]) {
-        let cols = self.shape.conv.cols;
-        let paired = if weights.pair.is_some() { cols - cols % 2 } else { 0 };
-        for (pixels, range, w) in [(2, 0..paired, weights.pair), (1, paired..cols, Some(weights.one))] {
-            let Some(w) = w else { continue };
-            for columns in self.shape.columns_of(range, pixels) {
-                self.convolve_columns(kernels, Group { w, pixels, columns }, sums);
-            }
-        }
-    }
-
-    /// The sums of some columns.
-    fn convolve_columns(&self, kernels: &Kernels, group: Group, sums: &mut [f32]) {
-        let Batch { shape: ConvMaxPoolShape { conv, .. }, images, x } = *self;
-        let Group { w, pixels: unit, columns: Columns { pixels, skipped, run } } = group;
-        let (plane, height, outputs) = (conv.input(), conv.rows, conv.outputs);
-        let line = (conv.size + unit - 1) * conv.inputs;
-        let loops = ReductionLoops {
-            count: [1, conv.size, run],
-            a: [0, plane.line(), 1],
-            b: [0, line * STRIP, STRIP],
-        };
-        let width = pixels.len() / unit;
-        let a_rows = Rows { width, step: unit * plane.channels, ..plane.map() };
-        let to_line = conv.cols * outputs;
-        let to = Rows { width, height, step: unit * outputs, line: to_line, image: height * to_line };
-        let rows = images * height * width;
-        let mut to = MatMut::mapped(&mut sums[pixels.start * outputs..], rows, unit * outputs, to);
-        // A patch starts above and to the left of its pixel. In the padded plane this is the position of the
-        // pixel itself.
-        let a = x.as_ptr().wrapping_add(pixels.start * conv.inputs + skipped);
-        let (init, epilogue, c) = (Init::Zero, Epilogue::Store, &Output::of(&mut to));
-        let mut product = PanelProduct { a, a_rows, loops, b: w, init, epilogue, c }.problem();
-        product.b = product.b.wrapping_add(skipped * STRIP);
-        // SAFETY: the patch of the last pixel ends with the last float of its padded plane, of which `x` has
-        // `images`; the loops leave out some taps of each line of patch and panel.
-        unsafe { product.run_rows(kernels, 0..rows) };
-    }
-}
-
 /// Pools the sums of some images.
 struct Pool<'a> {
-    shape: &'a ConvMaxPoolShape,
+    shape: &'a ConvPoolShape,
     images: Range<usize>,
     /// `[pixels, outputs]` of these images.
     sums: &'a [f32],

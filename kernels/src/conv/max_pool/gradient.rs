@@ -1,8 +1,9 @@
 //! The weight gradient: for each filter, the patches at its argmax positions are summed.
 
-use super::shape::{Columns, ConvMaxPoolShape, MaxIndices};
+use super::indices::MaxIndices;
 use super::visit::{ArgmaxPositions, Live, block_len, blocks, images_a_block};
 use crate::conv::conv_weight_gradient;
+use crate::conv::pooled::{Columns, ConvPoolShape};
 use crate::error::{ShapeError, axis};
 use crate::exec::Kernels;
 use crate::layout::{MatRef, STRIP, volume};
@@ -16,7 +17,7 @@ use std::ops::Range;
 #[derive(Debug)]
 pub struct ConvMaxPoolWeightGradient<'a> {
     /// The layer.
-    pub shape: &'a ConvMaxPoolShape,
+    pub shape: &'a ConvPoolShape,
     /// Images in the batch.
     pub images: usize,
     /// Padded NHWC input, planes of [`ConvShape::input`](crate::ConvShape::input).
@@ -87,7 +88,7 @@ pub fn conv_max_pool_weight_gradient(
 
 /// Adds the patches of a block of images to the filters' sums.
 struct Sum<'a> {
-    shape: &'a ConvMaxPoolShape,
+    shape: &'a ConvPoolShape,
     columns: &'a Columns,
     /// The images, followed by padding of one register.
     x: &'a [f32],

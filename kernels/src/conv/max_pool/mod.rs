@@ -9,14 +9,15 @@ pub(crate) mod back;
 pub(crate) mod filters;
 mod forward;
 mod gradient;
+mod indices;
 pub(crate) mod ratios;
-mod shape;
 #[cfg(test)]
 mod tests;
 pub(crate) mod visit;
 
+pub use super::pooled::ConvPoolShape;
 pub use back::{ConvMaxPoolInputGradient, conv_max_pool_input_gradient};
 pub use filters::Filters;
 pub use forward::{ConvMaxPool, conv_max_pool};
 pub use gradient::{ConvMaxPoolWeightGradient, conv_max_pool_weight_gradient};
-pub use shape::{ConvMaxPoolShape, MaxIndices};
+pub use indices::MaxIndices;

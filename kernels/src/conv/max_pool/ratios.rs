@@ -2,8 +2,8 @@
 
 use super::back::Values;
 use super::filters::Lines;
-use super::shape::ConvMaxPoolShape;
 use super::visit::{ArgmaxPositions, Live};
+use crate::conv::pooled::ConvPoolShape;
 use crate::gemm::problem::Stabiliser;
 use crate::layout::STRIP;
 use crate::simd::lanes::{load, store};
@@ -12,7 +12,7 @@ use std::ops::Range;
 
 /// `z = patch·filter` at each argmax position that has relevance, 0 elsewhere.
 pub(crate) struct Dots<'a> {
-    pub shape: &'a ConvMaxPoolShape,
+    pub shape: &'a ConvPoolShape,
     pub filters: &'a Lines,
     /// Some padded images, followed by padding of one register.
     pub x: &'a [f32],
@@ -133,7 +133,7 @@ pub(crate) enum Denominators<'a> {
 
 /// `c = coefficient·R / (z + ε)` for the windows of one image.
 pub(crate) struct Ratio<'a> {
-    pub shape: &'a ConvMaxPoolShape,
+    pub shape: &'a ConvPoolShape,
     pub r: Values<'a>,
     pub z: Denominators<'a>,
     pub coefficient: f32,
@@ -190,13 +190,13 @@ impl Kernel for Ratio<'_> {
 #[inline(always)]
 unsafe fn at_max_indices<S: Simd>(
     simd: S,
-    shape: &ConvMaxPoolShape,
+    shape: &ConvPoolShape,
     v: &[f32],
     [row, col]: [usize; 2],
     max_indices: S::F,
     lanes: usize,
 ) -> S::F {
-    let ConvMaxPoolShape { conv, window } = *shape;
+    let ConvPoolShape { conv, window } = *shape;
     let (top, left) = (row * window, col * window);
     let mut of_max_indices = simd.splat(0.0);
     for y in 0..window.min(conv.rows - top) {

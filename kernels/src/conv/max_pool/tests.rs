@@ -17,7 +17,7 @@ use proptest::prelude::*;
 
 /// A layer, a batch, and the operands of the dense reference implementations.
 struct Case {
-    shape: ConvMaxPoolShape,
+    shape: ConvPoolShape,
     images: usize,
     /// Without and with a border.
     x: Vec<f32>,
@@ -36,7 +36,7 @@ impl std::fmt::Debug for Case {
 }
 
 impl Case {
-    fn new(shape: ConvMaxPoolShape, images: usize, seed: u64) -> Case {
+    fn new(shape: ConvPoolShape, images: usize, seed: u64) -> Case {
         let conv = shape.conv;
         let x = activations(images * conv.rows * conv.cols * conv.inputs, seed);
         let w = floats(conv.patch() * conv.outputs, seed + 1);
@@ -119,7 +119,7 @@ fn cases() -> impl Strategy<Value = Case> {
     (image, channels, 1usize..4, 1u64..1000).prop_map(
         |((rows, cols, half, window), (inputs, outputs), images, seed)| {
             let conv = ConvShape { rows, cols, size: 2 * half + 1, inputs, outputs };
-            Case::new(ConvMaxPoolShape { conv, window }, images, seed)
+            Case::new(ConvPoolShape { conv, window }, images, seed)
         },
     )
 }
@@ -266,11 +266,11 @@ proptest! {
 #[test]
 fn operands_of_inconsistent_shapes_are_refused_and_nothing_is_written() {
     let conv = ConvShape { rows: 4, cols: 4, size: 3, inputs: 2, outputs: 3 };
-    let case = Case::new(ConvMaxPoolShape { conv, window: 2 }, 2, 1);
+    let case = Case::new(ConvPoolShape { conv, window: 2 }, 2, 1);
     let kernels = Kernels::default();
     let (_, max_indices, z) = case.forward(&kernels);
     let filters = Filters::new(&case.shape, case.panels(), Part::All, None);
-    let other = ConvMaxPoolShape { window: 3, ..case.shape };
+    let other = ConvPoolShape { window: 3, ..case.shape };
     let of_other = MaxIndices::new(&other, 2);
     let mut d_w = vec![5.0; case.packed.len()];
     let few = MaxIndices::new(&case.shape, 1);
@@ -351,7 +351,7 @@ fn a_layer_without_channels_has_no_gradient_and_no_relevance() {
     for (inputs, outputs) in [(0, 3), (2, 0), (0, 0)] {
         for size in [1, 3, 5, 9] {
             let conv = ConvShape { rows: 5, cols: 4, size, inputs, outputs };
-            let case = Case::new(ConvMaxPoolShape { conv, window: 2 }, 2, 1);
+            let case = Case::new(ConvPoolShape { conv, window: 2 }, 2, 1);
             for kernels in kernel_sets() {
                 let (y, max_indices, z) = case.forward(&kernels);
                 assert!(y.iter().all(|&y| y == 0.0));
@@ -406,7 +406,7 @@ fn a_non_finite_value_reaches_the_result() {
         ConvShape { rows: 5, cols: 4, size: 3, inputs: 16, outputs: 20 },
         ConvShape { rows: 6, cols: 7, size: 5, inputs: 1, outputs: 24 },
     ] {
-        let mut case = Case::new(ConvMaxPoolShape { conv, window: 2 }, 2, 1);
+        let mut case = Case::new(ConvPoolShape { conv, window: 2 }, 2, 1);
         case.v.fill(0.0);
         case.v[conv.outputs + 1] = f32::NAN;
         for kernels in kernel_sets().into_iter().filter(|kernels| !kernels.has_external_matmul()) {

@@ -1,12 +1,12 @@
 //! The argmax positions of one filter, window by window, and blocks of images for their patches.
 
-use super::shape::{Columns, ConvMaxPoolShape, MAX_WINDOW};
+use crate::conv::pooled::{Columns, ConvPoolShape, MAX_WINDOW};
 use crate::layout::{MatRef, STRIP};
 use std::ops::Range;
 
 /// The argmax positions of all windows, with their values (gradient or relevance).
 pub(crate) struct ArgmaxPositions<'a> {
-    shape: &'a ConvMaxPoolShape,
+    shape: &'a ConvPoolShape,
     /// `[images·windows, outputs]`
     max_indices: &'a [f32],
     v: MatRef<'a>,
@@ -49,7 +49,7 @@ impl Live {
 
 impl<'a> ArgmaxPositions<'a> {
     /// From argmax positions and values whose shapes were checked.
-    pub fn new(shape: &'a ConvMaxPoolShape, max_indices: &'a [f32], v: MatRef<'a>) -> Self {
+    pub fn new(shape: &'a ConvPoolShape, max_indices: &'a [f32], v: MatRef<'a>) -> Self {
         assert_eq!(max_indices.len(), v.rows * shape.conv.outputs, "max_indices of the windows");
         assert!(v.map.width >= v.rows, "rows of equal spacing");
         let (plane, mut offsets) = (shape.conv.input(), [0; MAX_WINDOW * MAX_WINDOW]);
@@ -122,7 +122,7 @@ impl<'a> ArgmaxPositions<'a> {
     }
 }
 
-impl ConvMaxPoolShape {
+impl ConvPoolShape {
     /// All columns, and the taps that lie in the image for at least one of them.
     pub(crate) fn reach(&self) -> Columns {
         let (cols, size, half) = (self.conv.cols, self.conv.size, self.conv.size / 2);
@@ -136,12 +136,12 @@ impl ConvMaxPoolShape {
 const IN_L1: usize = 6 * 1024;
 
 /// How many images the filters read at a time.
-pub(crate) fn images_a_block(shape: &ConvMaxPoolShape) -> usize {
+pub(crate) fn images_a_block(shape: &ConvPoolShape) -> usize {
     (IN_L1 / shape.conv.input().len().max(1)).max(1)
 }
 
 /// Floats of scratch for [`blocks`].
-pub(crate) fn block_len(shape: &ConvMaxPoolShape, images: usize) -> usize {
+pub(crate) fn block_len(shape: &ConvPoolShape, images: usize) -> usize {
     images * shape.conv.input().len() + STRIP
 }
 
@@ -149,7 +149,7 @@ pub(crate) fn block_len(shape: &ConvMaxPoolShape, images: usize) -> usize {
 /// aligned to a cache line, and followed by padding of one register. Most loads then lie within a cache line,
 /// and loads of whole registers at the end of a patch lie within the block.
 pub(crate) fn blocks(
-    shape: &ConvMaxPoolShape,
+    shape: &ConvPoolShape,
     x: &[f32],
     range: Range<usize>,
     most: usize,

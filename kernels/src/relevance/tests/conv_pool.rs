@@ -1,7 +1,7 @@
 use super::super::{PackedRule, RelevanceConvMaxPool, Rule, relevance_conv_max_pool};
 use super::conv::of_image;
 use super::{Case, Domain, RULES, assert_absorbed, packed, reference, rules};
-use crate::conv::max_pool::{ConvMaxPool, ConvMaxPoolShape, MaxIndices, conv_max_pool};
+use crate::conv::max_pool::{ConvMaxPool, ConvPoolShape, MaxIndices, conv_max_pool};
 use crate::gemm::pack;
 use crate::image::ConvShape;
 use crate::layout::{MatMut, MatRef};
@@ -13,7 +13,7 @@ use proptest::prelude::*;
 
 /// A layer, and the relevance of its windows.
 struct Layer {
-    shape: ConvMaxPoolShape,
+    shape: ConvPoolShape,
     images: usize,
     w: Vec<f32>,
     panels: Vec<f32>,
@@ -23,7 +23,7 @@ struct Layer {
 }
 
 impl Layer {
-    fn new(case: &Case, shape: ConvMaxPoolShape, images: usize, seed: u64) -> Self {
+    fn new(case: &Case, shape: ConvPoolShape, images: usize, seed: u64) -> Self {
         let conv = shape.conv;
         let dead = seed as usize % conv.outputs.max(1);
         let w = case.weights(conv.patch(), conv.outputs, dead, seed);
@@ -119,7 +119,7 @@ proptest! {
             _ => inputs,
         };
         let conv = ConvShape { rows, cols, size: 2 * half + 1, inputs, outputs };
-        let mut layer = Layer::new(case, ConvMaxPoolShape { conv, window }, images, seed);
+        let mut layer = Layer::new(case, ConvPoolShape { conv, window }, images, seed);
         // The argmax positions are the same in every precision.
         layer.w.iter_mut().for_each(|w| *w = (*w * 16.0).round() / 16.0);
         layer.x.iter_mut().for_each(|x| *x = (*x * 8.0).round() / 8.0);
@@ -145,7 +145,7 @@ proptest! {
 #[test]
 fn operands_that_do_not_fit_are_refused_and_nothing_is_written() {
     let conv = ConvShape { rows: 4, cols: 4, size: 3, inputs: 2, outputs: 3 };
-    let shape = ConvMaxPoolShape { conv, window: 2 };
+    let shape = ConvPoolShape { conv, window: 2 };
     let case = &rules()[3];
     let (kernels, layer) = (Kernels::default(), Layer::new(case, shape, 2, 1));
     let rule = &layer.packed(&kernels, &case.rule);
@@ -185,20 +185,20 @@ fn operands_that_do_not_fit_are_refused_and_nothing_is_written() {
 fn rules_for_other_layers_windows_and_weights_are_refused() {
     let conv = ConvShape { rows: 4, cols: 4, size: 3, inputs: 2, outputs: 3 };
     let case = &rules()[0];
-    let layer = Layer::new(case, ConvMaxPoolShape { conv, window: 2 }, 2, 1);
+    let layer = Layer::new(case, ConvPoolShape { conv, window: 2 }, 2, 1);
     let kernels = Kernels::default();
     let found = layer.run(&kernels, &packed(&case.rule, &[1.0], 1, 1));
     assert_eq!(
         found.expect_err("another layer").to_string(),
         "relevance_conv_max_pool: a rule prepared for a dense layer, one for a convolution with a max-pool expected"
     );
-    let refused = |shape: &ConvMaxPoolShape, w: Panels| {
+    let refused = |shape: &ConvPoolShape, w: Panels| {
         let found = PackedRule::conv_max_pool(&kernels, &case.rule, shape, w);
         found.expect_err("does not fit").to_string()
     };
     let few = Panels::new(&layer.panels[..17 * 16], 17, 3);
     assert_eq!(refused(&layer.shape, few), "relevance_conv_max_pool: axis patch is 17 in `w`, 18 expected");
-    let none = ConvMaxPoolShape { window: 0, ..layer.shape };
+    let none = ConvPoolShape { window: 0, ..layer.shape };
     assert_eq!(
         refused(&none, layer.panels()),
         "relevance_conv_max_pool: axis size is 1 in `window`, 0 expected"
