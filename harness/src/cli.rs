@@ -221,13 +221,13 @@ mod tests {
             "io::bounds",
             &[
                 "threads", "jobs", "batch", "epochs", "seq-len", "seq-lens", "steps", "samples", "region",
-                "train", "test", "folds", "at-once", "rounds",
+                "train", "test", "folds", "at-once", "rounds", "points",
             ],
         ),
         ("the sizes of a network", &["combine", "recurrent"]),
         ("the plan", &["index"]),
         ("the data", &["validation", "limit-train", "limit-test", "class", "fold", "experiment"]),
-        ("nothing, any will do", &["seed", "seeds"]),
+        ("nothing, any will do", &["seed", "seeds", "noise-seed"]),
     ];
 
     #[test]

@@ -52,7 +52,9 @@ pub fn of_mean(values: impl Iterator<Item = Option<f64>>) -> Option<Interval> {
 /// The interval of the mean over all values of all groups, such as the pairs of classes of a sample: groups are drawn, not
 /// values, as those of a group are alike.
 pub fn of_groups(groups: &[Vec<f64>]) -> Option<Interval> {
-    let sums: Vec<(f64, usize)> = groups.iter().map(|group| (group.iter().sum(), group.len())).collect();
+    // A draw of nothing but groups without values would have no mean.
+    let groups = groups.iter().filter(|group| !group.is_empty());
+    let sums: Vec<(f64, usize)> = groups.map(|group| (group.iter().sum(), group.len())).collect();
     finite(bootstrap().interval(&sums, |drawn| {
         let (sum, count) = drawn.iter().fold((0.0, 0), |(sum, count), (more, n)| (sum + more, count + n));
         sum / count as f64

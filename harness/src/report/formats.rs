@@ -22,7 +22,7 @@ pub enum FigureFormat {
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct FigureFormats {
     /// Formats of figure files: svg, pdf (vector, fonts embedded) or png (300 dpi); several are separated by commas. pdf and
-    /// png need a program that was built with `--features figure-formats`
+    /// png need a program that was built with the cargo feature `figure-formats`
     #[arg(
         long,
         value_name = "FORMATS",

@@ -43,7 +43,7 @@ fn chart(name: &str, train: &[(f32, f32)], validation: &[(f32, f32)], epochs: u6
     let chart = chart.y_label_format(LabelFormat::Custom(Box::new(|value| format!("{value:.3}"))));
     chart.axis();
     chart.figures();
-    let mut lines = vec![format!("{name}: — training {of_train:.4}, · validation {of_validation:.4}")];
+    let mut lines = vec![format!("{name}: — train {of_train:.4}, · validation {of_validation:.4}")];
     lines.extend(chart.to_string().lines().map(|line| line.replace('\u{2800}', " ").trim_end().to_owned()));
     Some(lines)
 }
@@ -69,15 +69,19 @@ mod tests {
     fn a_falling_loss_falls_and_both_ends_are_labelled() {
         let text = curves(&rows(20), 20);
         let lines: Vec<&str> = text.lines().collect();
-        assert!(lines[0].contains("training 0.1000") && lines[0].contains("validation 0.1500"), "{text}");
+        assert!(lines[0].contains("train 0.1000") && lines[0].contains("validation 0.1500"), "{text}");
         assert!(lines[0].contains("accuracy") && lines[0].contains("validation 0.9750"), "{text}");
         assert!(lines[1].contains("3.000") && text.contains("0.100"), "the ends of the axis: {text}");
-        // The first dots of the loss are at the top left, the last ones at the bottom right.
-        let braille = |line: &str, from: usize, to: usize| {
-            line.chars().skip(from).take(to - from).any(|c| ('\u{2801}'..='\u{28ff}').contains(&c))
+        // The loss begins high at the left and ends low at the right; the accuracy the other way round.
+        let top = |from: usize, to: usize| {
+            let dots = |line: &&str| {
+                line.chars().take(to).skip(from).any(|c| ('\u{2801}'..='\u{28ff}').contains(&c))
+            };
+            lines[1..].iter().position(dots)
         };
-        assert!(braille(lines[1], 0, 4) && !braille(lines[1], 20, 36), "{text}");
-        assert!(braille(lines[6], 20, 36), "{text}");
+        let right = |left: usize| (left + 20, left + 36);
+        assert!(top(0, 4) < top(right(0).0, right(0).1), "{text}");
+        assert!(top(COLUMN, COLUMN + 4) > top(right(COLUMN).0, right(COLUMN).1), "{text}");
         assert!(lines.iter().all(|line| line.chars().count() <= 2 * COLUMN), "{text}");
     }
 
