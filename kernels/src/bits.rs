@@ -367,7 +367,7 @@ fn behind_sum_pool(
     });
     results.push(("sum-pooled db", d_b));
     let mut back = vec![0.0; panels_len(reversed.patch(), reversed.outputs)];
-    pack::reverse_conv(conv, w, Part::All, &mut back);
+    reverse_conv(conv, w, Part::All, &mut back);
     let relu = Epilogue::ReluGradient { a: conv.input().pixels_of(x, images), scale: 1.0, guided: false };
     add(results, "sum-pooled dX", vec![0.0; pixels * conv.inputs], |out| {
         let (w, d_x) =

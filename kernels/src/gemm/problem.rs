@@ -186,7 +186,7 @@ impl Output {
     }
 
     /// The same from a row on. Whoever uses it makes sure that rows behind it are spaced as those behind the first are.
-    pub fn from_row(&self, row: usize) -> Self {
+    pub fn starting_at_row(&self, row: usize) -> Self {
         Output { data: self.data.from(self.map.offset(row)), map: self.map, cols: self.cols }
     }
 }

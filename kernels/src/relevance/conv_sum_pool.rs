@@ -127,7 +127,7 @@ pub fn relevance_conv_sum_pool(kernels: &Kernels, operands: RelevanceConvSumPool
                 let layer = Images { shape: conv, reversed: conv.reversed(), a: x, images: part.len() };
                 let z = reads_forward(groups).then(|| MatRef::new(z, rows, conv.outputs));
                 let r_out = MatRef::new(r, rows, conv.outputs);
-                let (r_in, absorbed) = (r_in.from_row(first * pixels), Shared::new(absorbed));
+                let (r_in, absorbed) = (r_in.starting_at_row(first * pixels), Shared::new(absorbed));
                 Fused { layer, groups, z, r_out, r_in, absorbed }.block(kernels, 0..part.len(), c);
             }
         });

@@ -85,6 +85,11 @@ fn again(threads: &str) -> anyhow::Result<ExitCode> {
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
+/// What a part measures, or nothing where it is not wanted.
+fn measured<T: Default>(wanted: bool, measure: impl FnOnce() -> T) -> T {
+    if wanted { measure() } else { T::default() }
+}
+
 fn main() -> ExitCode {
     run().unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
@@ -115,10 +120,10 @@ fn run() -> anyhow::Result<ExitCode> {
     let bench = Bench::new(backend, args.threads.into(), args.rounds as usize, sample)?;
     let wanted = |part| args.only.is_empty() || args.only.contains(&part);
     let busy = Busy::start(args.busy.into());
-    let products = wanted(Part::Products).then(|| Products::measure(&bench)).unwrap_or_default();
-    let relevance = wanted(Part::Relevance).then(|| relevance::measure(&bench)).unwrap_or_default();
-    let conv = wanted(Part::Conv).then(|| conv::measure(&bench)).unwrap_or_default();
-    let (swapped, swapped_mean) = wanted(Part::Swapped).then(|| swapped::measure(&bench)).unwrap_or_default();
+    let products = measured(wanted(Part::Products), || Products::measure(&bench));
+    let relevance = measured(wanted(Part::Relevance), || relevance::measure(&bench));
+    let conv = measured(wanted(Part::Conv), || conv::measure(&bench));
+    let (swapped, swapped_mean) = measured(wanted(Part::Swapped), || swapped::measure(&bench));
     drop(busy);
 
     let all = json!({
