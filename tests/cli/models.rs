@@ -87,13 +87,13 @@ fn a_fold_is_evaluated_and_explained_as_training_divides_it() {
     ));
 
     for (options, parts) in [
-        ("--dataset synth --folds 7", &["--folds 7", "--fold"][..]),
-        ("--dataset synth --fold 1", &["--fold 1", "--folds"]),
-        ("--dataset synth --folds 7 --fold 7", &["--fold 7", "last one is 6"]),
-        ("--dataset synth --folds 7 --fold 1 --leaky", &["--leaky", "no majority problem"]),
+        ("--data-dir @ --dataset synth --folds 7", &["--folds 7", "--fold"][..]),
+        ("--data-dir @ --dataset synth --fold 1", &["--fold 1", "--folds"]),
+        ("--data-dir @ --dataset synth --folds 7 --fold 7", &["--fold 7", "last one is 6"]),
+        ("--data-dir @ --dataset synth --folds 7 --fold 1 --leaky", &["--leaky", "no majority problem"]),
         ("--input @f.npz --folds 7 --fold 1", &["--folds", "--dataset NAME"]),
     ] {
-        sandbox.usage_error(&format!("eval --model @model.safetensors --data-dir @ {options}"), parts);
+        sandbox.usage_error(&format!("eval --model @model.safetensors {options}"), parts);
     }
 }
 

@@ -154,7 +154,7 @@ pub fn prepare(
     let tasks = tasks(&experiment)?;
     let planned = || tasks.iter().map(|task| &task.planned);
     let mut sets = Sets::open(&experiment, planned(), args.data_dir.as_deref())?;
-    let out = out.map_or_else(|| free(&format!("{}-{}", experiment.name, sets.names())), Path::to_owned);
+    let out = out.map_or_else(|| free(&format!("{}-{}", experiment.name, sets.names("-"))), Path::to_owned);
     let existing = Existing::from_flags(args.resume, args.overwrite);
     let here = out.join(FILE).exists();
     ensure!(

@@ -60,7 +60,7 @@ pub fn run(args: &ReproduceArgs, options: &GlobalOptions) -> Result<()> {
         "{}: {} trainings on {}, {} in parallel, about {} in all; the page will be {}",
         plan.experiment.name,
         chosen.len(),
-        sets.names(),
+        sets.names(" and "),
         teams.len(),
         duration(seconds),
         shown(&out.join("report.html"))

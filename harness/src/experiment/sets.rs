@@ -72,11 +72,11 @@ impl Sets {
         self.0.iter().find(|set| set.name == name).context("the data set of a run is open")
     }
 
-    /// The names of the data sets, `mnist-synth`.
-    pub fn names(&self) -> String {
+    /// The names of the data sets, with `between` between them.
+    pub fn names(&self, between: &str) -> String {
         let mut names: Vec<&str> = self.0.iter().map(|set| &set.dataset.name[..]).collect();
         names.dedup();
-        names.join("-")
+        names.join(between)
     }
 
     /// Writes the selected samples into the folder of the experiment.

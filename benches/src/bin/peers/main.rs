@@ -9,6 +9,7 @@
 //!   or their transposes, as in training, and pack at each call.
 //! - Percentages are relative to the FMA peak of the same rounds, on the same number of threads.
 
+mod amx;
 mod busy;
 mod by_hand;
 mod conv;
@@ -23,7 +24,7 @@ use anyhow::Context;
 use busy::Busy;
 use clap::Parser;
 use kernels::peers::matrixmultiply;
-use kernels::{Backend, Tuning};
+use kernels::{Backend, Kernels, Tuning};
 use measure::{Bench, Statistic};
 use products::Products;
 use serde_json::json;
@@ -69,6 +70,8 @@ enum Part {
     Relevance,
     Conv,
     Swapped,
+    /// Products on AMX, where this CPU has it
+    Amx,
 }
 
 /// Starts this program again with the environment variable that limits the threads of matrixmultiply. A
@@ -115,6 +118,10 @@ fn run() -> anyhow::Result<ExitCode> {
         (false, 0) => (Duration::from_millis(1), Statistic::Median),
         (false, _) => (Duration::from_millis(20), Statistic::Median),
     };
+    if args.only == [Part::Amx] {
+        let why_not = Kernels::why_not("amx");
+        anyhow::ensure!(why_not.is_none(), "--only amx: {}", why_not.unwrap_or_default());
+    }
     let tuning = Tuning::chosen().parse(&args.tune)?;
     tuning.choose();
     let bench = Bench::new(backend, args.threads.into(), args.rounds as usize, sample)?;
@@ -124,7 +131,9 @@ fn run() -> anyhow::Result<ExitCode> {
     let relevance = measured(wanted(Part::Relevance), || relevance::measure(&bench));
     let conv = measured(wanted(Part::Conv), || conv::measure(&bench));
     let (swapped, swapped_mean) = measured(wanted(Part::Swapped), || swapped::measure(&bench));
+    let amx = measured(wanted(Part::Amx), || amx::measure(&bench));
     drop(busy);
+    let (amx, amx_means) = amx.unwrap_or_default();
 
     let all = json!({
         "cpu": report::cpu(),
@@ -142,6 +151,8 @@ fn run() -> anyhow::Result<ExitCode> {
         "conv": conv,
         "swapped": swapped,
         "swapped_mean": swapped_mean,
+        "amx": amx,
+        "amx_means": amx_means,
     });
     if args.json {
         println!("{all}");

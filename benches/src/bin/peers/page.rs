@@ -55,6 +55,15 @@ const SWAPPED: [Column; 6] = [
     column("matrixmultiply", "matrixmultiply", 2),
 ];
 
+const AMX: [Column; 6] = [
+    column("form", "form", 0),
+    column("m", "M", 0),
+    column("n", "N", 0),
+    column("k", "K", 0),
+    column("amx", "amx", 2),
+    column("amx_exact", "amx-exact", 2),
+];
+
 /// The whole page.
 pub fn text(all: &Value) -> String {
     let figure = |key: &str| all[key].as_str().map_or_else(|| all[key].to_string(), str::to_owned);
@@ -81,7 +90,11 @@ Convolutions: {BATCH} images, SAME; forward with bias and relu.
 
 Peers in the place of our products: speed by that of the same library called directly, on one thread.
 {swapped}
-geometric mean: {swapped_mean:.3}",
+geometric mean: {swapped_mean:.3}
+
+Products on AMX: time of our f32 product by that of the same product on AMX, on one thread.
+{amx}
+geometric means over X·W, Xᵀ·dY: {amx_means}",
         cpu = figure("cpu"),
         kernels = figure("kernels"),
         threads = figure("threads"),
@@ -97,5 +110,17 @@ geometric mean: {swapped_mean:.3}",
         conv = rows(&CONV, "conv"),
         swapped = rows(&SWAPPED, "swapped"),
         swapped_mean = all["swapped_mean"].as_f64().unwrap_or(f64::NAN),
+        amx = rows(&AMX, "amx"),
+        amx_means = amx_means(&all["amx_means"]),
     )
+}
+
+/// The means of both kernel sets, or that there are none.
+fn amx_means(of: &Value) -> String {
+    let mean = |form: usize, set: usize| of[form][set].as_f64().unwrap_or_default();
+    if mean(0, 0) > 0.0 {
+        format!("amx {:.2}, {:.2}; amx-exact {:.2}, {:.2}", mean(0, 0), mean(1, 0), mean(0, 1), mean(1, 1))
+    } else {
+        "not measured here".to_owned()
+    }
 }
