@@ -44,7 +44,7 @@ fn started(threads: usize) -> Result<Threads> {
 }
 
 /// The options of every command.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub struct GlobalOptions {
     /// Kernel set: reference, portable, avx2, avx512, amx or amx-exact [env: RELEVANCE_KERNELS] [default: the fastest this CPU has]
     #[arg(long, value_name = "NAME", global = true)]

@@ -21,7 +21,7 @@ pub fn kernels() -> Result<Kernels> {
 
 /// As the program does: `RELEVANCE_KERNELS` and `RELEVANCE_THREADS`, else the fastest set and every core.
 fn start(threads: Option<usize>) -> Result<Kernels> {
-    let options = GlobalOptions { kernels: None, threads, json: false, quiet: true };
+    let options = GlobalOptions { threads, quiet: true, ..GlobalOptions::default() };
     options.kernels(options.thread_count()?)
 }
 

@@ -11,12 +11,15 @@ use pyo3::exceptions::PyFileNotFoundError;
 use pyo3::prelude::*;
 use std::path::PathBuf;
 
+/// A NumPy array of two axes.
+type Matrix<'py, T> = Bound<'py, PyArray2<T>>;
+
 /// Rows and columns of a synthetic digit.
 const SIDE: usize = 28;
 
 /// Images uint8 `[N, rows, cols]`, classes int64 `[N]`, and which of three images hold the majority, bool `[N, 3]`, where it is a
 /// majority problem.
-type Half<'py> = (Bound<'py, PyArray3<u8>>, Bound<'py, PyArray1<i64>>, Option<Bound<'py, PyArray2<bool>>>);
+type Half<'py> = (Bound<'py, PyArray3<u8>>, Bound<'py, PyArray1<i64>>, Option<Matrix<'py, bool>>);
 
 /// Images and classes before they are arrays.
 struct Content {
@@ -93,7 +96,7 @@ pub fn majority<'py>(
     labels: PyReadonlyArray1<i64>,
     seed: u64,
     test: bool,
-) -> PyResult<(Bound<'py, PyArray2<i64>>, Bound<'py, PyArray2<bool>>)> {
+) -> PyResult<(Matrix<'py, i64>, Matrix<'py, bool>)> {
     let draw = || {
         let found: Vec<i64> = labels.as_array().to_vec();
         ensure!(!found.is_empty(), "y is empty; the majority problem needs labels");
