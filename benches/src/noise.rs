@@ -106,12 +106,18 @@ fn spread(mut times: Vec<f64>) -> [f64; 2] {
 
 /// Runs `work` and prints on stderr what disturbed it. It fails nothing: a busy machine is no error.
 pub fn watch(work: impl FnOnce()) {
+    let ((), noise) = during(work);
+    eprintln!("{noise}");
+}
+
+/// Runs `work` and says what disturbed it.
+pub fn during<T>(work: impl FnOnce() -> T) -> (T, Noise) {
     let mut times = loop_times();
     let before = Ticks::now();
-    work();
+    let result = work();
     let after = Ticks::now();
     times.extend(loop_times());
-    eprintln!("{}", Noise::between(before, after, spread(times)));
+    (result, Noise::between(before, after, spread(times)))
 }
 
 #[cfg(test)]

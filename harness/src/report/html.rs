@@ -145,7 +145,7 @@ fn matrix_of(matrix: &Matrix) -> Markup {
                     span class=(class_of(verdict)) { (verdict.sign()) } " " (verdict.text()) " "
                 }
                 "· open a sign for its value"
-                @if cells().any(|cell| !cell.claimed) { " · ( ) not claimed of this network" }
+                @if cells().any(|cell| !cell.claimed) { " · (\u{a0})\u{a0}not claimed of this network" }
             }
             @for row in &matrix.rows { (row_of(row)) }
         }

@@ -196,9 +196,10 @@ pub fn class_dependence(set: &Set) -> Option<String> {
     };
     let (method, value, cosine) = least?;
     Some(format!(
-        "The {MAIN} heatmaps of {} {what} (mean |cosine| over all pairs of {} classes {}, value {}; 1: the same). Of the \
+        "The {MAIN} heatmaps of {} on {} {what} (mean |cosine| over all pairs of {} classes {}, value {}; 1: the same). Of the \
          methods and values measured, {method} of {value} depends on the class most ({}).",
         net.title,
+        set.title(),
         set.selection.classes,
         main.text(3),
         set.value,

@@ -21,6 +21,7 @@ mod report;
 mod swapped;
 
 use anyhow::Context;
+use benches::noise::during;
 use busy::Busy;
 use clap::Parser;
 use kernels::peers::matrixmultiply;
@@ -127,13 +128,17 @@ fn run() -> anyhow::Result<ExitCode> {
     let bench = Bench::new(backend, args.threads.into(), args.rounds as usize, sample)?;
     let wanted = |part| args.only.is_empty() || args.only.contains(&part);
     let busy = Busy::start(args.busy.into());
-    let products = measured(wanted(Part::Products), || Products::measure(&bench));
-    let relevance = measured(wanted(Part::Relevance), || relevance::measure(&bench));
-    let conv = measured(wanted(Part::Conv), || conv::measure(&bench));
-    let (swapped, swapped_mean) = measured(wanted(Part::Swapped), || swapped::measure(&bench));
-    let amx = measured(wanted(Part::Amx), || amx::measure(&bench));
+    let ((products, relevance, conv, swapped, amx), noise) = during(|| {
+        (
+            measured(wanted(Part::Products), || Products::measure(&bench)),
+            measured(wanted(Part::Relevance), || relevance::measure(&bench)),
+            measured(wanted(Part::Conv), || conv::measure(&bench)),
+            measured(wanted(Part::Swapped), || swapped::measure(&bench)),
+            measured(wanted(Part::Amx), || amx::measure(&bench)),
+        )
+    });
     drop(busy);
-    let (amx, amx_means) = amx.unwrap_or_default();
+    let ((swapped, swapped_mean), (amx, amx_means)) = (swapped, amx.unwrap_or_default());
 
     let all = json!({
         "cpu": report::cpu(),
@@ -153,6 +158,8 @@ fn run() -> anyhow::Result<ExitCode> {
         "swapped_mean": swapped_mean,
         "amx": amx,
         "amx_means": amx_means,
+        "machine_is_busy": noise.is_busy(),
+        "noise": noise.to_string(),
     });
     if args.json {
         println!("{all}");

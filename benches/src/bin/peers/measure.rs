@@ -72,6 +72,8 @@ pub struct Times {
     pub seconds: Vec<f64>,
     /// Seconds of the first candidate on one thread, if the others used several.
     pub alone: Option<f64>,
+    /// Half of the first candidate's samples lie within this share of their median.
+    pub spread: f64,
 }
 
 impl Times {
@@ -83,6 +85,7 @@ impl Times {
         row.insert("microseconds".into(), json!(self.seconds[0] * 1e6));
         row.insert("ours".into(), json!(speed / 1e9));
         row.insert("percent".into(), json!(100.0 * speed / self.peak));
+        row.insert("spread".into(), json!(100.0 * self.spread));
         if let Some(alone) = self.alone {
             row.insert("times_one_thread".into(), json!(alone / self.seconds[0]));
         }
@@ -135,11 +138,12 @@ impl Bench {
                 times[run].push(candidates[i](kernels, calls[run]).as_secs_f64() / calls[run] as f64);
             }
         }
+        let spread = spread(&times[0]);
         let mut seconds: Vec<f64> = times.into_iter().map(|times| self.statistic.of(times)).collect();
         let alone = if self.threads() > 1 { seconds.pop() } else { None };
         // A peak is a speed: its least time is its largest value.
         let peak = 1.0 / self.statistic.of(peaks.into_iter().map(|peak| 1.0 / peak).collect());
-        Times { peak, seconds, alone }
+        Times { peak, seconds, alone, spread }
     }
 
     /// The number of calls in a sample.
@@ -164,6 +168,12 @@ pub fn median(mut xs: Vec<f64>) -> f64 {
     if xs.len() % 2 == 1 { xs[middle] } else { (xs[middle - 1] + xs[middle]) / 2.0 }
 }
 
+/// The median distance from the median, as a share of it.
+fn spread(xs: &[f64]) -> f64 {
+    let middle = median(xs.to_vec());
+    median(xs.iter().map(|x| (x - middle).abs()).collect()) / middle
+}
+
 /// The geometric mean.
 pub fn geometric_mean(xs: &[f64]) -> f64 {
     (xs.iter().map(|x| x.ln()).sum::<f64>() / xs.len() as f64).exp()
@@ -178,6 +188,12 @@ mod tests {
         assert_eq!(median(vec![3.0, 1.0, 100.0]), 3.0);
         assert_eq!(median(vec![4.0, 1.0, 100.0, 2.0]), 3.0);
         assert_eq!(median(vec![5.0]), 5.0);
+    }
+
+    #[test]
+    fn the_spread_holds_half_of_the_samples() {
+        assert_eq!(spread(&[1.0, 2.0, 4.0, 1.5, 9.0]), 0.5);
+        assert_eq!(spread(&[2.0; 4]), 0.0);
     }
 
     #[test]
@@ -200,6 +216,7 @@ mod tests {
         let found = bench.measure(vec![nap(4), nap(2)]);
         assert!(found.seconds[0] >= 4e-3 && found.seconds[1] >= 2e-3, "{:?}", found.seconds);
         assert!(found.alone.expect("two threads") >= 4e-3 && found.peak > 0.0);
+        assert!(found.row(8e9)["spread"].as_f64().expect("a number") >= 0.0);
         assert!(found.row(8e9)["times_one_thread"].as_f64().expect("a number") > 0.0);
     }
 }

@@ -4,7 +4,7 @@ use crate::report::{Column, column, table};
 use benches::BATCH;
 use serde_json::Value;
 
-const PRODUCTS: [Column; 11] = [
+const PRODUCTS: [Column; 12] = [
     column("form", "form", 0),
     column("m", "M", 0),
     column("n", "N", 0),
@@ -12,13 +12,14 @@ const PRODUCTS: [Column; 11] = [
     column("peak", "peak", 0),
     column("ours", "ours", 0),
     column("percent", "% of peak", 1),
+    column("spread", "± %", 0),
     column("times_one_thread", "× one thread", 2),
     column("gemm", "gemm", 0),
     column("matrixmultiply", "matrixmultiply", 0),
     column("ratio", "ours / best peer", 2),
 ];
 
-const RELEVANCE: [Column; 14] = [
+const RELEVANCE: [Column; 15] = [
     column("rule", "rule", 0),
     column("n", "N", 0),
     column("j", "J", 0),
@@ -26,6 +27,7 @@ const RELEVANCE: [Column; 14] = [
     column("peak", "peak", 0),
     column("ours", "ours", 0),
     column("percent", "% of peak", 1),
+    column("spread", "± %", 0),
     column("times_one_thread", "× one thread", 2),
     column("microseconds", "µs", 0),
     column("products", "products by hand", 0),
@@ -35,13 +37,14 @@ const RELEVANCE: [Column; 14] = [
     column("ratio_kept", "W± kept / ours", 2),
 ];
 
-const CONV: [Column; 8] = [
+const CONV: [Column; 9] = [
     column("layer", "layer", 0),
     column("image", "image", 0),
     column("pass", "pass", 0),
     column("peak", "peak", 0),
     column("ours", "ours", 0),
     column("percent", "% of peak", 1),
+    column("spread", "± %", 0),
     column("times_one_thread", "× one thread", 2),
     column("microseconds", "µs", 0),
 ];
@@ -73,7 +76,7 @@ pub fn text(all: &Value) -> String {
 {cpu}, kernels {kernels}, threads {threads}, busy neighbours {busy}, tuning {tuning}
 Peers: gemm {gemm}; matrixmultiply {mm}
 {statistic} of {rounds} interleaved rounds in GFLOP/s, unless it says µs. The peak is that of fused multiply-adds on
-registers alone, in the same rounds, on all threads together.
+registers alone, in the same rounds, on all threads together. ±: half of our samples are this near to their median.
 
 Products: X·W is NN, Xᵀ·dY TN, dY·Wᵀ NT. Ours are over W and Wᵀ packed once per version of the weights, outside
 the clock; peers get row-major operands, or transposed views of them, and pack at each call.
@@ -94,7 +97,9 @@ geometric mean: {swapped_mean:.3}
 
 Products on AMX: time of our f32 product by that of the same product on AMX, on one thread.
 {amx}
-geometric means over X·W, Xᵀ·dY: {amx_means}",
+geometric means over X·W, Xᵀ·dY: {amx_means}
+
+{noise}",
         cpu = figure("cpu"),
         kernels = figure("kernels"),
         threads = figure("threads"),
@@ -110,6 +115,7 @@ geometric means over X·W, Xᵀ·dY: {amx_means}",
         conv = rows(&CONV, "conv"),
         swapped = rows(&SWAPPED, "swapped"),
         swapped_mean = all["swapped_mean"].as_f64().unwrap_or(f64::NAN),
+        noise = figure("noise"),
         amx = rows(&AMX, "amx"),
         amx_means = amx_means(&all["amx_means"]),
     )
