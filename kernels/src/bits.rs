@@ -516,10 +516,10 @@ fn functions_of_elements_have_the_same_bits_at_200_shapes() {
 #[test]
 fn no_choice_of_the_tuning_changes_a_bit() {
     let odd = [
-        "prefetch=0,strips=1,k-block=1",
-        "prefetch=1024,strips=2,k-block=3,pack-tiles=0,pack-step=0",
-        "prefetch=1,strips=3,k-block=16,pack-tiles=1,pack-step=17",
-        "prefetch=12,strips=4,k-block=7,pack-tiles=1048576,pack-step=1048576",
+        "prefetch=0,strips=1,k-block=1,l1=1",
+        "prefetch=1024,strips=2,k-block=3,pack-tiles=0,pack-step=0,l1=0",
+        "prefetch=1,strips=3,k-block=16,pack-tiles=1,pack-step=17,l1=700",
+        "prefetch=12,strips=4,k-block=7,pack-tiles=1048576,pack-step=1048576,l1=1048576",
     ];
     let odd = odd.map(|text| Tuning::chosen().parse(text).expect("keys and values"));
     let rows: Vec<Tuning> = Tuning::rows().map(|(_, tuning)| tuning).chain(odd).collect();

@@ -8,22 +8,26 @@
 //! more rounds there. `cargo run --release -p benches --bin tune`.
 
 use anyhow::Result;
-use benches::{FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT, activations, floats};
+use benches::{BATCH, FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT, activations, floats};
 use clap::Parser;
 use kernels::{
     Backend, Cpu, Epilogue, Init, Kernels, MatMut, MatRef, Panels, Threads, Tuning, WeightGradient,
 };
-use kernels::{gemm, gemm_tn, pack, panels_len};
+use kernels::{ConvShape, conv_weight_gradient, gemm, gemm_tn, pack, panels_len};
 use std::time::Instant;
 
 /// Candidates of each key.
-const CANDIDATES: [(&str, &[usize]); 5] = [
+const CANDIDATES: [(&str, &[usize]); 6] = [
     ("prefetch", &[0, 8, 12, 16, 24, 32]),
     ("strips", &[1, 2, 3, 4]),
     ("k-block", &[0, 96, 128, 192, 256, 384, 512]),
     ("pack-tiles", &[4, 8, 16, 32]),
     ("pack-step", &[64, 128, 256, 512]),
+    (OF_CONVOLUTIONS, &[0, 2048, 3072, 4096, 6144, 8192, 12288]),
 ];
+
+/// The key that only weight gradients of convolutions depend on.
+const OF_CONVOLUTIONS: &str = "l1";
 
 /// A candidate wins if it takes at most this share of the time.
 const WINS: f64 = 0.99;
@@ -68,6 +72,31 @@ fn products() -> (Vec<String>, Vec<Work<'static>>) {
     (shapes, works)
 }
 
+/// The weight gradients of convolutions.
+fn convolutions() -> (Vec<String>, Vec<Work<'static>>) {
+    let shape = |rows, cols, size, inputs, outputs| ConvShape { rows, cols, size, inputs, outputs };
+    let shapes = [
+        shape(28, 7, 5, 1, 24),
+        shape(28, 28, 3, 24, 48),
+        shape(28, 7, 3, 24, 48),
+        shape(28, 4, 3, 24, 48),
+        shape(28, 7, 5, 24, 24),
+        shape(14, 4, 3, 32, 32),
+    ];
+    let work = |shape: &ConvShape| -> Work<'static> {
+        let shape = *shape;
+        let (x, d_y) = (floats(BATCH * shape.input().len(), 1), floats(BATCH * shape.output().len(), 2));
+        let mut d_w = vec![0.0; panels_len(shape.patch(), shape.outputs)];
+        Box::new(move |kernels| {
+            conv_weight_gradient(kernels, &shape, &x, &d_y, BATCH, &mut d_w).expect("shapes fit");
+        })
+    };
+    let name = |of: &ConvShape| {
+        format!("{0}×{0} {1}→{2} on {3}×{4}", of.size, of.inputs, of.outputs, of.rows, of.cols)
+    };
+    (shapes.iter().map(name).collect(), shapes.iter().map(work).collect())
+}
+
 /// The least seconds of each product under each tuning, measured in turn.
 fn measure(kernels: &Kernels, works: &mut [Work], tunings: &[Tuning], rounds: usize) -> Vec<Vec<f64>> {
     let mut least = vec![vec![f64::INFINITY; works.len()]; tunings.len()];
@@ -108,14 +137,16 @@ fn main() -> Result<()> {
         None => Backend::best(),
     };
     let (kernels, cpu) = (Kernels::new(backend, Threads::one()), Cpu::detect());
-    let (mut best, (shapes, mut works)) = (Tuning::chosen(), products());
+    let mut best = Tuning::chosen();
+    let (mut products, mut convolutions) = (products(), convolutions());
     println!("{}, {:?}, row \"{}\": {best}", backend.name(), cpu, cpu.row().0);
     for (key, values) in CANDIDATES {
+        let (shapes, works) = if key == OF_CONVOLUTIONS { &mut convolutions } else { &mut products };
         let tunings: Vec<Tuning> =
             values.iter().map(|value| best.parse(&format!("{key}={value}"))).collect::<Result<_, _>>()?;
         let mut all = vec![best];
         all.extend(&tunings);
-        let least = measure(&kernels, &mut works, &all, rounds.max(1));
+        let least = measure(&kernels, works, &all, rounds.max(1));
         // The chosen value was measured as the first and, if it is in the list, as a candidate.
         let same = all.iter().zip(&least).filter(|(tuning, _)| **tuning == best).map(|(_, of)| of);
         let chosen: Vec<f64> =
@@ -134,9 +165,9 @@ fn main() -> Result<()> {
             best = tunings[fastest];
         }
     }
-    let Tuning { prefetch, strips, k_block, pack_tiles, pack_step } = best;
+    let Tuning { prefetch, strips, k_block, pack_tiles, pack_step, l1 } = best;
     println!(
-        "Tuning {{ prefetch: {prefetch}, strips: {strips}, k_block: {k_block}, pack_tiles: {pack_tiles}, pack_step: {pack_step} }}"
+        "Tuning {{ prefetch: {prefetch}, strips: {strips}, k_block: {k_block}, pack_tiles: {pack_tiles}, pack_step: {pack_step}, l1: {l1} }}"
     );
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! The loops around the register tile: blocks of rows, strips of columns, tiles of balanced height.
 
-use super::problem::{BLOCK, Block, Epilogue, Init, Problem};
+use super::problem::{BLOCK, Block, Epilogue, Init, Problem, ReductionLoops};
 use super::tile::{HALF, MASKED, Tiles, WHOLE, call_with_shape};
 use super::tuning::Tuning;
 use crate::layout::STRIP;
@@ -145,6 +145,31 @@ unsafe fn pack_strips<'a, S: Simd>(
     of_copy
 }
 
+/// Into how many parts each of the three loops of the sums is cut. All tiles sum one part before the next, and between two
+/// parts the sums are in `c`, so that the order of a sum stays as it is.
+fn parts(problem: &Problem, strips: usize, tuning: Tuning) -> [usize; 3] {
+    let ReductionLoops { count: [outer, lines, terms], a, .. } = problem.loops;
+    // An epilogue that needs what `c` holds cannot wait for the last part.
+    if matches!(problem.epilogue, Epilogue::Times { add: true, .. }) || outer * lines * terms == 0 {
+        return [1; 3];
+    }
+    let cut = |of: usize, most: usize| of.div_ceil(most.clamp(1, of));
+    if outer * lines == 1 {
+        return [1, 1, if tuning.k_block > 0 { cut(terms, tuning.k_block) } else { 1 }];
+    }
+    // A term reads its strips, and as many floats of `a` as lie between it and the next term.
+    let line = terms * (strips * STRIP + a[2]);
+    let image = lines * line;
+    // Packed weights are read in order, which the hardware prefetches well enough.
+    if problem.weights.is_some() || tuning.l1 == 0 || outer * image <= tuning.l1 {
+        [1; 3]
+    } else if image <= tuning.l1 {
+        [cut(outer, tuning.l1 / image), 1, 1]
+    } else {
+        [outer, cut(lines, tuning.l1 / line), 1]
+    }
+}
+
 /// Rows in tiles of at most two heights that differ by one row.
 #[derive(Clone, Copy)]
 struct Heights {
@@ -178,25 +203,23 @@ impl Column<'_> {
     /// As [`Problem::run`], for the block's rows and these strips.
     #[inline(always)]
     unsafe fn run<S: Simd>(self, simd: S, problem: &Problem) {
-        let (terms, most) = (problem.loops.count[2], self.tuning.k_block);
-        let one_loop = problem.loops.count[0] * problem.loops.count[1] == 1;
-        // Sums are stored in `c` between the parts of a sum, so an epilogue must not need what `c` holds.
-        let free = !matches!(problem.epilogue, Epilogue::Times { add: true, .. });
-        if !(one_loop && free && most > 0 && terms > most) {
-            self.tiles(simd, problem);
-            return;
-        }
-        let parts = terms.div_ceil(most);
-        for part in 0..parts {
-            let (from, to) = (terms * part / parts, terms * (part + 1) / parts);
+        let ReductionLoops { count, a, b } = problem.loops;
+        let parts = parts(problem, self.group.strips, self.tuning);
+        let last = parts.iter().product::<usize>() - 1;
+        for part in 0..=last {
+            let at = [part / (parts[1] * parts[2]), part / parts[2] % parts[1], part % parts[2]];
             let mut some = *problem;
-            some.a = problem.a.wrapping_add(from * problem.loops.a[2]);
-            some.b = problem.b.wrapping_add(from * problem.loops.b[2]);
-            some.loops.count[2] = to - from;
+            for axis in 0..3 {
+                let (from, to) =
+                    (count[axis] * at[axis] / parts[axis], count[axis] * (at[axis] + 1) / parts[axis]);
+                some.a = some.a.wrapping_add(from * a[axis]);
+                some.b = some.b.wrapping_add(from * b[axis]);
+                some.loops.count[axis] = to - from;
+            }
             if part > 0 {
                 some.init = Init::Accumulate;
             }
-            if part + 1 < parts {
+            if part < last {
                 some.epilogue = Epilogue::Store;
             }
             self.tiles(simd, &some);

@@ -31,13 +31,16 @@ pub struct Tuning {
     pub pack_tiles: usize,
     /// and its rows are at least this many floats apart, so that they share a few cache sets.
     pub pack_step: usize,
+    /// Floats that the tiles of a convolution read from the first cache: longer sums are cut between lines or images, and
+    /// all tiles of a block of rows sum one part before the next; 0: sums are not cut.
+    pub l1: usize,
 }
 
 /// Keys of [`Tuning::parse`], in the order of [`Tuning::values`].
-const KEYS: [&str; 5] = ["prefetch", "strips", "k-block", "pack-tiles", "pack-step"];
+const KEYS: [&str; 6] = ["prefetch", "strips", "k-block", "pack-tiles", "pack-step", "l1"];
 
 /// The largest value of each key.
-const MOST: [usize; 5] = [1024, 4, 1 << 20, 1 << 20, 1 << 20];
+const MOST: [usize; 6] = [1024, 4, 1 << 20, 1 << 20, 1 << 20, 1 << 20];
 
 /// A CPU, as far as it selects a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +60,8 @@ struct Row {
     tuning: Tuning,
 }
 
-const DEFAULT: Tuning = Tuning { prefetch: 0, strips: 4, k_block: 0, pack_tiles: 16, pack_step: 256 };
+const DEFAULT: Tuning =
+    Tuning { prefetch: 0, strips: 4, k_block: 0, pack_tiles: 16, pack_step: 256, l1: 3072 };
 
 /// The first row was measured on Emerald Rapids (48 KB L1d, 2 MB L2; benches/record), the second on Zen 3. The last is
 /// what every CPU had before there was a table.
@@ -104,7 +108,7 @@ impl Cpu {
 }
 
 /// The chosen values; the first is [`UNSET`] until a product or [`Tuning::chosen`] asks for them.
-static CHOSEN: [AtomicUsize; 5] = [const { AtomicUsize::new(UNSET) }; 5];
+static CHOSEN: [AtomicUsize; 6] = [const { AtomicUsize::new(UNSET) }; 6];
 const UNSET: usize = usize::MAX;
 
 impl Tuning {
@@ -117,8 +121,9 @@ impl Tuning {
             tuning.choose();
             return tuning;
         }
-        let [_, strips, k_block, pack_tiles, pack_step] = CHOSEN.each_ref().map(|value| value.load(Relaxed));
-        Tuning { prefetch: first, strips, k_block, pack_tiles, pack_step }
+        let [_, strips, k_block, pack_tiles, pack_step, l1] =
+            CHOSEN.each_ref().map(|value| value.load(Relaxed));
+        Tuning { prefetch: first, strips, k_block, pack_tiles, pack_step, l1 }
     }
 
     /// Makes all products of this process use these values.
@@ -134,12 +139,12 @@ impl Tuning {
         ROWS.iter().map(|row| (row.name, row.tuning))
     }
 
-    fn values(self) -> [usize; 5] {
-        [self.prefetch, self.strips, self.k_block, self.pack_tiles, self.pack_step]
+    fn values(self) -> [usize; 6] {
+        [self.prefetch, self.strips, self.k_block, self.pack_tiles, self.pack_step, self.l1]
     }
 
     /// These values with some of them replaced: `key=value,…` with the keys `prefetch`, `strips`, `k-block`,
-    /// `pack-tiles` and `pack-step`.
+    /// `pack-tiles`, `pack-step` and `l1`.
     ///
     /// # Errors
     /// [`TuningError`] if a key is unknown, or a value is not a number within its bounds.
@@ -156,8 +161,8 @@ impl Tuning {
             }
             values[i] = value;
         }
-        let [prefetch, strips, k_block, pack_tiles, pack_step] = values;
-        Ok(Tuning { prefetch, strips, k_block, pack_tiles, pack_step })
+        let [prefetch, strips, k_block, pack_tiles, pack_step, l1] = values;
+        Ok(Tuning { prefetch, strips, k_block, pack_tiles, pack_step, l1 })
     }
 }
 
@@ -187,7 +192,7 @@ mod tests {
     #[test]
     fn what_is_shown_can_be_parsed_and_what_is_wrong_is_named() {
         for (_, tuning) in Tuning::rows() {
-            let other = Tuning { prefetch: 7, strips: 1, k_block: 3, pack_tiles: 2, pack_step: 5 };
+            let other = Tuning { prefetch: 7, strips: 1, k_block: 3, pack_tiles: 2, pack_step: 5, l1: 9 };
             assert_eq!(other.parse(&tuning.to_string()), Ok(tuning));
             assert_eq!(tuning.parse(""), Ok(tuning));
         }

@@ -16,6 +16,12 @@ const STRIPS: [usize; 4] = [28, 7, 4, 2];
 const PIXEL_LAYER: [usize; 3] = [5, 1, 24];
 const HIDDEN_LAYER: [usize; 3] = [3, 24, 48];
 
+/// The convolutions of lateral connections, above the pixels and above a pool, in an image of the majority problem.
+const LATERAL: [ConvShape; 2] = [
+    ConvShape { rows: 28, cols: 7, size: 5, inputs: 24, outputs: 24 },
+    ConvShape { rows: 14, cols: 4, size: 3, inputs: 32, outputs: 32 },
+];
+
 /// Multiply-adds with the zeros of the border are counted, those with padded channels are not.
 fn row(bench: &Bench, shape: &ConvShape, pass: &str, candidate: Candidate) -> Value {
     let ConvShape { rows, cols, size, inputs, outputs } = *shape;
@@ -90,5 +96,8 @@ pub fn measure(bench: &Bench) -> Vec<Value> {
     rows.extend(hidden.iter().map(|shape| weight_gradient(bench, shape)));
     rows.extend(pixel.iter().map(|shape| forward(bench, shape)));
     rows.extend(pixel.iter().map(|shape| weight_gradient(bench, shape)));
+    for pass in [forward, input_gradient, weight_gradient] {
+        rows.extend(LATERAL.iter().map(|shape| pass(bench, shape)));
+    }
     rows
 }
