@@ -173,6 +173,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_largest_width_is_allowed_and_the_next_one_is_not() {
+        assert!(check_width(MAX_UNITS).is_ok() && check_width(1).is_ok());
+        assert!(check_width(MAX_UNITS + 1).is_err() && check_width(0).is_err());
+    }
+
+    #[test]
     fn json_goes_out_and_comes_back_and_unknown_keys_are_refused_by_name() {
         let text = r#"{"encoder":[{"conv":{"size":5,"channels":24,"lateral":false}},{"pool":"sum"},{"dense":128}],"core":{"rnn":{"combine":128,"recurrent":256}},"head":[32]}"#;
         let architecture: Architecture = serde_json::from_str(text).unwrap();
