@@ -11,6 +11,7 @@ use crate::report::document::Section;
 use crate::report::matrix::Verdict;
 use anyhow::Result;
 use model::explain::Value;
+use std::collections::BTreeSet;
 
 /// What ran, in one line a data set, or why nothing can be said.
 pub fn ran(loaded: &Loaded, sets: &[Set]) -> String {
@@ -33,7 +34,7 @@ pub fn ran(loaded: &Loaded, sets: &[Set]) -> String {
     parts.push(format!(
         "{}, T = {}",
         list(cells(loaded)),
-        list(experiment.seq_lens.iter().map(ToString::to_string).collect())
+        list(lengths(loaded).iter().map(ToString::to_string).collect())
     ));
     parts.push(format!("{} of {} epochs{of_thesis}", epochs.0, epochs.1));
     let seeds = list(experiment.seeds.iter().map(ToString::to_string).collect());
@@ -56,11 +57,16 @@ fn cells(loaded: &Loaded) -> Vec<String> {
     cells
 }
 
-/// The least number of epochs that a run has, and the largest that was planned.
+/// The sequence lengths of all runs, ascending.
+fn lengths(loaded: &Loaded) -> BTreeSet<usize> {
+    loaded.runs.iter().map(|run| run.planned.settings.seq_len).collect()
+}
+
+/// The least number of epochs that a complete run has, 0 without one, and the largest that was planned.
 fn epochs(loaded: &Loaded) -> (usize, u64) {
-    let seen = |run: &Run| run.finished().map_or(0, |run| run.metrics.get("epoch").map_or(0, Vec::len));
+    let seen = |run: &Run| run.finished().map(|run| run.metrics.get("epoch").map_or(0, Vec::len));
     let planned = loaded.runs.iter().map(|run| run.planned.settings.epochs).max().unwrap_or(0);
-    (loaded.runs.iter().map(seen).min().unwrap_or(0), planned)
+    (loaded.runs.iter().filter_map(seen).min().unwrap_or(0), planned)
 }
 
 /// The samples that the networks of a set were trained on: training and held-out ones.
@@ -73,6 +79,7 @@ fn samples(set: &Set, all: &[Set]) -> String {
     let base = |set: &Set| set.name.split_once('/').map(|(base, _)| base.to_owned());
     let folds = || all.iter().filter(|other| base(set).is_some() && base(other) == base(set));
     let title = match base(set) {
+        Some(base) if folds().count() == 1 => format!("{base} in one fold"),
         Some(base) => format!("{base} in {} folds", folds().count()),
         None => set.title().to_owned(),
     };

@@ -37,8 +37,10 @@ fn verdict(set: &Set) -> String {
     }
     let best = scores.into_iter().max_by(|(_, a), (_, b)| a.estimate.total_cmp(&b.estimate));
     let best = best.map_or(String::new(), |(name, Interval { estimate, low, high })| {
+        // One fold has no interval.
+        let interval = if low < high { format!("[{low:.3}, {high:.3}]") } else { "in one fold".to_owned() };
         format!(
-            " Relevance lies most on the two images of the majority for {name}: mean cosine {estimate:.3} [{low:.3}, {high:.3}] \
+            " Relevance lies most on the two images of the majority for {name}: mean cosine {estimate:.3} {interval} \
              (spread evenly {UNIFORM_BASELINE:.3})."
         )
     });
