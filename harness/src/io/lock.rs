@@ -33,8 +33,16 @@ enum Kind {
 /// A lock that this process holds until it is dropped.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
     claim: Option<Claim>,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing is not enough: a process that another thread is starting has a copy of the descriptor until it runs its
+        // own program. What cannot be unlocked was not locked.
+        let _ = self.file.unlock();
+    }
 }
 
 impl Lock {
@@ -85,7 +93,7 @@ pub fn hold(folder: &Path) -> Result<Lock> {
         Kind::Claim => Some(Claim::take(folder, locked)?),
         Kind::Flock { .. } => None,
     };
-    Ok(Lock { _file: file, claim })
+    Ok(Lock { file, claim })
 }
 
 /// Whether a process holds the lock of `folder`. Nothing is written.
@@ -153,6 +161,15 @@ fn server_locks(mounts: &str, device: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_lock_ends_though_a_process_that_is_starting_has_a_copy_of_its_descriptor() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let lock = hold(folder.path()).expect("free");
+        let _copy = lock.file.try_clone().expect("a copy");
+        drop(lock);
+        hold(folder.path()).expect("free again");
+    }
 
     #[test]
     fn an_nfs_mount_that_keeps_locks_to_itself_is_recognised() {
