@@ -205,6 +205,9 @@ impl Column<'_> {
     unsafe fn run<S: Simd>(self, simd: S, problem: &Problem) {
         let ReductionLoops { count, a, b } = problem.loops;
         let parts = parts(problem, self.group.strips, self.tuning);
+        if parts == [1; 3] {
+            return self.tiles(simd, problem);
+        }
         let last = parts.iter().product::<usize>() - 1;
         for part in 0..=last {
             let at = [part / (parts[1] * parts[2]), part / parts[2] % parts[1], part % parts[2]];
