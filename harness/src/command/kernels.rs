@@ -15,10 +15,11 @@ const SECONDS: f64 = 0.3;
 /// If the chosen kernel set is not available, or the threads cannot be started.
 pub fn run(options: &GlobalOptions) -> Result<()> {
     let threads = options.thread_count()?;
-    let chosen = options.kernels(1)?.backend();
+    let chosen = options.kernels(1)?;
     let mut table = Table::new(&["kernels", "here", "chosen", "1 thread GFLOP/s", "all threads GFLOP/s"]);
     let mut rows = Vec::new();
-    for name in Backend::NAMES {
+    let others = options.kernel_names().into_iter().filter(|name| !Backend::NAMES.contains(name));
+    for name in Backend::NAMES.into_iter().chain(others) {
         let backend = Backend::by_name(name);
         let peaks = backend.map(|backend| -> Result<[f64; 2]> {
             let all = Kernels::new(backend, Threads::new(threads)?);
@@ -26,8 +27,8 @@ pub fn run(options: &GlobalOptions) -> Result<()> {
         });
         let peaks = peaks.transpose()?;
         let mark = |yes: bool| if yes { "yes" } else { "no" }.to_owned();
-        let here = backend.is_some();
-        let is_chosen = backend == Some(chosen);
+        let here = options.kernel_names().contains(&name);
+        let is_chosen = chosen.name() == name;
         let number = |i: usize| peaks.map_or(String::new(), |peaks| format!("{:.1}", peaks[i]));
         table.row(vec![name.to_owned(), mark(here), mark(is_chosen), number(0), number(1)]);
         rows.push(serde_json::json!({
