@@ -1,6 +1,8 @@
 //! The implementations of a matrix product: this crate's register tile, or an external library.
 
 pub(crate) mod amx;
+#[cfg(feature = "cblas")]
+pub mod cblas;
 mod external;
 #[cfg(feature = "peers")]
 pub mod gemm_crate;
