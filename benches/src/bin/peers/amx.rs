@@ -3,11 +3,9 @@
 //! On both, weights are prepared once per version, outside the clock; rows are split into bf16 parts inside it.
 
 use crate::measure::{Bench, geometric_mean, theirs};
-use benches::{FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT, floats};
-use kernels::{
-    Epilogue, Init, Kernels, MatMut, MatRef, PackedWeights, Threads, WeightGradient, gemm, gemm_tn,
-    panels_len,
-};
+use crate::operands::{Form, Operands};
+use benches::{FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT};
+use kernels::{Kernels, Threads};
 use serde_json::{Value, json};
 
 /// The kernel sets on the instructions.
@@ -18,17 +16,17 @@ const NAMES: [&str; 2] = ["amx", "amx-exact"];
 pub fn measure(bench: &Bench) -> Option<(Vec<Value>, [[f64; 2]; 2])> {
     let sets = sets(NAMES)?;
     let mut table = Vec::new();
-    let mut of = |transposed: bool, shapes: &[[usize; 3]]| {
-        let rows: Vec<[f64; 2]> = shapes.iter().map(|&shape| row(bench, &sets, transposed, shape)).collect();
+    let mut of = |form: Form, shapes: &[[usize; 3]]| {
+        let rows: Vec<[f64; 2]> = shapes.iter().map(|&shape| row(bench, &sets, form, shape)).collect();
         for ([m, n, k], ratios) in shapes.iter().zip(&rows) {
-            let form = if transposed { "Xᵀ·dY" } else { "X·W" };
+            let form = if form == Form::Tn { "Xᵀ·dY" } else { "X·W" };
             table.push(
                 json!({ "form": form, "m": m, "n": n, "k": k, "amx": ratios[0], "amx_exact": ratios[1] }),
             );
         }
         [0, 1].map(|i| geometric_mean(&rows.iter().map(|row| row[i]).collect::<Vec<f64>>()))
     };
-    let means = [of(false, &[&FORWARD[..], &INPUT_GRADIENT[..]].concat()), of(true, &WEIGHT_GRADIENT)];
+    let means = [of(Form::Nn, &[&FORWARD[..], &INPUT_GRADIENT[..]].concat()), of(Form::Tn, &WEIGHT_GRADIENT)];
     Some((table, means))
 }
 
@@ -39,33 +37,24 @@ fn sets(names: [&str; 2]) -> Option<[Kernels; 2]> {
 }
 
 /// Seconds in f32 by seconds on each of the kernel sets.
-fn row(bench: &Bench, sets: &[Kernels; 2], transposed: bool, [m, n, k]: [usize; 3]) -> [f64; 2] {
-    let (a, b) = (floats(m * k, 1), floats(k * n, 2));
-    let w = PackedWeights::new(&b, k, n).expect("fits");
+fn row(bench: &Bench, sets: &[Kernels; 2], form: Form, shape: [usize; 3]) -> [f64; 2] {
+    let operands = Operands::new(form, shape);
     let f32 = Kernels::new(bench.kernels().backend(), Threads::one());
-    let product = |kernels: &Kernels, out: &mut [f32]| {
-        if transposed {
-            let (x, d_y) = (MatRef::new(&a, k, m), MatRef::new(&b, k, n));
-            let operands = WeightGradient { a: x, d_y, accumulate: false, d_w: out, rows: m, first_row: 0 };
-            gemm_tn(kernels, operands).expect("shapes fit");
-        } else {
-            let (x, out) = (MatRef::new(&a, m, k), MatMut::new(out, m, n));
-            gemm(kernels, x, w.panels(), Init::Zero, Epilogue::Store, out).expect("shapes fit");
-        }
-    };
-    let len = if transposed { panels_len(m, n) } else { m * n };
-    let mut outs = [vec![0.0; len], vec![0.0; len], vec![0.0; len]];
+    let mut outs = [(); 3].map(|()| operands.room());
     let all = [&f32, &sets[0], &sets[1]];
     for (kernels, out) in all.iter().zip(&mut outs) {
-        product(kernels, out);
+        operands.product(kernels, out);
     }
     // Every result is checked before it is timed: 2⁻¹⁵ of the sum of the absolute terms is more than either family errs.
-    let bound = k as f32 * 2.0f32.powi(-15);
+    let bound = operands.k as f32 * 2.0f32.powi(-15);
     for (name, out) in NAMES.iter().zip(&outs[1..]) {
         assert!(out.iter().zip(&outs[0]).all(|(x, y)| (x - y).abs() <= bound), "{name}");
     }
     let times = bench.measure(
-        all.into_iter().zip(&mut outs).map(|(kernels, out)| theirs(|| product(kernels, out))).collect(),
+        all.into_iter()
+            .zip(&mut outs)
+            .map(|(kernels, out)| theirs(|| operands.product(kernels, out)))
+            .collect(),
     );
     [1, 2].map(|i| times.seconds[0] / times.seconds[i])
 }
@@ -82,8 +71,8 @@ mod tests {
         let sample = (Duration::from_micros(50), Statistic::Least);
         let bench = Bench::new(Backend::best(), 1, 1, sample).expect("threads");
         let sets = sets(["amx-model", "amx-exact-model"]).expect("the model runs everywhere");
-        for transposed in [false, true] {
-            let ratios = row(&bench, &sets, transposed, [20, 40, 50]);
+        for form in [Form::Nn, Form::Tn] {
+            let ratios = row(&bench, &sets, form, [20, 40, 50]);
             // The model computes each sum in software.
             assert!(ratios.iter().all(|&ratio| ratio > 0.0 && ratio < 1.0), "{ratios:?}");
         }

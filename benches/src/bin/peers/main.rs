@@ -2,7 +2,7 @@
 //! in one process: medians over many short rounds.
 //!
 //! `cargo run --release -p benches --bin peers -- [--threads N] [--rounds R] [--kernels NAME] [--json]
-//! [--require RATIO] [--busy N] [--only PART] [--least] [--tune KEY=VALUE,…]`
+//! [--require RATIO] [--busy N] [--only PART] [--least] [--tune KEY=VALUE,…] [--blas NAME=FILE]`
 //!
 //! - Every result is checked before it is timed.
 //! - Weights are packed once per version, so the packing of ours is not timed; peers take row-major operands
@@ -13,7 +13,9 @@ mod amx;
 mod busy;
 mod by_hand;
 mod conv;
+mod libraries;
 mod measure;
+mod operands;
 mod page;
 mod products;
 mod relevance;
@@ -26,6 +28,7 @@ use busy::Busy;
 use clap::Parser;
 use kernels::peers::matrixmultiply;
 use kernels::{Backend, Kernels, Tuning};
+use libraries::Libraries;
 use measure::{Bench, Statistic};
 use products::Products;
 use serde_json::json;
@@ -62,6 +65,10 @@ struct Args {
     /// Replace values of the tuning of matrix products, as `KERNELS_TUNE` does for `harness`
     #[arg(long, value_name = "KEY=VALUE,…", default_value = "")]
     tune: String,
+    /// A library in C as a further peer of the products, such as OpenBLAS=libopenblas.so.0; can be repeated. Any with the
+    /// CBLAS interface, or oneDNN; weights are prepacked as well where it can (MKL). Needs the cargo feature `blas`
+    #[arg(long, value_name = "NAME=FILE")]
+    blas: Vec<String>,
 }
 
 /// A part of the page.
@@ -75,12 +82,17 @@ enum Part {
     Amx,
 }
 
-/// Starts this program again with the environment variable that limits the threads of matrixmultiply. A
+/// The variables that limit the threads of libraries in C.
+const THREADS_IN_C: [&str; 4] =
+    ["OPENBLAS_NUM_THREADS", "BLIS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"];
+
+/// Starts this program again with the environment variables that limit the threads of peers. A
 /// running program cannot safely set its own environment.
 fn again(threads: &str) -> anyhow::Result<ExitCode> {
     let program = std::env::current_exe().context("finding this program to start it again")?;
     let mut command = Command::new(program);
     command.args(std::env::args_os().skip(1)).env(matrixmultiply::THREADS, threads);
+    command.envs(THREADS_IN_C.map(|name| (name, threads)));
     #[cfg(unix)]
     let status = Err(std::os::unix::process::CommandExt::exec(&mut command));
     #[cfg(not(unix))]
@@ -123,6 +135,7 @@ fn run() -> anyhow::Result<ExitCode> {
         let why_not = Kernels::why_not("amx");
         anyhow::ensure!(why_not.is_none(), "--only amx: {}", why_not.unwrap_or_default());
     }
+    let libraries = Libraries::open(&args.blas)?;
     let tuning = Tuning::chosen().parse(&args.tune)?;
     tuning.choose();
     let bench = Bench::new(backend, args.threads.into(), args.rounds as usize, sample)?;
@@ -130,7 +143,7 @@ fn run() -> anyhow::Result<ExitCode> {
     let busy = Busy::start(args.busy.into());
     let ((products, relevance, conv, swapped, amx), noise) = during(|| {
         (
-            measured(wanted(Part::Products), || Products::measure(&bench)),
+            measured(wanted(Part::Products), || Products::measure(&bench, &libraries)),
             measured(wanted(Part::Relevance), || relevance::measure(&bench)),
             measured(wanted(Part::Conv), || conv::measure(&bench)),
             measured(wanted(Part::Swapped), || swapped::measure(&bench)),
@@ -150,6 +163,7 @@ fn run() -> anyhow::Result<ExitCode> {
         "tuning": tuning.to_string(),
         "gemm": format!("{} with x86-v4 and rayon", report::locked("gemm")),
         "matrixmultiply": format!("{} with threading, 4 threads at most", report::locked("matrixmultiply")),
+        "libraries": products.libraries,
         "products": products.rows,
         "geometric_mean": products.geometric_mean,
         "relevance": relevance,

@@ -1,76 +1,43 @@
 //! The output for people: the JSON as tables.
 
-use crate::report::{Column, column, table};
+use crate::report::{Column, table};
 use benches::BATCH;
 use serde_json::Value;
 
-const PRODUCTS: [Column; 12] = [
-    column("form", "form", 0),
-    column("m", "M", 0),
-    column("n", "N", 0),
-    column("k", "K", 0),
-    column("peak", "peak", 0),
-    column("ours", "ours", 0),
-    column("percent", "% of peak", 1),
-    column("spread", "± %", 0),
-    column("times_one_thread", "× one thread", 2),
-    column("gemm", "gemm", 0),
-    column("matrixmultiply", "matrixmultiply", 0),
-    column("ratio", "ours / best peer", 2),
+const SIZES: [Column; 4] = [("form", "form", 0), ("m", "M", 0), ("n", "N", 0), ("k", "K", 0)];
+
+const SPEED: [Column; 5] = [
+    ("peak", "peak", 0),
+    ("ours", "ours", 0),
+    ("percent", "% of peak", 1),
+    ("spread", "± %", 0),
+    ("times_one_thread", "× one thread", 2),
 ];
 
-const RELEVANCE: [Column; 15] = [
-    column("rule", "rule", 0),
-    column("n", "N", 0),
-    column("j", "J", 0),
-    column("k", "K", 0),
-    column("peak", "peak", 0),
-    column("ours", "ours", 0),
-    column("percent", "% of peak", 1),
-    column("spread", "± %", 0),
-    column("times_one_thread", "× one thread", 2),
-    column("microseconds", "µs", 0),
-    column("products", "products by hand", 0),
-    column("by_hand_microseconds", "µs by hand", 0),
-    column("ratio", "by hand / ours", 2),
-    column("by_hand_kept_microseconds", "µs, W± kept", 0),
-    column("ratio_kept", "W± kept / ours", 2),
+const RULE: [Column; 4] = [("rule", "rule", 0), ("n", "N", 0), ("j", "J", 0), ("k", "K", 0)];
+
+const MICROSECONDS: Column = ("microseconds", "µs", 0);
+
+const BY_HAND: [Column; 5] = [
+    ("products", "products by hand", 0),
+    ("by_hand_microseconds", "µs by hand", 0),
+    ("ratio", "by hand / ours", 2),
+    ("by_hand_kept_microseconds", "µs, W± kept", 0),
+    ("ratio_kept", "W± kept / ours", 2),
 ];
 
-const CONV: [Column; 9] = [
-    column("layer", "layer", 0),
-    column("image", "image", 0),
-    column("pass", "pass", 0),
-    column("peak", "peak", 0),
-    column("ours", "ours", 0),
-    column("percent", "% of peak", 1),
-    column("spread", "± %", 0),
-    column("times_one_thread", "× one thread", 2),
-    column("microseconds", "µs", 0),
-];
-
-const SWAPPED: [Column; 6] = [
-    column("form", "form", 0),
-    column("m", "M", 0),
-    column("n", "N", 0),
-    column("k", "K", 0),
-    column("gemm", "gemm", 2),
-    column("matrixmultiply", "matrixmultiply", 2),
-];
-
-const AMX: [Column; 6] = [
-    column("form", "form", 0),
-    column("m", "M", 0),
-    column("n", "N", 0),
-    column("k", "K", 0),
-    column("amx", "amx", 2),
-    column("amx_exact", "amx-exact", 2),
-];
+const LAYER: [Column; 3] = [("layer", "layer", 0), ("image", "image", 0), ("pass", "pass", 0)];
 
 /// The whole page.
 pub fn text(all: &Value) -> String {
     let figure = |key: &str| all[key].as_str().map_or_else(|| all[key].to_string(), str::to_owned);
-    let rows = |columns: &[Column], key: &str| table(columns, all[key].as_array().map_or(&[], Vec::as_slice));
+    let rows = |columns: &[&[Column]], key: &str| {
+        table(&columns.concat(), all[key].as_array().map_or(&[], Vec::as_slice))
+    };
+    let libraries: Vec<&str> =
+        all["libraries"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let peers: Vec<Column> =
+        ["gemm", "matrixmultiply"].into_iter().chain(libraries).map(|name| (name, name, 0)).collect();
     format!(
         "\
 {cpu}, kernels {kernels}, threads {threads}, busy neighbours {busy}, tuning {tuning}
@@ -109,14 +76,14 @@ geometric means over X·W, Xᵀ·dY: {amx_means}
         rounds = figure("rounds"),
         statistic = figure("statistic"),
         tuning = figure("tuning"),
-        products = rows(&PRODUCTS, "products"),
+        products = rows(&[&SIZES, &SPEED, &peers, &[("ratio", "ours / best peer", 2)]], "products"),
         mean = all["geometric_mean"].as_f64().unwrap_or(f64::NAN),
-        relevance = rows(&RELEVANCE, "relevance"),
-        conv = rows(&CONV, "conv"),
-        swapped = rows(&SWAPPED, "swapped"),
+        relevance = rows(&[&RULE, &SPEED, &[MICROSECONDS], &BY_HAND], "relevance"),
+        conv = rows(&[&LAYER, &SPEED, &[MICROSECONDS]], "conv"),
+        swapped = rows(&[&SIZES, &[("gemm", "gemm", 2), ("matrixmultiply", "matrixmultiply", 2)]], "swapped"),
         swapped_mean = all["swapped_mean"].as_f64().unwrap_or(f64::NAN),
         noise = figure("noise"),
-        amx = rows(&AMX, "amx"),
+        amx = rows(&[&SIZES, &[("amx", "amx", 2), ("amx_exact", "amx-exact", 2)]], "amx"),
         amx_means = amx_means(&all["amx_means"]),
     )
 }

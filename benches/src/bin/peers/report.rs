@@ -2,24 +2,18 @@
 
 use serde_json::Value;
 
-/// A figure of each row, and how it is printed.
-pub struct Column {
-    key: &'static str,
-    heading: &'static str,
-    decimals: usize,
-}
-
-/// The columns of a table, in order.
-pub const fn column(key: &'static str, heading: &'static str, decimals: usize) -> Column {
-    Column { key, heading, decimals }
-}
+/// A figure of each row: its key in JSON, its heading, and its decimals.
+pub type Column<'a> = (&'a str, &'a str, usize);
 
 /// Rows under headings, aligned to the right; a column that no row has is left out.
 pub fn table(columns: &[Column], rows: &[Value]) -> String {
     let mut lines = vec![String::new(); rows.len() + 1];
-    for column in columns.iter().filter(|column| rows.iter().any(|row| row.get(column.key).is_some())) {
-        let mut cells = vec![column.heading.to_owned()];
-        cells.extend(rows.iter().map(|row| cell(&row[column.key], column.decimals)));
+    for &(key, heading, decimals) in columns {
+        if rows.iter().all(|row| row.get(key).is_none()) {
+            continue;
+        }
+        let mut cells = vec![heading.to_owned()];
+        cells.extend(rows.iter().map(|row| cell(&row[key], decimals)));
         let width = cells.iter().map(|cell| cell.chars().count()).max().unwrap_or(0);
         for (line, cell) in lines.iter_mut().zip(cells) {
             let gap = if line.is_empty() { "" } else { "  " };
@@ -59,7 +53,7 @@ mod tests {
 
     #[test]
     fn a_table_is_as_wide_as_its_widest_cell_and_leaves_out_what_no_row_has() {
-        let columns = [column("name", "name", 0), column("none", "none", 1), column("x", "×", 2)];
+        let columns = [("name", "name", 0), ("none", "none", 1), ("x", "×", 2)];
         let rows = [json!({ "name": "50×10", "x": 1.236 }), json!({ "name": "z⁺", "x": 10 })];
         assert_eq!(table(&columns, &rows), " name      ×\n50×10   1.24\n   z⁺  10.00");
     }
