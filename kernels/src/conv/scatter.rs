@@ -9,6 +9,7 @@ use crate::image::ConvShape;
 use crate::layout::{MatMut, STRIP};
 use crate::panels::{Panels, panel_index, panels_len};
 use crate::threads::with_scratch;
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 /// Whether this is faster than the product over patches.
@@ -57,9 +58,10 @@ pub(super) unsafe fn run(
                     sum[0] = add_taps(shape, t, p / shape.cols, p % shape.cols);
                 }
                 let first = image * pixels;
-                let block = Block::new(problem, first + rows.start..first + rows.end);
+                let mut room = MaybeUninit::uninit();
+                let block = Block::new(&mut room, problem, first + rows.start..first + rows.end);
                 // SAFETY: rows of this image, which only this thread writes.
-                unsafe { finish_block(kernels.backend(), problem, &block, rows.len(), sums) };
+                unsafe { finish_block(kernels.backend(), problem, block, rows.len(), sums) };
             }
         }
     });

@@ -7,6 +7,7 @@ use crate::layout::STRIP;
 use crate::simd::dispatch::Backend;
 use crate::simd::{Kernel, Simd};
 use crate::threads::with_scratch;
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 /// Floats of packed strips that fit in L2 together with the rows multiplied by them.
@@ -55,14 +56,15 @@ impl Kernel for Part<'_> {
 /// As [`Problem::run`], for these rows, at most [`BLOCK`].
 #[inline(always)]
 unsafe fn block<S: Simd>(simd: S, problem: &Problem, rows: Range<usize>, packed: &mut [f32], tuning: Tuning) {
-    let block = Block::new(problem, rows.clone());
+    let mut room = MaybeUninit::uninit();
+    let block = Block::new(&mut room, problem, rows.clone());
     let strips = problem.n.div_ceil(STRIP);
     let mut strip = 0;
     while strip < strips {
         let group = next_group::<S>(problem, strips - strip, tuning.strips);
         let tiles = rows.len().div_ceil(group.max_rows::<S>());
         let heights = Heights::of(rows.len(), tiles);
-        let column = Column { block: &block, strip, group, heights, tuning };
+        let column = Column { block, strip, group, heights, tuning };
         // SAFETY: these strips of `b` are readable, by the caller's promise, with 16 columns if the group is
         // whole; the rows are the block's, and the strips those of the caller's guarantee.
         unsafe {

@@ -315,11 +315,6 @@ pub(crate) struct Offsets([MaybeUninit<usize>; BLOCK]);
 
 impl Offsets {
     #[inline(always)]
-    fn new() -> Self {
-        Offsets([const { MaybeUninit::uninit() }; BLOCK])
-    }
-
-    #[inline(always)]
     fn fill(&mut self, map: &Rows, rows: Range<usize>) {
         let to = &mut self.0[..rows.len()];
         map.each_offset(rows.start, to.len(), |i, offset| _ = to[i].write(offset));
@@ -347,11 +342,15 @@ pub(crate) struct Block {
 }
 
 impl Block {
-    /// Rows `rows`, at most [`BLOCK`], of a problem.
+    /// Rows `rows`, at most [`BLOCK`], of a problem. The caller makes the room: a block that is returned would be copied,
+    /// which takes longer than a small product.
     #[inline(always)]
-    pub fn new(problem: &Problem, rows: Range<usize>) -> Self {
-        let new = Offsets::new;
-        let mut block = Block { first: rows.start, a: new(), c: new(), init: new(), with: new() };
+    pub fn new<'a>(room: &'a mut MaybeUninit<Block>, problem: &Problem, rows: Range<usize>) -> &'a Self {
+        // SAFETY: `first` is written before a reference is made; offsets need no initial value.
+        let block = unsafe {
+            (&raw mut (*room.as_mut_ptr()).first).write(rows.start);
+            room.assume_init_mut()
+        };
         block.a.fill(&problem.a_rows, rows.clone());
         block.c.fill(&problem.c_rows, rows.clone());
         if let Init::Copy(matrix) = &problem.init {

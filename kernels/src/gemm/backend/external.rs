@@ -11,6 +11,7 @@ use crate::gemm::problem::{BLOCK, Block, Epilogue, Init, Problem, ReductionLoops
 use crate::layout::{STRIP, Strided};
 use crate::simd::{Kernel, Simd};
 use crate::threads::with_scratch;
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 /// What a backend can do with sums, so that nobody else has to.
@@ -151,7 +152,7 @@ impl Blocks<'_> {
         let (m, k) = (rows.len(), problem.loops.len());
         let room = &mut room[..m * k];
         // SAFETY: as above.
-        unsafe { copy_a(problem, &Block::new(problem, rows), room) };
+        unsafe { copy_a(problem, Block::new(&mut MaybeUninit::uninit(), problem, rows), room) };
         Strided::row_major(room, m, k)
     }
 
@@ -198,9 +199,10 @@ impl Blocks<'_> {
                 // Padding that is written to packed weights is zero.
                 sums.chunks_exact_mut(c_stride).for_each(|row| row[n..].fill(0.0));
             }
-            let block = Block::new(problem, rows.clone());
+            let mut room = MaybeUninit::uninit();
+            let block = Block::new(&mut room, problem, rows.clone());
             // SAFETY: the caller's promise.
-            unsafe { finish_block(self.task.simd, problem, &block, rows.len(), sums) };
+            unsafe { finish_block(self.task.simd, problem, block, rows.len(), sums) };
         }
     }
 }
