@@ -17,12 +17,13 @@ use kernels::{ConvShape, conv_weight_gradient, gemm, gemm_tn, pack, panels_len};
 use std::time::Instant;
 
 /// Candidates of each key.
-const CANDIDATES: [(&str, &[usize]); 6] = [
+const CANDIDATES: [(&str, &[usize]); 7] = [
     ("prefetch", &[0, 8, 12, 16, 24, 32]),
     ("strips", &[1, 2, 3, 4]),
     ("k-block", &[0, 96, 128, 192, 256, 384, 512]),
     ("pack-tiles", &[4, 8, 16, 32]),
     ("pack-step", &[64, 128, 256, 512]),
+    ("pack-terms", &[0, 40, 64, 128, 256]),
     (OF_CONVOLUTIONS, &[0, 2048, 3072, 4096, 6144, 8192, 12288]),
 ];
 

@@ -3,7 +3,7 @@
 use super::problem::{BLOCK, Block, Epilogue, Init, Problem, ReductionLoops};
 use super::tile::{HALF, MASKED, Tiles, WHOLE, call_with_shape};
 use super::tuning::Tuning;
-use crate::layout::STRIP;
+use crate::layout::{Rows, STRIP};
 use crate::simd::dispatch::Backend;
 use crate::simd::{Kernel, Simd};
 use crate::threads::with_scratch;
@@ -13,28 +13,58 @@ use std::ops::Range;
 /// Floats of packed strips that fit in L2 together with the rows multiplied by them.
 const PACKED: usize = 64 * 1024;
 
+/// Strips that a block of rows must be multiplied by before packing it is worth its time.
+const PAYING_STRIPS: usize = 12;
+
+/// Floats between the terms of a row from which on packing it gains anything.
+const FAR_ROWS: usize = 256;
+
 /// Computes some rows of a product on the calling thread.
 ///
 /// # Safety
 /// As [`Problem::run`], for these rows.
 pub(super) unsafe fn run_rows(backend: Backend, problem: &Problem, rows: Range<usize>) {
     let tuning = Tuning::chosen();
-    let one_loop = problem.loops.count[0] * problem.loops.count[1] == 1;
-    let room = 4 * STRIP * problem.loops.count[2];
-    let far = one_loop && problem.loops.b[2] >= tuning.pack_step && room <= PACKED;
-    let room = if far { room } else { 0 };
-    with_scratch(room, |packed| {
-        backend.run(Part { problem: *problem, rows, packed, tuning });
+    let room = [room_for_strips(problem, tuning), room_for_rows(problem, rows.len(), tuning)];
+    with_scratch(room[0] + room[1], |scratch| {
+        let (strips, packed_rows) = scratch.split_at_mut(room[0]);
+        backend.run(Part { problem: *problem, rows, strips, packed_rows, tuning });
     });
+}
+
+/// Floats for packing the strips of a tile: none if their rows are close together, or if they do not fit.
+fn room_for_strips(problem: &Problem, tuning: Tuning) -> usize {
+    let room = 4 * STRIP * problem.loops.count[2];
+    let far = has_one_loop(problem) && problem.loops.b[2] >= tuning.pack_step;
+    if far && room <= PACKED { room } else { 0 }
+}
+
+/// Floats for packing a block of rows: none if the terms of a row are close together, if too few strips read a block to
+/// pay for the copy, or if it does not fit.
+fn room_for_rows(problem: &Problem, rows: usize, tuning: Tuning) -> usize {
+    let terms = problem.loops.count[2];
+    let far = has_one_loop(problem) && problem.loops.a[2] >= FAR_ROWS;
+    let room = rows.min(BLOCK) * packed_row_step(terms);
+    let pays = tuning.pack_terms > 0 && terms >= tuning.pack_terms && problem.n >= PAYING_STRIPS * STRIP;
+    if far && pays && room <= 2 * PACKED { room } else { 0 }
+}
+
+fn has_one_loop(problem: &Problem) -> bool {
+    problem.loops.count[0] * problem.loops.count[1] == 1
+}
+
+/// Floats from a packed row to the next: an odd number of cache lines, so that rows lie in different sets.
+fn packed_row_step(terms: usize) -> usize {
+    (terms.div_ceil(STRIP) | 1) * STRIP
 }
 
 /// Some rows of a product. The caller of `run` guarantees what [`Problem::run`] requires, for these rows.
 struct Part<'a> {
     problem: Problem<'a>,
     rows: Range<usize>,
-    /// Scratch for packing the strips of a tile; empty if they are packed already, if their rows are close
-    /// together, or if they do not fit.
-    packed: &'a mut [f32],
+    /// Scratch for packing the strips of a tile, and the rows of a block; empty if they are read in place.
+    strips: &'a mut [f32],
+    packed_rows: &'a mut [f32],
     tuning: Tuning,
 }
 
@@ -42,12 +72,20 @@ impl Kernel for Part<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Part { problem, rows, packed, tuning } = self;
+        let Part { problem, rows, strips, packed_rows, tuning } = self;
         let blocks = rows.len().div_ceil(BLOCK);
         for i in 0..blocks {
             let (from, to) = (rows.len() * i / blocks, rows.len() * (i + 1) / blocks);
+            let rows = rows.start + from..rows.start + to;
             // SAFETY: the code that makes a part guarantees what `Problem::run` requires.
-            unsafe { block(simd, &problem, rows.start + from..rows.start + to, packed, tuning) };
+            unsafe {
+                if packed_rows.is_empty() {
+                    block(simd, &problem, rows, strips, tuning);
+                } else {
+                    let packed = pack_rows(&problem, rows.clone(), packed_rows);
+                    block(simd, &packed, rows, strips, tuning);
+                }
+            }
         }
     }
 }
@@ -59,6 +97,9 @@ unsafe fn block<S: Simd>(simd: S, problem: &Problem, rows: Range<usize>, packed:
     let mut room = MaybeUninit::uninit();
     let block = Block::new(&mut room, problem, rows.clone());
     let strips = problem.n.div_ceil(STRIP);
+    // Rows that lie in the same few cache sets are worth a copy sooner.
+    let same_sets = problem.loops.b[2].is_multiple_of(4 * STRIP);
+    let fewest = if same_sets { tuning.pack_tiles } else { 2 * tuning.pack_tiles };
     let mut strip = 0;
     while strip < strips {
         let group = next_group::<S>(problem, strips - strip, tuning.strips);
@@ -68,7 +109,7 @@ unsafe fn block<S: Simd>(simd: S, problem: &Problem, rows: Range<usize>, packed:
         // SAFETY: these strips of `b` are readable, by the caller's promise, with 16 columns if the group is
         // whole; the rows are the block's, and the strips those of the caller's guarantee.
         unsafe {
-            if tiles >= tuning.pack_tiles && group.edge == WHOLE && !packed.is_empty() {
+            if tiles >= fewest && group.edge == WHOLE && !packed.is_empty() {
                 let packed = pack_strips(simd, problem, strip, group.strips, packed);
                 column.run(simd, &packed);
             } else {
@@ -113,6 +154,37 @@ fn next_group<S: Simd>(problem: &Problem, left: usize, most: usize) -> Group {
         2.. if masked => whole(left - 1),
         _ => whole(left),
     }
+}
+
+/// Copies rows of `a`, so that the terms of each are adjacent; the problem returned reads the copy.
+///
+/// # Safety
+/// As [`Problem::run`], for these rows, and the sum has only the innermost loop.
+#[inline(always)]
+unsafe fn pack_rows<'a>(problem: &Problem<'a>, rows: Range<usize>, packed: &mut [f32]) -> Problem<'a> {
+    let (terms, step) = (problem.loops.count[2], problem.loops.a[2]);
+    let to = packed_row_step(terms);
+    assert!(packed.len() >= rows.len() * to, "room for {} rows of {terms} terms", rows.len());
+    let mut room = MaybeUninit::uninit();
+    let block = Block::new(&mut room, problem, rows.clone());
+    for first in (0..rows.len()).step_by(STRIP) {
+        let of = first..rows.len().min(first + STRIP);
+        for term in 0..terms {
+            for row in of.clone() {
+                // SAFETY: each term of these rows is readable, by the caller's promise; the assertion checks the copy.
+                unsafe {
+                    let from = problem.a.wrapping_add(block.a.get(row) + term * step);
+                    *packed.get_unchecked_mut(row * to + term) = *from;
+                }
+            }
+        }
+    }
+    let mut of_copy = *problem;
+    // Rows are counted from the first row of the problem.
+    of_copy.a = packed.as_ptr().wrapping_sub(rows.start * to);
+    of_copy.a_rows = Rows::linear(to);
+    of_copy.loops.a[2] = 1;
+    of_copy
 }
 
 /// Copies strips `strip..strip + width` of the plain matrix `b`; the problem returned reads the copy.

@@ -26,21 +26,24 @@ pub struct Tuning {
     pub strips: usize,
     /// Terms that are summed over all tiles of a block of rows before the next terms; 0: all.
     pub k_block: usize,
-    /// The strips of a plain matrix are packed before they are read if at least this many tiles of rows
-    /// multiply them
+    /// The strips of a plain matrix are packed before they are read if at least this many tiles of rows multiply them,
+    /// twice as many if its rows are not a multiple of 64 floats apart,
     pub pack_tiles: usize,
-    /// and its rows are at least this many floats apart, so that they share a few cache sets.
+    /// and if its rows are at least this many floats apart.
     pub pack_step: usize,
+    /// The rows of a transposed matrix are packed if a sum has at least this many terms, whose cache lines would not stay in
+    /// the first cache from tile to tile; 0: never.
+    pub pack_terms: usize,
     /// Floats that the tiles of a convolution read from the first cache: longer sums are cut between lines or images, and
     /// all tiles of a block of rows sum one part before the next; 0: sums are not cut.
     pub l1: usize,
 }
 
 /// Keys of [`Tuning::parse`], in the order of [`Tuning::values`].
-const KEYS: [&str; 6] = ["prefetch", "strips", "k-block", "pack-tiles", "pack-step", "l1"];
+const KEYS: [&str; 7] = ["prefetch", "strips", "k-block", "pack-tiles", "pack-step", "pack-terms", "l1"];
 
 /// The largest value of each key.
-const MOST: [usize; 6] = [1024, 4, 1 << 20, 1 << 20, 1 << 20, 1 << 20];
+const MOST: [usize; 7] = [1024, 4, 1 << 20, 1 << 20, 1 << 20, 1 << 20, 1 << 20];
 
 /// A CPU, as far as it selects a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +64,7 @@ struct Row {
 }
 
 const DEFAULT: Tuning =
-    Tuning { prefetch: 0, strips: 4, k_block: 0, pack_tiles: 16, pack_step: 256, l1: 3072 };
+    Tuning { prefetch: 0, strips: 4, k_block: 0, pack_tiles: 8, pack_step: 256, pack_terms: 0, l1: 3072 };
 
 /// The first row was measured on Emerald Rapids (48 KB L1d, 2 MB L2; benches/record), the second on Zen 3. The last is
 /// what every CPU had before there was a table.
@@ -72,7 +75,12 @@ const ROWS: [Row; 3] = [
         l2: 1 << 20,
         tuning: Tuning { prefetch: 16, ..DEFAULT },
     },
-    Row { name: "AMD", intel: Some(false), l2: 0, tuning: Tuning { prefetch: 32, ..DEFAULT } },
+    Row {
+        name: "AMD",
+        intel: Some(false),
+        l2: 0,
+        tuning: Tuning { prefetch: 32, pack_step: 64, pack_terms: 128, ..DEFAULT },
+    },
     Row { name: "other", intel: None, l2: 0, tuning: DEFAULT },
 ];
 
@@ -108,7 +116,7 @@ impl Cpu {
 }
 
 /// The chosen values; the first is [`UNSET`] until a product or [`Tuning::chosen`] asks for them.
-static CHOSEN: [AtomicUsize; 6] = [const { AtomicUsize::new(UNSET) }; 6];
+static CHOSEN: [AtomicUsize; 7] = [const { AtomicUsize::new(UNSET) }; 7];
 const UNSET: usize = usize::MAX;
 
 impl Tuning {
@@ -121,9 +129,9 @@ impl Tuning {
             tuning.choose();
             return tuning;
         }
-        let [_, strips, k_block, pack_tiles, pack_step, l1] =
+        let [_, strips, k_block, pack_tiles, pack_step, pack_terms, l1] =
             CHOSEN.each_ref().map(|value| value.load(Relaxed));
-        Tuning { prefetch: first, strips, k_block, pack_tiles, pack_step, l1 }
+        Tuning { prefetch: first, strips, k_block, pack_tiles, pack_step, pack_terms, l1 }
     }
 
     /// Makes all products of this process use these values.
@@ -139,12 +147,12 @@ impl Tuning {
         ROWS.iter().map(|row| (row.name, row.tuning))
     }
 
-    fn values(self) -> [usize; 6] {
-        [self.prefetch, self.strips, self.k_block, self.pack_tiles, self.pack_step, self.l1]
+    fn values(self) -> [usize; 7] {
+        [self.prefetch, self.strips, self.k_block, self.pack_tiles, self.pack_step, self.pack_terms, self.l1]
     }
 
     /// These values with some of them replaced: `key=value,…` with the keys `prefetch`, `strips`, `k-block`,
-    /// `pack-tiles`, `pack-step` and `l1`.
+    /// `pack-tiles`, `pack-step`, `pack-terms` and `l1`.
     ///
     /// # Errors
     /// [`TuningError`] if a key is unknown, or a value is not a number within its bounds.
@@ -161,8 +169,8 @@ impl Tuning {
             }
             values[i] = value;
         }
-        let [prefetch, strips, k_block, pack_tiles, pack_step, l1] = values;
-        Ok(Tuning { prefetch, strips, k_block, pack_tiles, pack_step, l1 })
+        let [prefetch, strips, k_block, pack_tiles, pack_step, pack_terms, l1] = values;
+        Ok(Tuning { prefetch, strips, k_block, pack_tiles, pack_step, pack_terms, l1 })
     }
 }
 
@@ -192,7 +200,15 @@ mod tests {
     #[test]
     fn what_is_shown_can_be_parsed_and_what_is_wrong_is_named() {
         for (_, tuning) in Tuning::rows() {
-            let other = Tuning { prefetch: 7, strips: 1, k_block: 3, pack_tiles: 2, pack_step: 5, l1: 9 };
+            let other = Tuning {
+                prefetch: 7,
+                strips: 1,
+                k_block: 3,
+                pack_tiles: 2,
+                pack_step: 5,
+                pack_terms: 8,
+                l1: 9,
+            };
             assert_eq!(other.parse(&tuning.to_string()), Ok(tuning));
             assert_eq!(tuning.parse(""), Ok(tuning));
         }
