@@ -21,7 +21,7 @@ const CANDIDATES: [(&str, &[usize]); 7] = [
     ("prefetch", &[0, 8, 12, 16, 24, 32]),
     ("strips", &[1, 2, 3, 4]),
     ("k-block", &[0, 96, 128, 192, 256, 384, 512]),
-    ("pack-tiles", &[4, 8, 16, 32]),
+    ("pack-tiles", &[4, 8, 16]),
     ("pack-step", &[64, 128, 256, 512]),
     ("pack-terms", &[0, 40, 64, 128, 256]),
     (OF_CONVOLUTIONS, &[0, 2048, 3072, 4096, 6144, 8192, 12288]),
@@ -166,9 +166,9 @@ fn main() -> Result<()> {
             best = tunings[fastest];
         }
     }
-    let Tuning { prefetch, strips, k_block, pack_tiles, pack_step, l1 } = best;
+    let Tuning { prefetch, strips, k_block, pack_tiles, pack_step, pack_terms, l1 } = best;
     println!(
-        "Tuning {{ prefetch: {prefetch}, strips: {strips}, k_block: {k_block}, pack_tiles: {pack_tiles}, pack_step: {pack_step}, l1: {l1} }}"
+        "Tuning {{ prefetch: {prefetch}, strips: {strips}, k_block: {k_block}, pack_tiles: {pack_tiles}, pack_step: {pack_step}, pack_terms: {pack_terms}, l1: {l1} }}"
     );
     Ok(())
 }
