@@ -13,9 +13,12 @@ pub use images::{Batch, images};
 use crate::error::ShapeError;
 use crate::exec::Kernels;
 use crate::gemm::tuning::{Cpu, Tuning};
+use crate::layout::MatRef;
+use crate::matmul::{WeightGradient, gemm_tn};
+use crate::panels::{Panels, panels_len};
 use crate::relevance::Rule;
 use crate::simd::dispatch::Backend;
-use crate::testing::{kernel_sets, shapes};
+use crate::testing::{activations, floats, kernel_sets, shapes};
 use crate::threads::Threads;
 
 const SHAPES: usize = 200;
@@ -87,11 +90,47 @@ fn functions_of_elements_have_the_same_bits_at_200_shapes() {
     check(|kernels, seed| elements(kernels, sizes(seed), seed));
 }
 
+/// Only sums of this size have packed rows: two blocks, ends of blocks between tiles, and columns that fill no strip.
+#[test]
+fn weight_gradients_of_many_terms_have_the_same_bits_with_packed_rows() {
+    let [rows, n, terms] = [300, 203, 150];
+    let (x, d_y) = (activations(rows * terms, 1), floats(terms * n, 2));
+    let tuning = |text: &str| Tuning::chosen().parse(text).expect("keys and values");
+    for backend in Backend::available() {
+        let mut want: Option<Vec<f32>> = None;
+        for (threads, text) in
+            [(1, "pack-terms=0"), (1, "pack-terms=1"), (3, "pack-terms=150"), (3, "pack-terms=151")]
+        {
+            tuning(text).choose();
+            let kernels = Kernels::new(backend, Threads::new(threads).expect("threads"));
+            let mut d_w = vec![0.5; panels_len(rows + 1, n)];
+            let operands = WeightGradient {
+                a: MatRef::new(&x, terms, rows),
+                d_y: MatRef::new(&d_y, terms, n),
+                accumulate: true,
+                d_w: &mut d_w,
+                rows: rows + 1,
+                first_row: 1,
+            };
+            gemm_tn(&kernels, operands).expect("shapes fit");
+            let want = want.get_or_insert_with(|| d_w.clone());
+            let same = d_w.iter().zip(want.iter()).all(|(x, y)| x.to_bits() == y.to_bits());
+            assert!(same, "{backend:?} on {threads} threads, {text}");
+        }
+        let found = Panels::new(want.as_deref().expect("made above"), rows + 1, n);
+        for (i, j) in [(0, 0), (150, 16), (255, 202), (256, 5), (299, 202)] {
+            let sum: f64 = (0..terms).map(|q| f64::from(x[q * rows + i]) * f64::from(d_y[q * n + j])).sum();
+            assert!((f64::from(found.at(i + 1, j)) - sum - 0.5).abs() < 1e-4, "[{i}, {j}] on {backend:?}");
+        }
+    }
+    Cpu::detect().row().1.choose();
+}
+
 #[test]
 fn no_choice_of_the_tuning_changes_a_bit() {
     let odd = [
         "prefetch=0,strips=1,k-block=1,l1=1",
-        "prefetch=1024,strips=2,k-block=3,pack-tiles=0,pack-step=0,l1=0",
+        "prefetch=1024,strips=2,k-block=3,pack-tiles=0,pack-step=0,pack-terms=1,l1=0",
         "prefetch=1,strips=3,k-block=16,pack-tiles=1,pack-step=17,l1=700",
         "prefetch=12,strips=4,k-block=7,pack-tiles=1048576,pack-step=1048576,l1=1048576",
     ];
