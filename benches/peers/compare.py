@@ -81,9 +81,10 @@ def cpu_seconds(who):
     return used.ru_utime + used.ru_stime
 
 
-def ours(harness, cell, what, threads, steps):
-    """Milliseconds of a step: least and median on the clock, and of the CPU, from two runs of different length."""
-    words = f"profile --cell {cell} --task maj --what {what} --threads {threads} --json --steps".split()
+def ours(harness, network, what, threads, steps):
+    """Milliseconds of a step: least and median on the clock, and of the CPU, from two runs of different length. `network`
+    is the words that say which one."""
+    words = f"profile {network} --what {what} --threads {threads} --json --steps".split()
     used, result = [], None
     for count in (2, 2 + steps):
         before = cpu_seconds(resource.RUSAGE_CHILDREN)
@@ -147,7 +148,7 @@ def main():
             training, explaining = Training(network), DeepTaylor(network)
             work = (lambda: training.step(x, labels)) if what == "train" else (lambda: explaining.explain(x))
             network.train(what == "train")
-            rounds = [(ours(harness, cell, what, args.threads, args.steps), theirs(work, args.steps))
+            rounds = [(ours(harness, f"--cell {cell} --task maj", what, args.threads, args.steps), theirs(work, args.steps))
                       for _ in range(args.rounds)]
             ratios = [peer[args.by] / own[args.by] for own, peer in rounds]
             combine = min if args.by == "least" else statistics.median
