@@ -1,10 +1,9 @@
 //! The operands of the products of training, for ours and for other libraries.
 
 use benches::{activations, assert_product, floats};
-use kernels::pack::pack;
 use kernels::{
-    Dropout, Epilogue, Init, Kernels, MatMut, MatRef, MatmulBlock, Panels, STRIP, Strided, WeightGradient,
-    gemm, gemm_tn, panels_len, reference,
+    Dropout, Epilogue, Init, Kernels, MatMut, MatRef, MatmulBlock, PackedWeights, Panels, STRIP, Strided,
+    WeightGradient, gemm, gemm_tn, panels_len, reference,
 };
 
 /// The product of training that a shape belongs to.
@@ -28,8 +27,8 @@ pub struct Operands {
     pub k: usize,
     a: Vec<f32>,
     b: Vec<f32>,
-    /// `W` or `Wᵀ`, packed once for all calls.
-    packed: Vec<f32>,
+    /// `W` or `Wᵀ`, packed once for all calls; an external backend makes its own form of it once.
+    packed: Option<PackedWeights>,
     bias: Vec<f32>,
 }
 
@@ -41,10 +40,11 @@ impl Operands {
         let a = if form == Form::Nt { floats(m * k, 1) } else { activations(m * k, 1) };
         let b = floats(k * n, 2);
         let packed = match form {
-            Form::Nn | Form::Dropout => pack(&b, k, n),
-            Form::Tn => Vec::new(),
-            Form::Nt => pack(&reference::transposed(&b, n, k), k, n),
+            Form::Nn | Form::Dropout => Some(PackedWeights::new(&b, k, n)),
+            Form::Tn => None,
+            Form::Nt => Some(PackedWeights::new(&reference::transposed(&b, n, k), k, n)),
         };
+        let packed = packed.map(|weights| weights.expect("a size that fits"));
         Operands { form, m, n, k, a, b, packed, bias: vec![BIAS; n.next_multiple_of(STRIP)] }
     }
 
@@ -70,17 +70,17 @@ impl Operands {
     /// Our product: with packed weights, or with a packed weight gradient as its output.
     pub fn product(&self, kernels: &Kernels, out: &mut [f32]) {
         let Operands { m, n, k, .. } = *self;
-        let found = if self.form == Form::Tn {
-            let (x, d_y) = (MatRef::new(&self.a, k, m), MatRef::new(&self.b, k, n));
-            gemm_tn(kernels, WeightGradient { a: x, d_y, accumulate: false, d_w: out, rows: m, first_row: 0 })
-        } else {
-            let (a, w) = (MatRef::new(&self.a, m, k), Panels::new(&self.packed, k, n));
+        let found = if let Some(w) = &self.packed {
             let epilogue = match self.form {
                 // All are kept, and the bias keeps all sums positive, so that the result can be checked.
                 Form::Dropout => Epilogue::BiasReluDropout(&self.bias, Dropout::new(0.0, 1)),
                 _ => Epilogue::Store,
             };
-            gemm(kernels, a, w, Init::Zero, epilogue, MatMut::new(out, m, n))
+            let a = MatRef::new(&self.a, m, k);
+            gemm(kernels, a, w.panels(), Init::Zero, epilogue, MatMut::new(out, m, n))
+        } else {
+            let (x, d_y) = (MatRef::new(&self.a, k, m), MatRef::new(&self.b, k, n));
+            gemm_tn(kernels, WeightGradient { a: x, d_y, accumulate: false, d_w: out, rows: m, first_row: 0 })
         };
         found.expect("shapes fit");
     }
