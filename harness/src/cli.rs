@@ -3,8 +3,8 @@
 use crate::command::kernels as kernels_command;
 use crate::command::run as run_command;
 use crate::command::{
-    check, collect, compare, data, eval, explain, measure, methods, plan, profile, prototype, report,
-    reproduce, runs, train, unused,
+    check, collect, compare, data, eval, explain, measure, plan, profile, prototype, report, reproduce, runs,
+    train, unused,
 };
 use crate::context::GlobalOptions;
 use crate::error::UsageError;
@@ -59,8 +59,6 @@ enum Command {
     Explain(explain::args::ExplainArgs),
     /// Reliability of the heatmaps of a model: pixel flipping, randomisation, dependence on the class, noise
     Measure(measure::MeasureArgs),
-    /// Every method and value of a model beside each other: class dependence, pixel flipping, conservation
-    Methods(methods::MethodsArgs),
     /// The prototype image of a class, by activation maximisation
     Prototype(prototype::PrototypeArgs),
     /// Generate, download, find and verify data sets
@@ -73,7 +71,7 @@ enum Command {
     Kernels,
 }
 
-const COMMANDS: [&str; 18] = [
+const COMMANDS: [&str; 17] = [
     "reproduce",
     "plan",
     "run",
@@ -85,7 +83,6 @@ const COMMANDS: [&str; 18] = [
     "eval",
     "explain",
     "measure",
-    "methods",
     "prototype",
     "data",
     "check",
@@ -144,7 +141,6 @@ pub fn run_with(args: impl IntoIterator<Item = OsString>, backends: &[Arc<dyn Ma
         Command::Train(args) => train::run(args, options),
         Command::Eval(args) => eval::run(args, options),
         Command::Explain(args) => explain::run(args, options),
-        Command::Methods(args) => methods::run(args, options),
         Command::Prototype(args) => prototype::run(args, options),
         Command::Data(args) => data::run(args, options),
         Command::Check(args) => check::run(args, options),

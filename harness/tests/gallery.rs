@@ -66,6 +66,20 @@ fn a_model_is_shown_measured_and_listed() {
     refuses(at, &format!("measure {OF} --methods magic"), "--methods magic");
     refuses(at, &format!("measure {OF} --value magic"), "--value magic");
 
+    let text = does(at, &format!("measure {OF} --samples 3 --value all --out all.json"));
+    assert!(
+        text.contains("epsilon-gamma-box") && text.contains("runner-up") && text.contains("3 samples"),
+        "{text}"
+    );
+    let all: serde_json::Value =
+        serde_json::from_slice(&fs::read(at.join("all.json")).expect("read")).expect("JSON");
+    let methods = all["methods"].as_array().expect("a list");
+    assert!(
+        methods.len() >= 50 && methods.iter().all(|of| of["cosine"]["estimate"].is_number()),
+        "{methods:?}"
+    );
+    refuses(at, &format!("measure {OF} --value all --methods lrp"), "leave out --methods and --region");
+
     let text = does(at, "runs runs --sort accuracy");
     assert!(text.contains("runs/a") && text.contains("runs/deeper/b") && text.contains("2/2"), "{text}");
     let json: serde_json::Value =

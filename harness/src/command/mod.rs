@@ -9,7 +9,6 @@ pub mod explain;
 pub mod kernels;
 pub mod measure;
 pub mod method;
-pub mod methods;
 pub mod plan;
 pub mod profile;
 pub mod prototype;

@@ -1,45 +1,44 @@
-//! `harness methods`: every method and value of a model beside each other.
+//! `harness measure --value all`: every method and value of a model beside each other.
 
-use super::measure::interval;
-use super::source::SourceArgs;
+use super::{MeasureArgs, interval};
 use crate::context::GlobalOptions;
 use crate::error::UsageError;
+use crate::io::json::write_json;
 use crate::io::output::{out, outln, write_json_result};
-use crate::measure::classes::{ClassRequest, SAMPLES};
+use crate::io::show::shown;
+use crate::measure::classes::ClassRequest;
 use crate::measure::methods::{AllMethods, REGIONS, SIDE, all_methods};
 use crate::report::table::Table;
-use crate::signal::stop_on_signals;
 use anyhow::{Result, ensure};
-use clap::Args;
 use model::explain::Method;
 
-/// Arguments of `harness methods`.
-#[derive(Debug, Args)]
-pub struct MethodsArgs {
-    #[command(flatten)]
-    source: SourceArgs,
-    /// The first N samples
-    #[arg(long, value_name = "N", default_value_t = SAMPLES)]
-    samples: usize,
-}
-
-/// Runs `harness methods`.
+/// Runs it.
 ///
 /// # Errors
-/// If the model or the samples cannot be read, or there are no samples.
-pub fn run(args: &MethodsArgs, options: &GlobalOptions) -> Result<()> {
-    stop_on_signals()?;
+/// If the model or the samples cannot be read, there are no samples, an option belongs to a single value, or the file
+/// cannot be written.
+pub fn run(args: &MeasureArgs, options: &GlobalOptions) -> Result<()> {
+    ensure!(
+        args.methods.is_empty() && args.region.is_none(),
+        UsageError(
+            "--value all measures every method, with its own regions: leave out --methods and --region"
+                .to_owned()
+        )
+    );
     let kernels = options.kernels(options.thread_count()?)?;
     let (network, source) = args.source.open()?;
     let samples = source.samples();
     let indices: Vec<usize> = (0..samples.len().min(args.samples)).collect();
     ensure!(!indices.is_empty(), UsageError(format!("--samples {}: there is no sample", args.samples)));
     let progress = options.progress();
-    let job = progress.job("methods", Method::names_of_one_pass().count() as u64);
+    let job = progress.job("measuring", Method::names_of_one_pass().count() as u64);
     let request = ClassRequest { network: &network, samples, indices: &indices };
     let found = all_methods(&kernels, request, &|| job.advance(1))?;
     job.finish();
     source.unchanged()?;
+    if let Some(out) = &args.out {
+        write_json(out, &found)?;
+    }
     if options.json {
         return write_json_result(&found);
     }
@@ -48,7 +47,8 @@ pub fn run(args: &MethodsArgs, options: &GlobalOptions) -> Result<()> {
     outln!(
         "{} samples; [ ]: 95 % intervals over them; {REGIONS} regions of {SIDE}×{SIDE}; a random order has {random}",
         found.samples
-    )
+    )?;
+    args.out.as_ref().map_or(Ok(()), |out| outln!("{}", shown(out)))
 }
 
 /// A row for each method and value.

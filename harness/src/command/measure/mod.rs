@@ -1,5 +1,7 @@
 //! `harness measure`: how reliable the heatmaps of any model file are.
 
+mod all_values;
+
 use super::source::SourceArgs;
 use crate::context::GlobalOptions;
 use crate::dataset::samples::Arrays;
@@ -26,6 +28,12 @@ use model::{Evaluator, arg_max};
 use serde_json::json;
 use std::path::PathBuf;
 
+/// `--value` for every value.
+const ALL_VALUES: &str = "all";
+
+/// The default of `--region`.
+const REGION: usize = 4;
+
 /// Arguments of `harness measure`.
 #[derive(Debug, Args)]
 pub struct MeasureArgs {
@@ -35,15 +43,16 @@ pub struct MeasureArgs {
     /// Methods to measure: those of `explain`, and random as a control
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     methods: Vec<String>,
-    /// What is explained of the logit: logit, relu, centred, runner-up or contrast
+    /// What is explained of the logit: logit, relu, centred, runner-up or contrast; all compares every method and value by
+    /// class dependence, pixel flipping and conservation
     #[arg(long, value_name = "VALUE", default_value = "logit")]
     value: String,
     /// Only the first N samples
     #[arg(long, value_name = "N", default_value_t = 50)]
     samples: usize,
-    /// Side of the regions that pixel flipping removes
-    #[arg(long, value_name = "N", default_value_t = 4)]
-    region: usize,
+    /// Side of the regions that pixel flipping removes [default: 4]
+    #[arg(long, value_name = "N")]
+    region: Option<usize>,
     /// Write everything that was measured, with every curve and layer, to this file
     #[arg(long, value_name = "FILE.json")]
     out: Option<PathBuf>,
@@ -59,7 +68,14 @@ pub struct MeasureArgs {
 pub fn run(args: &MeasureArgs, options: &GlobalOptions) -> Result<()> {
     stop_on_signals()?;
     bounded("--samples", args.samples, MEASURED)?;
-    bounded("--region", args.region, MEASURED)?;
+    let region = bounded("--region", args.region.unwrap_or(REGION), MEASURED)?;
+    if let Some(out) = &args.out {
+        format("--out", out, &["json"])?;
+        check_target(out, args.overwrite)?;
+    }
+    if args.value == ALL_VALUES {
+        return all_values::run(args, options);
+    }
     let defaults: Vec<String> = NAMES.iter().chain(&FURTHER).map(ToString::to_string).collect();
     let names = if args.methods.is_empty() { &defaults } else { &args.methods };
     let mut methods = Vec::new();
@@ -73,12 +89,12 @@ pub fn run(args: &MeasureArgs, options: &GlobalOptions) -> Result<()> {
         methods.extend(found.map(|found| (name, found)));
     }
     let value = Value::by_name(&args.value).ok_or_else(|| {
-        UsageError(format!("--value {}: it must be one of {}", args.value, Value::NAMES.join(", ")))
+        UsageError(format!(
+            "--value {}: it must be one of {}, {ALL_VALUES}",
+            args.value,
+            Value::NAMES.join(", ")
+        ))
     })?;
-    if let Some(out) = &args.out {
-        format("--out", out, &["json"])?;
-        check_target(out, args.overwrite)?;
-    }
     let kernels = options.kernels(options.thread_count()?)?;
     let (network, source) = args.source.open()?;
     let task = *network.task();
@@ -100,7 +116,7 @@ pub fn run(args: &MeasureArgs, options: &GlobalOptions) -> Result<()> {
     let samples = Arrays { images, size, labels: Some(labels) };
     let progress = options.progress();
     let job = progress.job("measuring", methods.len() as u64 + 2);
-    let random = Flipping::new(&kernels, &network, &samples, &chosen, args.region)?.run(
+    let random = Flipping::new(&kernels, &network, &samples, &chosen, region)?.run(
         &network,
         &kernels,
         Order::Random,
@@ -132,7 +148,7 @@ pub fn run(args: &MeasureArgs, options: &GlobalOptions) -> Result<()> {
             target: Target::True,
             value: &value,
         };
-        let of = quality(&kernels, relevance, request, args.region, &random)?;
+        let of = quality(&kernels, relevance, request, region, &random)?;
         let aopc = |curves: &[crate::measure::flipping::Flipped], order| {
             let found = curves.iter().find(|of| of.fill == Fill::Background && of.order == order);
             of_mean(found.iter().flat_map(|of| of.samples.iter().map(|&area| Some(area))))
@@ -187,6 +203,6 @@ pub fn run(args: &MeasureArgs, options: &GlobalOptions) -> Result<()> {
 }
 
 /// `0.981 [0.978, 0.984]`, or a dash.
-pub(super) fn interval(of: Option<Interval>) -> String {
+fn interval(of: Option<Interval>) -> String {
     of.map_or("–".to_owned(), |of| format!("{:.3} [{:.3}, {:.3}]", of.estimate, of.low, of.high))
 }
