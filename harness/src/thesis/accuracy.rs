@@ -34,7 +34,7 @@ pub(super) fn section(sets: &[Set]) -> Result<Section> {
     for set in sets {
         for net in &set.nets {
             let accuracy = net.accuracy();
-            let thesis = printed::accuracy(set.published(), &net.settings);
+            let thesis = printed::accuracy(set.published(), net.settings);
             let difference = accuracy.zip(thesis).map(|(ours, thesis)| ours.mean - thesis);
             let estimate = net.accuracy_estimate();
             let verdict = printed::criterion(set.published()).map(|threshold| {
