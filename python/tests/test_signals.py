@@ -8,7 +8,9 @@ import time
 import pytest
 
 TRAIN = """
-import sys, time
+import signal, sys, time
+# A shell that starts a job in the background has it ignore the signal.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 import relrnn
 data = relrnn.datasets.synth(train=2000, test=10)
 network = relrnn.Network("deep", seq_len=7)
