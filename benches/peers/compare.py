@@ -117,6 +117,13 @@ def busy():
     return f"{os.getloadavg()[0]:.1f} of {os.cpu_count()} CPUs"
 
 
+def print_means(all_ratios):
+    """The last row of the table, and how busy the machine was."""
+    means = [math.exp(statistics.mean(map(math.log, ratios))) for ratios in all_ratios.values()]
+    print(f"| geometric mean | | | {means[0]:.2f} | | | {means[1]:.2f} |")
+    print(f"\nload {busy()} after")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("harness", type=Path)
@@ -156,9 +163,7 @@ def main():
             all_ratios[what].append(peer / own)
             row += [f"{own:.2f}", f"{peer:.2f}", f"{peer / own:.2f} ({min(ratios):.2f}–{max(ratios):.2f})"]
         print("| " + " | ".join(row) + " |", flush=True)
-    means = [math.exp(statistics.mean(map(math.log, ratios))) for ratios in all_ratios.values()]
-    print(f"| geometric mean | | | {means[0]:.2f} | | | {means[1]:.2f} |")
-    print(f"\nload {busy()} after")
+    print_means(all_ratios)
 
 
 if __name__ == "__main__":

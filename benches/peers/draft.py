@@ -7,8 +7,6 @@ FOLDER has `torch_cells.py` (`Rnn(cell, T)`) and `torch_relevance.py` (`Net(cell
 not part of this project; their results were compared with ours when the golden cases were made."""
 
 import argparse
-import math
-import statistics
 import sys
 import time
 from pathlib import Path
@@ -16,7 +14,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from compare import BATCH, busy, cpu_name, ours, run, theirs
+from compare import BATCH, busy, cpu_name, ours, print_means, run, theirs
 
 CELLS = ["shallow", "deep", "deepv2", "convdeep"]
 
@@ -78,9 +76,7 @@ def main():
                 all_ratios[what].append(peer / own)
                 row += [f"{own:.2f}", f"{peer:.2f}", f"{peer / own:.2f}"]
             print("| " + " | ".join(row) + " |", flush=True)
-    means = [math.exp(statistics.mean(map(math.log, ratios))) for ratios in all_ratios.values()]
-    print(f"| geometric mean | | | {means[0]:.2f} | | | {means[1]:.2f} |")
-    print(f"\nload {busy()} after")
+    print_means(all_ratios)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ pub(super) unsafe fn run_rows(backend: Backend, problem: &Problem, rows: Range<u
 /// Floats for packing the strips of a tile: none if their rows are close together, or if they do not fit.
 fn room_for_strips(problem: &Problem, tuning: Tuning) -> usize {
     let room = 4 * STRIP * problem.loops.count[2];
-    let far = has_one_loop(problem) && problem.loops.b[2] >= tuning.pack_step;
+    let far = problem.has_one_loop() && problem.loops.b[2] >= tuning.pack_step;
     if far && room <= PACKED { room } else { 0 }
 }
 
@@ -43,14 +43,10 @@ fn room_for_strips(problem: &Problem, tuning: Tuning) -> usize {
 /// pay for the copy, or if it does not fit.
 fn room_for_rows(problem: &Problem, rows: usize, tuning: Tuning) -> usize {
     let terms = problem.loops.count[2];
-    let far = has_one_loop(problem) && problem.loops.a[2] >= FAR_ROWS;
+    let far = problem.has_one_loop() && problem.loops.a[2] >= FAR_ROWS;
     let room = rows.min(BLOCK) * packed_row_step(terms);
     let pays = tuning.pack_terms > 0 && terms >= tuning.pack_terms && problem.n >= PAYING_STRIPS * STRIP;
     if far && pays && room <= 2 * PACKED { room } else { 0 }
-}
-
-fn has_one_loop(problem: &Problem) -> bool {
-    problem.loops.count[0] * problem.loops.count[1] == 1
 }
 
 /// Floats from a packed row to the next: an odd number of cache lines, so that rows lie in different sets.
@@ -228,7 +224,7 @@ fn parts(problem: &Problem, strips: usize, tuning: Tuning) -> [usize; 3] {
         return [1; 3];
     }
     let cut = |of: usize, most: usize| of.div_ceil(most.clamp(1, of));
-    if outer * lines == 1 {
+    if problem.has_one_loop() {
         return [1, 1, if tuning.k_block > 0 { cut(terms, tuning.k_block) } else { 1 }];
     }
     // A term reads its strips, and as many floats of `a` as lie between it and the next term.

@@ -223,6 +223,11 @@ unsafe impl Send for Problem<'_> {}
 unsafe impl Sync for Problem<'_> {}
 
 impl<'a> Problem<'a> {
+    /// Whether a sum is a single loop over evenly spaced terms.
+    pub fn has_one_loop(&self) -> bool {
+        self.loops.count[0] * self.loops.count[1] == 1
+    }
+
     /// The packed weights, if the sums read all their rows in order.
     pub fn whole_weights(&self) -> Option<Panels<'a>> {
         let ReductionLoops { count, b, .. } = self.loops;

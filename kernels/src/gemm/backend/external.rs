@@ -64,7 +64,7 @@ impl MatmulTask<'_> {
             // SAFETY: the code that makes a task guarantees that its operands are readable.
             None => unsafe { b_in_place(self.problem) },
         };
-        let a_in_place = has_one_loop(self.problem) && self.problem.a_rows.width >= self.rows.end;
+        let a_in_place = self.problem.has_one_loop() && self.problem.a_rows.width >= self.rows.end;
         // Without a copy and without an epilogue there is no reason for blocks.
         let most = if a_in_place && place.is_some() { m } else { m.min(BLOCK) };
         let c_stride = n.next_multiple_of(STRIP);
@@ -229,10 +229,6 @@ impl Kernel for InPlace<'_> {
     }
 }
 
-fn has_one_loop(problem: &Problem) -> bool {
-    problem.loops.count[0] * problem.loops.count[1] == 1
-}
-
 /// Some rows of `a`, at least one, in place.
 ///
 /// # Safety
@@ -252,7 +248,7 @@ unsafe fn a_in_place<'a>(problem: &'a Problem, rows: Range<usize>) -> Strided<'a
 /// Every term is readable.
 unsafe fn b_in_place<'a>(problem: &'a Problem) -> Option<Strided<'a>> {
     let (k, n, row_stride) = (problem.loops.len(), problem.n, problem.loops.b[2]);
-    if k == 0 || !has_one_loop(problem) || (n > STRIP && problem.b_strip != STRIP) {
+    if k == 0 || !problem.has_one_loop() || (n > STRIP && problem.b_strip != STRIP) {
         return None;
     }
     // SAFETY: from the first to the last element; all are in the slice that `b` points into.
