@@ -29,6 +29,7 @@
 //! - `stage`: layers of encoder and head, one a file; `core`: recurrent cores, one a file
 //! - `network`: layers put together with parameters; `pass`: their state in one pass, and the loops over them
 //! - `train`, `explain`, `evaluate`: what passes are for
+//! - `measure`: numbers of heatmaps and their intervals; it imports nothing of the others
 #![forbid(unsafe_code)]
 
 mod architecture;
@@ -39,6 +40,7 @@ mod evaluate;
 pub mod explain;
 mod init;
 mod ledger;
+pub mod measure;
 mod network;
 mod params;
 mod pass;
@@ -55,6 +57,6 @@ pub use kernels::pool::PoolKind;
 pub use network::Network;
 pub use params::{BiasKind, LateralSpec, NamedTensor, Spec};
 pub use pass::arg_max;
-pub use samples::Samples;
+pub use samples::{Samples, scale_bytes};
 pub use task::Task;
 pub use train::Evaluation;

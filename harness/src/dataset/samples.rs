@@ -1,7 +1,7 @@
 //! Samples in the model's input format: mapped bytes scaled to a range, or arrays of a file.
 
 use crate::dataset::Split;
-use model::{Samples, Task};
+use model::{Samples, Task, scale_bytes};
 
 /// The pixel of each byte: 0 is `low` and 255 is `high`; `−1..1` gives `2p/255 − 1`.
 pub fn scale(low: f32, high: f32) -> [f32; 256] {
@@ -66,11 +66,7 @@ impl Samples for Scaled {
         self.split.len()
     }
     fn pixels(&self, i: usize, x: &mut [f32]) {
-        self.split.runs(i, |at, bytes| {
-            for (x, &byte) in x[at..].iter_mut().zip(bytes) {
-                *x = self.scale[usize::from(byte)];
-            }
-        });
+        self.split.runs(i, |at, bytes| scale_bytes(bytes, &self.scale, &mut x[at..]));
     }
     fn label(&self, i: usize) -> u8 {
         self.split.label(i)

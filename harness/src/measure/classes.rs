@@ -1,12 +1,12 @@
 //! Class dependence: how alike the heatmaps of all classes are, by method and value; and the values' signs.
 
-use super::bootstrap::Interval;
 use super::intervals;
-use super::numbers::cosine;
 use crate::signal::check_stop;
 use anyhow::{Context, Result};
 use kernels::Kernels;
 use model::explain::{Explained, Explainer, Explanation, Method, Numbers, Target, Value};
+use model::measure::Interval;
+use model::measure::heatmap::cosine;
 use model::{Evaluator, Network, Samples, arg_max};
 use serde::{Deserialize, Serialize};
 

@@ -4,7 +4,7 @@
 use super::explanations::{ExplanationRequest, Summary};
 use super::heatmaps::{MAIN, Relevance};
 use super::majority::MajorityScores;
-use super::numbers::{mean, noise};
+use super::numbers::mean;
 use super::result::{Group, MajorityResult, Measured, OfMethod};
 use super::samples::SampleSelection;
 use super::settings::Measure;
@@ -13,6 +13,7 @@ use anyhow::{Context, Result};
 use kernels::Kernels;
 use model::Network;
 use model::explain::Value;
+use model::measure::heatmap::noise;
 
 /// A network and the samples that it is measured on.
 #[derive(Clone, Copy, Debug)]

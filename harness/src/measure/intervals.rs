@@ -1,8 +1,8 @@
 //! Intervals over samples of the numbers that claims are judged by.
 
-use super::bootstrap::{Bootstrap, Interval};
 use super::flipping::{Fill, Flipped, Order};
-use super::shares;
+use model::measure::shares;
+use model::measure::{Bootstrap, Interval};
 use serde::{Deserialize, Serialize};
 
 /// 95 % percentile bootstrap intervals over samples; none where a number is not defined.
@@ -54,11 +54,8 @@ pub fn of_mean(values: impl Iterator<Item = Option<f64>>) -> Option<Interval> {
 pub fn of_groups(groups: &[Vec<f64>]) -> Option<Interval> {
     // A draw of nothing but groups without values would have no mean.
     let groups = groups.iter().filter(|group| !group.is_empty());
-    let sums: Vec<(f64, usize)> = groups.map(|group| (group.iter().sum(), group.len())).collect();
-    finite(bootstrap().interval(&sums, |drawn| {
-        let (sum, count) = drawn.iter().fold((0.0, 0), |(sum, count), (more, n)| (sum + more, count + n));
-        sum / count as f64
-    }))
+    let sums: Vec<(f64, f64)> = groups.map(|group| (group.iter().sum(), group.len() as f64)).collect();
+    finite(bootstrap().ratio(&sums))
 }
 
 /// Steps that are the last quarter of a sequence.
@@ -66,21 +63,12 @@ pub fn last_quarter(steps: usize) -> usize {
     steps.div_ceil(4)
 }
 
-/// Sums of some samples' steps.
-fn sums(of: &[Vec<f64>], samples: &[usize]) -> Vec<f64> {
-    let mut sums = vec![0.0; of.first().map_or(0, Vec::len)];
-    for &i in samples {
-        sums.iter_mut().zip(&of[i]).for_each(|(sum, value)| *sum += value);
-    }
-    sums
-}
-
 impl Steps {
     /// The interval of the share of the last quarter of the steps.
     pub fn last_steps(&self) -> Option<Interval> {
         let samples: Vec<usize> = (0..self.relevance.len()).collect();
         finite(bootstrap().interval(&samples, |drawn| {
-            let sums = sums(&self.relevance, drawn);
+            let sums = shares::sum_of_rows(&self.relevance, drawn);
             let tail: f64 = sums.iter().rev().take(last_quarter(sums.len())).sum();
             tail / sums.iter().sum::<f64>()
         }))
@@ -90,7 +78,8 @@ impl Steps {
     pub fn cosine(&self) -> Option<Interval> {
         let samples: Vec<usize> = (0..self.relevance.len()).collect();
         finite(bootstrap().interval(&samples, |drawn| {
-            let [relevance, pixels] = [&self.relevance, &self.pixels].map(|of| sums(of, drawn));
+            let [relevance, pixels] =
+                [&self.relevance, &self.pixels].map(|of| shares::sum_of_rows(of, drawn));
             shares::cosine(&shares::normalised(&relevance), &shares::normalised(&pixels))
         }))
     }

@@ -1,7 +1,7 @@
 //! The majority problem: the share of relevance on the two images that determine the class.
 
-use super::shares;
 use crate::dataset::files::BLOCKS;
+use model::measure::shares;
 
 /// Cosine of a mask with relevance spread evenly over the blocks: √(2/3).
 pub const UNIFORM_BASELINE: f64 = 0.816_496_580_927_726;

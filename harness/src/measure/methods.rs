@@ -1,7 +1,6 @@
 //! Every method and value beside each other: how much a heatmap depends on the class, how fast the class falls when the most
 //! relevant regions are removed, and what is not conserved.
 
-use super::bootstrap::Interval;
 use super::classes::{ClassRequest, of_method, values};
 use super::explanations::Summary;
 use super::flipping::{Fill, Flipping, Order};
@@ -10,6 +9,7 @@ use anyhow::Result;
 use kernels::Kernels;
 use model::arg_max;
 use model::explain::{Method, Value};
+use model::measure::Interval;
 use serde::Serialize;
 
 /// Side of the regions that are removed, and how many of them.

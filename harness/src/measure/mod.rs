@@ -3,7 +3,6 @@
 //! The numbers and the heatmaps of a run stay in its folder, so that a report needs neither the data nor the network.
 //! Everything is a function of network, data and [`settings::Measure`]; random numbers come from fixed seeds.
 
-pub mod bootstrap;
 pub mod classes;
 pub mod explanations;
 pub mod flipping;
@@ -19,6 +18,5 @@ pub mod randomise;
 pub mod result;
 pub mod samples;
 pub mod settings;
-pub mod shares;
 pub mod studentised_range;
 pub mod tukey;

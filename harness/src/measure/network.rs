@@ -10,7 +10,6 @@ use super::quality::quality;
 use super::result::{Group, Measured, OfMethod, request};
 use super::samples::SampleSelection;
 use super::settings::Measure;
-use super::shares::per_step;
 use crate::dataset::Dataset;
 use crate::dataset::samples::Scaled;
 use crate::io::array;
@@ -24,6 +23,7 @@ use anyhow::{Context, Result};
 use kernels::Kernels;
 use model::Network;
 use model::explain::{Ascent, Target, Value, prototype};
+use model::measure::shares::per_step;
 use std::path::Path;
 
 /// Prototypes (section 3.2): number of steps, step length, and weight of the penalty on the distance from the

@@ -9,6 +9,7 @@ use super::randomise::{Similarity, cascade};
 use anyhow::Result;
 use kernels::Kernels;
 use model::explain::Target;
+use model::measure::heatmap;
 use serde::Serialize;
 
 /// The results of one method on the samples of a network.
@@ -46,9 +47,9 @@ pub fn quality(
     let (predicted, summary) = of(Target::Predicted)?;
     let (labelled, _) = of(Target::True)?;
     let (runner_up, _) = of(Target::RunnerUp)?;
-    let noises = || predicted.chunks_exact(size).map(|map| numbers::noise(map, cols));
+    let noises = || predicted.chunks_exact(size).map(|map| heatmap::noise(map, cols));
     let pairs = || labelled.chunks_exact(size).zip(runner_up.chunks_exact(size));
-    let cosines = || pairs().map(|(a, b)| numbers::cosine(a, b).map(f64::abs));
+    let cosines = || pairs().map(|(a, b)| heatmap::cosine(a, b).map(f64::abs));
     let mut flipped = Vec::new();
     let mut flipping = Flipping::new(kernels, request.network, request.samples, request.indices, side)?;
     for order in [Order::MostFirst, Order::LeastFirst] {

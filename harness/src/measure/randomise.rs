@@ -2,9 +2,10 @@
 //! Heatmaps that depend on the learnt weights change; those that stay the same depend only on the input or
 //! the method.
 
-use super::numbers::{cosine, mean, rank_correlation};
+use super::numbers::mean;
 use anyhow::Result;
 use model::Network;
+use model::measure::heatmap::{cosine, rank_correlation};
 use serde::{Deserialize, Serialize};
 
 /// Similarity of the heatmaps to the original ones after a layer and all above it have been randomised.

@@ -26,7 +26,7 @@ pub struct OfMethod {
     pub summary: Summary,
     /// Relevance of each image column, summed over the class's test samples.
     pub class_columns: Vec<f64>,
-    /// Mean total variation of a heatmap over its absolute sum: see [`noise`](crate::measure::numbers::noise).
+    /// Mean total variation of a heatmap over its absolute sum: see [`noise`](model::measure::heatmap::noise).
     pub noise: Option<f64>,
     /// Mean |cosine| between the heatmaps of the true class and of the largest other logit.
     #[serde(alias = "rival_cosine")]

@@ -1,13 +1,13 @@
 //! The runs of a data set grouped by network: runs of a group differ in the seed only.
 
 use crate::experiment::folder::{Finished, Loaded};
-use crate::measure::bootstrap::Interval;
 use crate::measure::intervals;
 use crate::measure::numbers::mean_and_deviation;
 use crate::measure::samples::SampleSelection;
-use crate::measure::shares::{cosine, jensen_shannon_distance, normalised};
 use crate::report::colormap::Look;
 use crate::run::settings::{OptimiserName, Settings};
+use model::measure::Interval;
+use model::measure::shares::{cosine, jensen_shannon_distance, normalised};
 
 /// A network of an experiment and its finished runs, by seed.
 #[derive(Clone, Debug)]

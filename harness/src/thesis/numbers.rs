@@ -8,12 +8,12 @@ use crate::measure::classes;
 use crate::measure::flipping::{Fill, Flipped, Order};
 use crate::measure::heatmaps::MAIN;
 use crate::measure::result::{Measured, OfMethod};
-use crate::measure::shares::{cosine, jensen_shannon_distance};
 use crate::report::curve::{Line, LineChart};
 use crate::report::document::Section;
 use crate::report::table::Table;
 use anyhow::Result;
 use model::explain::Value;
+use model::measure::shares::{cosine, jensen_shannon_distance};
 
 pub(super) fn section(set: &Set) -> Result<Section> {
     let mut section = Section::new(&format!("Quantitative evaluation of the heatmaps of {}", set.title()));

@@ -7,7 +7,6 @@ use crate::command::source::Source;
 use crate::error::UsageError;
 use crate::io::atomic::{check_target, write_atomically};
 use crate::measure::explanations::{ExplanationRequest, explain_all};
-use crate::measure::shares::{normalised, per_step};
 use crate::report::document::{Figure, Picture, Report, Section};
 use crate::report::panel::{HeatRow, Style, heat_grid};
 use crate::report::share::share_chart;
@@ -16,6 +15,7 @@ use anyhow::{Result, ensure};
 use kernels::Kernels;
 use model::Network;
 use model::explain::{Explanation, Method};
+use model::measure::shares::{normalised, per_step};
 use serde_json::Value as Json;
 
 /// The most pictures of a page.

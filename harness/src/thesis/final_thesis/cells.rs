@@ -2,11 +2,11 @@
 
 use super::printed::METHODS;
 use crate::experiment::folder::{Finished, Loaded};
-use crate::measure::bootstrap::{Bootstrap, Interval};
 use crate::measure::result::MajorityResult;
 use crate::measure::samples::SampleSelection;
 use crate::report::colormap::Look;
 use crate::run::settings::Settings;
+use model::measure::{Bootstrap, Interval};
 use std::collections::BTreeMap;
 
 /// A cell at one length on one data set.

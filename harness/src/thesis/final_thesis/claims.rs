@@ -4,10 +4,10 @@
 
 use super::cells::{Cell, Scores, Set, method_title, paired};
 use super::printed::METHODS;
-use crate::measure::bootstrap::{Bootstrap, Interval};
 use crate::report::matrix::{self, Matrix, Row, Verdict};
 use crate::report::table::Table;
 use model::Architecture;
+use model::measure::{Bootstrap, Interval};
 
 /// One claim on one data set.
 #[derive(Clone, Debug, PartialEq)]

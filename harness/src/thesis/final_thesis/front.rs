@@ -4,11 +4,11 @@ use super::super::{front, networks};
 use super::cells::{Set, interval, method_title, methods};
 use super::{claims, figures};
 use crate::experiment::folder::Loaded;
-use crate::measure::bootstrap::Interval;
 use crate::measure::majority::UNIFORM_BASELINE;
 use crate::report::document::Section;
 use crate::report::matrix::Verdict;
 use anyhow::Result;
+use model::measure::Interval;
 
 /// What ran, and the result on each majority problem, made from the numbers.
 pub fn lead(loaded: &Loaded, majority: &[Set]) -> Vec<String> {

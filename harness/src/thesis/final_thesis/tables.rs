@@ -2,11 +2,11 @@
 
 use super::cells::{Cell, Scores, Set, interval, method_title, methods, paired};
 use super::printed;
-use crate::measure::bootstrap::Interval;
 use crate::measure::majority::UNIFORM_BASELINE;
-use crate::measure::shares::normalised;
 use crate::measure::tukey::tukey_hsd;
 use crate::report::table::Table;
+use model::measure::Interval;
+use model::measure::shares::normalised;
 
 /// Level of the pairwise comparisons.
 pub const ALPHA: f64 = 0.05;

@@ -61,6 +61,16 @@ impl Bootstrap {
         })
     }
 
+    /// Interval of `Σ a / Σ b` over pairs `(a, b)`, such as the sum and the number of a group's values: the mean over all values
+    /// when groups are drawn.
+    pub fn ratio(&self, pairs: &[(f64, f64)]) -> Option<Interval> {
+        self.interval(pairs, |drawn| {
+            let (above, below) =
+                drawn.iter().fold((0.0, 0.0), |(above, below), (a, b)| (above + a, below + b));
+            above / below
+        })
+    }
+
     /// Interval of the mean.
     pub fn mean(&self, values: &[f64]) -> Option<Interval> {
         self.interval(values, |drawn| drawn.iter().sum::<f64>() / drawn.len() as f64)
@@ -115,6 +125,17 @@ mod tests {
         let largest = |drawn: &[f64]| drawn.iter().copied().fold(f64::MIN, f64::max);
         let found = Bootstrap::default().interval(&[1.0, 2.0, 3.0], largest).unwrap();
         assert_eq!((found.estimate, found.high), (3.0, 3.0));
+    }
+
+    #[test]
+    fn a_ratio_is_one_of_sums() {
+        let pairs = [(1.0, 2.0), (5.0, 6.0), (0.0, 1.0)];
+        let found = Bootstrap::default().ratio(&pairs).unwrap();
+        assert_eq!(found.estimate, 6.0 / 9.0);
+        assert_eq!((found.low, found.high), (0.0, 5.0 / 6.0));
+        // All denominators are 1: a mean.
+        let values = [0.2, 0.4, 0.9];
+        assert_eq!(Bootstrap::default().ratio(&values.map(|a| (a, 1.0))), Bootstrap::default().mean(&values));
     }
 
     #[test]

@@ -22,6 +22,18 @@ pub fn per_step(values: &[f32], rows: usize, cols: usize, seq_len: usize) -> Vec
     sums
 }
 
+/// Sum of the rows `which`, which may name a row more than once; empty if there are no rows.
+///
+/// # Panics
+/// If a row is not there.
+pub fn sum_of_rows(rows: &[Vec<f64>], which: &[usize]) -> Vec<f64> {
+    let mut sums = vec![0.0; rows.first().map_or(0, Vec::len)];
+    for &i in which {
+        sums.iter_mut().zip(&rows[i]).for_each(|(sum, value)| *sum += value);
+    }
+    sums
+}
+
 /// `v_i / Σ v`. All zeros if the sum is 0; negative values keep their sign relative to the sum.
 pub fn normalised(values: &[f64]) -> Vec<f64> {
     let sum: f64 = values.iter().sum();
@@ -83,6 +95,14 @@ mod tests {
     #[should_panic(expected = "28 columns cannot be read in 5 steps")]
     fn a_width_that_does_not_divide_is_refused() {
         per_step(&[0.0; 28], 1, 28, 5);
+    }
+
+    #[test]
+    fn a_row_counts_as_often_as_it_is_named() {
+        let rows = [vec![1.0, 2.0], vec![10.0, 20.0]];
+        assert_eq!(sum_of_rows(&rows, &[0, 1, 1]), [21.0, 42.0]);
+        assert_eq!(sum_of_rows(&rows, &[]), [0.0, 0.0]);
+        assert!(sum_of_rows(&[], &[]).is_empty());
     }
 
     #[test]
