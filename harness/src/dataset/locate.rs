@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow, bail, ensure};
 
 use super::files::{FILES, KNOWN, MASK_FILES, canonical_name};
-use super::published::is_published;
+use super::published::{download_command, is_published};
 use super::split::Split;
 use super::{checksum, maj, synth};
 use crate::io::atomic::{check_folder, random_name};
@@ -154,7 +154,7 @@ impl SearchPath {
             .map(|(root, set)| format!("; {} itself holds {set}", root.display()))
             .collect();
         let download = match (is_published(name), name.strip_suffix(maj::SUFFIX)) {
-            (true, _) => format!("download it: harness data fetch {name}, "),
+            (true, _) => format!("download it: {}, ", download_command(name)),
             (false, Some(base)) => format!("generate it: harness data maj --from {base}, "),
             (false, None) => String::new(),
         };

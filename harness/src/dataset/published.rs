@@ -130,6 +130,14 @@ pub(super) const MIRRORS: [(&str, &[&str]); 3] = [
     ("kmnist", &["http://codh.rois.ac.jp/kmnist/dataset/kmnist/"]),
 ];
 
+/// The command that downloads a data set, for messages.
+pub fn download_command(name: &str) -> String {
+    match cfg!(feature = "fetch") {
+        true => format!("harness data fetch {name}"),
+        false => format!("cargo run --release --features fetch -- data fetch {name}"),
+    }
+}
+
 /// Whether the set `name` can be fetched.
 pub fn is_published(name: &str) -> bool {
     MIRRORS.iter().any(|(known, _)| *known == name)

@@ -1,4 +1,4 @@
-//! Downloads published data sets; only `harness data fetch` does.
+//! The transfer of the files of a data set.
 //!
 //! A file is downloaded under a temporary name and renamed once its checksum is verified. A partial download is kept and
 //! continued, from the same mirror or another.
@@ -6,17 +6,15 @@
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context, Error, Result, bail, ensure};
 use ureq::Agent;
 use ureq::http::header::{CONTENT_LENGTH, CONTENT_RANGE, RANGE};
 
-use super::checksum::{self, State};
-use super::files::FILES;
-use super::locate::file_in;
-use super::published::{MIRRORS, Published, published};
-use crate::error::UsageError;
+use super::{Download, Published};
+use crate::dataset::checksum::{self, State};
+use crate::dataset::files::FILES;
+use crate::dataset::locate::file_in;
 use crate::io::atomic::advice;
 use crate::io::lock;
 use crate::io::progress::{Job, Progress};
@@ -26,23 +24,6 @@ use crate::signal::check_stop;
 const MAX_BYTES: u64 = 64 << 20;
 /// Number of interrupted transfers after which a mirror is skipped.
 const MAX_INTERRUPTIONS: usize = 4;
-
-/// A download: data set, mirrors, target folder.
-#[derive(Clone, Debug)]
-pub struct Download {
-    /// Canonical name of the set.
-    pub name: String,
-    /// Folder for its files.
-    pub folder: PathBuf,
-    /// Server folders, tried in turn.
-    pub mirrors: Vec<String>,
-    /// The expected files, in the order of [`FILES`].
-    pub files: [Published; 4],
-    /// Timeout of a connection and of each read.
-    pub timeout: Duration,
-    /// Whether the proxy of the environment is used.
-    pub proxy: bool,
-}
 
 /// Why a transfer failed.
 enum Failure {
@@ -61,30 +42,6 @@ impl From<Error> for Failure {
 }
 
 impl Download {
-    /// A published set into `folder`, only from `mirror` if one is given.
-    ///
-    /// # Errors
-    /// [`UsageError`] if no published data set has that name, or the mirror is not a URL.
-    pub fn new(name: &str, folder: &Path, mirror: Option<&str>) -> Result<Download> {
-        let known = MIRRORS.iter().find(|(known, _)| *known == name);
-        let (Some((_, mirrors)), Some(&files)) = (known, published(name)) else {
-            let names: Vec<_> = MIRRORS.iter().map(|(name, _)| *name).collect();
-            bail!(UsageError(format!(
-                "{name} is not a published data set; it must be {}, or generate one: harness data synth",
-                names.join(", ")
-            )));
-        };
-        let mirrors = match mirror {
-            Some(url) if !(url.starts_with("http://") || url.starts_with("https://")) => {
-                bail!(UsageError(format!("--mirror {url}: it must begin with http:// or https://")))
-            }
-            Some(url) => vec![url.to_owned()],
-            None => mirrors.iter().map(|&url| url.to_owned()).collect(),
-        };
-        let (name, folder) = (name.to_owned(), folder.to_owned());
-        Ok(Download { name, folder, mirrors, files, timeout: Duration::from_secs(30), proxy: true })
-    }
-
     fn agent(&self) -> Agent {
         let config = Agent::config_builder()
             .http_status_as_error(false)
