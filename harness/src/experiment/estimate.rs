@@ -19,7 +19,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 /// How long each rate is measured, at most a step longer.
-const MEASURED: Duration = Duration::from_millis(100);
+const MEASURED: Duration = Duration::from_millis(40);
 /// Samples that are evaluated or explained at once.
 const CHUNK: usize = 50;
 /// Steps of a prototype, and samples whose heatmaps of all classes are compared.

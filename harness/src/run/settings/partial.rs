@@ -284,6 +284,12 @@ impl PartialSettings {
             core: core.unwrap_or(base.core),
             head: head.unwrap_or(base.head),
         };
+        let has_pool = parts.encoder.iter().any(|layer| matches!(layer, EncoderLayer::Pool(_)));
+        if self.pool.is_some() && !has_pool {
+            return Err(UsageError(format!(
+                "--pool: the encoder of {cell} has no pool; leave the option out"
+            )));
+        }
         let architecture = resized(parts, self.pool, self.combine, self.recurrent)
             .map_err(|error| UsageError(format!("--combine, --recurrent: {error}")))?;
         let name = if own_name || is_preset { cell.to_owned() } else { file_name(&architecture) };

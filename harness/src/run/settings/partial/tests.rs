@@ -85,6 +85,16 @@ fn parts_replace_those_of_the_preset_and_name_the_architecture() {
 }
 
 #[test]
+fn a_kind_of_pool_needs_a_pool() {
+    for cell in ["shallow", "deep", "r-lstm"] {
+        let refused = complete(&format!("cell = \"{cell}\"\npool = \"sum\"")).unwrap_err().to_string();
+        assert!(refused.contains("--pool") && refused.contains(cell), "{refused}");
+    }
+    assert!(complete("cell = \"convdeep\"\npool = \"sum\"").is_ok());
+    assert!(complete("encoder = [{ dense = 32 }]\npool = \"max\"").is_err());
+}
+
+#[test]
 fn a_cell_with_the_suffix_is_the_same_as_the_setting() {
     let complete = |text: &str| toml::from_str::<PartialSettings>(text).unwrap().complete();
     let named = complete("cell = \"r-lstm-sd\"\ndropout-profile = \"final\"").unwrap();
