@@ -1,14 +1,14 @@
 //! Gradients against central differences of a network written out in f64, and the guarantees of training.
 
 use crate::support::{
-    Arrays, Reference, backends, bits, explain, gated_and_lateral, narrow, samples_for, thesis,
+    Arrays, Reference, backends, bits, explain, gated_and_lateral, lively, narrow, samples_for, thesis,
     trainer as new_trainer, unpooled,
 };
 use kernels::pool::PoolKind;
 use kernels::{Kernels, Threads};
 use model::explain::{Method, Target};
 use model::train::{DropoutPolicy, Optimiser, TrainOptions, Trainer};
-use model::{Architecture, Core, Evaluator, Network, Task};
+use model::{Architecture, Core, EncoderLayer, Evaluator, Network, Task};
 
 /// The central difference at 0, `None` if two step sizes disagree, because a relu or a pool has a kink there.
 fn slope(mut f: impl FnMut(f64) -> f64, scale: f64) -> Option<f64> {
@@ -274,6 +274,39 @@ fn gradients_under_every_policy_are_those_of_the_network_that_is_left() {
             let dropout = DropoutPolicy { stationary, ..DropoutPolicy::finished() };
             check_under_dropout(&network, dropout, &[5e-4, 1e-4, 3e-5]);
         }
+    }
+}
+
+#[test]
+fn a_stationary_mask_drops_the_same_inputs_at_every_step() {
+    let task = Task { rows: 7, cols: 8, seq_len: 4, classes: 5, ..Task::default() };
+    for (core, name) in [
+        (Core::Rnn { combine: 96, recurrent: 64 }, "combine.weight"),
+        (Core::RLstm { cells: 17 }, "gates.weight"),
+    ] {
+        let encoder = vec![EncoderLayer::conv(3, 4)];
+        let network = lively(Architecture { encoder, core, head: vec![] }, task);
+        // All strips are the same, so that a unit of the encoder has one value at all steps.
+        let image = (0..56).map(|i| ((i / 8 * 2 + i % 2) as f32 * 0.7).sin()).collect();
+        let samples = Arrays { images: image, size: 56, labels: vec![2] };
+        let live = |dropout: DropoutPolicy| -> Vec<bool> {
+            let options = TrainOptions { optimiser: SGD, batch: 1, seed: 3, dropout };
+            let mut trainer = Trainer::new(network.clone(), options).expect("a sound policy");
+            trainer.step(&Kernels::default(), &samples, &[0]).expect("runs");
+            let gradients = network.export(trainer.gradients());
+            let weight = gradients.iter().find(|tensor| tensor.name == name).expect("the core's weights");
+            let row = |row: &[f32]| row.iter().any(|&d| d != 0.0);
+            weight.values.chunks_exact(weight.shape[1]).take(56).map(row).collect()
+        };
+        let whole = live(DropoutPolicy::NONE);
+        let dropped = |stationary| {
+            let policy = DropoutPolicy { rate: 0.5, combine: true, stationary, ..DropoutPolicy::NONE };
+            let dropped = whole.iter().zip(live(policy)).filter(|(whole, live)| **whole && !live).count();
+            dropped as f64 / whole.iter().filter(|live| **live).count() as f64
+        };
+        // Half of them; other masks at every step leave 1/16 that are dropped at all four.
+        let (same, others) = (dropped(true), dropped(false));
+        assert!((0.3..0.7).contains(&same) && others < 0.25, "{name}: {same}, {others}");
     }
 }
 

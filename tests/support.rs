@@ -43,7 +43,7 @@ pub struct Golden {
 /// The metadata of a safetensors file.
 fn metadata(bytes: &[u8]) -> HashMap<String, String> {
     let (_, header) = SafeTensors::read_metadata(bytes).expect("a header");
-    header.metadata().clone().expect("metadata")
+    header.metadata().clone().expect("metadata").into_iter().collect()
 }
 
 impl Golden {

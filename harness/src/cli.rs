@@ -273,7 +273,7 @@ mod tests {
                     "/io/",
                     "dataset/gz.rs",
                     "dataset/checksum.rs",
-                    "dataset/fetch.rs",
+                    "dataset/fetch/transfer.rs",
                     "experiment/estimate.rs",
                 ];
                 if !reads.iter().any(|own| path.to_string_lossy().contains(own)) {

@@ -267,7 +267,8 @@ fn write_foreign(path: &Path, network: &Network, tensors: &BTreeMap<String, Fore
     let views = tensors.iter().map(|(name, (dtype, shape, data))| {
         (name, TensorView::new(*dtype, shape.clone(), data).expect("a tensor"))
     });
-    fs::write(path, safetensors::serialize(views, Some(metadata)).expect("serialised")).expect("written");
+    fs::write(path, safetensors::serialize(views, Some(metadata.into_iter().collect())).expect("serialised"))
+        .expect("written");
 }
 
 #[test]

@@ -97,3 +97,17 @@ impl Loss {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_evaluation_is_the_mean_over_its_parts() {
+        let mut all = Evaluation { samples: 3, correct: 2, loss: 1.5, dead: 1 };
+        all.add(Evaluation { samples: 5, correct: 4, loss: 0.5, dead: 0 });
+        assert_eq!(all, Evaluation { samples: 8, correct: 6, loss: 2.0, dead: 1 });
+        assert_eq!((all.accuracy(), all.mean_loss()), (0.75, 0.25));
+        assert_eq!((Evaluation::default().accuracy(), Evaluation::default().mean_loss()), (0.0, 0.0));
+    }
+}

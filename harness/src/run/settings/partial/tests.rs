@@ -86,6 +86,7 @@ fn parts_replace_those_of_the_preset_and_name_the_architecture() {
 
 #[test]
 fn a_kind_of_pool_needs_a_pool() {
+    let complete = |text: &str| toml::from_str::<PartialSettings>(text).unwrap().complete();
     for cell in ["shallow", "deep", "r-lstm"] {
         let refused = complete(&format!("cell = \"{cell}\"\npool = \"sum\"")).unwrap_err().to_string();
         assert!(refused.contains("--pool") && refused.contains(cell), "{refused}");
