@@ -255,4 +255,25 @@ mod tests {
             assert_eq!(back, packed);
         }
     }
+
+    #[test]
+    fn a_part_has_no_weights_behind_the_last_column() {
+        for (k, n) in [(3, 1), (2, 16), (5, 17), (4, 40)] {
+            let weights: Vec<f32> = (0..k * n).map(|i| i as f32 - 4.5).collect();
+            let packed = pack(&weights, k, n);
+            for kind in
+                [Part::All, Part::Positive, Part::Negative, Part::Square, Part::One, Part::Gamma(0.25)]
+            {
+                let of_part: Vec<f32> = weights.iter().map(|&w| kind.of(w)).collect();
+                let mut found = vec![f32::NAN; panels_len(k, n)];
+                part(Panels::new(&packed, k, n), kind, &mut found);
+                assert_eq!(found, pack(&of_part, k, n), "{kind:?} {k}x{n}");
+                let mut turned = vec![f32::NAN; panels_len(n, k)];
+                transpose(Panels::new(&packed, k, n), kind, &mut turned);
+                let mut transposed = vec![f32::NAN; panels_len(n, k)];
+                transpose(Panels::new(&found, k, n), Part::All, &mut transposed);
+                assert_eq!(turned, transposed, "{kind:?} {k}x{n}");
+            }
+        }
+    }
 }
