@@ -315,3 +315,19 @@ fn enter<S: Simd, const R: usize, const L: usize, const V: usize, const EDGE: u8
     let Column { block, strip, heights: Heights { tall, short, .. }, tuning, .. } = column;
     simd.enter(Tiles::<R, L, V, EDGE> { problem, block, strip, tall, short, prefetch: tuning.prefetch });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packed_rows_do_not_overlap_and_lie_an_odd_number_of_cache_lines_apart() {
+        for terms in 0..2000 {
+            let step = packed_row_step(terms);
+            assert!(
+                step >= terms && step < terms + 2 * STRIP + 1 && step % (2 * STRIP) == STRIP,
+                "{terms}: {step}"
+            );
+        }
+    }
+}
