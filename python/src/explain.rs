@@ -7,9 +7,9 @@ use crate::watch::Watch;
 use anyhow::{Context, Result, ensure};
 use harness::command::method::{MethodArgs, RuleTable};
 use harness::measure::explanations::{ExplanationRequest, explain_all};
-use harness::measure::shares::per_step;
 use kernels::Kernels;
 use model::explain::{Explanation, Method, Target, Value};
+use model::measure::shares::per_step;
 use model::{Network, Samples, Task};
 use numpy::{
     IntoPyArray, PyArrayDyn, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2, PyUntypedArrayMethods,
