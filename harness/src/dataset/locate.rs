@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow, bail, ensure};
 
 use super::files::{FILES, KNOWN, MASK_FILES, canonical_name};
-use super::published::{download_command, is_published};
+use super::published::{how_to_download, is_published};
 use super::split::Split;
 use super::{checksum, maj, synth};
 use crate::io::atomic::{check_folder, random_name};
@@ -154,7 +154,7 @@ impl SearchPath {
             .map(|(root, set)| format!("; {} itself holds {set}", root.display()))
             .collect();
         let download = match (is_published(name), name.strip_suffix(maj::SUFFIX)) {
-            (true, _) => format!("download it: {}, ", download_command(name)),
+            (true, _) => format!("download it: {}, ", how_to_download(name)),
             (false, Some(base)) => format!("generate it: harness data maj --from {base}, "),
             (false, None) => String::new(),
         };

@@ -130,12 +130,10 @@ pub(super) const MIRRORS: [(&str, &[&str]); 3] = [
     ("kmnist", &["http://codh.rois.ac.jp/kmnist/dataset/kmnist/"]),
 ];
 
-/// The command that downloads a data set, for messages.
-pub fn download_command(name: &str) -> String {
-    match cfg!(feature = "fetch") {
-        true => format!("harness data fetch {name}"),
-        false => format!("cargo run --release --features fetch -- data fetch {name}"),
-    }
+/// How a data set is downloaded, for messages; without dashes, as the Python package shows them too.
+pub fn how_to_download(name: &str) -> String {
+    let needs = if cfg!(feature = "fetch") { "" } else { " (built with the cargo feature fetch)" };
+    format!("harness data fetch {name}{needs}")
 }
 
 /// Whether the set `name` can be fetched.

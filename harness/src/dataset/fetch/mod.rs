@@ -8,8 +8,6 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-#[cfg(not(feature = "fetch"))]
-use super::published::download_command;
 use super::published::{MIRRORS, Published, published};
 use crate::error::UsageError;
 
@@ -62,8 +60,8 @@ impl Download {
     #[cfg(not(feature = "fetch"))]
     pub fn fetch(&self, _: &crate::io::progress::Progress) -> Result<[PathBuf; 4]> {
         bail!(UsageError(format!(
-            "this program was built without downloads; use {}, or copy {} from {} into {}",
-            download_command(&self.name),
+            "this program was built without downloads; use cargo run --release --features fetch -- data fetch {}, or copy {} from {} into {}",
+            self.name,
             super::files::FILES.map(|file| format!("{file}.gz")).join(", "),
             self.mirrors[0],
             self.folder.display(),
