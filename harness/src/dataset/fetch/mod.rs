@@ -20,7 +20,7 @@ pub struct Download {
     pub folder: PathBuf,
     /// Server folders, tried in turn.
     pub mirrors: Vec<String>,
-    /// The expected files, in the order of [`FILES`].
+    /// The expected files, in the order of [`FILES`](super::files::FILES).
     pub files: [Published; 4],
     /// Timeout of a connection and of each read.
     pub timeout: Duration,
