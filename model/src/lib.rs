@@ -57,6 +57,6 @@ pub use kernels::pool::PoolKind;
 pub use network::Network;
 pub use params::{BiasKind, LateralSpec, NamedTensor, Spec};
 pub use pass::arg_max;
-pub use samples::{Samples, scale_bytes};
+pub use samples::{Samples, byte_scale, scale_bytes};
 pub use task::Task;
 pub use train::Evaluation;

@@ -1,8 +1,8 @@
 //! NumPy arrays as samples, without a copy.
 
 use anyhow::{Context, Result, bail, ensure};
-use harness::dataset::samples::{outside, scale};
-use model::{Samples, Task};
+use harness::dataset::samples::outside;
+use model::{Samples, Task, byte_scale, scale_bytes};
 use numpy::{PyReadonlyArray1, PyReadonlyArrayDyn, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 
@@ -60,7 +60,7 @@ impl ImageArray<'_> {
             }
             ImageArray::Bytes(array) => {
                 let bytes = array.as_slice().with_context(|| format!("{name} is not contiguous"))?;
-                Pixels::Bytes(bytes, Box::new(scale(low, high)))
+                Pixels::Bytes(bytes, Box::new(byte_scale(low, high)))
             }
         };
         Ok(Images { pixels, size: rows * cols, count, labels: None })
@@ -98,9 +98,7 @@ impl Samples for Images<'_> {
         let place = i * self.size..(i + 1) * self.size;
         match &self.pixels {
             Pixels::Floats(floats) => x.copy_from_slice(&floats[place]),
-            Pixels::Bytes(bytes, scale) => {
-                x.iter_mut().zip(&bytes[place]).for_each(|(x, &byte)| *x = scale[usize::from(byte)]);
-            }
+            Pixels::Bytes(bytes, scale) => scale_bytes(&bytes[place], scale, x),
         }
     }
     fn label(&self, i: usize) -> u8 {

@@ -1,12 +1,7 @@
 //! Samples in the model's input format: mapped bytes scaled to a range, or arrays of a file.
 
 use crate::dataset::Split;
-use model::{Samples, Task, scale_bytes};
-
-/// The pixel of each byte: 0 is `low` and 255 is `high`; `−1..1` gives `2p/255 − 1`.
-pub fn scale(low: f32, high: f32) -> [f32; 256] {
-    std::array::from_fn(|byte| (byte as f32 * (high - low)) / 255.0 + low)
-}
+use model::{Samples, Task, byte_scale, scale_bytes};
 
 /// What is wrong with the first pixel that is outside a task's range, and how to scale the images; a NaN is outside, too.
 pub fn outside(images: &[f32], task: &Task) -> Option<String> {
@@ -50,9 +45,9 @@ pub struct Scaled {
 }
 
 impl Scaled {
-    /// Scales bytes linearly to `low..=high`, as [`scale`] does.
+    /// Scales bytes linearly to `low..=high`, as [`byte_scale`] does.
     pub fn new(split: &Split, low: f32, high: f32) -> Scaled {
-        Scaled { split: split.clone(), scale: Box::new(scale(low, high)) }
+        Scaled { split: split.clone(), scale: Box::new(byte_scale(low, high)) }
     }
 
     /// The mapped bytes.

@@ -6,6 +6,7 @@
 use super::export::Export;
 use super::file;
 use anyhow::{Context, Result, bail, ensure};
+use model::{byte_scale, scale_bytes};
 use ndarray_npy::npy::header::{Header, ParseHeaderError, ReadHeaderError};
 use ndarray_npy::{ReadableElement, WritableElement};
 use std::io::{Cursor, Read, Seek, SeekFrom};
@@ -51,7 +52,9 @@ pub fn read_pixels(path: &Path, [low, high]: [f32; 2]) -> Result<(Vec<f32>, [usi
     opened.header.type_descriptor = u8::type_descriptor();
     let shape = image_shape(path, &opened.header.shape)?;
     let bytes: Vec<u8> = values(path, opened)?;
-    Ok((bytes.into_iter().map(|byte| (f32::from(byte) * (high - low)) / 255.0 + low).collect(), shape))
+    let mut pixels = vec![0.0; bytes.len()];
+    scale_bytes(&bytes, &byte_scale(low, high), &mut pixels);
+    Ok((pixels, shape))
 }
 
 /// The shape of images, which may have one channel.

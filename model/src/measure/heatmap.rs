@@ -1,17 +1,20 @@
 //! How alike two heatmaps are, and how noisy one is.
 
+use super::shares::{cosine_of, dot};
+
 /// Cosine of two heatmaps; none if either is all zero.
+///
+/// # Panics
+/// If they differ in size.
 pub fn cosine(a: &[f32], b: &[f32]) -> Option<f64> {
-    let wide = |map: &[f32]| map.iter().map(|&r| f64::from(r)).collect::<Vec<f64>>();
-    let cosine = super::shares::cosine(&wide(a), &wide(b));
-    cosine.is_finite().then_some(cosine)
+    assert_eq!(a.len(), b.len(), "cosine of heatmaps of {} and {} pixels", a.len(), b.len());
+    Some(cosine_of(a, b)).filter(|cosine| cosine.is_finite())
 }
 
 /// Spearman's rank correlation of two heatmaps: the correlation of their ranks, ties share the mean of their ranks.
 /// None if either is constant.
 pub fn rank_correlation(a: &[f32], b: &[f32]) -> Option<f64> {
     let (a, b) = (centred_ranks(a), centred_ranks(b));
-    let dot = |x: &[f64], y: &[f64]| x.iter().zip(y).map(|(x, y)| x * y).sum::<f64>();
     let size = (dot(&a, &a) * dot(&b, &b)).sqrt();
     (size > 0.0).then(|| (dot(&a, &b) / size).clamp(-1.0, 1.0))
 }

@@ -46,8 +46,17 @@ pub fn normalised(values: &[f64]) -> Vec<f64> {
 /// If the lengths differ.
 pub fn cosine(a: &[f64], b: &[f64]) -> f64 {
     assert_eq!(a.len(), b.len(), "cosine of {} against {} steps", a.len(), b.len());
-    let dot = |x: &[f64], y: &[f64]| x.iter().zip(y).map(|(x, y)| x * y).sum::<f64>();
+    cosine_of(a, b)
+}
+
+/// [`cosine`] of either precision, summed in f64.
+pub(super) fn cosine_of<T: Copy + Into<f64>>(a: &[T], b: &[T]) -> f64 {
     (dot(a, b) / (dot(a, a).sqrt() * dot(b, b).sqrt())).clamp(-1.0, 1.0)
+}
+
+/// `Σ a·b` in f64.
+pub(super) fn dot<T: Copy + Into<f64>>(a: &[T], b: &[T]) -> f64 {
+    a.iter().zip(b).map(|(&a, &b)| a.into() * b.into()).sum()
 }
 
 /// Jensen–Shannon distance between two distributions, in `[0, 1]`: the square root of the divergence in base 2.
